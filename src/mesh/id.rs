@@ -1,0 +1,145 @@
+//! Names of nodes, networks and instances, and the numbers that order reports.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The longest name in bytes.
+pub const MAX_NAME: usize = 64;
+
+/// Whether `text` may name a node, a network or an instance: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first
+/// a letter or digit. Names become file names and parts of paths, so nothing else is let in.
+pub fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=MAX_NAME).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// A text that [`is_name`] refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to 64 of a-z A-Z 0-9 . _ - starting with a letter or digit")]
+pub struct BadName;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                if is_name(text) { Ok(Self(text.into())) } else { Err(BadName) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name! {
+    /// Names one node of a network.
+    NodeId
+}
+name! {
+    /// Names one network.
+    NetworkId
+}
+
+/// The largest integer that every JSON reader keeps exact: 2^53 − 1 (RFC 8259, section 6).
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+/// Orders the reports of one node: first by `epoch`, larger at each start of the node, then by `seq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Stamp {
+    /// The start of the node that the report comes from, 1 to 2^53 − 1.
+    pub epoch: u64,
+    /// The number of the report since that start, 1 to 2^53 − 1.
+    pub seq: u64,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, {})", self.epoch, self.seq)
+    }
+}
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.epoch, self.seq).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (epoch, seq) = <(u64, u64)>::deserialize(deserializer)?;
+        if epoch > MAX_INTEGER || seq > MAX_INTEGER {
+            return Err(serde::de::Error::custom("integer larger than 2^53 - 1"));
+        }
+        Ok(Self { epoch, seq })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let long = "a".repeat(64);
+        for good in ["a", "node-1", "0.b_c-D", &long] {
+            assert!(is_name(good), "{good}");
+        }
+        let longer = "a".repeat(65);
+        for bad in ["", ".hidden", "-x", "_x", "a/b", "a b", "ä", "a\0", "..", &longer] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn stamps_order_by_epoch_first() {
+        assert!(Stamp { epoch: 2, seq: 1 } > Stamp { epoch: 1, seq: 9 });
+        assert!(serde_json::from_str::<Stamp>("[9007199254740992,1]").is_err());
+    }
+}
