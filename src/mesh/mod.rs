@@ -5,3 +5,4 @@
 //! the same code runs under real threads and under virtual time.
 
 pub mod id;
+pub mod roster;
