@@ -1,8 +1,23 @@
 //! The IO-free core: what a node knows, what it does next, and why.
 //!
-//! [`Mesh::step`](state::Mesh) takes the time and an [`Event`](event::Event) and returns
-//! [`Effect`](event::Effect)s. No thread, socket, file, clock or randomness of its own is found here:
-//! the same code runs under real threads and under virtual time.
+//! [`Mesh::step`] takes the time and an [`Event`] and returns [`Effect`]s. No thread, socket, file, clock
+//! or randomness of its own is found here: the same code runs under real threads and under virtual time.
+//!
+//! Ideas come from SWIM (probing from many places), Lifeguard (doubt about oneself), and PeerReview
+//! (signed, chained statements that convict an equivocator).
 
+pub mod event;
 pub mod id;
+pub mod intake;
+pub mod message;
+pub mod observation;
+pub mod picture;
+mod publisher;
+pub mod report;
 pub mod roster;
+mod state;
+mod target;
+
+pub use event::{Effect, Event};
+pub use picture::{Now, Picture};
+pub use state::{Mesh, Seal, Setup};

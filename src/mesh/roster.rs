@@ -91,6 +91,20 @@ impl Roster {
         self.index(id).map(|index| &self.members[index])
     }
 
+    /// The longest time between two arrivals of a member's reports when nothing is lost, in ms: it hands
+    /// them to each peer whenever it probes that peer, and each peer fetches them whenever it probes it.
+    pub fn interval_ms(&self) -> u64 {
+        let able = self.members.iter().filter(|member| !member.keys.is_empty());
+        able.map(|member| member.poll_rate_ms).max().unwrap_or(1).max(1)
+    }
+
+    /// How often this node reports, in ms: the shortest `poll_rate` among its peers.
+    pub fn publish_ms(&self) -> u64 {
+        let peers = self.members.iter().enumerate().filter(|(index, _)| *index != self.me);
+        let able = peers.filter(|(_, member)| !member.keys.is_empty());
+        able.map(|(_, member)| member.poll_rate_ms).min().unwrap_or(self.own().poll_rate_ms).max(1)
+    }
+
     /// Base64 of 8 bytes over the sorted node ids and keys: equal where two nodes' configurations name
     /// the same members with the same keys.
     pub fn digest(&self) -> &str {

@@ -1,0 +1,190 @@
+//! What the core is told, and what it asks for: its whole interface.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::id::{NodeId, Stamp};
+use super::message::Heads;
+use super::observation::{Failure, Status};
+use super::report::{Proof, VerifiedReport};
+use super::roster::Roster;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Time passed.
+    Turn,
+    /// A call of this node has ended.
+    Called(Called),
+    /// A peer's request was verified and answered.
+    Asked {
+        /// The peer.
+        from: NodeId,
+        /// What it brought.
+        delivery: Delivery,
+    },
+    /// The configuration was read again.
+    Reconfigured(Arc<Roster>),
+    /// This node is being stopped on purpose.
+    Leaving,
+}
+
+/// What a verified message brought.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What its sender holds.
+    pub heads: Heads,
+    /// Reports, verified, that looked new when they came.
+    pub reports: Vec<VerifiedReport>,
+    /// Proofs of equivocation, verified.
+    pub proofs: Vec<Proof>,
+}
+
+/// Why this node calls a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether it answers. The only purpose whose failure counts.
+    Probe,
+    /// To hand over at once what its reply showed it to lack.
+    FollowUp,
+    /// To hand over at once a change of this node's own report.
+    Push,
+}
+
+/// A call to be made.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Names this call among all of the process.
+    pub id: u64,
+    /// Whom to call.
+    pub peer: NodeId,
+    /// Why.
+    pub purpose: Purpose,
+    /// When to stop waiting, in ms.
+    pub timeout_ms: u64,
+    /// What to hand over.
+    pub reports: Vec<Arc<VerifiedReport>>,
+    /// Proofs to hand over.
+    pub proofs: Vec<Arc<Proof>>,
+    /// The epoch of the request's nonce.
+    pub epoch: u64,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct Called {
+    /// [`Call::id`].
+    pub id: u64,
+    /// Whom it went to.
+    pub peer: NodeId,
+    /// What came back, or why nothing did.
+    pub outcome: Result<Answer, Failure>,
+    /// Reports that a signed refusal carried as its evidence: this node's own newest at the peer.
+    pub evidence: Vec<VerifiedReport>,
+}
+
+/// A verified reply.
+#[derive(Debug)]
+pub struct Answer {
+    /// The whole exchange less what the peer says it took, in µs.
+    pub rtt_us: u32,
+    /// What the peer says it took, in µs.
+    pub took_us: u32,
+    /// The peer's clock less ours, in ms.
+    pub clock_offset_ms: i64,
+    /// What it brought.
+    pub delivery: Delivery,
+}
+
+/// What the core wants done, in this order.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Keep this epoch before anything is sent with it.
+    SaveEpoch(u64),
+    /// Keep this proof.
+    SaveProof(Arc<Proof>),
+    /// Make a call.
+    Call(Call),
+    /// Tell the operator.
+    Note(Note),
+}
+
+/// What an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// What this node finds of a peer has changed.
+    Changed {
+        /// The peer.
+        peer: NodeId,
+        /// What was found before.
+        from: Status,
+        /// What is found now.
+        to: Status,
+        /// The newest failure.
+        error: Option<Failure>,
+    },
+    /// A node signed two different reports with one stamp.
+    Equivocated {
+        /// The node.
+        node: NodeId,
+        /// Where both reports stand.
+        stamp: Stamp,
+    },
+    /// A peer held a newer report under this node's own key: this node had lost its state, or was
+    /// restored from an older copy. It goes on with a higher epoch.
+    Superseded {
+        /// What the peer held.
+        held: Stamp,
+        /// The epoch from now on.
+        epoch: u64,
+    },
+    /// It happened again: another process signs with this node's key.
+    Twin {
+        /// The report that this node did not make.
+        held: Stamp,
+    },
+    /// This process did not run for a while (suspended, stopped, or a stalled machine).
+    Resumed {
+        /// How long, in ms.
+        gap_ms: u64,
+    },
+    /// This node's own doubt about itself has changed.
+    Isolated(bool),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { peer, from, to, error: Some(error) } => {
+                write!(f, "{peer} is {to} (was {from}): {}", error.meaning())
+            }
+            Self::Changed { peer, from, to, error: None } => write!(f, "{peer} is {to} (was {from})"),
+            Self::Equivocated { node, stamp } => write!(
+                f,
+                "{node} signed two different reports as {stamp}: a cloned machine, a restored snapshot or a \
+                 stolen key; both are kept as proof"
+            ),
+            Self::Superseded { held, epoch } => write!(
+                f,
+                "a peer holds a newer report {held} under this node's key: its state was lost or restored \
+                 from a copy; going on with epoch {epoch}"
+            ),
+            Self::Twin { held } => write!(
+                f,
+                "another process signs with this node's key (its report {held}): stop one of the two, then \
+                 give this node a new key"
+            ),
+            Self::Resumed { gap_ms } => {
+                write!(
+                    f,
+                    "this process did not run for {} s; starting over from what is heard now",
+                    gap_ms / 1000
+                )
+            }
+            Self::Isolated(true) => f.write_str(
+                "more than half of the peers are offline from here: this node may itself be cut off",
+            ),
+            Self::Isolated(false) => f.write_str("most of the peers are reached again"),
+        }
+    }
+}

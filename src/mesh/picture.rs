@@ -1,0 +1,121 @@
+//! What a node knows at one moment: immutable, shared by all who read.
+
+use std::sync::Arc;
+
+use super::id::NodeId;
+use super::report::{Proof, VerifiedReport};
+use super::roster::{Member, Roster};
+
+/// One moment, by two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// A clock that never goes back, in ms since some fixed moment.
+    pub mono_ms: u64,
+    /// The wall clock: Unix time in ms.
+    pub wall_ms: u64,
+}
+
+/// What is held of one member.
+#[derive(Debug, Clone, Default)]
+pub struct Slot {
+    /// Its newest report.
+    pub held: Option<Arc<VerifiedReport>>,
+    /// When that report was made as far as anybody's claims can show, never later than its first
+    /// arrival here: monotonic time in ms.
+    pub origin_ms: u64,
+    /// When that report first arrived here: monotonic time in ms.
+    pub arrived_ms: u64,
+    /// Whether it counts as a sign of life: it advanced since this node's start, or its author handed
+    /// it over in a signed reply.
+    pub advanced: bool,
+    /// Two different reports with one stamp.
+    pub proof: Option<Arc<Proof>>,
+}
+
+/// How much of what came was not kept, and why; since the start of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Counters {
+    /// Reports that were stored.
+    pub reports_stored: u64,
+    /// Reports that did not advance.
+    pub reports_stale: u64,
+    /// Own exchanges that succeeded.
+    pub exchanges_ok: u64,
+    /// Own exchanges that failed.
+    pub exchanges_failed: u64,
+    /// Requests of peers that were answered.
+    pub requests: u64,
+}
+
+/// What a node knows at one moment.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    pub(super) roster: Arc<Roster>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) at: Now,
+    pub(super) revision: u64,
+    pub(super) isolated: bool,
+    pub(super) twin: bool,
+    pub(super) counters: Counters,
+}
+
+impl Picture {
+    /// The members, and which of them this node is.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// What is held of each member, by its index in the roster.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// When this picture was taken.
+    pub fn at(&self) -> Now {
+        self.at
+    }
+
+    /// Counts the changes of what can be seen; equal revisions of one process are equal pictures.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether this node sees more than half of the others offline, and so doubts itself.
+    pub fn isolated(&self) -> bool {
+        self.isolated
+    }
+
+    /// Whether another process signs with this node's key.
+    pub fn twin(&self) -> bool {
+        self.twin
+    }
+
+    /// What came and went.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// This node's own newest report.
+    pub fn own_report(&self) -> Option<&Arc<VerifiedReport>> {
+        self.slots[self.roster.me()].held.as_ref()
+    }
+
+    /// Members with what is held of them.
+    pub fn members(&self) -> impl Iterator<Item = (&Member, &Slot)> {
+        self.roster.members().iter().zip(&self.slots)
+    }
+
+    /// What is held of the member `id`.
+    pub fn slot(&self, id: &NodeId) -> Option<&Slot> {
+        self.roster.index(id.as_str()).map(|index| &self.slots[index])
+    }
+
+    /// Whether the member's newest report is recent enough to count: it is a sign of life, and no older
+    /// than two and a half of the intervals in which the author's reports can arrive.
+    pub fn is_fresh(&self, index: usize, mono_ms: u64) -> bool {
+        let slot = &self.slots[index];
+        let limit = self.roster.interval_ms() * 5 / 2;
+        index == self.roster.me()
+            || (slot.held.is_some() && slot.advanced && mono_ms.saturating_sub(slot.origin_ms) <= limit)
+    }
+}

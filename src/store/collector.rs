@@ -1,0 +1,172 @@
+//! The collector: the one thread that owns a network's [`Mesh`], turns it, shows its picture and carries
+//! out what it asks for.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use log::{error, info, warn};
+use parking_lot::Mutex;
+
+use super::files::StateFiles;
+use super::limit::Limiter;
+use super::node::Node;
+use crate::mesh::event::{Call, Called, Note};
+use crate::mesh::observation::Status;
+use crate::mesh::roster::Roster;
+use crate::mesh::{Effect, Event, Mesh};
+
+/// The collector turns at least this often: a health check sees that it does.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Events taken in one turn at most, so that the picture follows.
+const BATCH: usize = 256;
+
+/// How long a leaving node waits for its last report to be handed over.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Makes calls. The collector asks; nobody else does.
+pub trait Dial: Send {
+    /// Makes sure that every member can be called, and nobody else.
+    fn reconcile(&mut self, roster: &Roster);
+    /// Starts a call. How it ends comes as [`Event::Called`]; one that cannot be started ends here.
+    fn call(&mut self, call: Call) -> Result<(), Box<Called>>;
+}
+
+/// The collector's thread.
+pub struct Collector {
+    thread: JoinHandle<()>,
+}
+
+impl Collector {
+    /// Starts the thread. It ends after [`Event::Leaving`], when the last report was handed over or
+    /// [`FAREWELL`] has passed, and ends the calls' threads with it.
+    pub fn start(
+        mesh: Mesh,
+        node: Arc<Node>,
+        files: Arc<Mutex<StateFiles>>,
+        events: Receiver<Event>,
+        dial: Box<dyn Dial>,
+    ) -> io::Result<Self> {
+        let name = format!("collect-{}", node.picture().roster().network_id());
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            Turning { mesh, node, files, events, dial, leave_by: None, lines: Limiter::default() }.run()
+        })?;
+        Ok(Self { thread })
+    }
+
+    /// Waits for the thread's end.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            error!("the collector panicked");
+        }
+    }
+}
+
+struct Turning {
+    mesh: Mesh,
+    node: Arc<Node>,
+    files: Arc<Mutex<StateFiles>>,
+    events: Receiver<Event>,
+    dial: Box<dyn Dial>,
+    leave_by: Option<Instant>,
+    lines: Limiter,
+}
+
+impl Turning {
+    fn run(mut self) {
+        self.dial.reconcile(self.node.picture().roster());
+        let mut first = VecDeque::new();
+        while !self.is_done() {
+            first = self.turn(first);
+            if first.is_empty() {
+                first.extend(self.events.recv_timeout(self.wait()));
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.leave_by.is_some_and(|by| self.mesh.is_idle() || Instant::now() >= by)
+    }
+
+    fn wait(&self) -> Duration {
+        let now_ms = self.node.clock.mono_ms();
+        Duration::from_millis(self.mesh.deadline_ms().saturating_sub(now_ms)).min(TURN)
+    }
+
+    /// Takes `first` and what else has come. Gives back what is to be taken next.
+    fn turn(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
+        let mut effects = self.mesh.step(self.node.clock.now(), Event::Turn);
+        let mut roster = None;
+        for _ in 0..BATCH {
+            let Some(event) = first.pop_front().or_else(|| self.events.try_recv().ok()) else { break };
+            match &event {
+                Event::Leaving => self.leave_by = Some(Instant::now() + FAREWELL),
+                Event::Reconfigured(new) => roster = Some(new.clone()),
+                _ => {}
+            }
+            effects.extend(self.mesh.step(self.node.clock.now(), event));
+        }
+        if let Some(roster) = roster {
+            self.dial.reconcile(&roster);
+        }
+        self.keep(&effects);
+        // Calls read the picture, so it is shown first.
+        if let Some(picture) = self.mesh.take_picture(self.node.clock.now()) {
+            self.node.show(picture);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Call(call) => {
+                    if let Err(called) = self.dial.call(call) {
+                        first.push_back(Event::Called(*called));
+                    }
+                }
+                Effect::Note(note) => self.write(&note),
+                Effect::SaveEpoch(_) | Effect::SaveProof(_) => {}
+            }
+        }
+        self.node.turned();
+        first
+    }
+
+    /// Keeps what must be on disk before anyone hears of it.
+    fn keep(&self, effects: &[Effect]) {
+        for effect in effects {
+            let result = match effect {
+                Effect::SaveEpoch(epoch) => self.files.lock().save_epoch(*epoch),
+                Effect::SaveProof(proof) => self.files.lock().save_proof(proof),
+                Effect::Call(_) | Effect::Note(_) => continue,
+            };
+            if let Err(error) = result {
+                error!("writing to the state directory: {error}; free space or mend its permissions");
+            }
+        }
+    }
+
+    fn write(&self, note: &Note) {
+        let picture = self.node.picture();
+        let network = picture.roster().network_id().as_str();
+        let node = picture.roster().own().id.as_str();
+        let peer = match note {
+            Note::Changed { peer, .. } | Note::Equivocated { node: peer, .. } => peer.as_str(),
+            _ => "",
+        };
+        match note {
+            Note::Changed { to: Status::Online, .. } | Note::Isolated(false) => {
+                info!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
+            }
+            Note::Twin { .. } | Note::Equivocated { .. } => {
+                // A twin is noticed with every report it makes.
+                let Some(more) = self.lines.pass(peer) else { return };
+                error!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}{more}");
+            }
+            _ => {
+                warn!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
+            }
+        }
+    }
+}

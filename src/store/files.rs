@@ -1,0 +1,246 @@
+//! The state directory of one node in one network: its lock, epoch, last heads and nonces, and proofs.
+//!
+//! What must not be lost is written whole, synced and renamed; nonces, which change with every request,
+//! are overwritten in place, one fixed-width line a peer.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use log::warn;
+use rustix::fs::FlockOperation;
+
+use crate::crypto::http_signature::Nonce;
+use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, Stamp};
+use crate::mesh::report::Proof;
+use crate::mesh::roster::Roster;
+
+/// The largest state file that is read, in bytes.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// A nonce's line: name, epoch and counter, padded, and the separators.
+const NONCE_LINE: usize = MAX_NAME + 1 + 16 + 1 + 16 + 1;
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or directory operation failed.
+    #[error("state directory: {action} {path}: {error}; it must be a directory that this user may write to")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another process holds the lock.
+    #[error("state directory {0} is in use by another process: is this node already running?")]
+    InUse(PathBuf),
+    /// The epoch file is not a number: going on could reuse an epoch.
+    #[error("state file {0} is damaged: expected one number; remove it, and the node heals with a new epoch")]
+    BadEpoch(PathBuf),
+    /// No epoch is left to take.
+    #[error("state file {0} holds the last epoch there is; give this node a new key and remove the file")]
+    NoEpoch(PathBuf),
+}
+
+/// The open state directory. The lock is held as long as this lives.
+pub struct StateFiles {
+    dir: PathBuf,
+    _lock: File,
+    nonces: File,
+    nonce_lines: BTreeMap<NodeId, u64>,
+}
+
+/// What an earlier process left.
+pub struct Kept {
+    /// Nonces of peers.
+    pub nonces: BTreeMap<NodeId, Nonce>,
+    /// Newest reports of peers.
+    pub floors: Vec<(NodeId, Stamp)>,
+    /// Proofs of equivocation.
+    pub proofs: Vec<Proof>,
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    move |error| StateError::Io { action, path: path.to_owned(), error }
+}
+
+impl StateFiles {
+    /// Opens `<state>/<network_id>/<node_id>/`, makes it where it is missing, and locks it.
+    pub fn open(state: &Path, roster: &Roster) -> Result<Self, StateError> {
+        let dir = state.join(roster.network_id().as_str()).join(roster.own().id.as_str());
+        let proofs = dir.join("proofs");
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&proofs)
+            .map_err(failed("making", &proofs))?;
+        let lock_path = dir.join("lock");
+        let lock = open(&lock_path).map_err(failed("opening", &lock_path))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(StateError::InUse(dir));
+        }
+        let nonces_path = dir.join("nonces");
+        let nonces = open(&nonces_path).map_err(failed("opening", &nonces_path))?;
+        Ok(Self { dir, _lock: lock, nonces, nonce_lines: BTreeMap::new() })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes the next epoch: larger than any before, and at least `wall_ms`. It is on disk when this
+    /// returns.
+    pub fn take_epoch(&self, wall_ms: u64) -> Result<u64, StateError> {
+        let path = self.dir.join("epoch");
+        let last = match read_text(&path) {
+            Ok(text) => text.trim().parse::<u64>().map_err(|_| StateError::BadEpoch(path.clone()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(failed("reading", &path)(error)),
+        };
+        let epoch = last.saturating_add(1).max(wall_ms);
+        if epoch > MAX_INTEGER {
+            return Err(StateError::NoEpoch(path));
+        }
+        self.save_epoch(epoch).map_err(failed("writing", &path))?;
+        Ok(epoch)
+    }
+
+    /// Keeps `epoch` before it is used.
+    pub fn save_epoch(&self, epoch: u64) -> io::Result<()> {
+        write_whole(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
+    }
+
+    /// Reads what an earlier process left. Damaged files are told and left out: what they held heals.
+    pub fn read(&mut self, roster: &Roster) -> Kept {
+        let nonces = self.read_nonces(roster);
+        Kept { nonces, floors: self.read_heads(), proofs: self.read_proofs(roster) }
+    }
+
+    fn read_nonces(&mut self, roster: &Roster) -> BTreeMap<NodeId, Nonce> {
+        let mut found = BTreeMap::new();
+        let path = self.dir.join("nonces");
+        let text = read_text(&path).unwrap_or_default();
+        for (number, line) in text.lines().enumerate() {
+            let mut words = line.split_ascii_whitespace();
+            let id = words.next().and_then(|word| word.parse::<NodeId>().ok());
+            let mut next = || words.next().and_then(|word| word.parse::<u64>().ok());
+            match (id, next(), next()) {
+                (Some(id), Some(epoch), Some(counter)) => {
+                    self.nonce_lines.insert(id.clone(), number as u64);
+                    // A node that left the network keeps its line, in case it comes back.
+                    let last: &mut Nonce = found.entry(id).or_insert(Nonce { epoch, counter });
+                    *last = (*last).max(Nonce { epoch, counter });
+                }
+                _ => warn!(
+                    DISTOMON_NETWORK = roster.network_id().as_str();
+                    "{}:{}: damaged line left out; an old request of one peer could be answered once more",
+                    path.display(), number + 1
+                ),
+            }
+        }
+        found
+    }
+
+    /// Keeps nonces, each in its peer's own line.
+    pub fn save_nonces(&mut self, nonces: &[(NodeId, Nonce)]) -> io::Result<()> {
+        for (id, nonce) in nonces {
+            let next = self.nonce_lines.values().max().map_or(0, |last| last + 1);
+            let line = *self.nonce_lines.entry(id.clone()).or_insert(next);
+            let text = format!("{id:<MAX_NAME$} {:>16} {:>16}\n", nonce.epoch, nonce.counter);
+            self.nonces.write_all_at(text.as_bytes(), line * NONCE_LINE as u64)?;
+        }
+        Ok(())
+    }
+
+    fn read_heads(&self) -> Vec<(NodeId, Stamp)> {
+        let path = self.dir.join("heads.json");
+        let text = match read_text(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                warn!("{}: {error}; older reports of peers could be taken once more", path.display());
+                return Vec::new();
+            }
+        };
+        match serde_json::from_str::<BTreeMap<NodeId, Stamp>>(&text) {
+            Ok(heads) => heads.into_iter().collect(),
+            Err(error) => {
+                warn!("{}: {error}; older reports of peers could be taken once more", path.display());
+                Vec::new()
+            }
+        }
+    }
+
+    /// Keeps the newest reports' places.
+    pub fn save_heads(&self, heads: &BTreeMap<NodeId, Stamp>) -> io::Result<()> {
+        let text = serde_json::to_vec(heads).map_err(io::Error::other)?;
+        write_whole(&self.dir.join("heads.json"), &text)
+    }
+
+    fn read_proofs(&self, roster: &Roster) -> Vec<Proof> {
+        let members = roster.members().iter();
+        members
+            .filter_map(|member| {
+                let path = self.proof_path(member.id.as_str());
+                let text = read_text(&path).ok()?;
+                match Proof::from_json(&text, roster) {
+                    Ok(proof) => Some(proof),
+                    Err(error) => {
+                        // With another key in the configuration, the proof against the old one is history.
+                        log::info!("{}: {error}; this proof is not used", path.display());
+                        None
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// Keeps a proof.
+    pub fn save_proof(&self, proof: &Proof) -> io::Result<()> {
+        write_whole(&self.proof_path(proof.author().as_str()), proof.to_json().as_bytes())
+    }
+
+    fn proof_path(&self, id: &str) -> PathBuf {
+        self.dir.join("proofs").join(format!("{id}.json"))
+    }
+
+    /// Waits until nonces are on disk, not only with the kernel.
+    pub fn sync(&self) -> io::Result<()> {
+        self.nonces.sync_data()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are too many")));
+    }
+    io::read_to_string(file)
+}
+
+/// Replaces a file so that after a crash it is either the old or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&new, path)?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! What was dropped or refused, counted by kind, and told to the journal without flooding it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use log::warn;
+
+use super::limit::Limiter;
+use crate::mesh::intake::Intake;
+
+/// Counts since the start of the process.
+#[derive(Default)]
+pub struct Tally {
+    refused: AtomicU64,
+    surplus: AtomicU64,
+    stale: AtomicU64,
+    overrun: AtomicU64,
+    rejected: AtomicU64,
+    lines: Limiter,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Reports whose form, network, author or signature did not fit.
+    pub reports_refused: u64,
+    /// Reports beyond what an author may send.
+    pub reports_surplus: u64,
+    /// Reports that did not advance.
+    pub reports_stale: u64,
+    /// Reports dropped because the collector was busy.
+    pub reports_overrun: u64,
+    /// Requests that were refused.
+    pub requests_refused: u64,
+}
+
+impl Tally {
+    /// What a message of `sender` brought that was not kept.
+    pub fn count_intake(&self, network: &str, sender: &str, intake: &Intake) {
+        self.stale.fetch_add(u64::from(intake.stale), Ordering::Relaxed);
+        if intake.surplus > 0 {
+            self.surplus.fetch_add(u64::from(intake.surplus), Ordering::Relaxed);
+            if let Some(more) = self.lines.pass(&format!("surplus {sender}")) {
+                warn!(
+                    DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
+                    "{network}: {sender} brought more new reports of one node than five a second, the surplus is dropped{more}"
+                );
+            }
+        }
+        if let Some((error, count)) = intake.refused {
+            self.refused.fetch_add(u64::from(count), Ordering::Relaxed);
+            if let Some(more) = self.lines.pass(&format!("refused {sender} {error}")) {
+                warn!(
+                    DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
+                    "{network}: refused a report that {sender} brought: {error}{more}"
+                );
+            }
+        }
+    }
+
+    /// Reports that the collector had no room for.
+    pub fn count_overrun(&self, network: &str, reports: usize) {
+        self.overrun.fetch_add(reports as u64, Ordering::Relaxed);
+        if let Some(more) = self.lines.pass("overrun") {
+            warn!(DISTOMON_NETWORK = network; "{network}: too much to take in at once, {reports} reports dropped for now{more}");
+        }
+    }
+
+    /// A request that was refused. `subject` is who is told of it once a minute: a known peer's name, or
+    /// an address.
+    pub fn count_rejected(&self, network: &str, subject: &str, why: &str) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.lines.pass(&format!("rejected {subject} {why}")) {
+            warn!(DISTOMON_NETWORK = network; "{network}: refused a request of {subject}: {why}{more}");
+        }
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            reports_refused: read(&self.refused),
+            reports_surplus: read(&self.surplus),
+            reports_stale: read(&self.stale),
+            reports_overrun: read(&self.overrun),
+            requests_refused: read(&self.rejected),
+        }
+    }
+}
