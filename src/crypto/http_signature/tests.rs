@@ -168,13 +168,13 @@ fn malformed_heads() {
     // Not one signature with our tag and label.
     check(&changed("sig1", "sig2"), &signature.replace("sig1", "sig2"), Some("label sig1"));
     check(&format!("{input}, {}", changed("sig1", "sig2")), signature, Some("one signature"));
-    check(&format!("sig2=();tag=\"distomon\", sig1=()"), signature, Some("label sig1"));
+    check("sig2=();tag=\"distomon\", sig1=()", signature, Some("label sig1"));
     check(&format!("{input}, {input}"), signature, Some("nothing comes twice"));
     check(input, &format!("{signature}, {signature}"), Some("Signature of"));
 
     // Other components.
     for components in [
-        r#"()"#,
+        "()",
         r#"("@method" "@path")"#,
         r#"("@method" "content-digest" "@path")"#,
         r#"("@method" "@path" "content-digest" "date")"#,
@@ -278,8 +278,8 @@ impl Exchange {
         let nonce = Nonce { counter, ..NONCE };
         let request = sign_request(asker, "node-1", PATH, &request_digest, CREATED, nonce);
         let reply_digest = content_digest(b"{\"from\":\"node-2\"}");
-        let asked = context(&request, &request_digest);
-        let reply = sign_reply(answerer, "node-2", 200, &reply_digest, &asked, CREATED, nonce)
+        let request_values = context(&request, &request_digest);
+        let reply = sign_reply(answerer, "node-2", 200, &reply_digest, &request_values, CREATED, nonce)
             .expect("a signed request");
         Self { path: PATH.into(), request, request_digest, status: 200, reply, reply_digest }
     }
@@ -309,7 +309,7 @@ fn replies_round_trip() {
     );
     let key = answerer.public().clone();
     let old = pair().public().clone();
-    assert_eq!(exchange.verify(&[key.clone()]), Ok(()));
+    assert_eq!(exchange.verify(std::slice::from_ref(&key)), Ok(()));
     assert_eq!(exchange.verify(&[old.clone(), key.clone()]), Ok(()), "while a key is rotated");
     assert_eq!(exchange.verify(&[]), Err(ReplyError::BadSignature));
     assert_eq!(exchange.verify(&[old, asker.public().clone()]), Err(ReplyError::BadSignature));
@@ -341,17 +341,17 @@ fn a_reply_belongs_to_its_request() {
     check("request digest", &|e| e.request_digest.clone_from(&other_digest));
     check("request signature", &|e| e.request.signature = format!("sig1={}", byte_sequence(&[7; 64])));
     check("request keyid", &|e| {
-        e.request.signature_input = e.request.signature_input.replace("node-1", "node-3")
+        e.request.signature_input = e.request.signature_input.replace("node-1", "node-3");
     });
     check("request created", &|e| {
-        e.request.signature_input = e.request.signature_input.replace("=1763884912", "=1763884913")
+        e.request.signature_input = e.request.signature_input.replace("=1763884912", "=1763884913");
     });
     check("request by another key", &|e| e.request = resigned(&pair(), PATH, &e.request_digest, CREATED));
     check("request signed again later", &|e| {
-        e.request = resigned(&asker, PATH, &e.request_digest, CREATED + 1)
+        e.request = resigned(&asker, PATH, &e.request_digest, CREATED + 1);
     });
     check("reply created", &|e| {
-        e.reply.signature_input = e.reply.signature_input.replace("=1763884912", "=1")
+        e.reply.signature_input = e.reply.signature_input.replace("=1763884912", "=1");
     });
     check("reply signature", &|e| e.reply.signature = format!("sig1={}", byte_sequence(&[7; 64])));
     check("the request's signature sent back", &|e| e.reply.signature.clone_from(&e.request.signature));
