@@ -275,6 +275,10 @@ mod tests {
             let json = seal(&key, "node-1", &vec![b'x'; size]);
             assert_eq!(Envelope::parse(&json), Err(DsseError::TooLarge), "{size}");
         }
+        let small = seal(&key, "node-1", PAYLOAD);
+        let padded = |size| " ".repeat(size - small.len()) + &small;
+        assert!(Envelope::parse(&padded(MAX_ENVELOPE)).is_ok());
+        assert_eq!(Envelope::parse(&padded(MAX_ENVELOPE + 1)), Err(DsseError::TooLarge));
     }
 
     proptest! {
