@@ -1,5 +1,5 @@
 //! Ed25519 keys (RFC 8032), in the forms that OpenSSL and others read: PKCS#8 and
-//! SubjectPublicKeyInfo (RFC 8410), as PEM or as the bare base64 of the DER.
+//! `SubjectPublicKeyInfo` (RFC 8410), as PEM or as the bare base64 of the DER.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,7 +37,7 @@ impl PublicKey {
         Self::strong(key)
     }
 
-    /// From the base64 of the DER SubjectPublicKeyInfo: a PEM file's text without its first and last line.
+    /// From the base64 of the DER `SubjectPublicKeyInfo`: a PEM file's text without its first and last line.
     pub fn from_base64_spki(text: &str) -> Result<Self, KeyError> {
         const FORM: KeyError = KeyError::NotPublic("base64 SubjectPublicKeyInfo (\"MCowBQYDK2VwAyEA…\")");
         let der = STANDARD.decode(text.trim()).map_err(|_| FORM)?;
@@ -58,12 +58,12 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// PEM SubjectPublicKeyInfo.
+    /// PEM `SubjectPublicKeyInfo`.
     pub fn to_pem(&self) -> String {
         self.0.to_public_key_pem(LineEnding::LF).expect("a valid key has a PEM form")
     }
 
-    /// Base64 of the DER SubjectPublicKeyInfo, as `public_key` in config.yml.
+    /// Base64 of the DER `SubjectPublicKeyInfo`, as `public_key` in config.yml.
     pub fn to_base64_spki(&self) -> String {
         STANDARD.encode(self.0.to_public_key_der().expect("a valid key has a DER form").as_bytes())
     }

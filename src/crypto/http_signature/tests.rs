@@ -1,0 +1,458 @@
+//! The vector of RFC 9421, round trips, and what must be refused.
+
+use super::*;
+use crate::crypto::content_digest;
+use proptest::prelude::*;
+
+const PATH: &str = "/mon/production-network";
+const NONCE: Nonce = Nonce { epoch: 1_763_884_800_123, counter: 42 };
+const CREATED: u64 = 1_763_884_912;
+
+/// RFC 9421, appendix B.1.4.
+const TEST_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\n\
+    -----END PRIVATE KEY-----";
+
+fn pair() -> Keypair {
+    Keypair::generate().expect("random source")
+}
+
+fn signed(key: &Keypair, body: &[u8]) -> (SignedHead, String) {
+    let digest = content_digest(body);
+    (sign_request(key, "node-1", PATH, &digest, CREATED, NONCE), digest)
+}
+
+fn context<'a>(head: &'a SignedHead, digest: &'a str) -> RequestContext<'a> {
+    RequestContext {
+        path: PATH,
+        content_digest: digest,
+        signature_input: &head.signature_input,
+        signature: &head.signature,
+    }
+}
+
+#[test]
+fn the_vector_of_the_rfc() {
+    // Appendix B.2.6: other components, the same construction and key type.
+    let base = signature_base(
+        &[
+            (r#""date""#, "Tue, 20 Apr 2021 02:07:55 GMT"),
+            (r#""@method""#, "POST"),
+            (r#""@path""#, "/foo"),
+            (r#""@authority""#, "example.com"),
+            (r#""content-type""#, " application/json\t"),
+            (r#""content-length""#, "18"),
+        ],
+        "(\"date\" \"@method\" \"@path\" \"@authority\" \"content-type\" \"content-length\")\
+         ;created=1618884473;keyid=\"test-key-ed25519\"",
+    );
+    let key = Keypair::from_pem(TEST_KEY).expect("the RFC's key");
+    assert_eq!(
+        byte_sequence(&key.sign(base.as_bytes())),
+        ":wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==:"
+    );
+}
+
+#[test]
+fn what_a_request_looks_like() {
+    let (head, digest) = signed(&pair(), b"{}");
+    assert_eq!(
+        head.signature_input,
+        "sig1=(\"@method\" \"@path\" \"content-digest\");created=1763884912\
+         ;nonce=\"1763884800123-42\";keyid=\"node-1\";alg=\"ed25519\";tag=\"distomon\""
+    );
+    let params = head.signature_input.strip_prefix("sig1=").expect("our label");
+    assert_eq!(
+        request_base("POST", PATH, &digest, params),
+        format!(
+            "\"@method\": POST\n\"@path\": {PATH}\n\"content-digest\": {digest}\n\"@signature-params\": {params}"
+        )
+    );
+}
+
+#[test]
+fn requests_round_trip() {
+    let key = pair();
+    let (head, digest) = signed(&key, b"{}");
+    let read = parse_request(&head.signature_input, &head.signature).expect("own head");
+    assert_eq!((read.keyid.as_str(), read.nonce, read.created), ("node-1", NONCE, CREATED));
+    assert!(read.verify(key.public(), "POST", PATH, &digest));
+    assert!(read.verify(key.public(), "POST", PATH, &format!(" {digest}\t")), "white space around a field");
+    for (method, path, digest) in [
+        ("post", PATH, digest.as_str()),
+        ("GET", PATH, &digest),
+        ("POST", "/mon/other-network", &digest),
+        ("POST", "/mon/production-network/", &digest),
+        ("POST", PATH, &content_digest(b"{} ")),
+        ("POST", PATH, ""),
+        ("POST", PATH, &format!("{digest}, {digest}")),
+        ("POST\n", PATH, &digest),
+        ("POST", "/ä", &digest),
+    ] {
+        assert!(!read.verify(key.public(), method, path, digest), "{method} {path} {digest}");
+    }
+    assert!(!read.verify(pair().public(), "POST", PATH, &digest));
+}
+
+#[test]
+fn no_line_slips_into_another() {
+    // One value that holds two lines must not verify as the two components it imitates.
+    let key = pair();
+    let (head, digest) = signed(&key, b"{}");
+    let read = parse_request(&head.signature_input, &head.signature).expect("own head");
+    let method = format!("POST\n\"@path\": {PATH}");
+    let params = &read.claim.params;
+    let forged = signature_base(&[(r#""@method""#, &method), (r#""content-digest""#, &digest)], params);
+    assert_eq!(forged, request_base("POST", PATH, &digest, params));
+    let path = format!("{PATH}\n\"content-digest\": {digest}");
+    assert!(!read.verify(key.public(), "POST", &path, &digest));
+    let request = RequestContext { path: &path, ..context(&head, &digest) };
+    assert!(sign_reply(&key, "node-2", 200, &digest, &request, CREATED, NONCE).is_err());
+}
+
+#[test]
+fn other_forms_of_the_same_head() {
+    // Foreign signers order parameters, space and pad as they like, and proxies add signatures.
+    let key = pair();
+    let digest = content_digest(b"");
+    let params =
+        format!("{REQUEST};tag=\"distomon\";keyid=\"node-1\";alg=\"ed25519\";nonce=\"{NONCE}\";created=1");
+    let signature = byte_sequence(&key.sign(request_base(METHOD, PATH, &digest, &params).as_bytes()));
+    let spaced = params.replace(';', ";  ").replace("(\"", "(  \"").replace("\" \"", "\"   \"");
+    let unpadded = signature.replace('=', "");
+    for (input, signature) in [
+        (format!("sig1={params}"), format!("sig1={signature}")),
+        (format!("sig1={spaced}"), format!("sig1={unpadded}")),
+        (
+            format!("ttrp=(\"@authority\");tag=\"proxy\";x=1.5,  sig1={params}, odd=1;tag=tok, bare"),
+            format!("ttrp=:AAAA:;p, sig1={signature}, bare"),
+        ),
+        (
+            format!("sig2={params}, sig1={params}").replacen("distomon", "other", 1),
+            format!("sig1={signature}"),
+        ),
+    ] {
+        let read = parse_request(&input, &signature).expect(&input);
+        assert!(read.verify(key.public(), "POST", PATH, &digest), "{input}");
+    }
+}
+
+#[test]
+fn malformed_heads() {
+    let (head, _) = signed(&pair(), b"{}");
+    let (input, signature) = (head.signature_input.as_str(), head.signature.as_str());
+    let long = "a".repeat(MAX_FIELD);
+    let changed = |from: &str, to: &str| {
+        assert!(input.contains(from), "{from}");
+        input.replacen(from, to, 1)
+    };
+    let check = |input: &str, signature: &str, expected: Option<&str>| {
+        let found = parse_request(input, signature).expect_err(input);
+        match (found, expected) {
+            (SignatureError::Missing, None) => {}
+            (SignatureError::Malformed(text), Some(part)) if text.contains(part) => {}
+            _ => panic!("{input}\n{signature}\n{found:?}, not {expected:?}"),
+        }
+    };
+
+    // Nothing of ours.
+    check("", "", None);
+    check("", signature, None);
+    check(input, "", None);
+    check(input, &signature.replace("sig1", "sig2"), None);
+    check(&changed(";tag=\"distomon\"", ""), signature, None);
+    check(&changed("\"distomon\"", "\"Distomon\""), signature, None);
+    check(&changed("\"distomon\"", "distomon"), signature, None);
+    check("sig1", signature, None);
+
+    // Not one signature with our tag and label.
+    check(&changed("sig1", "sig2"), &signature.replace("sig1", "sig2"), Some("label sig1"));
+    check(&format!("{input}, {}", changed("sig1", "sig2")), signature, Some("one signature"));
+    check("sig2=();tag=\"distomon\", sig1=()", signature, Some("label sig1"));
+    check(&format!("{input}, {input}"), signature, Some("nothing comes twice"));
+    check(input, &format!("{signature}, {signature}"), Some("Signature of"));
+
+    // Other components.
+    for components in [
+        "()",
+        r#"("@method" "@path")"#,
+        r#"("@method" "content-digest" "@path")"#,
+        r#"("@method" "@path" "content-digest" "date")"#,
+        r#"("@method" "@path" "content-digest" "content-digest")"#,
+        r#"("@method" "@path" "content-digest";sf)"#,
+        r#"("@method" "@path" "content-digest";req)"#,
+        r#"("@method" "@path" content-digest)"#,
+        r#"("@method\" \"@path" "content-digest")"#,
+        r#"("@Method" "@path" "content-digest")"#,
+        "1",
+        "\"@method\"",
+    ] {
+        check(&changed(REQUEST, components), signature, Some("covered components"));
+    }
+
+    // Parameters.
+    let alone = Some("alone");
+    check(&changed(";tag", ";expires=1763884999;tag"), signature, alone);
+    check(&changed(";tag", ";x;tag"), signature, alone);
+    check(&changed(";created=1763884912", ""), signature, alone);
+    check(&changed(";nonce=\"1763884800123-42\"", ""), signature, alone);
+    check(&changed(";keyid=\"node-1\"", ""), signature, alone);
+    check(&changed(";alg=\"ed25519\"", ""), signature, alone);
+    check(&changed(";alg=\"ed25519\"", ";expires=1"), signature, Some("alg"));
+    check(&changed("ed25519", "hmac-sha256"), signature, Some("alg"));
+    check(&changed("\"ed25519\"", "ed25519"), signature, Some("alg"));
+    check(&changed("\"node-1\"", "node-1"), signature, Some("keyid"));
+    check(&changed("node-1", ""), signature, Some("keyid"));
+    check(&changed("node-1", &"k".repeat(MAX_KEY_ID + 1)), signature, Some("keyid"));
+    check(&changed("-42", "-042"), signature, Some("nonce"));
+    check(&changed("\"1763884800123-42\"", "1763884800123"), signature, Some("nonce"));
+    check(&changed("1763884912", "-1"), signature, Some("created"));
+    check(&changed("1763884912", "1.5"), signature, Some("created"));
+    check(&changed("1763884912", "\"1763884912\""), signature, Some("created"));
+
+    // What comes twice, which the parser alone would take the last of.
+    let twice = Some("nothing comes twice");
+    check(&changed(";tag", ";keyid=\"node-1\";tag"), signature, twice);
+    check(&changed(";keyid", ";keyid=\"node-2\";keyid"), signature, twice);
+    check(&changed(";tag", ";tag=\"other\";tag"), signature, twice);
+    check(&changed("\"@path\"", "\"@path\";req;req"), signature, twice);
+
+    // No structured fields, or too much.
+    check(&changed("(", ""), signature, twice);
+    check(&changed("node-1", "nöde-1"), signature, twice);
+    check(&format!("{input},"), signature, twice);
+    check(&changed("1763884912", "1234567890123456"), signature, twice);
+    check(&changed("node-1", &long), signature, twice);
+    check(&format!("{input}, x=\"{long}\""), signature, twice);
+    check(&"(".repeat(MAX_FIELD), signature, twice);
+    check(input, &format!("{signature}, x={long}"), Some("Signature of"));
+
+    // Signatures that are none.
+    let bad = Some("Signature of");
+    check(input, "sig1", bad);
+    check(input, "sig1=()", bad);
+    check(input, "sig1=\"text\"", bad);
+    check(input, "sig1=::", bad);
+    check(input, "sig1=:!:", bad);
+    check(input, &format!("sig1=:{}:", STANDARD.encode([0; 63])), bad);
+    check(input, &format!("sig1=:{}:", STANDARD.encode([0; 65])), bad);
+    check(input, &format!("{signature};x"), bad);
+}
+
+#[test]
+fn each_bit_of_a_head_counts() {
+    let key = pair();
+    let (head, digest) = signed(&key, b"{}");
+    let accepted = |input: &str, signature: &str| {
+        parse_request(input, signature).is_ok_and(|read| read.verify(key.public(), METHOD, PATH, &digest))
+    };
+    assert!(accepted(&head.signature_input, &head.signature));
+    for at in 0..head.signature_input.len() {
+        let mut bytes = head.signature_input.clone().into_bytes();
+        bytes[at] ^= 1;
+        let changed = String::from_utf8(bytes).expect("still ASCII");
+        assert!(!accepted(&changed, &head.signature), "{changed}");
+    }
+    let raw = parse_request(&head.signature_input, &head.signature).expect("own head").claim.signature;
+    for at in 0..64 {
+        let mut bytes = raw;
+        bytes[at] ^= 0x20;
+        assert!(!accepted(&head.signature_input, &format!("sig1={}", byte_sequence(&bytes))), "byte {at}");
+    }
+}
+
+/// A request and its reply, and one place to spoil either.
+#[derive(Clone)]
+struct Exchange {
+    path: String,
+    request: SignedHead,
+    request_digest: String,
+    status: u16,
+    reply: SignedHead,
+    reply_digest: String,
+}
+
+impl Exchange {
+    fn new(asker: &Keypair, answerer: &Keypair, counter: u64) -> Self {
+        let request_digest = content_digest(b"{\"to\":\"node-2\"}");
+        let nonce = Nonce { counter, ..NONCE };
+        let request = sign_request(asker, "node-1", PATH, &request_digest, CREATED, nonce);
+        let reply_digest = content_digest(b"{\"from\":\"node-2\"}");
+        let request_values = context(&request, &request_digest);
+        let reply = sign_reply(answerer, "node-2", 200, &reply_digest, &request_values, CREATED, nonce)
+            .expect("a signed request");
+        Self { path: PATH.into(), request, request_digest, status: 200, reply, reply_digest }
+    }
+
+    fn verify(&self, keys: &[PublicKey]) -> Result<(), ReplyError> {
+        verify_reply(
+            &self.reply.signature_input,
+            &self.reply.signature,
+            self.status,
+            &self.reply_digest,
+            &RequestContext { path: &self.path, ..context(&self.request, &self.request_digest) },
+            "node-2",
+            keys,
+        )
+    }
+}
+
+#[test]
+fn replies_round_trip() {
+    let (asker, answerer) = (pair(), pair());
+    let mut exchange = Exchange::new(&asker, &answerer, 42);
+    assert_eq!(
+        exchange.reply.signature_input,
+        "sig1=(\"@status\" \"content-digest\" \"@method\";req \"@path\";req \"content-digest\";req \
+         \"signature-input\";req;key=\"sig1\" \"signature\";req;key=\"sig1\");created=1763884912\
+         ;nonce=\"1763884800123-42\";keyid=\"node-2\";alg=\"ed25519\";tag=\"distomon\""
+    );
+    let key = answerer.public().clone();
+    let old = pair().public().clone();
+    assert_eq!(exchange.verify(std::slice::from_ref(&key)), Ok(()));
+    assert_eq!(exchange.verify(&[old.clone(), key.clone()]), Ok(()), "while a key is rotated");
+    assert_eq!(exchange.verify(&[]), Err(ReplyError::BadSignature));
+    assert_eq!(exchange.verify(&[old, asker.public().clone()]), Err(ReplyError::BadSignature));
+    // Only the member sig1 of the request's fields is covered, and in its strict form.
+    exchange.request.signature_input =
+        format!("px=(\"date\");tag=\"p\",  {}", exchange.request.signature_input);
+    exchange.request.signature =
+        format!("px=:AAAA:, {}", exchange.request.signature.replace('=', "").replacen("sig1", "sig1=", 1));
+    assert_eq!(exchange.verify(&[key]), Ok(()));
+}
+
+#[test]
+fn a_reply_belongs_to_its_request() {
+    let (asker, answerer) = (pair(), pair());
+    let good = Exchange::new(&asker, &answerer, 42);
+    let keys = [answerer.public().clone()];
+    let other_digest = content_digest(b"other");
+    let resigned = |key: &Keypair, path: &str, digest: &str, created| {
+        sign_request(key, "node-1", path, digest, created, NONCE)
+    };
+    let check = |what: &str, spoil: &dyn Fn(&mut Exchange)| {
+        let mut exchange = good.clone();
+        spoil(&mut exchange);
+        assert_eq!(exchange.verify(&keys), Err(ReplyError::BadSignature), "{what}");
+    };
+    check("status", &|e| e.status = 201);
+    check("reply digest", &|e| e.reply_digest.clone_from(&other_digest));
+    check("path", &|e| e.path.push('x'));
+    check("request digest", &|e| e.request_digest.clone_from(&other_digest));
+    check("request signature", &|e| e.request.signature = format!("sig1={}", byte_sequence(&[7; 64])));
+    check("request keyid", &|e| {
+        e.request.signature_input = e.request.signature_input.replace("node-1", "node-3");
+    });
+    check("request created", &|e| {
+        e.request.signature_input = e.request.signature_input.replace("=1763884912", "=1763884913");
+    });
+    check("request by another key", &|e| e.request = resigned(&pair(), PATH, &e.request_digest, CREATED));
+    check("request signed again later", &|e| {
+        e.request = resigned(&asker, PATH, &e.request_digest, CREATED + 1);
+    });
+    check("reply created", &|e| {
+        e.reply.signature_input = e.reply.signature_input.replace("=1763884912", "=1");
+    });
+    check("reply signature", &|e| e.reply.signature = format!("sig1={}", byte_sequence(&[7; 64])));
+    check("the request's signature sent back", &|e| e.reply.signature.clone_from(&e.request.signature));
+    check("reply of another exchange", &|e| {
+        // The same nonce, as after a restored backup; the body differs.
+        let digest = content_digest(b"{}");
+        let request = sign_request(&asker, "node-1", PATH, &digest, CREATED, NONCE);
+        e.reply = sign_reply(
+            &answerer,
+            "node-2",
+            200,
+            &e.reply_digest,
+            &context(&request, &digest),
+            CREATED,
+            NONCE,
+        )
+        .expect("a signed request");
+    });
+}
+
+#[test]
+fn replies_that_are_none() {
+    let (asker, answerer) = (pair(), pair());
+    let good = Exchange::new(&asker, &answerer, 42);
+    let keys = [answerer.public().clone()];
+    let check = |what: &str, expected: &ReplyError, spoil: &dyn Fn(&mut Exchange)| {
+        let mut exchange = good.clone();
+        spoil(&mut exchange);
+        let found = exchange.verify(&keys).expect_err(what);
+        assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(expected), "{what}: {found}");
+        if let (ReplyError::Signature(a), ReplyError::Signature(b)) = (&found, expected) {
+            assert_eq!(std::mem::discriminant(a), std::mem::discriminant(b), "{what}: {found}");
+        }
+    };
+    let missing = ReplyError::Signature(SignatureError::Missing);
+    let malformed = ReplyError::Signature(SignatureError::Malformed(""));
+    check("unsigned", &missing, &|e| {
+        e.reply = SignedHead { signature_input: String::new(), signature: String::new() };
+    });
+    check("signature stripped", &missing, &|e| e.reply.signature.clear());
+    check("the request's head sent back", &malformed, &|e| e.reply = e.request.clone());
+    check("binding left out", &malformed, &|e| {
+        e.reply.signature_input = e.reply.signature_input.replace(" \"signature\";req;key=\"sig1\"", "");
+    });
+    check("binding to another label", &malformed, &|e| {
+        e.reply.signature_input = e.reply.signature_input.replacen("key=\"sig1\"", "key=\"sig2\"", 1);
+    });
+    check("another nonce", &malformed, &|e| e.reply = Exchange::new(&asker, &answerer, 43).reply);
+    check("no request", &missing, &|e| e.request.signature_input.clear());
+    check("a line end in a field", &malformed, &|e| e.reply_digest.push('\n'));
+
+    let mut other = good.clone();
+    other.reply.signature_input = good.reply.signature_input.replace("node-2", "node-3");
+    assert_eq!(
+        other.verify(&keys),
+        Err(ReplyError::OtherKeyId { expected: "node-2".into(), found: "node-3".into() })
+    );
+    let reply = &good.reply;
+    assert!(parse_request(&reply.signature_input, &reply.signature).is_err(), "a reply is no request");
+}
+
+#[test]
+fn key_ids_that_need_escapes() {
+    let key = pair();
+    for (keyid, read_back) in [("a\"b\\c;d,e", "a\"b\\c;d,e"), ("a\r\nb: ä", "ab: ")] {
+        let head = sign_request(&key, keyid, PATH, "d", u64::MAX, NONCE);
+        let read = parse_request(&head.signature_input, &head.signature).expect("own head");
+        assert_eq!(read.keyid, read_back);
+        assert!(read.verify(key.public(), METHOD, PATH, "d"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(input in "\\PC{0,200}", signature in "\\PC{0,200}") {
+        let _ = parse_request(&input, &signature);
+    }
+
+    #[test]
+    fn no_near_miss_panics(parts in prop::collection::vec(
+        prop::sample::select(vec![
+            "sig1", "=", "(", ")", "\"@method\"", " ", ";", "tag", "\"distomon\"", ",", "\"", "\\", ":", "AA==",
+            "created", "-", "1", ".", "?", "?1", "*", "keyid", "\t", "\0", "é",
+        ]), 0..60)
+    ) {
+        let text = parts.concat();
+        let _ = parse_request(&text, &text);
+        let _ = crate::crypto::digest_matches(&text, b"");
+    }
+
+    #[test]
+    fn any_exchange_round_trips(epoch in 0..=(1_u64 << 53) - 1, counter in 0..=(1_u64 << 53) - 1, status: u16, body: Vec<u8>) {
+        let key = pair();
+        let digest = content_digest(&body);
+        let nonce = Nonce { epoch, counter };
+        let head = sign_request(&key, "n", PATH, &digest, CREATED, nonce);
+        let request = context(&head, &digest);
+        let reply = sign_reply(&key, "n", status, &digest, &request, CREATED, nonce).expect("signed");
+        prop_assert_eq!(
+            verify_reply(&reply.signature_input, &reply.signature, status, &digest, &request, "n", &[key.public().clone()]),
+            Ok(())
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! The password of the login, as plain text or as an argon2id hash (RFC 9106).
+
+use argon2::password_hash::{PasswordHash, PasswordHashString, PasswordHasher as _, SaltString};
+use argon2::{Algorithm, Argon2, Params, PasswordVerifier as _, Version};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// The longest password, in bytes.
+pub const MAX_PASSWORD: usize = 1024;
+
+/// The longest hash in PHC form, in bytes.
+const MAX_HASH: usize = 512;
+
+/// The most memory that one attempt may take, in KiB: 256 MiB.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+
+/// The most passes and lanes of one attempt.
+const MAX_PASSES: u32 = 16;
+const MAX_LANES: u32 = 16;
+
+/// What an attempt to log in is measured against. Never shown.
+#[derive(Clone)]
+pub struct Password(Form);
+
+#[derive(Clone)]
+enum Form {
+    /// SHA-256 of the plain text: of one length, so comparing it tells nothing of the text's.
+    Plain([u8; 32]),
+    Argon2id(PasswordHashString),
+}
+
+/// Why a hash is not taken, or not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// Not in PHC form, or not complete.
+    #[error("expected an argon2id hash as \"$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>\"")]
+    Form,
+    /// Another kind of hash.
+    #[error("expected an argon2id hash of version 19 (\"$argon2id$v=19$…\"), not another kind")]
+    Kind,
+    /// It would take too much memory or time.
+    #[error("this hash costs too much to check: expected m up to {MAX_MEMORY_KIB} (KiB), t and p up to 16")]
+    Cost,
+    /// Empty, or longer than [`MAX_PASSWORD`].
+    #[error("expected a password of 1 to {MAX_PASSWORD} bytes")]
+    Length,
+    /// The system's random source failed.
+    #[error("reading the system's random source for a salt: {0}")]
+    Random(String),
+}
+
+impl Password {
+    /// From plain text of 1 to [`MAX_PASSWORD`] bytes; no attempt matches any other.
+    pub fn from_plain(plain: &str) -> Self {
+        Self(Form::Plain(Sha256::digest(plain).into()))
+    }
+
+    /// From an argon2id hash in PHC form, whose parameters are bounded so that no attempt stalls the service.
+    pub fn from_hash(text: &str) -> Result<Self, PasswordError> {
+        if text.len() > MAX_HASH {
+            return Err(PasswordError::Form);
+        }
+        let hash = PasswordHash::new(text).map_err(|_| PasswordError::Form)?;
+        let version = hash.version.map(Version::try_from);
+        if hash.algorithm != Algorithm::Argon2id.ident() || version != Some(Ok(Version::V0x13)) {
+            return Err(PasswordError::Kind);
+        }
+        // Looked at before the library does, whose own checks let larger numbers overflow.
+        for (name, most) in [("m", MAX_MEMORY_KIB), ("t", MAX_PASSES), ("p", MAX_LANES)] {
+            let value = hash.params.get_decimal(name).ok_or(PasswordError::Form)?;
+            if value > most {
+                return Err(PasswordError::Cost);
+            }
+        }
+        Params::try_from(&hash).map_err(|_| PasswordError::Form)?;
+        let mut buffer = [0; 64];
+        let salt = hash.salt.and_then(|salt| salt.decode_b64(&mut buffer).ok()).ok_or(PasswordError::Form)?;
+        if salt.len() < argon2::MIN_SALT_LEN || hash.hash.is_none_or(|hash| hash.len() < 16) {
+            return Err(PasswordError::Form);
+        }
+        Ok(Self(Form::Argon2id(hash.serialize())))
+    }
+
+    /// Whether checking an attempt costs memory and time, so that the number at once is to be limited.
+    pub fn is_costly(&self) -> bool {
+        matches!(self.0, Form::Argon2id(_))
+    }
+
+    /// Whether `attempt` is the password. How long it takes depends on the attempt's length alone.
+    pub fn verify(&self, attempt: &str) -> bool {
+        if attempt.is_empty() || attempt.len() > MAX_PASSWORD {
+            return false;
+        }
+        match &self.0 {
+            Form::Plain(digest) => Sha256::digest(attempt).ct_eq(digest).into(),
+            Form::Argon2id(hash) => {
+                Argon2::default().verify_password(attempt.as_bytes(), &hash.password_hash()).is_ok()
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_costly() { "Password(argon2id)" } else { "Password(plain)" })
+    }
+}
+
+/// The argon2id hash of `plain` in PHC form, with a salt of its own; 19 MiB, 2 passes, 1 lane.
+pub fn hash(plain: &str) -> Result<String, PasswordError> {
+    if plain.is_empty() || plain.len() > MAX_PASSWORD {
+        return Err(PasswordError::Length);
+    }
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).map_err(|error| PasswordError::Random(error.to_string()))?;
+    let salt = SaltString::encode_b64(&salt).expect("16 bytes are a salt");
+    let params = Params::new(19 * 1024, 2, 1, None).expect("the parameters are in range");
+    let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password(plain.as_bytes(), &salt)
+        .expect("a password of bounded length and a salt have a hash");
+    Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// From the tests of the reference implementation: "password" with the salt "somesalt".
+    const REFERENCE: &str =
+        "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+
+    #[test]
+    fn plain_text() {
+        let password = Password::from_plain("Grüße 1");
+        assert!(password.verify("Grüße 1"));
+        for wrong in ["", "grüße 1", "Grüße", "Grüße 1 ", "Grüße 1\0"] {
+            assert!(!password.verify(wrong), "{wrong:?}");
+        }
+        assert!(!Password::from_plain("").verify(""));
+        let long = "x".repeat(MAX_PASSWORD + 1);
+        assert!(!Password::from_plain(&long).verify(&long));
+        assert!(Password::from_plain(&long[1..]).verify(&long[1..]));
+    }
+
+    #[test]
+    fn hashes() {
+        let text = hash("secret").expect("hash");
+        assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
+        assert_ne!(hash("secret").expect("hash"), text, "each has a salt of its own");
+        let password = Password::from_hash(&text).expect("own hash");
+        assert!(password.verify("secret"));
+        assert!(!password.verify("Secret"));
+        assert!(!password.verify(""));
+        assert!(!password.verify(&"x".repeat(MAX_PASSWORD + 1)));
+        assert!(Password::from_hash(REFERENCE).expect("reference").verify("password"));
+        for length in ["", &"x".repeat(MAX_PASSWORD + 1)] {
+            assert_eq!(hash(length), Err(PasswordError::Length));
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown() {
+        let text = format!("{:?} {:?}", Password::from_plain("secret"), Password::from_hash(REFERENCE));
+        assert_eq!(text, "Password(plain) Ok(Password(argon2id))");
+    }
+
+    #[test]
+    fn hashes_that_are_refused() {
+        use PasswordError::{Cost, Form, Kind};
+        let changed = |from: &str, to: &str| {
+            assert!(REFERENCE.contains(from), "{from}");
+            REFERENCE.replacen(from, to, 1)
+        };
+        let check = |text: &str, expected: PasswordError| {
+            assert_eq!(Password::from_hash(text).err(), Some(expected), "{text}");
+        };
+        check("", Form);
+        check("secret", Form);
+        check("$argon2id$v=19$m=19456,t=2,p=1", Form);
+        check("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ", Form);
+        check(&changed("m=65536,t=2,p=1$", ""), Form);
+        check(&changed(",p=1", ""), Form);
+        check(&changed("c29tZXNhbHQ", "c29t"), Form);
+        check(&changed("CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "AAAAAAAA"), Form);
+        check(&changed("m=65536", "m=7"), Form);
+        check(&changed("t=2", "t=0"), Form);
+        check(&changed("p=1", "p=0"), Form);
+        check(&changed("p=1", "p=1,x=1"), Form);
+        check(&format!("{REFERENCE}{}", "A".repeat(MAX_HASH)), Form);
+        check(&changed("argon2id", "argon2i"), Kind);
+        check(&changed("argon2id", "scrypt"), Kind);
+        check(&changed("v=19", "v=16"), Kind);
+        check(&changed("v=19$", ""), Kind);
+        check(&changed("m=65536", "m=262145"), Cost);
+        check(&changed("m=65536", "m=4294967295"), Cost);
+        check(&changed("t=2", "t=17"), Cost);
+        check(&changed("p=1", "p=17"), Cost);
+        check(&changed("p=1", "p=4294967295"), Cost);
+        check("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW", Form);
+        assert!(Password::from_hash(&changed("m=65536,t=2,p=1", "m=262144,t=16,p=16")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(tail in "[$a-z0-9=,]{0,60}", any in ".{0,60}") {
+            let _ = Password::from_hash(&any);
+            let _ = Password::from_hash(&format!("$argon2id${tail}"));
+            let _ = Password::from_hash(&format!("$argon2id$v=19$m=8,t=1,p=1${tail}"));
+        }
+    }
+}
