@@ -3,17 +3,17 @@
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, Global};
-use crate::config::{self, Config, Login, Network, OwnKey};
+use crate::config::{self, Config, Network, OwnKey};
 
 /// Check the configuration and the keys, changing nothing
 ///
 /// Prints a line for each network, or every mistake of all files as path:line:column: key: message.
 /// Exit status 0 if `distomon run` would start with it, 78 if not.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub(super) struct Args {}
 
 /// Checks, prints, and returns 0 or 78.
-pub fn run(_: &Args, global: &Global) -> ExitCode {
+pub(super) fn run(_: &Args, global: &Global) -> ExitCode {
     let credentials = global.credentials_dir();
     match config::inspect(&global.config, credentials.as_deref(), &global.state_dir()) {
         Ok((config, keys)) => {
@@ -33,9 +33,9 @@ pub fn run(_: &Args, global: &Global) -> ExitCode {
 fn summary(config: &Config, keys: &[Option<OwnKey>]) -> String {
     let lines = config.networks.iter().zip(keys).map(|(network, key)| line(network, key.as_ref()));
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
-    let login = match config.login {
-        Some(Login::Plain(_)) => "a password",
-        Some(Login::Hash(_)) => "a hashed password",
+    let login = match &config.login {
+        Some(password) if password.is_costly() => "by hashed password",
+        Some(_) => "by password",
         None => "none",
     };
     lines.collect::<String>() + &format!("ok: listens on {}, login: {login}\n", listen.join(", "))

@@ -8,13 +8,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use argon2::password_hash::{PasswordHasher as _, SaltString};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{EX_CANTCREAT, EX_USAGE, Global};
 use crate::config::{self, NodeUrl, keys};
-use crate::crypto::Keypair;
+use crate::crypto::{Keypair, password};
 use crate::mesh::id::{NetworkId, NodeId};
 
 /// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
@@ -31,7 +30,7 @@ const EX_SOFTWARE: u8 = 70;
 ///
 /// One password is made for all nodes and printed once. Nothing that exists is overwritten.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The directory to write to, as /etc/distomon
     dir: PathBuf,
     /// The network's name
@@ -52,7 +51,7 @@ pub struct Args {
 }
 
 /// Writes the files. Exit status 0, 64 for arguments that make no network, 73 where nothing can be written.
-pub fn run(args: &Args, _: &Global) -> ExitCode {
+pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     let plan = match Plan::of(args) {
         Ok(plan) => plan,
         Err(message) => return fail(EX_USAGE, &message),
@@ -152,8 +151,9 @@ impl Plan {
         for (id, dir) in self.written(&args.dir) {
             keypairs.push((id, dir, Keypair::generate().map_err(|error| random(&error))?));
         }
-        let password = password().map_err(|error| random(&error))?;
-        let hash = if args.plain_password { None } else { Some(hash(&password).map_err(|e| random(&e))?) };
+        let password = new_password().map_err(|error| random(&error))?;
+        let hash =
+            if args.plain_password { None } else { Some(password::hash(&password).map_err(|e| random(&e))?) };
         let network = self.network_file(&keypairs);
         files.directories(&args.dir, 0o755)?;
         for (id, dir, keypair) in &keypairs {
@@ -220,12 +220,12 @@ impl Plan {
             if args.plain_password { "it is in nodeconf.yml" } else { "shown only now: its hash is stored" };
         let _ = writeln!(text, "log in as admin with {password} ({stored})\n");
         if let (Some(own), [(_, dir, keypair)]) = (&self.own, keypairs) {
+            let key = keypair.public().to_base64_spki();
             let _ = writeln!(
                 text,
                 "next: give this to the other nodes, for {own} in their config.yml, and add theirs here:\n  \
-                 public_key: {}\nthen:\n  distomon run --config {}",
-                keypair.public().to_base64_spki(),
-                dir.display()
+                 public_key: {key}\nthen:\n{}",
+                start(dir)
             );
             return text;
         }
@@ -238,14 +238,12 @@ impl Plan {
         for (index, (id, url)) in self.nodes.iter().enumerate() {
             let host = url.as_ref().map_or_else(|| format!("HOST-OF-{id}"), |url| url.host().to_owned());
             let here = dir.join(id.as_str());
-            if index > 0 && !is_loopback(&host) {
+            if index == 0 || is_loopback(&host) {
+                let _ = writeln!(starts, "{}", start(&here));
+            } else {
                 let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 let _ = writeln!(copies, "  scp -rp {} root@{bracketed}:/etc/distomon/", here.display());
                 let _ = writeln!(starts, "  ssh root@{host} systemctl enable --now distomon@{id}");
-            } else if dir == Path::new("/etc/distomon") {
-                let _ = writeln!(starts, "  systemctl enable --now distomon@{id}");
-            } else {
-                let _ = writeln!(starts, "  distomon run --config {}", here.display());
             }
         }
         let (first, _) = &self.nodes[0];
@@ -299,12 +297,22 @@ fn number(value: f64) -> serde_yaml::Number {
     format!("{value}").parse::<u64>().map_or_else(|_| value.into(), Into::into)
 }
 
+/// The command that starts the node of the directory `dir` on this host.
+fn start(dir: &Path) -> String {
+    match dir.file_name() {
+        Some(instance) if dir.parent() == Some(Path::new("/etc/distomon")) => {
+            format!("  systemctl enable --now distomon@{}", instance.to_string_lossy())
+        }
+        _ => format!("  distomon run --config {}", dir.display()),
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A password of 100 random bits, without letters that look alike.
-fn password() -> Result<Zeroizing<String>, getrandom::Error> {
+fn new_password() -> Result<Zeroizing<String>, getrandom::Error> {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = Zeroizing::new([0; 20]);
     getrandom::fill(&mut *bytes)?;
@@ -316,14 +324,6 @@ fn password() -> Result<Zeroizing<String>, getrandom::Error> {
         text.push(char::from(LETTERS[usize::from(byte % 32)]));
     }
     Ok(text)
-}
-
-/// The argon2id hash of `password` as a PHC string.
-fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt).map_err(|_| argon2::password_hash::Error::Crypto)?;
-    let salt = SaltString::encode_b64(&salt)?;
-    Ok(argon2::Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
 }
 
 /// What was written so far, to be taken back if the rest fails.

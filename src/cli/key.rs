@@ -13,7 +13,7 @@ use crate::crypto::Keypair;
 
 /// Show or make the keys of this host's nodes
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
@@ -48,7 +48,7 @@ struct Generate {
 }
 
 /// Shows or makes keys. Exit status 0, 64 for an unknown network, 73 where nothing can be written, 78.
-pub fn run(args: &Args, global: &Global) -> ExitCode {
+pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     let config = match config::load(&global.config) {
         Ok(config) => config,
         Err(errors) => return fail(EX_CONFIG, &errors.to_string()),
@@ -118,17 +118,13 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
         },
     };
     let roster = &network.roster;
-    let path = match &args.out {
-        Some(path) => path.clone(),
-        None => {
-            let credentials = global.credentials_dir();
-            if let Some(path) =
-                keys::present(&config.dir, credentials.as_deref(), &global.state_dir(), roster)
-            {
-                return fail(EX_CANTCREAT, &taken(&path));
-            }
-            keys::state_path(&global.state_dir(), roster.network_id(), &roster.own().id)
-        }
+    let (state, credentials) = (global.state_dir(), global.credentials_dir());
+    let path = if let Some(path) = &args.out {
+        path.clone()
+    } else if let Some(path) = keys::present(&config.dir, credentials.as_deref(), &state, roster) {
+        return fail(EX_CANTCREAT, &taken(&path));
+    } else {
+        keys::state_path(&state, roster.network_id(), &roster.own().id)
     };
     let keypair = match Keypair::generate() {
         Ok(keypair) => keypair,

@@ -1,5 +1,10 @@
 //! The command line: one file for each subcommand.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "clap shows these comments to users as they stand, backticks included"
+)]
+
 mod check;
 mod init;
 mod key;

@@ -8,7 +8,7 @@ mod fields;
 mod file;
 pub mod keys;
 mod network;
-pub mod nodeconf;
+mod nodeconf;
 pub mod subnet;
 pub mod url;
 mod yaml;
@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use keys::OwnKey;
-pub use nodeconf::Login;
 pub use subnet::Subnet;
 pub use url::NodeUrl;
 
+use crate::crypto::password::Password;
 use crate::mesh::id::NetworkId;
 use crate::mesh::roster::Roster;
 use error::Page;
@@ -40,7 +40,7 @@ pub struct Config {
     /// own nodes' urls ([`NodeUrl::listen_port`]).
     pub listen: Vec<SocketAddr>,
     /// How one logs in. None: nobody can.
-    pub login: Option<Login>,
+    pub login: Option<Password>,
     /// Proxies, which may connect without limit and whose word about the caller's address counts.
     pub trusted_proxies: Vec<Subnet>,
     /// The networks in the order of nodeconf.yml, at least one.

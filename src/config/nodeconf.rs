@@ -1,14 +1,12 @@
 //! `nodeconf.yml`: what belongs to this host alone. Its networks, where it listens, how one logs in.
 
-use std::fmt;
 use std::net::SocketAddr;
-
-use zeroize::Zeroizing;
 
 use super::error::{Page, Position};
 use super::fields::{Field, Fields};
 use super::subnet::Subnet;
 use super::yaml::{Node, short};
+use crate::crypto::password::{MAX_PASSWORD, Password};
 use crate::mesh::id::{BadName, NodeId, is_name};
 
 /// The most networks of one instance.
@@ -17,33 +15,13 @@ const MAX_NETWORKS: usize = 64;
 const MAX_LISTEN: usize = 16;
 /// The most trusted proxies.
 const MAX_PROXIES: usize = 256;
-/// The longest password or hash of one, in bytes.
-const MAX_PASSWORD: usize = 1024;
-
-/// How one logs in as admin.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Login {
-    /// The password itself.
-    Plain(Zeroizing<String>),
-    /// Its argon2id hash, as a PHC string (`$argon2id$…`).
-    Hash(String),
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain(_) => "Login::Plain",
-            Self::Hash(_) => "Login::Hash",
-        })
-    }
-}
 
 /// What nodeconf.yml says, as far as it makes sense.
 #[derive(Default)]
 pub(super) struct Nodeconf {
     pub(super) networks: Vec<Membership>,
     pub(super) networks_at: Option<Position>,
-    pub(super) login: Option<Login>,
+    pub(super) login: Option<Password>,
     /// Empty: not given.
     pub(super) listen: Vec<SocketAddr>,
     pub(super) trusted_proxies: Vec<Subnet>,
@@ -133,7 +111,7 @@ fn is_local(fields: &Fields<'_>, page: &mut Page) -> bool {
     true
 }
 
-fn login(fields: &Fields<'_>, open_to_others: bool, page: &mut Page) -> Option<Login> {
+fn login(fields: &Fields<'_>, open_to_others: bool, page: &mut Page) -> Option<Password> {
     let plain = fields.get("login_password");
     let hash = fields.get("login_password_hash");
     if let (Some(_), Some(hash)) = (&plain, &hash) {
@@ -141,32 +119,25 @@ fn login(fields: &Fields<'_>, open_to_others: bool, page: &mut Page) -> Option<L
         return None;
     }
     if let Some(field) = plain {
-        let text = password(&field, "a password", page)?;
+        let text = field.secret("a password", page)?;
+        if text.len() > MAX_PASSWORD {
+            let found = text.len();
+            field.error(format!("expected a password of at most {MAX_PASSWORD} bytes, found {found}"), page);
+        }
         if open_to_others {
             page.warn("login_password is in plain text and other users can read this file: chmod o-r");
         }
-        return Some(Login::Plain(text.to_owned().into()));
+        return Some(Password::from_plain(text));
     }
     let field = hash?;
-    let expected = "an argon2id hash (\"$argon2id$v=19$m=…\")";
-    let text = password(&field, expected, page)?;
-    if !text.starts_with("$argon2id$") {
-        field.error(format!("expected {expected}, found something else"), page);
-        return None;
+    let text = field.secret("an argon2id hash (\"$argon2id$v=19$m=…\")", page)?;
+    match Password::from_hash(text) {
+        Ok(password) => Some(password),
+        Err(error) => {
+            field.error(error.to_string(), page);
+            None
+        }
     }
-    Some(Login::Hash(text.to_owned()))
-}
-
-fn password<'a>(field: &Field<'a>, expected: &str, page: &mut Page) -> Option<&'a str> {
-    let text = field.secret(expected, page)?;
-    if text.len() > MAX_PASSWORD {
-        field.error(
-            format!("expected {expected} of at most {MAX_PASSWORD} bytes, found {}", text.len()),
-            page,
-        );
-        return None;
-    }
-    Some(text)
 }
 
 fn listen(field: &Field<'_>, page: &mut Page) -> Vec<SocketAddr> {

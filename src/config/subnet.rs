@@ -17,7 +17,7 @@ pub enum BadSubnet {
     #[error("expected an IP address or a subnet (192.0.2.0/24, 2001:db8::/32)")]
     Form,
     /// Bits of the host are set: the prefix or the address is mistyped.
-    #[error("the address is not the first of its subnet: did you mean {0}?")]
+    #[error("expected the first address of a subnet, {0}")]
     HostBits(String),
 }
 

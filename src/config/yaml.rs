@@ -432,13 +432,18 @@ mod tests {
 
     #[test]
     fn aliases_cannot_multiply_without_end() {
-        let mut laughs = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
+        let mut laughs = vec!["a: &a [x, x, x, x, x, x, x, x, x]".to_owned()];
         for (name, before) in ('b'..='i').zip('a'..) {
             let uses = vec![format!("*{before}"); 9].join(", ");
-            laughs += &format!("{name}: &{name} [{uses}]\n");
+            laughs.push(format!("{name}: &{name} [{uses}]"));
         }
+        let laughs = laughs.join("\n");
         let errors = read(&laughs).map(|_| ()).expect_err("too many");
         assert!(errors[0].contains("at most 200000 values"), "{errors:?}");
+        let (open, close) = ("[".repeat(20), "]".repeat(20));
+        let errors =
+            read(&format!("a: &a {open}{close}\nb: {open}*a{close}\n")).map(|_| ()).expect_err("deep");
+        assert!(errors[0].contains("at most 32 deep"), "{errors:?}");
     }
 
     #[test]
