@@ -269,3 +269,6 @@ fn with_key(roster: &Roster, key: &PublicKey) -> Roster {
     let me = &roster.own().id;
     Roster::new(roster.network_id().clone(), members, me).expect("the same members make a roster again")
 }
+
+#[cfg(test)]
+mod tests;

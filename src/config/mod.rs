@@ -207,9 +207,10 @@ impl Networks {
             // A name that was not understood may have been this one: it was noted, and that is enough.
             if file.complete {
                 let ids: Vec<_> = file.members.iter().map(|member| member.id.as_str()).collect();
-                let meant = match fields::nearest(me.as_str(), &ids) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => format!("it has {}", yaml::short(&ids.join(", "))),
+                let (listed, near) = (ids.join(", "), fields::nearest(me.as_str(), &ids));
+                let meant = match near {
+                    Some(near) if listed.len() > 60 => format!("did you mean {near}?"),
+                    _ => format!("it has {}", yaml::short(&listed)),
                 };
                 let message = format!("{me} is not in node_config of {}: {meant}", page.path.display());
                 self.nodeconf.error(*at, &format!("{}.node_id", membership.key), message);

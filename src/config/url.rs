@@ -28,7 +28,7 @@ pub struct BadUrl {
 impl NodeUrl {
     /// Checks `text`. Slashes at the end are taken off, the scheme is made lower case.
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
-        let bad = |expected| BadUrl { expected, found: text.to_owned() };
+        let bad = |expected| BadUrl { expected, found: without_user(text) };
         if text.len() > MAX_URL {
             return Err(bad("a url of at most 2048 bytes"));
         }
@@ -78,9 +78,20 @@ impl NodeUrl {
     }
 }
 
+/// `text` as errors may show it: what could be a password is left out.
+fn without_user(text: &str) -> String {
+    let Some((before, rest)) = text.rsplit_once('@') else { return text.to_owned() };
+    let scheme = before.find("://").map_or("", |at| &before[..at + 3]);
+    format!("{scheme}…@{rest}")
+}
+
 /// Host and port of `authority`; None if the port is none.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let after_address = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let after_address = match authority.find(']') {
+        Some(bracket) => bracket + 1,
+        None if authority.starts_with('[') => authority.len(),
+        None => 0,
+    };
     let Some(colon) = authority[after_address..].find(':') else { return Some((authority, None)) };
     let (host, port) = authority.split_at(after_address + colon);
     let port = &port[1..];
@@ -181,6 +192,8 @@ mod tests {
             check(text, "a path without");
         }
         check("http://u:p@h", "without user name");
+        check("http://u:p@h", "found \"http://…@h\"");
+        check("ftp://u:p@x@h/", "found \"ftp://…@h/\"");
         check("http://h/?q", "without ? and #");
         check("http://h#f", "without ? and #");
         for text in ["http://ä.example", "http://h /", "http://h\n", "http://h\0"] {

@@ -71,14 +71,14 @@ fn nodeconf() {
                 "networks:\n  - {{name: net, node_id: node-1, config_type: {kind}, git_repo: http://x}}\n"
             ),
             &[
-                "2:48: networks[0].config_type: this version does not fetch configurations with git: clone the \
+                "2:47: networks[0].config_type: this version does not fetch configurations with git: clone the \
                repository to networks/<name> yourself and write local",
             ],
         );
     }
     check(
         "networks:\n  - {name: net, node_id: node-1, config_type: svn}\n",
-        &["2:48: networks[0].config_type: expected local, found \"svn\""],
+        &["2:47: networks[0].config_type: expected local, found \"svn\""],
     );
 }
 
@@ -89,15 +89,25 @@ fn networks_that_do_not_fit_nodeconf() {
     refused(
         &dir,
         &[
-            "nodeconf.yml:2:28: networks[0].node_id: node-3 is not in node_config of networks/net/config.yml: \
-             did you mean node-1?",
+            "nodeconf.yml:2:26: networks[0].node_id: node-3 is not in node_config of networks/net/config.yml: \
+             it has node-1, node-2",
             "nodeconf.yml:3:12: networks[1].name: networks/other/config.yml: no such file",
+        ],
+    );
+    let nodes: Vec<_> = (10..20).map(|number| format!("  - {{node_id: city-{number}}}\n")).collect();
+    refused(
+        &instance(
+            "networks:\n  - {name: net, node_id: CITY-13}\n",
+            &format!("network_id: net\nnode_config:\n{}", nodes.concat()),
+        ),
+        &[
+            "nodeconf.yml:2:26: networks[0].node_id: CITY-13 is not in node_config of networks/net/config.yml: did you mean city-13?",
         ],
     );
     refused(
         &instance("networks:\n  - {name: net, node_id: berlin}\n", NETWORK),
         &[
-            "nodeconf.yml:2:28: networks[0].node_id: berlin is not in node_config of networks/net/config.yml: it \
+            "nodeconf.yml:2:26: networks[0].node_id: berlin is not in node_config of networks/net/config.yml: it \
            has node-1, node-2",
         ],
     );
@@ -378,7 +388,7 @@ node_config:
 
 proptest! {
     #[test]
-    fn every_planted_mistake_is_listed(planted in sample::subsequence(MISTAKES, 0..=MISTAKES.len())) {
+    fn every_planted_mistake_is_listed(planted in prop::sample::subsequence(MISTAKES, 0..=MISTAKES.len())) {
         let (mut nodeconf, mut network) = (MANY.to_owned(), MANY_NODES.to_owned());
         for (sound, mistake, _) in &planted {
             nodeconf = nodeconf.replace(sound, mistake);

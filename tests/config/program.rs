@@ -125,7 +125,7 @@ fn init_overwrites_nothing_and_leaves_nothing_behind() {
     assert_eq!(fs::read_to_string(&nodeconf).expect("read"), before);
     run(&["check", "--config", text(&root.join("b"))], 0);
     let (_, stderr) = init(&nodeconf.join("x"), &NODES, 73);
-    assert!(stderr.contains("making "), "{stderr}");
+    assert!(stderr.contains("nodeconf.yml exists already"), "{stderr}");
 
     let none = dir.path().join("none");
     for bad in [
