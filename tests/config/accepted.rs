@@ -152,6 +152,11 @@ fn keys_are_made_only_once_all_is_sound() {
     config::prepare(dir.path(), None, &state).map(|_| ()).expect_err("a mistake in the second network");
     assert!(!state.exists());
     super::write(dir.path(), "networks/two/config.yml", &two("1"));
+    let key = ".private_keys/a_second.key";
+    super::write(dir.path(), key, "garbage");
+    config::prepare(dir.path(), None, &state).map(|_| ()).expect_err("a mistake in the second network's key");
+    assert!(!state.exists());
+    fs::remove_file(dir.path().join(key)).expect("remove");
     let (config, keys) = config::prepare(dir.path(), None, &state).expect("sound");
     for (network, key) in config.networks.iter().zip(&keys) {
         assert!(key.made);

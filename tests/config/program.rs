@@ -4,14 +4,22 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{NETWORK, NODECONF, V0_1_KEY, config, instance, mode, v0_1};
+use distomon::config::keys;
+
+use super::{NETWORK, NODECONF, V0_1_KEY, config, instance, keypair, mode, v0_1};
 
 /// Runs the program and returns what it printed to standard output and standard error.
 #[track_caller]
 fn run(args: &[&str], status: i32) -> (String, String) {
+    run_with(&[], args, status)
+}
+
+/// Likewise, with some more environment.
+#[track_caller]
+fn run_with(environment: &[(&str, &Path)], args: &[&str], status: i32) -> (String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_distomon"));
     command.args(args).env_remove("STATE_DIRECTORY").env_remove("CREDENTIALS_DIRECTORY");
-    let output = command.output().expect("the built program starts");
+    let output = command.envs(environment.iter().copied()).output().expect("the built program starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(status), "{args:?}\n{stdout}{stderr}");
@@ -55,6 +63,28 @@ fn check() {
         assert!(line.contains(expected), "expected {expected}\nfound {line}");
     }
     run(&["check", "--config", text(&dir.path().join("missing"))], 78);
+}
+
+#[test]
+fn directories_of_systemd() {
+    let dir = instance(NODECONF, NETWORK);
+    let (credentials, state) = (dir.path().join("credentials"), dir.path().join("var"));
+    let check = |environment: &[(&str, &Path)], more: &[&str], expected: &Path| {
+        let args = [&["check", "--config", text(dir.path())], more].concat();
+        let (stdout, _) = run_with(environment, &args, 0);
+        assert!(stdout.contains(&format!(" in {}\n", expected.display())), "{stdout}");
+    };
+    let in_state = Path::new("net/node-1/key.pem");
+    for state in [&state, &dir.path().join("state"), &dir.path().join("given")] {
+        keys::write(&state.join(in_state), &keypair()).expect("write");
+    }
+    check(&[], &[], &dir.path().join("state").join(in_state));
+    check(&[("STATE_DIRECTORY", &state)], &[], &state.join(in_state));
+    let given = dir.path().join("given");
+    check(&[("STATE_DIRECTORY", &state)], &["--state", text(&given)], &given.join(in_state));
+    let credential = credentials.join("net.key");
+    keys::write(&credential, &keypair()).expect("write");
+    check(&[("CREDENTIALS_DIRECTORY", &credentials), ("STATE_DIRECTORY", &state)], &[], &credential);
 }
 
 #[test]
