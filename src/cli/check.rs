@@ -1,0 +1,59 @@
+//! `distomon check`: whether `run` would start, and everything that keeps it from it.
+
+use std::process::ExitCode;
+
+use super::{EX_CONFIG, Global};
+use crate::config::{self, Config, Network, OwnKey};
+
+/// Check the configuration and the keys, changing nothing
+///
+/// Prints a line for each network, or every mistake of all files as path:line:column: key: message.
+/// Exit status 0 if `distomon run` would start with it, 78 if not.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+/// Checks, prints, and returns 0 or 78.
+pub(super) fn run(_: &Args, global: &Global) -> ExitCode {
+    let credentials = global.credentials_dir();
+    match config::inspect(&global.config, credentials.as_deref(), &global.state_dir()) {
+        Ok((config, keys)) => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}");
+            }
+            super::print(&summary(&config, &keys));
+            ExitCode::SUCCESS
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
+fn summary(config: &Config, keys: &[Option<OwnKey>]) -> String {
+    let lines = config.networks.iter().zip(keys).map(|(network, key)| line(network, key.as_ref()));
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    let login = match &config.login {
+        Some(password) if password.is_costly() => "by hashed password",
+        Some(_) => "by password",
+        None => "none",
+    };
+    lines.collect::<String>() + &format!("ok: listens on {}, login: {login}\n", listen.join(", "))
+}
+
+fn line(network: &Network, key: Option<&OwnKey>) -> String {
+    let roster = &network.roster;
+    let members = roster.members();
+    let with_key = members.iter().filter(|member| !member.keys.is_empty()).count();
+    let key = match key {
+        Some(key) => format!("key {} in {}", key.keypair.public().fingerprint(), key.path.display()),
+        None => "its key is made at the first start".into(),
+    };
+    format!(
+        "ok: {}: this is {} of {} {}, {with_key} with a public key; {key}\n",
+        roster.network_id(),
+        roster.own().id,
+        members.len(),
+        if members.len() == 1 { "node" } else { "nodes" },
+    )
+}

@@ -1,0 +1,383 @@
+//! `distomon init`: writes the configuration of a new network, for one node or for all of them at once.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{EX_CANTCREAT, EX_USAGE, Global};
+use crate::config::{self, NodeUrl, keys};
+use crate::crypto::{Keypair, password};
+use crate::mesh::id::{NetworkId, NodeId};
+
+/// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
+const EX_SOFTWARE: u8 = 70;
+
+/// Write the configuration of a new network
+///
+/// Without --self, one directory for each node: DIR/<node_id>/ with nodeconf.yml, the network's
+/// config.yml, which names all nodes and their public keys, and the node's private key. Copy each to its
+/// host as /etc/distomon/<node_id> and start distomon@<node_id> there.
+///
+/// With --self, DIR itself is the directory of that one node; the other nodes' public keys are to be added
+/// to config.yml later.
+///
+/// One password is made for all nodes and printed once. Nothing that exists is overwritten.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The directory to write to, as /etc/distomon
+    dir: PathBuf,
+    /// The network's name
+    #[arg(long, value_name = "NAME")]
+    network: String,
+    /// A node and where the others reach it; without =URL: one that only calls out. Repeat for each node
+    #[arg(long = "node", value_name = "ID=URL", required = true)]
+    nodes: Vec<String>,
+    /// Write only this node's directory, with a key for it alone
+    #[arg(long = "self", value_name = "ID")]
+    own: Option<String>,
+    /// Time between probes of a node, in seconds, 0.1 to 86400
+    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    poll_rate: f64,
+    /// Store the password itself in nodeconf.yml, instead of its argon2id hash
+    #[arg(long)]
+    plain_password: bool,
+}
+
+/// Writes the files. Exit status 0, 64 for arguments that make no network, 73 where nothing can be written.
+pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
+    let plan = match Plan::of(args) {
+        Ok(plan) => plan,
+        Err(message) => return fail(EX_USAGE, &message),
+    };
+    let mut files = Files::default();
+    let result = plan.write(args, &mut files).and_then(|told| plan.check(args).map(|()| told));
+    match result {
+        Ok(told) => {
+            super::print(&told);
+            ExitCode::SUCCESS
+        }
+        Err(Failure { status, message }) => {
+            files.remove();
+            fail(status, &message)
+        }
+    }
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    eprintln!("distomon init: {message}");
+    ExitCode::from(status)
+}
+
+/// Why nothing was written.
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    fn cannot(what: &str, path: &Path, error: &io::Error) -> Self {
+        let message = match error.kind() {
+            io::ErrorKind::AlreadyExists => format!("{} exists already, and stays as it is", path.display()),
+            _ => format!("{what} {}: {error}", path.display()),
+        };
+        Self { status: EX_CANTCREAT, message }
+    }
+}
+
+/// A network that makes sense.
+struct Plan {
+    network_id: NetworkId,
+    nodes: Vec<(NodeId, Option<NodeUrl>)>,
+    own: Option<NodeId>,
+    poll_rate: f64,
+}
+
+impl Plan {
+    fn of(args: &Args) -> Result<Self, String> {
+        let network_id =
+            args.network.parse().map_err(|error| format!("--network {}: {error}", args.network))?;
+        let mut nodes: Vec<(NodeId, Option<NodeUrl>)> = Vec::new();
+        let mut urls = HashSet::new();
+        for text in &args.nodes {
+            let (id, url) = text.split_once('=').map_or((&**text, None), |(id, url)| (id, Some(url)));
+            let id: NodeId = id.parse().map_err(|error| format!("--node {text}: {error}"))?;
+            let url =
+                url.map(NodeUrl::parse).transpose().map_err(|error| format!("--node {text}: {error}"))?;
+            if nodes.iter().any(|(other, _)| *other == id) {
+                return Err(format!("--node {text}: {id} is there already"));
+            }
+            if url.as_ref().is_some_and(|url| !urls.insert(url.as_str().to_owned())) {
+                return Err(format!("--node {text}: another node has this url"));
+            }
+            nodes.push((id, url));
+        }
+        let own = args.own.as_deref().map(|own| {
+            let found = nodes.iter().find(|(id, _)| id.as_str() == own);
+            found
+                .map(|(id, _)| id.clone())
+                .ok_or_else(|| format!("--self {own}: expected one of the --node ids"))
+        });
+        let own = own.transpose()?;
+        if !(0.1..=86_400.0).contains(&args.poll_rate) {
+            return Err(format!("--poll-rate {}: expected 0.1 to 86400 s", args.poll_rate));
+        }
+        Ok(Self { network_id, nodes, own, poll_rate: args.poll_rate })
+    }
+
+    /// The nodes whose directories are written, each with its directory.
+    fn written<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (&'a NodeId, PathBuf)> {
+        let all = self.nodes.iter().map(|(id, _)| id);
+        all.filter(|id| self.own.as_ref().is_none_or(|own| own == *id)).map(|id| (id, self.dir_of(dir, id)))
+    }
+
+    fn dir_of(&self, dir: &Path, id: &NodeId) -> PathBuf {
+        if self.own.is_some() { dir.to_owned() } else { dir.join(id.as_str()) }
+    }
+
+    /// Writes everything and returns what there is to tell.
+    fn write(&self, args: &Args, files: &mut Files) -> Result<String, Failure> {
+        let random = |error: &dyn std::fmt::Display| Failure {
+            status: EX_SOFTWARE,
+            message: format!("making keys and password: {error}"),
+        };
+        let mut keypairs = Vec::new();
+        for (id, dir) in self.written(&args.dir) {
+            keypairs.push((id, dir, Keypair::generate().map_err(|error| random(&error))?));
+        }
+        let password = new_password().map_err(|error| random(&error))?;
+        let hash =
+            if args.plain_password { None } else { Some(password::hash(&password).map_err(|e| random(&e))?) };
+        let network = self.network_file(&keypairs);
+        files.directories(&args.dir, 0o755)?;
+        for (id, dir, keypair) in &keypairs {
+            if self.own.is_none() {
+                files.directory(dir, 0o755)?;
+            }
+            let networks = dir.join("networks").join(self.network_id.as_str());
+            files.directories(&networks, 0o755)?;
+            files.file(&networks.join("config.yml"), 0o644, &network)?;
+            files.key(&keys::config_path(dir, &self.network_id, id), keypair)?;
+            let mode = if args.plain_password { 0o600 } else { 0o644 };
+            files.file(&dir.join("nodeconf.yml"), mode, &self.nodeconf(id, &password, hash.as_deref()))?;
+        }
+        Ok(self.story(args, &keypairs, &password))
+    }
+
+    /// Whether what was written would start.
+    fn check(&self, args: &Args) -> Result<(), Failure> {
+        for (_, dir) in self.written(&args.dir) {
+            config::inspect(&dir, None, &dir.join("state"))
+                .map_err(|errors| Failure { status: EX_SOFTWARE, message: errors.to_string() })?;
+        }
+        Ok(())
+    }
+
+    /// config.yml, which is the same for all nodes.
+    fn network_file(&self, keypairs: &[(&NodeId, PathBuf, Keypair)]) -> String {
+        let node = |(id, url): &(NodeId, Option<NodeUrl>)| NodeDoc {
+            node_id: id.to_string(),
+            url: url.as_ref().map(|url| url.as_str().to_owned()),
+            public_key: keypairs
+                .iter()
+                .find(|(other, ..)| *other == id)
+                .map(|(.., keypair)| keypair.public().to_base64_spki()),
+        };
+        let doc = NetworkDoc {
+            network_id: self.network_id.to_string(),
+            defaults: DefaultsDoc { poll_rate: number(self.poll_rate), retry: 2, timeout: 5 },
+            node_config: self.nodes.iter().map(node).collect(),
+        };
+        let head = "# The same on every node of the network. poll_rate and timeout are in seconds.\n";
+        head.to_owned() + &yaml(&doc)
+    }
+
+    /// nodeconf.yml of the node `id`.
+    fn nodeconf(&self, id: &NodeId, password: &str, hash: Option<&str>) -> String {
+        let doc = NodeconfDoc {
+            networks: vec![MembershipDoc { name: self.network_id.to_string(), node_id: id.to_string() }],
+            login_password: if hash.is_some() { None } else { Some(password.to_owned()) },
+            login_password_hash: hash.map(str::to_owned),
+        };
+        let head = "# This host alone. The network's nodes are in networks/<name>/config.yml.\n";
+        head.to_owned() + &yaml(&doc)
+    }
+
+    /// What was made, and the next commands.
+    fn story(&self, args: &Args, keypairs: &[(&NodeId, PathBuf, Keypair)], password: &str) -> String {
+        let mut text = String::new();
+        for (id, dir, keypair) in keypairs {
+            let fingerprint = keypair.public().fingerprint();
+            let _ = writeln!(text, "{id} of {}: {}, key {fingerprint}", self.network_id, dir.display());
+        }
+        let stored =
+            if args.plain_password { "it is in nodeconf.yml" } else { "shown only now: its hash is stored" };
+        let _ = writeln!(text, "log in as admin with {password} ({stored})\n");
+        if let (Some(own), [(_, dir, keypair)]) = (&self.own, keypairs) {
+            let key = keypair.public().to_base64_spki();
+            let _ = writeln!(
+                text,
+                "next: give this to the other nodes, for {own} in their config.yml, and add theirs here:\n  \
+                 public_key: {key}\nthen:\n{}",
+                start(dir)
+            );
+            return text;
+        }
+        text + &self.next_commands(&args.dir)
+    }
+
+    /// Copies to the other hosts, and starts: the first node is taken to be this host.
+    fn next_commands(&self, dir: &Path) -> String {
+        let (mut copies, mut starts) = (String::new(), String::new());
+        for (index, (id, url)) in self.nodes.iter().enumerate() {
+            let host = url.as_ref().map_or_else(|| format!("HOST-OF-{id}"), |url| url.host().to_owned());
+            let here = dir.join(id.as_str());
+            if index == 0 || is_loopback(&host) {
+                let _ = writeln!(starts, "{}", start(&here));
+            } else {
+                let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                let _ = writeln!(copies, "  scp -rp {} root@{bracketed}:/etc/distomon/", here.display());
+                let _ = writeln!(starts, "  ssh root@{host} systemctl enable --now distomon@{id}");
+            }
+        }
+        let (first, _) = &self.nodes[0];
+        format!("next, if this host is {first}:\n{copies}{starts}")
+    }
+}
+
+#[derive(Serialize)]
+struct NodeconfDoc {
+    networks: Vec<MembershipDoc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_password_hash: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MembershipDoc {
+    name: String,
+    node_id: String,
+}
+
+#[derive(Serialize)]
+struct NetworkDoc {
+    network_id: String,
+    defaults: DefaultsDoc,
+    node_config: Vec<NodeDoc>,
+}
+
+#[derive(Serialize)]
+struct DefaultsDoc {
+    poll_rate: serde_yaml::Number,
+    retry: u32,
+    timeout: u32,
+}
+
+#[derive(Serialize)]
+struct NodeDoc {
+    node_id: String,
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+}
+
+fn yaml<T: Serialize>(doc: &T) -> String {
+    serde_yaml::to_string(doc).expect("maps of texts and numbers have a YAML form")
+}
+
+/// `10` rather than `10.0`.
+fn number(value: f64) -> serde_yaml::Number {
+    format!("{value}").parse::<u64>().map_or_else(|_| value.into(), Into::into)
+}
+
+/// The command that starts the node of the directory `dir` on this host.
+fn start(dir: &Path) -> String {
+    match dir.file_name() {
+        Some(instance) if dir.parent() == Some(Path::new("/etc/distomon")) => {
+            format!("  systemctl enable --now distomon@{}", instance.to_string_lossy())
+        }
+        _ => format!("  distomon run --config {}", dir.display()),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A password of 100 random bits, without letters that look alike.
+fn new_password() -> Result<Zeroizing<String>, getrandom::Error> {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = Zeroizing::new([0; 20]);
+    getrandom::fill(&mut *bytes)?;
+    let mut text = Zeroizing::new(String::with_capacity(24));
+    for (index, byte) in bytes.iter().enumerate() {
+        if index > 0 && index % 5 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(LETTERS[usize::from(byte % 32)]));
+    }
+    Ok(text)
+}
+
+/// What was written so far, to be taken back if the rest fails.
+#[derive(Default)]
+struct Files {
+    files: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Makes the directory `path`, which must not exist.
+    fn directory(&mut self, path: &Path, mode: u32) -> Result<(), Failure> {
+        DirBuilder::new().mode(mode).create(path).map_err(|error| Failure::cannot("making", path, &error))?;
+        self.directories.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Makes those directories of `path` that are missing.
+    fn directories(&mut self, path: &Path, mode: u32) -> Result<(), Failure> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.directories(parent, mode)?;
+        }
+        self.directory(path, mode)
+    }
+
+    /// Writes the new file `path`.
+    fn file(&mut self, path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+        let cannot = |error: io::Error| Failure::cannot("writing", path, &error);
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(cannot)?;
+        self.files.push(path.to_owned());
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)
+    }
+
+    /// Writes a private key, in a directory for the owner alone.
+    fn key(&mut self, path: &Path, keypair: &Keypair) -> Result<(), Failure> {
+        if let Some(dir) = path.parent() {
+            self.directories(dir, 0o700)?;
+        }
+        keys::write(path, keypair).map_err(|error| Failure::cannot("writing", path, &error))?;
+        self.files.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Takes it all back, as far as that can be done: what failed first is what gets reported.
+    fn remove(self) {
+        for file in self.files {
+            let _ = std::fs::remove_file(file);
+        }
+        for directory in self.directories.into_iter().rev() {
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+}

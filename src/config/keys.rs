@@ -1,0 +1,274 @@
+//! The private keys of this host's nodes: where they are looked for, when one is made, what is refused.
+//!
+//! The places, in this order: the systemd credential `<network_id>.key`, then
+//! `<state>/<network_id>/<node_id>/key.pem`, then `<config>/.private_keys/<node_id>_<network_id>.key`. The
+//! first that is there decides; one that is there and cannot be used is an error, never passed over.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::ConfigErrors;
+use super::file::{self, Contents, FileError};
+use crate::crypto::{Keypair, PublicKey};
+use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::roster::Roster;
+
+/// The largest file with a private key, in bytes.
+const MAX_KEY_FILE: u64 = 16 << 10;
+
+/// The key that signs for this host's node in one network.
+#[derive(Debug, Clone)]
+pub struct OwnKey {
+    /// The key.
+    pub keypair: Keypair,
+    /// Its file.
+    pub path: PathBuf,
+    /// Whether it was made just now, so that the other nodes need its public key.
+    pub made: bool,
+    /// The roster with this key as the own node's, if it had none.
+    pub roster: Roster,
+    /// What is allowed and yet surprising, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Finds the key of `roster`'s own node, or makes it if there is none and the configuration has no public
+/// key for the node yet. A key of v0.1 that others can read is closed to them.
+pub fn find(
+    config_dir: &Path,
+    credentials_dir: Option<&Path>,
+    state_dir: &Path,
+    roster: &Roster,
+) -> Result<OwnKey, ConfigErrors> {
+    let places = Places::of(config_dir, credentials_dir, state_dir, roster);
+    if let Some(key) = places.search(roster, true)? {
+        return Ok(key);
+    }
+    let keypair = Keypair::generate()
+        .map_err(|error| ConfigErrors::whole_file(&places.state, format!("making a key: {error}")))?;
+    match write(&places.state, &keypair) {
+        Ok(()) => Ok(own_key(keypair, places.state, true, roster)),
+        // Another process was faster, and its key is the key.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let key = places.search(roster, true)?;
+            key.ok_or_else(|| ConfigErrors::whole_file(&places.state, "vanished while it was read"))
+        }
+        Err(error) => Err(ConfigErrors::whole_file(
+            &places.state,
+            format!(
+                "making the key of {} in {}: {error}: expected a state directory that this user can write",
+                roster.own().id,
+                roster.network_id()
+            ),
+        )),
+    }
+}
+
+/// Finds the key of `roster`'s own node and changes nothing. None if [`find`] would make one.
+pub fn look(
+    config_dir: &Path,
+    credentials_dir: Option<&Path>,
+    state_dir: &Path,
+    roster: &Roster,
+) -> Result<Option<OwnKey>, ConfigErrors> {
+    Places::of(config_dir, credentials_dir, state_dir, roster).search(roster, false)
+}
+
+/// The first of the places where `roster`'s own key is looked for that is taken, whatever stands there.
+pub fn present(
+    config_dir: &Path,
+    credentials_dir: Option<&Path>,
+    state_dir: &Path,
+    roster: &Roster,
+) -> Option<PathBuf> {
+    let Places { credential, state, config } = Places::of(config_dir, credentials_dir, state_dir, roster);
+    let mut places = credential.into_iter().chain([state, config]);
+    places.find(|path| path.symlink_metadata().is_ok())
+}
+
+/// Where the key of a node is made: `<state>/<network_id>/<node_id>/key.pem`.
+pub fn state_path(state_dir: &Path, network_id: &NetworkId, node_id: &NodeId) -> PathBuf {
+    state_dir.join(network_id.as_str()).join(node_id.as_str()).join("key.pem")
+}
+
+/// Where v0.1 kept the key of a node: `<config>/.private_keys/<node_id>_<network_id>.key`.
+pub fn config_path(config_dir: &Path, network_id: &NetworkId, node_id: &NodeId) -> PathBuf {
+    config_dir.join(".private_keys").join(format!("{node_id}_{network_id}.key"))
+}
+
+/// Writes `keypair` to the new file `path`, readable by its owner alone: whole or not at all, and on disk
+/// when this returns. Missing directories are made, for the owner alone. A file that is there stays as it
+/// is, and the error is `AlreadyExists`.
+pub fn write(path: &Path, keypair: &Keypair) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let draft = dir.join(format!(".{name}.{}.{:08x}", std::process::id(), fastrand::u32(..)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = file
+        .write_all(keypair.to_pem().as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| publish(&draft, path));
+    if written.is_err() {
+        // What went wrong is reported; a draft that cannot be removed harms nobody.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written?;
+    File::open(dir)?.sync_all()
+}
+
+/// Gives the finished `draft` its name, unless that is taken.
+fn publish(draft: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE) {
+        // Not every file system can; then two processes that start at once are told apart less sharply.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            if path.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(draft, path)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Where to look for one key.
+struct Places {
+    credential: Option<PathBuf>,
+    state: PathBuf,
+    config: PathBuf,
+}
+
+impl Places {
+    fn of(config_dir: &Path, credentials_dir: Option<&Path>, state_dir: &Path, roster: &Roster) -> Self {
+        let (network_id, node_id) = (roster.network_id(), &roster.own().id);
+        Self {
+            credential: credentials_dir.map(|dir| dir.join(format!("{network_id}.key"))),
+            state: state_path(state_dir, network_id, node_id),
+            config: config_path(config_dir, network_id, node_id),
+        }
+    }
+
+    /// The first key that is there. None if there is none and none is expected.
+    fn search(&self, roster: &Roster, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
+        let places = [
+            (self.credential.as_deref(), Access::Given),
+            (Some(&*self.state), Access::Closed),
+            (Some(&*self.config), Access::Mended { mend }),
+        ];
+        for (path, access) in places {
+            let Some(path) = path else { continue };
+            if let Some((keypair, warning)) = read(path, access, roster)? {
+                let mut key = own_key(keypair, path.to_owned(), false, roster);
+                key.warnings.extend(warning);
+                return Ok(Some(key));
+            }
+        }
+        let Some(configured) = roster.own().keys.first() else { return Ok(None) };
+        let mut looked: Vec<_> = self.credential.iter().map(|path| path.display().to_string()).collect();
+        looked.push(self.config.display().to_string());
+        let message = format!(
+            "no private key of {} in {}, whose configured public key is {}: looked here and in {}; put the \
+             key back (is the state directory mounted?), or remove the public key from the configuration to \
+             have a new one made",
+            roster.own().id,
+            roster.network_id(),
+            configured.fingerprint(),
+            looked.join(" and "),
+        );
+        Err(ConfigErrors::whole_file(&self.state, message))
+    }
+}
+
+/// Who may read a key file.
+#[derive(Clone, Copy)]
+enum Access {
+    /// Whoever systemd lets.
+    Given,
+    /// The owner, and the group if the owner let it; else the key is refused.
+    Closed,
+    /// Likewise, yet v0.1 wrote these open to all: they are closed where `mend` says so.
+    Mended { mend: bool },
+}
+
+/// The key in the file `path`, with a warning; None if there is no such file.
+fn read(
+    path: &Path,
+    access: Access,
+    roster: &Roster,
+) -> Result<Option<(Keypair, Option<String>)>, ConfigErrors> {
+    let (id, network_id) = (&roster.own().id, roster.network_id());
+    let refuse = |message: String| {
+        ConfigErrors::whole_file(path, format!("private key of {id} in {network_id}: {message}"))
+    };
+    let contents = match file::read(path, MAX_KEY_FILE) {
+        Ok(contents) => contents,
+        Err(FileError::Missing) => return Ok(None),
+        Err(error) => return Err(refuse(error.to_string())),
+    };
+    let warning = close_to_others(path, &contents, access).map_err(refuse)?;
+    let text = std::str::from_utf8(&contents.bytes).unwrap_or_default();
+    let keypair = Keypair::from_pem(text).map_err(|error| {
+        let found = if contents.bytes.is_empty() { "an empty file" } else { "something else" };
+        refuse(format!("{error}, found {found}"))
+    })?;
+    let configured = &roster.own().keys;
+    if !configured.is_empty() && !configured.contains(keypair.public()) {
+        let expected: Vec<_> = configured.iter().map(PublicKey::fingerprint).collect();
+        return Err(refuse(format!(
+            "does not match the configured public key: expected {}, found {}: put the right key here, or \
+             this one's public key into the configuration of every node: {}",
+            expected.join(" or "),
+            keypair.public().fingerprint(),
+            keypair.public().to_base64_spki()
+        )));
+    }
+    Ok(Some((keypair, warning)))
+}
+
+/// Refuses, mends or warns about a key that others can read or change.
+fn close_to_others(path: &Path, contents: &Contents, access: Access) -> Result<Option<String>, String> {
+    let mode = contents.metadata.permissions().mode() & 0o7777;
+    let open = mode & 0o027 != 0;
+    match access {
+        Access::Closed if open => Err(format!(
+            "others can read or change it (mode {mode:04o}): expected 0600: chmod 600 {}",
+            path.display()
+        )),
+        Access::Mended { mend } if open => {
+            let failed = if mend {
+                match contents.file.set_permissions(Permissions::from_mode(0o600)) {
+                    Ok(()) => return Ok(None),
+                    Err(error) => format!(", which setting it to 0600 did not change ({error})"),
+                }
+            } else {
+                String::new()
+            };
+            Ok(Some(format!(
+                "{}: others can read or change this private key (mode {mode:04o}{failed}): chmod 600",
+                path.display()
+            )))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn own_key(keypair: Keypair, path: PathBuf, made: bool, roster: &Roster) -> OwnKey {
+    let roster = with_key(roster, keypair.public());
+    OwnKey { keypair, path, made, roster, warnings: Vec::new() }
+}
+
+/// `roster` with `key` for its own node, if that has none yet.
+fn with_key(roster: &Roster, key: &PublicKey) -> Roster {
+    if !roster.own().keys.is_empty() {
+        return roster.clone();
+    }
+    let mut members = roster.members().to_vec();
+    members[roster.me()].keys.push(key.clone());
+    let me = &roster.own().id;
+    Roster::new(roster.network_id().clone(), members, me).expect("the same members make a roster again")
+}
+
+#[cfg(test)]
+mod tests;

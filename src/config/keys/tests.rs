@@ -1,0 +1,223 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::mesh::roster::Member;
+
+/// A host's directories, and its network `net` with the nodes `me` and `peer`.
+struct Host {
+    dir: TempDir,
+    roster: Roster,
+}
+
+impl Host {
+    fn new(keys: &[&Keypair]) -> Self {
+        let member = |id: &str, keys: &[&Keypair]| Member {
+            id: id.parse().expect("a name"),
+            url: None,
+            poll_rate_ms: 1000,
+            retry: 2,
+            timeout_ms: 1000,
+            keys: keys.iter().map(|key| key.public().clone()).collect(),
+        };
+        let members = vec![member("me", keys), member("peer", &[])];
+        let me = "me".parse().expect("a name");
+        let roster = Roster::new("net".parse().expect("a name"), members, &me).expect("a roster");
+        Self { dir: tempfile::tempdir().expect("temporary directory"), roster }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("in the directory")).expect("mkdir");
+        path
+    }
+
+    fn put(&self, name: &str, text: &str, mode: u32) {
+        let path = self.path(name);
+        fs::write(&path, text).expect("write");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).expect("a file").permissions().mode() & 0o777
+    }
+
+    fn find(&self) -> Result<OwnKey, ConfigErrors> {
+        let [config, credentials, state] =
+            ["config", "credentials", "state"].map(|dir| self.dir.path().join(dir));
+        find(&config, Some(&credentials), &state, &self.roster)
+    }
+
+    fn look(&self) -> Result<Option<OwnKey>, ConfigErrors> {
+        let [config, credentials, state] =
+            ["config", "credentials", "state"].map(|dir| self.dir.path().join(dir));
+        look(&config, Some(&credentials), &state, &self.roster)
+    }
+
+    /// Neither finds a key, for the reason `expected`, and no file is made.
+    #[track_caller]
+    fn refuses(&self, expected: &str) {
+        for error in [self.find().map(|_| ()), self.look().map(|_| ())] {
+            let error = error.expect_err("refused").to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "expected {expected}\nfound {error}");
+        }
+    }
+}
+
+const CREDENTIAL: &str = "credentials/net.key";
+const STATE: &str = "state/net/me/key.pem";
+const CONFIG: &str = "config/.private_keys/me_net.key";
+
+fn keypair() -> Keypair {
+    Keypair::generate().expect("random source")
+}
+
+#[test]
+fn the_first_place_decides() {
+    let host = Host::new(&[]);
+    for place in [CONFIG, STATE, CREDENTIAL] {
+        let key = keypair();
+        host.put(place, &key.to_pem(), 0o600);
+        let found = host.find().expect("the key");
+        assert_eq!(
+            (found.keypair.public(), &found.path, found.made),
+            (key.public(), &host.path(place), false)
+        );
+        assert_eq!(found.roster.own().keys, [key.public().clone()]);
+        assert!(host.look().expect("the key").is_some_and(|looked| looked.path == found.path));
+    }
+}
+
+#[test]
+fn a_key_is_made_once() {
+    let host = Host::new(&[]);
+    assert!(host.look().expect("nothing wrong").is_none());
+    assert!(!host.dir.path().join("state").exists(), "looking makes nothing");
+    let made = host.find().expect("a new key");
+    assert!(made.made);
+    assert_eq!(made.path, host.path(STATE));
+    assert_eq!(made.roster.own().keys, [made.keypair.public().clone()]);
+    assert_eq!((host.mode(STATE), host.mode("state/net/me"), host.mode("state")), (0o600, 0o700, 0o700));
+    assert_eq!(fs::read_dir(host.path("state/net/me")).expect("list").count(), 1, "no draft is left");
+    let again = host.find().expect("the key");
+    assert_eq!((again.made, again.keypair.public()), (false, made.keypair.public()));
+}
+
+#[test]
+fn two_that_start_at_once_get_one_key() {
+    let host = Host::new(&[]);
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| host.find().expect("a key"))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert!(found.iter().all(|key| key.keypair.public() == found[0].keypair.public()));
+    assert_eq!(found.iter().filter(|key| key.made).count(), 1);
+}
+
+#[test]
+fn a_lost_key_is_not_replaced() {
+    let host = Host::new(&[&keypair()]);
+    host.refuses("no private key of me in net, whose configured public key is SHA256:");
+    assert!(!host.dir.path().join(STATE).exists());
+}
+
+#[test]
+fn a_key_that_does_not_match_is_refused() {
+    let (old, new) = (keypair(), keypair());
+    let host = Host::new(&[&old, &new]);
+    host.put(STATE, &new.to_pem(), 0o600);
+    let found = host.find().expect("one of the two");
+    assert_eq!(found.roster, host.roster);
+    host.put(STATE, &keypair().to_pem(), 0o600);
+    host.refuses("does not match the configured public key: expected SHA256:");
+}
+
+#[test]
+fn who_may_read_a_key() {
+    let check = |place: &str, mode: u32, expected: Result<u32, &str>| {
+        let host = Host::new(&[]);
+        host.put(place, &keypair().to_pem(), mode);
+        match expected {
+            Ok(mode) => {
+                let found = host.find().expect("the key");
+                assert_eq!((host.mode(place), found.warnings), (mode, Vec::new()), "{place}");
+            }
+            Err(expected) => host.refuses(expected),
+        }
+    };
+    check(STATE, 0o640, Ok(0o640));
+    check(STATE, 0o644, Err("others can read or change it (mode 0644): expected 0600: chmod 600 "));
+    check(STATE, 0o660, Err("(mode 0660)"));
+    check(STATE, 0o602, Err("(mode 0602)"));
+    check(CREDENTIAL, 0o644, Ok(0o644));
+    check(CONFIG, 0o644, Ok(0o600));
+    check(CONFIG, 0o640, Ok(0o640));
+}
+
+#[test]
+fn looking_leaves_an_open_key_of_v0_1_and_warns() {
+    let host = Host::new(&[]);
+    host.put(CONFIG, &keypair().to_pem(), 0o644);
+    let looked = host.look().expect("the key").expect("the key");
+    assert_eq!(host.mode(CONFIG), 0o644);
+    assert!(looked.warnings[0].contains("others can read or change this private key (mode 0644)"));
+}
+
+#[test]
+fn what_is_no_key() {
+    let check = |place: &str, make: &dyn Fn(&Path), expected: &str| {
+        let host = Host::new(&[]);
+        make(&host.path(place));
+        // A sound key in a later place does not hide it.
+        if place != CONFIG {
+            host.put(CONFIG, &keypair().to_pem(), 0o600);
+        }
+        host.refuses(expected);
+    };
+    let file = |text: &str| {
+        let text = text.to_owned();
+        move |path: &Path| {
+            fs::write(path, &text).expect("write");
+            fs::set_permissions(path, Permissions::from_mode(0o600)).expect("chmod");
+        }
+    };
+    let form = "expected an Ed25519 private key as PEM PKCS#8";
+    for place in [CREDENTIAL, STATE, CONFIG] {
+        check(place, &file(""), &format!("{form} (\"-----BEGIN PRIVATE KEY-----\"), found an empty file"));
+        check(place, &file("garbage\0"), form);
+        check(place, &file(&keypair().public().to_pem()), form);
+        check(place, &file(EC_KEY), form);
+        check(place, &|path| fs::create_dir(path).expect("mkdir"), "expected a file, found a directory");
+        check(place, &|path| symlink(path, path).expect("symlink"), "symbolic links");
+        check(
+            place,
+            &|path| symlink("unmounted", path).expect("symlink"),
+            "link to a file that does not exist",
+        );
+        let large =
+            |path: &Path| File::create(path).and_then(|file| file.set_len(100 << 20)).expect("sparse file");
+        check(place, &large, "is larger than 16 KiB");
+    }
+}
+
+#[test]
+fn where_no_key_can_be_made() {
+    let host = Host::new(&[]);
+    fs::write(host.path("state"), "in the way").expect("write");
+    let error = host.find().map(|_| ()).expect_err("a file is no directory").to_string();
+    assert!(error.contains("Not a directory"), "{error}");
+    let config = host.dir.path().join("config");
+    let error = find(&config, None, Path::new("/proc/none"), &host.roster).map(|_| ()).expect_err("/proc");
+    assert!(error.to_string().contains("expected a state directory that this user can write"), "{error}");
+}
+
+/// A private key on the curve P-256, of no use here.
+const EC_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgMlwa1Gab7fPUWYEl
+wl+hutEzbrwHNPIeFJBxuMHMXqahRANCAASfiHtCBzY6OVzb7V7emqDPgCeA2amf
+Sac2zUQBJhHHzu3bAxKvlck7Pmx6HCnxjLbOUfFGK7i+4FLv0Ad2lcd/
+-----END PRIVATE KEY-----
+";
