@@ -238,18 +238,21 @@ impl<S: Service> Door<S> {
     /// Takes the connections that wait at `socket`; false if that failed and a pause is due.
     fn accept(&mut self, socket: &TcpListener) -> bool {
         for _ in 0..ACCEPTS_A_TURN {
-            let taken = match socket.accept() {
-                Ok((stream, peer)) => self.seat(stream, peer),
+            let failed = match socket.accept() {
+                Ok((stream, peer)) => self.seat(stream, peer).err(),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return true,
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
-                    _ => Err(error),
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => None,
+                    // The kernel looks for a free descriptor before it looks for a connection.
+                    _ if !is_ready(socket) => return true,
+                    _ => Some(error),
                 },
             };
-            if let Err(error) = taken {
+            if let Some(error) = failed {
                 self.reporter.accept_failed(&error, Instant::now());
-                // Out of descriptors or threads: who holds one without need gives it back.
-                self.gate.evict();
+                if is_want(&error) {
+                    self.gate.evict();
+                }
                 return false;
             }
         }
@@ -340,6 +343,19 @@ fn listen(bind: Bind) -> io::Result<TcpListener> {
     rustix::net::bind(&socket, &bind.address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Whether descriptors, threads or memory are used up, so that one connection less would help.
+fn is_want(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS))
+}
+
+/// Whether a connection waits to be accepted.
+fn is_ready(socket: &TcpListener) -> bool {
+    let mut watched = [PollFd::new(socket, PollFlags::IN)];
+    poll(&mut watched, Some(&timespec(Duration::ZERO))).is_ok_and(|ready| ready > 0)
 }
 
 /// Answers 503 without a thread, and so without a wait.
