@@ -313,7 +313,8 @@ impl Seat {
         self.line.busy.store(false, Ordering::SeqCst);
     }
 
-    /// The connection had a verified exchange, and so had its address.
+    /// The connection had a verified exchange, and so had its peer's address: behind a proxy that is the
+    /// proxy's, since nothing else is known of the next connection when it is let in.
     pub(super) fn verified(&self) {
         self.gate.verified(self.id, Instant::now());
     }

@@ -23,8 +23,9 @@ use super::tally::Reporter;
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// The most connections taken from one address before the others have their turn.
-const ACCEPTS_A_TURN: usize = 64;
+/// The most connections taken at one address before the others have their turn. The gate may take 50 ms
+/// for each while it waits for room, and a wish to stop should not wait longer than a second.
+const ACCEPTS_A_TURN: usize = 16;
 
 /// The longest time between two beats of the heart.
 const TURN: Duration = Duration::from_secs(1);
@@ -238,6 +239,7 @@ impl<S: Service> Door<S> {
     /// Takes the connections that wait at `socket`; false if that failed and a pause is due.
     fn accept(&mut self, socket: &TcpListener) -> bool {
         for _ in 0..ACCEPTS_A_TURN {
+            self.heartbeat.beat();
             let failed = match socket.accept() {
                 Ok((stream, peer)) => self.seat(stream, peer).err(),
                 Err(error) => match error.kind() {

@@ -55,7 +55,7 @@ impl Service for Echo {
             "/panic-body" => Response { data: ResponseBody::from_reader(Panics), ..Response::text("") },
             "/large" => {
                 let body = Zeros::new(&self.open_bodies);
-                Response { data: ResponseBody::from_reader_and_size(body, 1 << 30), ..Response::text("") }
+                Response { data: ResponseBody::from_reader_and_size(body, 1 << 40), ..Response::text("") }
             }
             "/wait" => {
                 let _ = self.wait.recv();
