@@ -13,7 +13,7 @@
 //! | [`heartbeat`] | the sign that the accept loop turns |
 //! | `tally` | what was turned away, for the journal |
 //! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
-//! | [`problem`] | error bodies |
+//! | [`mod@problem`] | error bodies |
 //!
 //! rouille's own listener has no limits and no timeouts, so only its router, request and response are
 //! used. Nothing here knows what a report is.
