@@ -1,1 +1,40 @@
-//! (server)
+//! The HTTP side of a node: the listener with its limits, and what guards the login.
+//!
+//! | file | noun |
+//! | --- | --- |
+//! | [`listener`] | the accept loop, start and stop, the trait that routes implement |
+//! | `connection` | one connection: its requests, one after the other |
+//! | [`head`] | the head of one request, read strictly |
+//! | `reply` | a `rouille::Response` as bytes |
+//! | `wire` | a socket whose reads and writes end in time |
+//! | `gate` | who may be connected at the same time |
+//! | [`limits`] | every number of the above |
+//! | [`address`] | what counts as one address; proxies |
+//! | [`heartbeat`] | the sign that the accept loop turns |
+//! | `tally` | what was turned away, for the journal |
+//! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
+//! | [`mod@problem`] | error bodies |
+//!
+//! rouille's own listener has no limits and no timeouts, so only its router, request and response are
+//! used. Nothing here knows what a report is.
+
+pub mod address;
+pub mod attempts;
+mod connection;
+mod gate;
+pub mod head;
+pub mod heartbeat;
+pub mod limits;
+pub mod listener;
+pub mod problem;
+mod reply;
+mod tally;
+mod wire;
+
+pub use address::AddressRange;
+pub use attempts::Attempts;
+pub use head::Head;
+pub use heartbeat::Heartbeat;
+pub use limits::Limits;
+pub use listener::{Admission, Bind, Listener, ListenerHandle, Service};
+pub use problem::problem;

@@ -1,0 +1,123 @@
+//! A service that does what the path says, and a listener that runs it.
+
+use std::io::{Cursor, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use distomon::server::{Admission, Head, Limits, Listener, ListenerHandle, Service, limits, problem};
+use rouille::{Request, Response, ResponseBody};
+
+/// The routes. Fields count and steer what happens in them.
+pub(crate) struct Echo {
+    /// Gets the path of each request that is admitted.
+    pub(crate) admitted: Receiver<String>,
+    admit: Sender<String>,
+    /// One message lets one `/wait` go on.
+    pub(crate) release: Sender<()>,
+    wait: Receiver<()>,
+    /// Bodies of `/large` and `/endless` that are still open.
+    pub(crate) open_bodies: Arc<AtomicUsize>,
+}
+
+impl Echo {
+    pub(crate) fn new() -> Self {
+        let (admit, admitted) = unbounded();
+        let (release, wait) = unbounded();
+        Self { admitted, admit, release, wait, open_bodies: Arc::default() }
+    }
+}
+
+impl Service for Echo {
+    type Ticket = &'static str;
+
+    fn admit(&self, head: &Head, _: SocketAddr) -> Admission<&'static str> {
+        let _ = self.admit.send(head.path().to_owned());
+        let verified = head.header("x-member") == Some("yes");
+        let max_body = if verified { limits::EXCHANGE_BODY } else { limits::BODY };
+        match head.path() {
+            "/refuse" => Admission::Refuse(problem(401, "Unauthorized", "who are you?")),
+            "/panic-admit" => panic!("as asked, in admission"),
+            _ => Admission::Read { max_body, verified, ticket: "ticket" },
+        }
+    }
+
+    fn answer(&self, request: Request, ticket: &'static str) -> Response {
+        assert_eq!(ticket, "ticket");
+        match request.url().as_str() {
+            "/panic" => panic!("as asked"),
+            "/remote" => Response::text(request.remote_addr().ip().to_string()),
+            "/unknown-length" => {
+                let data = ResponseBody::from_reader(Cursor::new("no length"));
+                Response { data, ..Response::text("") }
+            }
+            "/panic-body" => Response { data: ResponseBody::from_reader(Panics), ..Response::text("") },
+            "/large" => {
+                let body = Zeros::new(&self.open_bodies);
+                Response { data: ResponseBody::from_reader_and_size(body, 1 << 40), ..Response::text("") }
+            }
+            "/wait" => {
+                let _ = self.wait.recv();
+                Response::text("waited")
+            }
+            "/echo" => {
+                let mut body = Vec::new();
+                request.data().expect("unread").read_to_end(&mut body).expect("a body in memory");
+                Response::from_data("application/octet-stream", body)
+            }
+            url => Response::text(format!("{} {url}", request.method())),
+        }
+    }
+}
+
+/// An endless body that is counted while it is open.
+struct Zeros(Arc<AtomicUsize>);
+
+impl Zeros {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Read for Zeros {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        buffer.fill(b'0');
+        Ok(buffer.len())
+    }
+}
+
+impl Drop for Zeros {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Panics;
+
+impl Read for Panics {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        panic!("as asked, in the body")
+    }
+}
+
+/// A listener on a free port of loopback.
+pub(crate) struct Server {
+    pub(crate) handle: ListenerHandle,
+    pub(crate) echo: Arc<Echo>,
+}
+
+impl Server {
+    pub(crate) fn start(limits: Limits) -> Self {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::bind(&[any], limits).expect("a free port");
+        let echo = Arc::new(Echo::new());
+        let handle = listener.start(Arc::clone(&echo)).expect("a thread");
+        Self { handle, echo }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.handle.addresses()[0]
+    }
+}

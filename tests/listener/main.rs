@@ -1,0 +1,8 @@
+//! The listener over real sockets, with a small service behind it.
+
+mod client;
+mod crowd;
+mod echo;
+mod forms;
+mod patience;
+mod stop;
