@@ -35,14 +35,16 @@ impl Demo {
         let temp = TempDir::new().expect("a directory");
         let mut command = command(temp.path(), args);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the built program starts");
-        let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let mut nodes = Vec::new();
+        let out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        // Whole at once, so that it is dropped, and the demo ended, if it does not say what it should.
+        let mut demo = Self { child, out, temp, nodes: Vec::new() };
         let mut told = String::new();
-        for line in out.by_ref().map(|line| line.expect("text")) {
+        for line in demo.out.by_ref().map(|line| line.expect("text")) {
             let words: Vec<_> = line.split_whitespace().collect();
             if let [id, url, pid] = words[..] {
-                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                    nodes.push(Node { id: id.to_owned(), url: url.to_owned(), pid });
+                let pid = pid.parse().ok().and_then(Pid::from_raw);
+                if let Some(pid) = pid.filter(|_| url.starts_with("http://")) {
+                    demo.nodes.push(Node { id: id.to_owned(), url: url.to_owned(), pid });
                 }
             }
             told = told + &line + "\n";
@@ -50,11 +52,11 @@ impl Demo {
                 break;
             }
         }
-        for (node, id) in nodes.iter().zip(["node-1", "node-2", "node-3"]) {
+        assert!(told.contains("user      admin") && told.contains("password  "), "{told}");
+        for (node, id) in demo.nodes.iter().zip(["node-1", "node-2", "node-3"]) {
             assert_eq!(node.id, id, "{told}");
-            assert!(told.contains("user      admin") && told.contains("password  "), "{told}");
         }
-        Self { child, out, temp, nodes }
+        demo
     }
 
     fn own_pid(&self) -> Pid {
