@@ -84,7 +84,7 @@ fn demo(args: &Args) -> Result<(), Failure> {
     let told = members.iter().map(|(id, url)| format!("{id}={url}")).collect();
     let times = (args.poll_rate, timeout_s(args.poll_rate));
     let password = init::write_network(place.path(), NETWORK, told, times, args.bind)
-        .map_err(|message| Failure::new(EX_USAGE, message))?;
+        .map_err(|init::Failure { status, message }| Failure { status, message })?;
 
     // Below the place: the nodes end before it goes.
     let mut nodes = Nodes::default();
@@ -214,7 +214,7 @@ fn watch(nodes: &mut Nodes, signals: &Signals, place: &Place) -> Result<(), Fail
             left -= 1;
             let lines = if end.was_asked_for() { String::new() } else { node.last_lines() };
             super::print(&format!(
-                "\n{} {end}. The others go on; {left} left. To start it again, in another terminal:\n  {}\n{lines}",
+                "\n{} {end}. The others go on; {left} left. To start it again, elsewhere:\n  {}\n{lines}",
                 node.id(),
                 place.command_line(node.id())
             ));

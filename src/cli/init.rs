@@ -66,18 +66,19 @@ pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
 /// Writes the directories of the network `network` below `dir`, one for each of `nodes` (`ID=URL`), as the
 /// command does. Each node listens at the port of its url, on the address `bind` alone. Returns the password.
 ///
-/// `poll_rate` and `timeout` in seconds. The error is for users, in words of the command's options.
+/// `poll_rate` and `timeout` in seconds. Errors are in words of the command's options.
 pub(super) fn write_network(
     dir: &Path,
     network: &str,
     nodes: Vec<String>,
     (poll_rate, timeout): (f64, u32),
     bind: IpAddr,
-) -> Result<Zeroizing<String>, String> {
+) -> Result<Zeroizing<String>, Failure> {
     let (dir, network) = (dir.to_owned(), network.to_owned());
     let args = Args { dir, network, nodes, own: None, poll_rate, plain_password: false };
-    let plan = Plan { timeout, bind: Some(bind), ..Plan::of(&args)? };
-    plan.carry_out(&args).map(|written| written.password).map_err(|failure| failure.message)
+    let plan = Plan::of(&args).map_err(|message| Failure { status: EX_USAGE, message })?;
+    let plan = Plan { timeout, bind: Some(bind), ..plan };
+    plan.carry_out(&args).map(|written| written.password)
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
@@ -86,9 +87,11 @@ fn fail(status: u8, message: &str) -> ExitCode {
 }
 
 /// Why nothing was written.
-struct Failure {
-    status: u8,
-    message: String,
+pub(super) struct Failure {
+    /// The exit status.
+    pub(super) status: u8,
+    /// For the user.
+    pub(super) message: String,
 }
 
 impl Failure {

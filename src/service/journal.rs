@@ -22,8 +22,9 @@ const OTHERS: Level = Level::Warn;
 /// Starts logging, once for the whole process; later calls only change the level. From then on a panic is
 /// a log line as well.
 ///
-/// Lines go to the journal's own socket where standard error is connected to the journal. Elsewhere they go to standard
-/// error: with the priority in front as `<N>` (sd-daemon(3)) where systemd reads it, else with the time.
+/// Lines go to the journal's own socket where standard error is connected to the journal. Elsewhere they go
+/// to standard error: with the priority in front as `<N>` (`sd-daemon(3)`) where systemd reads it, else
+/// with the time.
 pub fn init(level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Logger::choose())).is_ok() {
         std::panic::set_hook(Box::new(|panic| {

@@ -2,21 +2,15 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
 use signal_hook::iterator::Handle;
 
 /// Room for what the service has not taken yet; more of the same would tell it nothing new.
 const WAITING: usize = 4;
-
-/// What a shell makes of a process that SIGINT ended.
-const ENDED_BY_SIGINT: i32 = 128 + SIGINT;
 
 /// What the process is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +23,8 @@ pub enum Request {
 
 /// Turns signals into [`Request`]s for as long as it lives.
 ///
-/// A second SIGINT ends the process at once, for those who sit at a terminal and do not want to wait.
+/// However often one comes, none ends the process by itself: to stop takes a few seconds at most, and
+/// what is written meanwhile is written whole. SIGQUIT is left to those who cannot wait.
 pub struct Signals {
     requests: Receiver<Request>,
     sender: Sender<Request>,
@@ -42,10 +37,6 @@ pub struct Signals {
 impl Signals {
     /// From now on signals no longer end the process.
     pub fn listen() -> io::Result<Self> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        // In this order: the first SIGINT finds the flag down and raises it.
-        flag::register_conditional_shutdown(SIGINT, ENDED_BY_SIGINT, Arc::clone(&interrupted))?;
-        flag::register(SIGINT, interrupted)?;
         let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let (sender, requests) = bounded(WAITING);
@@ -160,6 +151,7 @@ mod tests {
             (Signal::HUP, Request::Reload),
             (Signal::TERM, Request::Stop),
             (Signal::HUP, Request::Reload),
+            (Signal::INT, Request::Stop),
             (Signal::INT, Request::Stop),
         ] {
             kill_process(getpid(), signal).expect("own process");

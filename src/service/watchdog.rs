@@ -13,6 +13,9 @@ use super::notify::Notifier;
 /// How often the hearts are listened to between two signs of life.
 const LOOKS: u32 = 4;
 
+/// The least time between two looks, however impatient the service manager is.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
 /// A loop whose turning is watched: it keeps changing a number, such as the monotonic time of its last turn.
 pub struct Heart {
     name: &'static str,
@@ -82,7 +85,7 @@ fn watch(interval: Duration, notifier: &Notifier, mut pulses: Vec<Pulse>, stoppe
             notifier.watchdog();
             next = now + interval;
         }
-        if stopped.recv_timeout(interval / LOOKS) != Err(RecvTimeoutError::Timeout) {
+        if stopped.recv_timeout((interval / LOOKS).max(SHORTEST_LOOK)) != Err(RecvTimeoutError::Timeout) {
             return;
         }
     }
