@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,13 +12,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{EX_CANTCREAT, EX_USAGE, Global};
+use super::{EX_CANTCREAT, EX_SOFTWARE, EX_USAGE, Global};
 use crate::config::{self, NodeUrl, keys};
 use crate::crypto::{Keypair, password};
 use crate::mesh::id::{NetworkId, NodeId};
-
-/// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
-const EX_SOFTWARE: u8 = 70;
 
 /// Write the configuration of a new network
 ///
@@ -56,18 +54,31 @@ pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
         Ok(plan) => plan,
         Err(message) => return fail(EX_USAGE, &message),
     };
-    let mut files = Files::default();
-    let result = plan.write(args, &mut files).and_then(|told| plan.check(args).map(|()| told));
-    match result {
-        Ok(told) => {
-            super::print(&told);
+    match plan.carry_out(args) {
+        Ok(written) => {
+            super::print(&written.story);
             ExitCode::SUCCESS
         }
-        Err(Failure { status, message }) => {
-            files.remove();
-            fail(status, &message)
-        }
+        Err(Failure { status, message }) => fail(status, &message),
     }
+}
+
+/// Writes the directories of the network `network` below `dir`, one for each of `nodes` (`ID=URL`), as the
+/// command does. Each node listens at the port of its url, on the address `bind` alone. Returns the password.
+///
+/// `poll_rate` and `timeout` in seconds. Errors are in words of the command's options.
+pub(super) fn write_network(
+    dir: &Path,
+    network: &str,
+    nodes: Vec<String>,
+    (poll_rate, timeout): (f64, u32),
+    bind: IpAddr,
+) -> Result<Zeroizing<String>, Failure> {
+    let (dir, network) = (dir.to_owned(), network.to_owned());
+    let args = Args { dir, network, nodes, own: None, poll_rate, plain_password: false };
+    let plan = Plan::of(&args).map_err(|message| Failure { status: EX_USAGE, message })?;
+    let plan = Plan { timeout, bind: Some(bind), ..plan };
+    plan.carry_out(&args).map(|written| written.password)
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
@@ -76,9 +87,11 @@ fn fail(status: u8, message: &str) -> ExitCode {
 }
 
 /// Why nothing was written.
-struct Failure {
-    status: u8,
-    message: String,
+pub(super) struct Failure {
+    /// The exit status.
+    pub(super) status: u8,
+    /// For the user.
+    pub(super) message: String,
 }
 
 impl Failure {
@@ -91,12 +104,21 @@ impl Failure {
     }
 }
 
+/// What came of a plan.
+struct Written {
+    story: String,
+    password: Zeroizing<String>,
+}
+
 /// A network that makes sense.
 struct Plan {
     network_id: NetworkId,
     nodes: Vec<(NodeId, Option<NodeUrl>)>,
     own: Option<NodeId>,
     poll_rate: f64,
+    timeout: u32,
+    /// Where the nodes listen, each at the port of its url. None: the default.
+    bind: Option<IpAddr>,
 }
 
 impl Plan {
@@ -128,7 +150,17 @@ impl Plan {
         if !(0.1..=86_400.0).contains(&args.poll_rate) {
             return Err(format!("--poll-rate {}: expected 0.1 to 86400 s", args.poll_rate));
         }
-        Ok(Self { network_id, nodes, own, poll_rate: args.poll_rate })
+        Ok(Self { network_id, nodes, own, poll_rate: args.poll_rate, timeout: 5, bind: None })
+    }
+
+    /// Writes and checks everything, or leaves nothing behind.
+    fn carry_out(&self, args: &Args) -> Result<Written, Failure> {
+        let mut files = Files::default();
+        let result = self.write(args, &mut files).and_then(|written| self.check(args).map(|()| written));
+        if result.is_err() {
+            files.remove();
+        }
+        result
     }
 
     /// The nodes whose directories are written, each with its directory.
@@ -141,8 +173,8 @@ impl Plan {
         if self.own.is_some() { dir.to_owned() } else { dir.join(id.as_str()) }
     }
 
-    /// Writes everything and returns what there is to tell.
-    fn write(&self, args: &Args, files: &mut Files) -> Result<String, Failure> {
+    /// Writes everything.
+    fn write(&self, args: &Args, files: &mut Files) -> Result<Written, Failure> {
         let random = |error: &dyn std::fmt::Display| Failure {
             status: EX_SOFTWARE,
             message: format!("making keys and password: {error}"),
@@ -167,7 +199,7 @@ impl Plan {
             let mode = if args.plain_password { 0o600 } else { 0o644 };
             files.file(&dir.join("nodeconf.yml"), mode, &self.nodeconf(id, &password, hash.as_deref()))?;
         }
-        Ok(self.story(args, &keypairs, &password))
+        Ok(Written { story: self.story(args, &keypairs, &password), password })
     }
 
     /// Whether what was written would start.
@@ -191,7 +223,7 @@ impl Plan {
         };
         let doc = NetworkDoc {
             network_id: self.network_id.to_string(),
-            defaults: DefaultsDoc { poll_rate: number(self.poll_rate), retry: 2, timeout: 5 },
+            defaults: DefaultsDoc { poll_rate: number(self.poll_rate), retry: 2, timeout: self.timeout },
             node_config: self.nodes.iter().map(node).collect(),
         };
         let head = "# The same on every node of the network. poll_rate and timeout are in seconds.\n";
@@ -202,11 +234,18 @@ impl Plan {
     fn nodeconf(&self, id: &NodeId, password: &str, hash: Option<&str>) -> String {
         let doc = NodeconfDoc {
             networks: vec![MembershipDoc { name: self.network_id.to_string(), node_id: id.to_string() }],
+            listen: self.listen(id),
             login_password: if hash.is_some() { None } else { Some(password.to_owned()) },
             login_password_hash: hash.map(str::to_owned),
         };
         let head = "# This host alone. The network's nodes are in networks/<name>/config.yml.\n";
         head.to_owned() + &yaml(&doc)
+    }
+
+    /// Where `id` is to listen, if that is not the default.
+    fn listen(&self, id: &NodeId) -> Option<String> {
+        let (_, url) = self.nodes.iter().find(|(node, _)| node == id)?;
+        Some(SocketAddr::new(self.bind?, url.as_ref()?.listen_port()).to_string())
     }
 
     /// What was made, and the next commands.
@@ -258,6 +297,8 @@ struct NodeconfDoc {
     login_password: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     login_password_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
 }
 
 #[derive(Serialize)]

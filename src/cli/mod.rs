@@ -6,6 +6,7 @@
 )]
 
 mod check;
+mod demo;
 mod init;
 mod key;
 
@@ -17,6 +18,10 @@ use clap::{Parser, Subcommand};
 
 /// Exit status: the command was used wrongly (`EX_USAGE` of sysexits.h).
 const EX_USAGE: u8 = 64;
+/// Exit status: something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
+const EX_UNAVAILABLE: u8 = 69;
+/// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
+const EX_SOFTWARE: u8 = 70;
 /// Exit status: an output file cannot be created (`EX_CANTCREAT` of sysexits.h).
 const EX_CANTCREAT: u8 = 73;
 /// Exit status: something is wrong with the configuration (`EX_CONFIG` of sysexits.h).
@@ -65,6 +70,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Demo(demo::Args),
     Init(init::Args),
     Key(key::Args),
 }
@@ -81,6 +87,7 @@ pub fn main() -> ExitCode {
     };
     match command {
         Command::Check(args) => check::run(&args, &global),
+        Command::Demo(args) => demo::run(&args, &global),
         Command::Init(args) => init::run(&args, &global),
         Command::Key(args) => key::run(&args, &global),
     }
