@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempts, Incoming, Outgoing};
-use crate::crypto::content_digest;
-use crate::crypto::http_signature::{self, Nonce, ReplyError, RequestContext};
+use crate::crypto::http_signature::{self, ReplyError, RequestContext};
+use crate::crypto::{self, Nonce};
 use crate::mesh::Picture;
 use crate::mesh::event::{Answer, Call, Called, Delivery};
 use crate::mesh::message::{self, Reply};
@@ -43,7 +43,7 @@ fn carry_out(
         &call.reports,
         &call.proofs,
     );
-    let digest = content_digest::of(body.as_bytes());
+    let digest = crypto::content_digest(body.as_bytes());
     let nonce = Nonce { epoch: call.epoch, counter: node.next_request() };
     let sent_us = wall_us();
     let head =
@@ -89,8 +89,8 @@ fn check_signature(
         &member.keys,
     );
     match checked {
-        Ok(()) if content_digest::matches(&digest, &incoming.body) => Ok(()),
-        Err(ReplyError::OtherSigner) => Err(Failure::WrongNode),
+        Ok(()) if crypto::digest_matches(&digest, &incoming.body) => Ok(()),
+        Err(ReplyError::OtherKeyId { .. }) => Err(Failure::WrongNode),
         // Whatever answered with another status without a signature was not the node.
         _ if incoming.status != 200 => Err(Failure::HttpStatus),
         _ => Err(Failure::BadSignature),

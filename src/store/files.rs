@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use log::warn;
 use rustix::fs::FlockOperation;
 
-use crate::crypto::http_signature::Nonce;
+use crate::crypto::Nonce;
 use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, Stamp};
 use crate::mesh::report::Proof;
 use crate::mesh::roster::Roster;

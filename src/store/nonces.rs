@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
-use crate::crypto::http_signature::Nonce;
+use crate::crypto::Nonce;
 use crate::mesh::id::NodeId;
 
 /// The last nonce that was answered of each peer, and which of them are not on disk yet.
