@@ -53,7 +53,7 @@ impl Collector {
     ) -> io::Result<Self> {
         let name = format!("collect-{}", node.picture().roster().network_id());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            Turning { mesh, node, files, events, dial, leave_by: None, lines: Limiter::default() }.run()
+            Turning { mesh, node, files, events, dial, leave_by: None, lines: Limiter::default() }.run();
         })?;
         Ok(Self { thread })
     }
