@@ -43,7 +43,7 @@ pub struct Collector {
 
 impl Collector {
     /// Starts the thread. It ends after [`Event::Leaving`], when the last report was handed over or
-    /// [`FAREWELL`] has passed, and ends the calls' threads with it.
+    /// two seconds have passed, and ends the calls' threads with it.
     pub fn start(
         mesh: Mesh,
         node: Arc<Node>,
