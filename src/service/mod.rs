@@ -4,7 +4,6 @@
 //! and decisions do not.
 
 pub mod journal;
-pub mod limit;
 pub mod notify;
 pub mod signals;
 pub mod watchdog;

@@ -1,4 +1,4 @@
-//! Journal lines that a peer could provoke: one a subject and minute, with a count of the others.
+//! Journal lines that somebody else could provoke: one a subject and minute, with a count of the others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,18 +9,32 @@ use parking_lot::Mutex;
 /// How long a subject is silent after a line.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Subjects that are told apart; beyond them all others share one.
+/// Subjects that are told apart. Beyond them all new ones share one, [`OTHERS`].
 const SUBJECTS: usize = 1024;
 
-/// Lets one line a subject and minute pass.
-#[derive(Default)]
+/// The most bytes of a subject's name that are looked at: subjects that differ only later are one.
+const SUBJECT_BYTES: usize = 256;
+
+/// The subject of everything beyond the first 1,024 subjects.
+pub const OTHERS: &str = "other subjects";
+
+/// Lets one line a subject and minute pass. Its memory is bounded, whatever the subjects.
+#[derive(Debug, Default)]
 pub struct Limiter {
-    subjects: Mutex<HashMap<String, (Instant, u64)>>,
+    subjects: Mutex<HashMap<String, Silence>>,
 }
 
-/// How many lines of a subject were left out since the last that passed. Displays as nothing for none.
+/// What became of a subject since its last line.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    left_out: u64,
+}
+
+/// How many lines of a subject were left out since the last that passed. Displays as nothing for none, so
+/// that it can end any message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut(u64);
+pub struct LeftOut(pub u64);
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,33 +47,71 @@ impl fmt::Display for LeftOut {
 }
 
 impl Limiter {
-    /// Whether a line about `subject` may be written now.
+    /// Whether a line about `subject` may be written now. If so, the count belongs to it.
     pub fn pass(&self, subject: &str) -> Option<LeftOut> {
         self.pass_at(subject, Instant::now())
     }
 
+    /// The subjects whose minute is over and of which lines were left out, each with their count, in the
+    /// order of their names; they are forgotten. Called now and then, it keeps the end of a burst from
+    /// staying untold.
+    pub fn overdue(&self) -> Vec<(String, LeftOut)> {
+        self.overdue_at(Instant::now())
+    }
+
     fn pass_at(&self, subject: &str, now: Instant) -> Option<LeftOut> {
+        let mut subject = shortened(subject);
         let mut subjects = self.subjects.lock();
         if subjects.len() >= SUBJECTS && !subjects.contains_key(subject) {
-            subjects.retain(|_, (since, _)| now.duration_since(*since) < PERIOD);
+            // Those with a count stay: it is still to be told.
+            subjects.retain(|_, silence| !silence.is_over(now) || silence.left_out > 0);
+            if subjects.len() >= SUBJECTS {
+                subject = OTHERS;
+            }
         }
-        let subject =
-            if subjects.len() >= SUBJECTS && !subjects.contains_key(subject) { "" } else { subject };
         match subjects.get_mut(subject) {
-            Some((since, left_out)) if now.duration_since(*since) < PERIOD => {
-                *left_out += 1;
+            Some(silence) if !silence.is_over(now) => {
+                silence.left_out = silence.left_out.saturating_add(1);
                 None
             }
-            Some(entry) => {
-                let (_, left_out) = std::mem::replace(entry, (now, 0));
-                Some(LeftOut(left_out))
+            Some(silence) => {
+                let before = std::mem::replace(silence, Silence { since: now, left_out: 0 });
+                Some(LeftOut(before.left_out))
             }
             None => {
-                subjects.insert(subject.to_owned(), (now, 0));
+                subjects.insert(subject.to_owned(), Silence { since: now, left_out: 0 });
                 Some(LeftOut(0))
             }
         }
     }
+
+    fn overdue_at(&self, now: Instant) -> Vec<(String, LeftOut)> {
+        let mut overdue = Vec::new();
+        self.subjects.lock().retain(|subject, silence| {
+            let over = silence.is_over(now);
+            if over && silence.left_out > 0 {
+                overdue.push((subject.clone(), LeftOut(silence.left_out)));
+            }
+            !over
+        });
+        overdue.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        overdue
+    }
+}
+
+impl Silence {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= PERIOD
+    }
+}
+
+fn shortened(subject: &str) -> &str {
+    if subject.len() <= SUBJECT_BYTES {
+        return subject;
+    }
+    let ends = (0..=SUBJECT_BYTES).rev();
+    let end = ends.into_iter().find(|&end| subject.is_char_boundary(end)).unwrap_or(0);
+    &subject[..end]
 }
 
 #[cfg(test)]
@@ -70,18 +122,58 @@ mod tests {
     fn one_line_a_subject_and_minute() {
         let limiter = Limiter::default();
         let start = Instant::now();
-        assert_eq!(limiter.pass_at("a", start), Some(LeftOut(0)));
-        assert_eq!(limiter.pass_at("a", start), None);
-        assert_eq!(limiter.pass_at("b", start), Some(LeftOut(0)));
-        assert_eq!(limiter.pass_at("a", start + PERIOD), Some(LeftOut(1)));
+        let almost = start + PERIOD.mul_f32(0.99);
+        for (subject, at, expected) in [
+            ("a", start, Some(0)),
+            ("a", start, None),
+            ("b", start, Some(0)),
+            ("a", almost, None),
+            ("a", start + PERIOD, Some(2)),
+            ("a", start + PERIOD, None),
+            ("b", start + 10 * PERIOD, Some(0)),
+        ] {
+            assert_eq!(limiter.pass_at(subject, at), expected.map(LeftOut), "{subject}");
+        }
     }
 
     #[test]
-    fn subjects_are_bounded() {
+    fn the_end_of_a_burst_is_told() {
         let limiter = Limiter::default();
         let start = Instant::now();
-        let passed = (0..5_000).filter(|n| limiter.pass_at(&n.to_string(), start).is_some()).count();
-        assert_eq!(passed, SUBJECTS + 1, "the rest share one line");
-        assert!(limiter.subjects.lock().len() <= SUBJECTS + 1);
+        for subject in ["quiet", "b", "a", "a", "b", "a"] {
+            limiter.pass_at(subject, start);
+        }
+        assert_eq!(limiter.overdue_at(start), []);
+        let expected = [("a".to_owned(), LeftOut(2)), ("b".to_owned(), LeftOut(1))];
+        assert_eq!(limiter.overdue_at(start + PERIOD), expected);
+        assert_eq!(limiter.overdue_at(start + PERIOD), []);
+        assert!(limiter.subjects.lock().is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let limiter = Limiter::default();
+        let start = Instant::now();
+        let long = "ü".repeat(10_000);
+        let passed = |at| (0..5_000).filter(|n| limiter.pass_at(&format!("{n}{long}"), at).is_some()).count();
+        assert_eq!(passed(start), SUBJECTS + 1, "the rest share one line");
+        let left_out = 5_000 - SUBJECTS as u64 - 1;
+        assert_eq!(limiter.pass_at("another", start + PERIOD), Some(LeftOut(0)), "old ones make room");
+        assert_eq!(limiter.overdue_at(start + PERIOD), [(OTHERS.to_owned(), LeftOut(left_out))]);
+        passed(start + PERIOD);
+        let subjects = limiter.subjects.lock();
+        assert!(subjects.len() <= SUBJECTS + 1);
+        assert!(subjects.keys().all(|subject| subject.len() <= SUBJECT_BYTES));
+    }
+
+    #[test]
+    fn counts_in_words() {
+        for (count, expected) in [
+            (0, ""),
+            (1, " (once more since the last such line)"),
+            (12, " (12 times more since the last such line)"),
+        ] {
+            assert_eq!(LeftOut(count).to_string(), expected);
+        }
     }
 }

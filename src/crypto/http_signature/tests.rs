@@ -443,7 +443,7 @@ proptest! {
     }
 
     #[test]
-    fn any_exchange_round_trips(epoch in 0..=(1_u64 << 53) - 1, counter in 0..=(1_u64 << 53) - 1, status: u16, body: Vec<u8>) {
+    fn any_exchange_round_trips(epoch in 0..1_u64 << 53, counter in 0..1_u64 << 53, status: u16, body: Vec<u8>) {
         let key = pair();
         let digest = content_digest(&body);
         let nonce = Nonce { epoch, counter };
