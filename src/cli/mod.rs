@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod init;
 mod key;
+mod run;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
 /// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
 const EX_SOFTWARE: u8 = 70;
+/// Exit status: the system refused something (`EX_OSERR` of sysexits.h).
+const EX_OSERR: u8 = 71;
 /// Exit status: an output file cannot be created (`EX_CANTCREAT` of sysexits.h).
 const EX_CANTCREAT: u8 = 73;
 /// Exit status: something is wrong with the configuration (`EX_CONFIG` of sysexits.h).
@@ -73,6 +76,7 @@ enum Command {
     Demo(demo::Args),
     Init(init::Args),
     Key(key::Args),
+    Run(run::Args),
 }
 
 /// Runs the program.
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, &global),
         Command::Init(args) => init::run(&args, &global),
         Command::Key(args) => key::run(&args, &global),
+        Command::Run(args) => run::run(&args, &global),
     }
 }
 

@@ -13,6 +13,9 @@ use crate::mesh::observation::Failure;
 /// Attempts of one peer that may be under way: a name server that never answers must not pile up threads.
 const OUTSTANDING: usize = 4;
 
+/// The names of the threads that make attempts start with this: a panic there is one attempt's.
+pub const ATTEMPT_PREFIX: &str = "try-";
+
 /// The largest head of a reply, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -69,7 +72,7 @@ impl Attempts {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let count = self.outstanding.clone();
         let spawned = std::thread::Builder::new()
-            .name(format!("try-{}", self.name))
+            .name(format!("{ATTEMPT_PREFIX}{}", self.name))
             .stack_size(512 * 1024)
             .spawn(move || {
                 let _counted = Counted(count);

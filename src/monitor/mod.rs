@@ -7,4 +7,5 @@ mod attempt;
 mod exchange;
 mod peers;
 
+pub use attempt::ATTEMPT_PREFIX;
 pub use peers::Peers;

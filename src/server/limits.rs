@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::address::AddressRange;
+use crate::config::Subnet;
 
 /// The most header fields of one request. A constant, since they are parsed into a fixed array.
 pub const HEAD_FIELDS: usize = 64;
@@ -47,7 +47,7 @@ pub struct Limits {
     /// From the wish to stop to the end of the last connection.
     pub stop_time: Duration,
     /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<AddressRange>,
+    pub trusted_proxies: Vec<Subnet>,
 }
 
 impl Default for Limits {

@@ -1,4 +1,4 @@
-//! The HTTP side of a node: the listener with its limits, and what guards the login.
+//! The HTTP side of a node: the listener with its limits, the routes behind it, and what guards the login.
 //!
 //! | file | noun |
 //! | --- | --- |
@@ -9,7 +9,7 @@
 //! | `wire` | a socket whose reads and writes end in time |
 //! | `gate` | who may be connected at the same time |
 //! | [`limits`] | every number of the above |
-//! | [`address`] | what counts as one address; proxies |
+//! | `address` | what counts as one address; proxies |
 //! | [`heartbeat`] | the sign that the accept loop turns |
 //! | `tally` | what was turned away, for the journal |
 //! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
@@ -18,23 +18,28 @@
 //! rouille's own listener has no limits and no timeouts, so only its router, request and response are
 //! used. Nothing here knows what a report is.
 
-pub mod address;
+mod address;
 pub mod attempts;
 mod connection;
+pub mod exchange;
 mod gate;
 pub mod head;
+mod health;
 pub mod heartbeat;
+pub mod instance;
 pub mod limits;
 pub mod listener;
 pub mod problem;
 mod reply;
+pub mod routes;
 mod tally;
 mod wire;
 
-pub use address::AddressRange;
 pub use attempts::Attempts;
 pub use head::Head;
 pub use heartbeat::Heartbeat;
+pub use instance::Instance;
 pub use limits::Limits;
 pub use listener::{Admission, Bind, Listener, ListenerHandle, Service};
 pub use problem::problem;
+pub use routes::Routes;

@@ -4,16 +4,24 @@ use std::borrow::Cow;
 
 use rouille::{Response, ResponseBody};
 
-/// A reply of `application/problem+json` with the type `about:blank`. `title` names the kind of error
-/// and is the same for each of its kind; `detail` tells this one, and must hold nothing secret.
-pub fn problem(status: u16, title: &str, detail: &str) -> Response {
+/// The media type of [`body`].
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A problem as a JSON object, with the type `about:blank`.
+pub fn body(status: u16, title: &str, detail: &str) -> String {
     let body = serde_json::json!({
         "type": "about:blank", "title": title, "status": status, "detail": detail,
     });
+    body.to_string()
+}
+
+/// A reply of `application/problem+json` with the type `about:blank`. `title` names the kind of error
+/// and is the same for each of its kind; `detail` tells this one, and must hold nothing secret.
+pub fn problem(status: u16, title: &str, detail: &str) -> Response {
     Response {
         status_code: status,
-        headers: vec![(Cow::Borrowed("Content-Type"), Cow::Borrowed("application/problem+json"))],
-        data: ResponseBody::from_string(body.to_string()),
+        headers: vec![(Cow::Borrowed("Content-Type"), Cow::Borrowed(MEDIA_TYPE))],
+        data: ResponseBody::from_string(body(status, title, detail)),
         upgrade: None,
     }
 }

@@ -4,6 +4,9 @@
 //! and decisions do not.
 
 pub mod journal;
+mod network;
 pub mod notify;
+pub mod run;
 pub mod signals;
+mod status;
 pub mod watchdog;

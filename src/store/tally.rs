@@ -74,6 +74,13 @@ impl Tally {
         }
     }
 
+    /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
+    pub fn tell_rest(&self, network: &str) {
+        for (subject, more) in self.lines.overdue() {
+            warn!(DISTOMON_NETWORK = network; "{network}: {subject}{more}");
+        }
+    }
+
     /// The counts now.
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -1,0 +1,50 @@
+//! `distomon run`: the service itself.
+
+use std::process::ExitCode;
+
+use log::LevelFilter;
+
+use super::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Global};
+use crate::service::journal;
+use crate::service::run::{self, Options, RunError};
+
+/// Run the node until it is told to stop
+///
+/// This is what systemd starts: systemctl start distomon@network. SIGTERM and Ctrl-C stop it, SIGHUP reads
+/// the configuration again (one with mistakes changes nothing). Exit status 0 after a stop, 69 for an address
+/// that is taken, 73 for a state directory that cannot be used, 78 for a configuration with mistakes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How much to log
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log_level: String,
+    /// Stop when standard input ends, as whoever started this ends
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+/// Runs the service.
+pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
+    journal::init(args.log_level.parse().unwrap_or(LevelFilter::Info));
+    let options = Options {
+        config: global.config.clone(),
+        state_dir: global.state_dir(),
+        credentials_dir: global.credentials_dir(),
+        exit_with_stdin: args.exit_with_stdin,
+    };
+    let Err(error) = run::run(&options) else { return ExitCode::SUCCESS };
+    match &error {
+        RunError::Config(errors) => {
+            for error in &errors.0 {
+                log::error!("{error}");
+            }
+        }
+        error => log::error!("{error}"),
+    }
+    ExitCode::from(match error {
+        RunError::Config(_) => EX_CONFIG,
+        RunError::Listen(_) => EX_UNAVAILABLE,
+        RunError::State(_) => EX_CANTCREAT,
+        RunError::System(_) => EX_OSERR,
+    })
+}

@@ -1,0 +1,227 @@
+//! `POST /mon/{network_id}`: an exchange as the one who is asked sees it (RFC 9421, RFC 9530).
+//!
+//! The head decides: whose signature it carries, and whether its nonce is new. Only then is the body read.
+//! From then on every answer, an error as well, is signed and bound to this one request.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rouille::{Request, Response, ResponseBody};
+
+use super::head::Head;
+use super::limits::EXCHANGE_BODY;
+use super::listener::Admission;
+use super::problem::{self, problem};
+use crate::crypto::http_signature::{self, RequestContext};
+use crate::crypto::{self, Nonce};
+use crate::mesh::Picture;
+use crate::mesh::event::Delivery;
+use crate::mesh::id::NodeId;
+use crate::mesh::message::{self, ReplyFacts};
+use crate::store::Node;
+use crate::store::clock::wall_us;
+
+/// What the head of an exchange has proven.
+pub struct Ticket {
+    node: Arc<Node>,
+    sender: NodeId,
+    asked: Asked,
+    nonce: Nonce,
+    received: Instant,
+}
+
+/// The signed parts of the request, to which the answer is bound.
+struct Asked {
+    path: String,
+    content_digest: String,
+    signature_input: String,
+    signature: String,
+}
+
+/// A refusal of a known sender: signed like any answer.
+struct Refusal {
+    status: u16,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    /// A JSON array of envelopes that shows why.
+    evidence: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: u16, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, title, detail: detail.into(), evidence: None }
+    }
+}
+
+/// Judges the head of a request to `node`. Nothing is signed before its sender is known.
+pub(super) fn admit(node: &Arc<Node>, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
+    let received = Instant::now();
+    let picture = node.picture();
+    let network = picture.roster().network_id().as_str();
+    let reject = |status: u16, title: &str, detail: &str| {
+        node.tally.count_rejected(network, &remote.ip().to_string(), detail);
+        Admission::Refuse(problem(status, title, detail))
+    };
+    if head.method() != "POST" {
+        let refusal = problem(405, "Method Not Allowed", "an exchange is a POST");
+        return Admission::Refuse(refusal.with_additional_header("Allow", "POST"));
+    }
+    let (Some(signature_input), Some(signature), Some(content_digest)) =
+        (head.header("signature-input"), head.header("signature"), head.header("content-digest"))
+    else {
+        return reject(
+            401,
+            "Unauthorized",
+            "not signed: Content-Digest, Signature-Input or Signature is missing",
+        );
+    };
+    let claim = match http_signature::parse_request(signature_input, signature) {
+        Ok(claim) => claim,
+        Err(error) => return reject(401, "Unauthorized", &error.to_string()),
+    };
+    let Some(member) = picture.roster().member(&claim.keyid).filter(|member| !member.keys.is_empty()) else {
+        return reject(403, "Forbidden", "the keyid is not a node of this network with a public key");
+    };
+    let path = picture.roster().own().exchange_path(picture.roster().network_id());
+    if !member.keys.iter().any(|key| claim.verify(key, head.method(), &path, content_digest)) {
+        return reject(401, "Unauthorized", "the signature does not verify");
+    }
+    let asked = Asked {
+        path,
+        content_digest: content_digest.to_owned(),
+        signature_input: signature_input.to_owned(),
+        signature: signature.to_owned(),
+    };
+    let nonce = claim.nonce;
+    let ticket = Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, received };
+    match check_known(&ticket, &picture, head) {
+        Ok(()) => Admission::Read { max_body: EXCHANGE_BODY, verified: true, ticket },
+        Err(refusal) => Admission::Refuse(ticket.refuse(&refusal)),
+    }
+}
+
+/// What is asked of a sender whose signature fits. The nonce is last: what is refused before it may be
+/// sent again.
+fn check_known(ticket: &Ticket, picture: &Picture, head: &Head) -> Result<(), Refusal> {
+    if ticket.sender == picture.roster().own().id {
+        return Err(misdirected("this node does not talk to itself: is its address that of another node?"));
+    }
+    let media = head.header("content-type").unwrap_or_default();
+    if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(415, "Unsupported Media Type", "expected application/json"));
+    }
+    if head.content_length() > EXCHANGE_BODY as u64 {
+        let detail = format!("a message may have {EXCHANGE_BODY} bytes");
+        return Err(Refusal::new(413, "Content Too Large", detail));
+    }
+    ticket.node.nonces.take(&ticket.sender, ticket.nonce).map_err(|last| {
+        let detail = format!("the nonce is not larger than the last one, {last}");
+        let held = picture.slot(&ticket.sender).and_then(|slot| slot.held.as_ref());
+        let evidence = held.map(|held| format!("[{}]", held.envelope()));
+        Refusal { evidence, ..Refusal::new(409, "Conflict", detail) }
+    })
+}
+
+fn misdirected(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(421, "Misdirected Request", detail)
+}
+
+/// Answers an exchange that was admitted.
+pub(super) fn answer(request: &Request, ticket: &Ticket) -> Response {
+    match answer_signed(request, ticket) {
+        Ok(body) => ticket.sign(200, "application/json", body),
+        Err(refusal) => ticket.refuse(&refusal),
+    }
+}
+
+fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> {
+    let bad = |detail: String| Refusal::new(400, "Bad Request", detail);
+    let node = &ticket.node;
+    let mut body = Vec::new();
+    let data = request.data().ok_or_else(|| bad("the body was read before".to_owned()))?;
+    data.take(EXCHANGE_BODY as u64 + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| bad(format!("reading the body: {error}")))?;
+    if !crypto::digest_matches(&ticket.asked.content_digest, &body) {
+        return Err(bad("the body is not what Content-Digest says".to_owned()));
+    }
+    let picture = node.picture();
+    let own = picture.roster().own().id.as_str();
+    let message = message::Request::parse(&body, picture.roster()).map_err(|error| bad(error.to_string()))?;
+    if message.to != own {
+        return Err(misdirected(format!("this is {own}")));
+    }
+    let intake = node.check(&picture, ticket.sender.as_str(), &message.reports, &message.proofs);
+    if intake.is_forged() {
+        return Err(bad("a report's signature does not verify".to_owned()));
+    }
+    let reports = message::lacking(&message.heads, &picture, |_| true);
+    let proofs = message::lacking_proofs(&message.heads, &picture);
+    let took_us = u64::try_from(ticket.received.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let now = node.clock.now();
+    let facts = ReplyFacts { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms };
+    let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
+    let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+    node.tell_asked(&ticket.sender, delivery);
+    Ok(reply)
+}
+
+impl Ticket {
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        let picture = self.node.picture();
+        let network = picture.roster().network_id().as_str();
+        self.node.tally.count_rejected(network, self.sender.as_str(), &refusal.detail);
+        let mut body = problem::body(refusal.status, refusal.title, &refusal.detail);
+        if let Some(evidence) = &refusal.evidence {
+            body.truncate(body.len() - 1);
+            body = format!("{body},\"reports\":{evidence}}}");
+        }
+        self.sign(refusal.status, problem::MEDIA_TYPE, body)
+    }
+
+    /// The reply with its digest and its signature.
+    fn sign(&self, status: u16, media_type: &'static str, body: String) -> Response {
+        let node = &self.node;
+        let digest = crypto::content_digest(body.as_bytes());
+        let asked = &self.asked;
+        let context = RequestContext {
+            path: &asked.path,
+            content_digest: &asked.content_digest,
+            signature_input: &asked.signature_input,
+            signature: &asked.signature,
+        };
+        let own = node.id();
+        let created_s = wall_us() / 1_000_000;
+        let signed = http_signature::sign_reply(
+            &node.keypair,
+            own.as_str(),
+            status,
+            &digest,
+            &context,
+            created_s,
+            self.nonce,
+        );
+        let signed = match signed {
+            Ok(signed) => signed,
+            // The request's fields were read once already, so this cannot come of them.
+            Err(error) => {
+                return problem(500, "Internal Server Error", &format!("signing the reply: {error}"));
+            }
+        };
+        Response {
+            status_code: status,
+            headers: vec![
+                (Cow::Borrowed("Content-Type"), Cow::Borrowed(media_type)),
+                (Cow::Borrowed("Cache-Control"), Cow::Borrowed("no-store")),
+                (Cow::Borrowed("Content-Digest"), digest.into()),
+                (Cow::Borrowed("Signature-Input"), signed.signature_input.into()),
+                (Cow::Borrowed("Signature"), signed.signature.into()),
+            ],
+            data: ResponseBody::from_string(body),
+            upgrade: None,
+        }
+    }
+}

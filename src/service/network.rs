@@ -1,0 +1,140 @@
+//! One network that runs: its node, its collector, and the thread that writes its state.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{error, info};
+use parking_lot::Mutex;
+
+use crate::config::OwnKey;
+use crate::crypto::{Keypair, PublicKey, dsse};
+use crate::mesh::report::{Report, VerifiedReport};
+use crate::mesh::roster::Roster;
+use crate::mesh::{Event, Mesh, Seal, Setup};
+use crate::monitor::Peers;
+use crate::store::clock::Clock;
+use crate::store::collector::Collector;
+use crate::store::keeper::Keeper;
+use crate::store::node::EVENTS;
+use crate::store::nonces::NonceBook;
+use crate::store::{Node, StateError, StateFiles};
+
+/// Why a network does not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A thread cannot be started.
+    #[error("starting a thread: {0}; raise the limit on tasks (TasksMax=)")]
+    Thread(#[from] io::Error),
+}
+
+/// A network that runs.
+pub(super) struct Network {
+    node: Arc<Node>,
+    collector: Collector,
+    keeper: Keeper,
+    roster: Arc<Roster>,
+}
+
+impl Network {
+    /// Starts the node that `key` belongs to.
+    pub(super) fn start(key: &OwnKey, state_dir: &Path, clock: Clock) -> Result<Self, StartError> {
+        let roster = Arc::new(key.roster.clone());
+        let mut files = StateFiles::open(state_dir, &roster)?;
+        let now = clock.now();
+        let epoch = files.take_epoch(now.wall_ms)?;
+        let kept = files.read(&roster);
+        tell_start(key, &files, epoch);
+        let seal = Box::new(Pen(key.keypair.clone()));
+        let setup = Setup {
+            roster: roster.clone(),
+            seal,
+            seed: fastrand::u64(..),
+            epoch,
+            floors: kept.floors,
+            proofs: kept.proofs,
+        };
+        let mut mesh = Mesh::new(setup, now);
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let (events, waiting) = crossbeam_channel::bounded(EVENTS);
+        let picture = mesh.take_picture(now).expect("a new mesh has a picture that nobody took");
+        let nonces = NonceBook::new(kept.nonces, wake);
+        let node = Arc::new(Node::new(key.keypair.clone(), clock, nonces, picture, events));
+        let files = Arc::new(Mutex::new(files));
+        let keeper = Keeper::start(node.clone(), files.clone(), woken)?;
+        let peers = Box::new(Peers::new(node.clone()));
+        let collector = Collector::start(mesh, node.clone(), files, waiting, peers)?;
+        Ok(Self { node, collector, keeper, roster })
+    }
+
+    /// The node, as the routes read it.
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Whether `key` is this very node's, so that a new configuration can be taken while it runs.
+    pub(super) fn is_of(&self, key: &OwnKey) -> bool {
+        self.roster.network_id() == key.roster.network_id()
+            && self.roster.own().id == key.roster.own().id
+            && self.node.keypair.public() == key.keypair.public()
+    }
+
+    /// Goes on with another roster of the same network. False if nothing differs.
+    pub(super) fn reconfigure(&mut self, roster: &Roster) -> bool {
+        if *self.roster == *roster {
+            return false;
+        }
+        self.roster = Arc::new(roster.clone());
+        self.node.tell(Event::Reconfigured(self.roster.clone()));
+        true
+    }
+
+    /// Begins to stop: the others are told that this node leaves on purpose.
+    pub(super) fn leave(&self) {
+        self.node.tell(Event::Leaving);
+    }
+
+    /// Waits for the end, two seconds at most after [`Network::leave`]; then everything is on disk.
+    pub(super) fn join(self) {
+        self.collector.join();
+        self.keeper.stop();
+    }
+}
+
+fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
+    let network = key.roster.network_id().as_str();
+    let node = key.roster.own().id.as_str();
+    let public: &PublicKey = key.keypair.public();
+    info!(
+        DISTOMON_NETWORK = network, DISTOMON_NODE = node;
+        "{network}: this is {node}, one of {} nodes; key {} of {}, state in {}, epoch {epoch}",
+        key.roster.members().len(), public.fingerprint(), key.path.display(), files.dir().display()
+    );
+    if key.made {
+        info!(
+            DISTOMON_NETWORK = network, DISTOMON_NODE = node;
+            "{network}: a new key was made for {node}; put this into config.yml on every node: public_key: \"{}\"",
+            public.to_base64_spki()
+        );
+    }
+}
+
+/// Signs this node's reports.
+struct Pen(Keypair);
+
+impl Seal for Pen {
+    fn seal(&self, report: Report) -> VerifiedReport {
+        let payload = report.to_payload();
+        if payload.len() > dsse::MAX_PAYLOAD {
+            error!(
+                "this node's report has {} bytes, more than others take; shorten node ids or observe fewer nodes",
+                payload.len()
+            );
+        }
+        let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
+        VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
+    }
+}

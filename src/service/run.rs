@@ -1,0 +1,293 @@
+//! The service from its start to its end: networks, listener, signals, and the configuration read again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use log::{error, info, warn};
+
+use super::network::{Network, StartError};
+use super::notify::Notifier;
+use super::signals::{Request, Signals};
+use super::status;
+use super::watchdog::{Heart, Watchdog};
+use crate::config::{self, Config, ConfigErrors, OwnKey};
+use crate::mesh::id::NetworkId;
+use crate::server::{Instance, Limits, Listener, ListenerHandle, Routes};
+use crate::store::StateError;
+use crate::store::clock::Clock;
+
+/// How often the status line follows the picture.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long the first reports may take.
+const FIRST_REPORTS: Duration = Duration::from_secs(10);
+
+/// When stopping is given up: systemd and users wait for five seconds.
+const STOP_BY: Duration = Duration::from_millis(4_800);
+
+/// Exit status of a process that a panic or a stop without end has ended (`EX_SOFTWARE` of sysexits.h).
+const EX_SOFTWARE: i32 = 70;
+
+/// What the service is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// The directory with nodeconf.yml, or that file.
+    pub config: PathBuf,
+    /// Where state lies.
+    pub state_dir: PathBuf,
+    /// Where systemd put credentials.
+    pub credentials_dir: Option<PathBuf>,
+    /// Whether the end of standard input ends the service.
+    pub exit_with_stdin: bool,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration has mistakes.
+    #[error("{0}")]
+    Config(ConfigErrors),
+    /// An address cannot be listened on.
+    #[error(
+        "{0}; another program (another instance?) may listen there, see \"ss -ltnp\"; or change listen: in nodeconf.yml"
+    )]
+    Listen(io::Error),
+    /// The state directory cannot be used.
+    #[error("{0}")]
+    State(StateError),
+    /// Threads or signals.
+    #[error("{0}")]
+    System(io::Error),
+}
+
+impl From<StartError> for RunError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::State(error) => Self::State(error),
+            StartError::Thread(error) => Self::System(error),
+        }
+    }
+}
+
+/// Runs the service until it is told to stop.
+pub fn run(options: &Options) -> Result<(), RunError> {
+    let start = Instant::now();
+    end_on_panic();
+    let mut signals = Signals::listen().map_err(RunError::System)?;
+    if options.exit_with_stdin {
+        signals.stop_with_stdin().map_err(RunError::System)?;
+    }
+    let mut running = Running::start(options)?;
+    running.wait_for_reports();
+    running.notifier.ready(&status::line(&running.routes.instance()));
+    info!("serving after {} ms", start.elapsed().as_millis());
+    running.turn(&signals);
+    running.stop();
+    Ok(())
+}
+
+/// A panic in a request is that request's; a panic elsewhere leaves a part that nobody would miss, so it
+/// ends the process, and the service manager starts it again.
+fn end_on_panic() {
+    let log = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log(panic);
+        let thread = std::thread::current();
+        let caught = [crate::server::listener::THREAD_PREFIX, crate::monitor::ATTEMPT_PREFIX];
+        if !thread.name().is_some_and(|name| caught.iter().any(|prefix| name.starts_with(prefix))) {
+            error!("ending: a part of this process is gone");
+            std::process::exit(EX_SOFTWARE);
+        }
+    }));
+}
+
+/// The parts of the service. Field order is the order of their end.
+struct Running<'o> {
+    options: &'o Options,
+    clock: Clock,
+    notifier: Arc<Notifier>,
+    _watchdog: Option<Watchdog>,
+    listener: ListenerHandle,
+    routes: Arc<Routes>,
+    networks: BTreeMap<NetworkId, Network>,
+    listen: Vec<SocketAddr>,
+}
+
+impl<'o> Running<'o> {
+    fn start(options: &'o Options) -> Result<Self, RunError> {
+        let clock = Clock::start();
+        let (config, keys) = prepare(options).map_err(RunError::Config)?;
+        let limits = Limits { trusted_proxies: config.trusted_proxies.clone(), ..Limits::default() };
+        // Before the state is touched: a second process on the same port must change nothing.
+        let listener = Listener::bind(&config.listen, limits).map_err(RunError::Listen)?;
+        let mut networks = BTreeMap::new();
+        for key in &keys {
+            let network = Network::start(key, &options.state_dir, clock)?;
+            networks.insert(key.roster.network_id().clone(), network);
+        }
+        let routes = Arc::new(Routes::new(instance(&config, &networks)));
+        let listener = listener.start(routes.clone()).map_err(RunError::System)?;
+        let addresses: Vec<_> =
+            listener.addresses().iter().map(|address| format!("http://{address}")).collect();
+        info!("listening on {}", addresses.join(", "));
+        if config.login.is_none() {
+            warn!("nobody can log in: set login_password_hash in nodeconf.yml (\"distomon init\" makes one)");
+        }
+        let notifier = Arc::new(Notifier::from_env());
+        let beat = listener.beat();
+        let hearts = vec![Heart::new("listener", move || beat.last_ms()), collectors(&routes)];
+        let watchdog = Watchdog::start(notifier.clone(), hearts).map_err(RunError::System)?;
+        let listen = config.listen;
+        Ok(Self { options, clock, notifier, _watchdog: watchdog, listener, routes, networks, listen })
+    }
+
+    /// Waits until every collector has made its node's first report: then requests are answered in full.
+    fn wait_for_reports(&self) {
+        let by = Instant::now() + FIRST_REPORTS;
+        let is_mute = |network: &Network| network.node().picture().own_report().is_none();
+        while self.networks.values().any(is_mute) && Instant::now() < by {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Follows the picture and the signals until one of them says to stop.
+    fn turn(&mut self, signals: &Signals) {
+        loop {
+            match signals.requests().recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {
+                    let instance = self.routes.instance();
+                    self.notifier.status(&status::line(&instance));
+                    for (network, node) in &instance.nodes {
+                        node.tally.tell_rest(network.as_str());
+                    }
+                }
+                Ok(Request::Reload) => self.reload(),
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Reads the configuration again. One with mistakes changes nothing, and all of them are told.
+    fn reload(&mut self) {
+        self.notifier.reloading();
+        match prepare(self.options) {
+            Ok((config, keys)) => self.apply(config, &keys),
+            Err(ConfigErrors(errors)) => {
+                for error in &errors {
+                    error!("{error}");
+                }
+                error!(
+                    "the configuration was read again and has {} mistakes: going on with the old one",
+                    errors.len()
+                );
+            }
+        }
+        self.notifier.ready(&status::line(&self.routes.instance()));
+    }
+
+    fn apply(&mut self, config: Config, keys: &[OwnKey]) {
+        if config.listen != self.listen {
+            warn!("listen: has changed, which takes a restart: systemctl restart");
+        }
+        let stays = |network: &Network| keys.iter().any(|key| network.is_of(key));
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.networks).into_iter().partition(|(_, network)| stays(network));
+        self.networks = stay;
+        for network in go.values() {
+            network.leave();
+        }
+        // From here on nobody asks those that go.
+        self.routes.replace(instance(&config, &self.networks));
+        for (id, network) in go {
+            network.join();
+            info!(DISTOMON_NETWORK = id.as_str(); "{id}: stopped, as the configuration says");
+        }
+        let mut changed = 0;
+        for key in keys {
+            let id = key.roster.network_id();
+            if let Some(network) = self.networks.get_mut(id) {
+                changed += usize::from(network.reconfigure(&key.roster));
+                continue;
+            }
+            match Network::start(key, &self.options.state_dir, self.clock) {
+                Ok(network) => {
+                    self.networks.insert(id.clone(), network);
+                }
+                Err(error) => {
+                    error!(DISTOMON_NETWORK = id.as_str(); "{id}: not started: {error}");
+                }
+            }
+        }
+        self.wait_for_reports();
+        self.routes.replace(instance(&config, &self.networks));
+        info!(
+            "the configuration was read again: {} networks, {changed} of them changed",
+            self.networks.len()
+        );
+    }
+
+    /// Tells the others, lets replies finish, writes everything.
+    fn stop(self) {
+        self.notifier.stopping();
+        info!("stopping");
+        std::thread::spawn(|| {
+            std::thread::sleep(STOP_BY);
+            error!("stopping takes too long: ending at once");
+            std::process::exit(EX_SOFTWARE);
+        });
+        for network in self.networks.values() {
+            network.leave();
+        }
+        // The listener serves on meanwhile: peers that answer late find this node still there.
+        for network in self.networks.into_values() {
+            network.join();
+        }
+        self.listener.stop();
+        info!("stopped");
+    }
+}
+
+fn prepare(options: &Options) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
+    let prepared = config::prepare(&options.config, options.credentials_dir.as_deref(), &options.state_dir)?;
+    for warning in &prepared.0.warnings {
+        warn!("{warning}");
+    }
+    Ok(prepared)
+}
+
+/// What the routes serve.
+fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> Instance {
+    let own_urls = config.networks.iter().filter_map(|network| network.roster.own().url.as_deref());
+    Instance {
+        name: instance_name(config),
+        nodes: networks.iter().map(|(id, network)| (id.clone(), network.node().clone())).collect(),
+        login: config.login.clone(),
+        secure: own_urls.clone().next().is_some() && own_urls.clone().all(|url| url.starts_with("https://")),
+    }
+}
+
+/// The name of the configuration's directory, if it can stand in a cookie's name.
+fn instance_name(config: &Config) -> String {
+    let dir = config.dir.canonicalize().unwrap_or_else(|_| config.dir.clone());
+    let name = dir.file_name().and_then(|name| name.to_str()).filter(|name| crate::mesh::id::is_name(name));
+    name.unwrap_or("network").to_owned()
+}
+
+/// Beats with the slowest of all collectors.
+fn collectors(routes: &Arc<Routes>) -> Heart {
+    let routes = routes.clone();
+    Heart::new("collector", move || {
+        let instance = routes.instance();
+        instance
+            .nodes
+            .values()
+            .map(|node| node.turned_ms())
+            .min()
+            .unwrap_or_else(crate::server::heartbeat::monotonic_ms)
+    })
+}
