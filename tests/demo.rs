@@ -97,7 +97,6 @@ fn wait(mut done: impl FnMut() -> bool, what: &str) {
 }
 
 #[test]
-#[ignore = "2026-11-23: the demo starts `distomon run`, which is not built yet"]
 fn nodes_serve_die_and_leave_nothing_behind() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut demo = Demo::start(&["--nodes", "3", "--port", "0"]);
@@ -124,7 +123,6 @@ fn nodes_serve_die_and_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "2026-11-23: the demo starts `distomon run`, which is not built yet"]
 fn nodes_do_not_outlive_a_killed_demo() {
     let mut demo = Demo::start(&["--nodes", "2", "--port", "0"]);
     demo.child.kill().expect("it runs");
@@ -133,7 +131,6 @@ fn nodes_do_not_outlive_a_killed_demo() {
 }
 
 #[test]
-#[ignore = "2026-11-23: the demo starts `distomon run`, which is not built yet"]
 fn without_nodes_there_is_no_demo() {
     let mut demo = Demo::start(&["--nodes", "2", "--port", "0"]);
     for node in &demo.nodes {
@@ -145,7 +142,6 @@ fn without_nodes_there_is_no_demo() {
 }
 
 #[test]
-#[ignore = "2026-11-23: the demo starts `distomon run`, which is not built yet"]
 fn what_cannot_start_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port();

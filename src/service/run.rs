@@ -176,7 +176,7 @@ impl<'o> Running<'o> {
     fn reload(&mut self) {
         self.notifier.reloading();
         match prepare(self.options) {
-            Ok((config, keys)) => self.apply(config, &keys),
+            Ok((config, keys)) => self.apply(&config, &keys),
             Err(ConfigErrors(errors)) => {
                 for error in &errors {
                     error!("{error}");
@@ -190,7 +190,7 @@ impl<'o> Running<'o> {
         self.notifier.ready(&status::line(&self.routes.instance()));
     }
 
-    fn apply(&mut self, config: Config, keys: &[OwnKey]) {
+    fn apply(&mut self, config: &Config, keys: &[OwnKey]) {
         if config.listen != self.listen {
             warn!("listen: has changed, which takes a restart: systemctl restart");
         }
@@ -202,7 +202,7 @@ impl<'o> Running<'o> {
             network.leave();
         }
         // From here on nobody asks those that go.
-        self.routes.replace(instance(&config, &self.networks));
+        self.routes.replace(instance(config, &self.networks));
         for (id, network) in go {
             network.join();
             info!(DISTOMON_NETWORK = id.as_str(); "{id}: stopped, as the configuration says");
@@ -224,7 +224,7 @@ impl<'o> Running<'o> {
             }
         }
         self.wait_for_reports();
-        self.routes.replace(instance(&config, &self.networks));
+        self.routes.replace(instance(config, &self.networks));
         info!(
             "the configuration was read again: {} networks, {changed} of them changed",
             self.networks.len()

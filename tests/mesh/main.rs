@@ -1,0 +1,5 @@
+//! Real nodes: processes of the built program that talk over real sockets.
+
+mod basics;
+mod network;
+mod watcher;

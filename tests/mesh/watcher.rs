@@ -1,0 +1,169 @@
+//! A member of the network that only calls out: the test itself, made of the library's own parts.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use distomon::crypto::http_signature::{self, RequestContext};
+use distomon::crypto::{self, Keypair, Nonce, dsse};
+use distomon::mesh::report::Report;
+use serde_json::{Value, json};
+
+use crate::network::Host;
+
+/// A request to be signed: everything that a test may want to falsify.
+pub(crate) struct Call {
+    pub(crate) keyid: String,
+    pub(crate) keypair: Keypair,
+    pub(crate) nonce: Nonce,
+    /// The path that is signed.
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+    /// Header fields, the signature's among them once [`Call::sign`] has run.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the node's own signature fits this reply and its request.
+    pub(crate) signed: bool,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{} is no JSON: {error}: {}", self.status, String::from_utf8_lossy(&self.body))
+        })
+    }
+}
+
+/// Its node_id.
+pub(crate) const WATCHER: &str = "watcher";
+
+/// The member [`WATCHER`].
+pub(crate) struct Watcher {
+    network: String,
+    keypair: Keypair,
+    epoch: u64,
+    counter: AtomicU64,
+}
+
+impl Watcher {
+    pub(crate) fn new(network: &str) -> Self {
+        let keypair = Keypair::generate().expect("randomness");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let epoch = u64::try_from(since.as_millis()).expect("a time that fits");
+        Self { network: network.to_owned(), keypair, epoch, counter: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn keypair(&self) -> &Keypair {
+        &self.keypair
+    }
+
+    pub(crate) fn next_nonce(&self) -> Nonce {
+        Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// A good request to `host` with that body, not signed yet.
+    pub(crate) fn call(&self, body: impl Into<Vec<u8>>) -> Call {
+        Call {
+            keyid: WATCHER.to_owned(),
+            keypair: self.keypair.clone(),
+            nonce: self.next_nonce(),
+            path: format!("/mon/{}", self.network),
+            body: body.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The body of a request that brings nothing and holds nothing.
+    pub(crate) fn empty(&self, host: &Host) -> Value {
+        json!({"to": host.id, "heads": {}, "reports": []})
+    }
+
+    /// All reports that `host` holds; None if it does not answer.
+    pub(crate) fn reports(&self, host: &Host) -> Option<BTreeMap<String, Report>> {
+        let reply = self.call(self.empty(host).to_string()).sign().send(host)?;
+        assert!(reply.status == 200 && reply.signed, "{reply:?}");
+        let envelopes = reply.json()["reports"].as_array().expect("an array").clone();
+        let reports = envelopes.iter().map(|envelope| {
+            let envelope = dsse::Envelope::parse(&envelope.to_string()).expect("an envelope");
+            let report: Report = serde_json::from_slice(&envelope.payload).expect("a report");
+            (envelope.keyid, report)
+        });
+        Some(reports.collect())
+    }
+}
+
+impl Call {
+    /// Adds the header fields of a signed request.
+    pub(crate) fn sign(mut self) -> Self {
+        let digest = crypto::content_digest(&self.body);
+        let created_s = self.nonce.epoch / 1000;
+        let head = http_signature::sign_request(
+            &self.keypair,
+            &self.keyid,
+            &self.path,
+            &digest,
+            created_s,
+            self.nonce,
+        );
+        for (name, value) in [
+            ("Content-Type", "application/json".to_owned()),
+            ("Content-Digest", digest),
+            ("Signature-Input", head.signature_input),
+            ("Signature", head.signature),
+        ] {
+            self.set(name, value);
+        }
+        self
+    }
+
+    /// Sets a header field, or replaces it.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.to_owned(), value.into()));
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Sends it; None if there is no answer.
+    pub(crate) fn send(&self, host: &Host) -> Option<Reply> {
+        let mut request = minreq::post(format!("{}{}", host.url(), self.path))
+            .with_body(self.body.clone())
+            .with_timeout(5)
+            .with_follow_redirects(false);
+        for (name, value) in &self.headers {
+            request = request.with_header(name, value);
+        }
+        let response = request.send().ok()?;
+        let headers: BTreeMap<_, _> =
+            response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
+        let field = |name: &str| headers.get(name).map_or("", String::as_str);
+        let context = RequestContext {
+            path: &self.path,
+            content_digest: self.header("Content-Digest"),
+            signature_input: self.header("Signature-Input"),
+            signature: self.header("Signature"),
+        };
+        let status = u16::try_from(response.status_code).expect("an HTTP status");
+        let signed = http_signature::verify_reply(
+            field("signature-input"),
+            field("signature"),
+            status,
+            field("content-digest"),
+            &context,
+            &host.id,
+            &[host.keypair.public().clone()],
+        )
+        .is_ok()
+            && crypto::digest_matches(field("content-digest"), response.as_bytes());
+        Some(Reply { status, body: response.as_bytes().to_vec(), signed, headers: headers.clone() })
+    }
+}
