@@ -41,7 +41,7 @@ impl Reply {
     }
 }
 
-/// Its node_id.
+/// Its `node_id`.
 pub(crate) const WATCHER: &str = "watcher";
 
 /// The member [`WATCHER`].
