@@ -27,7 +27,7 @@ pub const MAX_PROOFS: usize = 8;
 /// Names one node's newest report that the sender holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Which report.
+    /// Which report; (0, 0) for none, where only a proof is held.
     pub stamp: Stamp,
     /// The first 8 bytes of SHA-256 of its payload.
     pub hash: [u8; 8],
@@ -51,10 +51,14 @@ impl Heads {
         Self { roster, slots }
     }
 
-    /// The head of the member with this index in `roster`. None also where `roster` is another than the
-    /// one these heads were read with: the configuration has changed in between.
+    /// The head of the member with this index in `roster`, which may be another than the one these heads
+    /// were read with: the configuration may have changed in between.
     pub fn get(&self, roster: &Arc<Roster>, index: usize) -> Option<&Head> {
-        if Arc::ptr_eq(&self.roster, roster) { self.slots.get(index)?.as_ref() } else { None }
+        if self.fit(roster) {
+            return self.slots.get(index)?.as_ref();
+        }
+        let id = &roster.members().get(index)?.id;
+        self.slots[self.roster.index(id.as_str())?].as_ref()
     }
 
     /// Whether these heads were read with `roster`.
@@ -277,13 +281,22 @@ pub fn fill(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<Verif
         .collect()
 }
 
-/// The proofs that the holder of `heads` lacks.
+/// The proofs that the holder of `heads` lacks: at least one if there is any, no more than [`MAX_PROOFS`]
+/// or [`FILL_BYTES`], so that with as many bytes of reports the message stays one that is read.
 pub fn lacking_proofs(heads: &Heads, picture: &Picture) -> Vec<Arc<Proof>> {
     let slots = picture.slots().iter().enumerate();
-    slots
+    let lacking = slots
         .filter(|(index, _)| heads.get(picture.roster(), *index).is_none_or(|head| !head.proven))
-        .filter_map(|(_, slot)| slot.proof.clone())
+        .filter_map(|(_, slot)| slot.proof.clone());
+    let mut bytes = 0;
+    lacking
+        .enumerate()
         .take(MAX_PROOFS)
+        .take_while(|(at, proof)| {
+            bytes += proof.reports().iter().map(|report| report.envelope().len()).sum::<usize>();
+            *at == 0 || bytes <= FILL_BYTES
+        })
+        .map(|(_, proof)| proof)
         .collect()
 }
 
@@ -350,18 +363,21 @@ fn write_heads(body: &mut String, picture: &Picture, mono_ms: u64, arrived: &[Ve
     for ((member, slot), newer) in picture.members().zip(newest) {
         let newer =
             newer.filter(|report| slot.held.as_ref().is_none_or(|held| held.stamp() < report.stamp()));
-        let (report, age_ms) = match (newer, &slot.held) {
-            (Some(report), _) => (report, 0),
-            (None, Some(held)) => (held.as_ref(), mono_ms.saturating_sub(slot.origin_ms)),
+        let (Stamp { epoch, seq }, digest, age_ms) = match (newer, &slot.held) {
+            (Some(report), _) => (report.stamp(), report.short_digest(), 0),
+            (None, Some(held)) => {
+                (held.stamp(), held.short_digest(), mono_ms.saturating_sub(slot.origin_ms).min(MAX_INTEGER))
+            }
+            // No report, yet a proof, which is not to be sent again and again.
+            (None, None) if slot.proof.is_some() => (Stamp::default(), [0; 8], 0),
             (None, None) => continue,
         };
         if !first {
             body.push(',');
         }
         first = false;
-        let Stamp { epoch, seq } = report.stamp();
         let mut hash = [0; 12];
-        let _ = STANDARD.encode_slice(report.short_digest(), &mut hash);
+        let _ = STANDARD.encode_slice(digest, &mut hash);
         let hash = std::str::from_utf8(&hash).unwrap_or_default();
         let proven = if slot.proof.is_some() { ",1" } else { "" };
         let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::id::{MAX_INTEGER, NetworkId, NodeId, Stamp};
 use super::observation::Observation;
 use super::roster::Roster;
-use crate::crypto::{PublicKey, dsse};
+use crate::crypto::PublicKey;
+use crate::crypto::dsse::{self, DsseError};
 
 /// The longest `version` and `config` taken from a report, in characters.
 const MAX_TEXT: usize = 32;
@@ -104,13 +105,10 @@ pub struct UnverifiedReport {
 impl UnverifiedReport {
     /// Reads one DSSE envelope. Cheap beside [`UnverifiedReport::verify`].
     pub fn parse(json: &str, roster: &Roster) -> Result<Self, ReportError> {
-        if json.len() > dsse::MAX_PAYLOAD * 4 / 3 + 1024 {
-            return Err(ReportError::TooLarge);
-        }
-        let envelope = dsse::Envelope::parse(json).map_err(|_| ReportError::Malformed)?;
-        if envelope.payload.len() > dsse::MAX_PAYLOAD {
-            return Err(ReportError::TooLarge);
-        }
+        let envelope = dsse::Envelope::parse(json).map_err(|error| match error {
+            DsseError::TooLarge => ReportError::TooLarge,
+            _ => ReportError::Malformed,
+        })?;
         let mut report: Report =
             serde_json::from_slice(&envelope.payload).map_err(|_| ReportError::Malformed)?;
         if report.network_id != *roster.network_id() {
@@ -278,11 +276,37 @@ impl Proof {
 
     /// Reads and verifies what [`Proof::to_json`] wrote.
     pub fn from_json(json: &str, roster: &Roster) -> Result<Self, ReportError> {
+        UnverifiedProof::parse(json, roster)?.verify(roster)
+    }
+}
+
+/// Two reports that would be a [`Proof`] if their signatures were good, which nobody checked yet.
+pub struct UnverifiedProof {
+    first: UnverifiedReport,
+    second: UnverifiedReport,
+}
+
+impl UnverifiedProof {
+    /// Reads what [`Proof::to_json`] wrote. Cheap beside [`UnverifiedProof::verify`].
+    pub fn parse(json: &str, roster: &Roster) -> Result<Self, ReportError> {
         let [first, second]: [&serde_json::value::RawValue; 2] =
             serde_json::from_str(json).map_err(|_| ReportError::Malformed)?;
-        let first = UnverifiedReport::parse(first.get(), roster)?.verify(roster)?;
-        let second = UnverifiedReport::parse(second.get(), roster)?.verify(roster)?;
-        Self::new(first, second).ok_or(ReportError::Malformed)
+        let first = UnverifiedReport::parse(first.get(), roster)?;
+        let second = UnverifiedReport::parse(second.get(), roster)?;
+        let conflict = first.author() == second.author()
+            && first.stamp() == second.stamp()
+            && first.digest() != second.digest();
+        if conflict { Ok(Self { first, second }) } else { Err(ReportError::Malformed) }
+    }
+
+    /// The index in the roster of the node that would be convicted.
+    pub fn author(&self) -> usize {
+        self.first.author()
+    }
+
+    /// Checks both signatures with the author's keys.
+    pub fn verify(self, roster: &Roster) -> Result<Proof, ReportError> {
+        Ok(Proof { first: self.first.verify(roster)?, second: self.second.verify(roster)? })
     }
 }
 

@@ -10,10 +10,13 @@ use super::picture::{Counters, Now, Picture, Slot};
 use super::publisher::Publisher;
 use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
-use super::target::{Busy, Target};
+use super::target::{Busy, Target, Timing};
 
 /// A change is pushed at once to at most this many peers.
 const PUSH_PEERS: usize = 8;
+
+/// For how long a node that was stopped on purpose says nothing about its observers' uplinks, in ms.
+const LEAVE_GRACE_MS: u64 = 600_000;
 
 /// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this is no randomness.
 pub trait Seal: Send {
@@ -42,7 +45,6 @@ pub struct Mesh {
     picture: Picture,
     /// By index into the roster; this node's own is unused.
     targets: Vec<Target>,
-    floors: Vec<Stamp>,
     fresh: Vec<bool>,
     publisher: Publisher,
     superseded: bool,
@@ -65,10 +67,9 @@ impl Mesh {
                 slots[index].proof = Some(Arc::new(proof));
             }
         }
-        let mut floors = vec![Stamp::default(); count];
         for (id, stamp) in setup.floors {
             if let Some(index) = setup.roster.index(id.as_str()) {
-                floors[index] = stamp;
+                slots[index].floor = stamp;
             }
         }
         let picture = Picture {
@@ -82,7 +83,6 @@ impl Mesh {
         };
         let mut mesh = Self {
             targets: Vec::new(),
-            floors,
             fresh: vec![false; count],
             publisher: Publisher::new(setup.seal, setup.epoch),
             superseded: false,
@@ -108,6 +108,14 @@ impl Mesh {
         Target::new(now, now.mono_ms + phase_ms)
     }
 
+    /// Says goodbye in the next report, and begins nothing else.
+    fn leave(&mut self) {
+        self.leaving = true;
+        for target in &mut self.targets {
+            target.owed = false;
+        }
+    }
+
     /// Takes what happened and says what is to be done, in this order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -117,7 +125,7 @@ impl Mesh {
             Event::Called(called) => self.called(now, called, &mut effects),
             Event::Asked { from, delivery } => self.asked(now, &from, delivery, &mut effects),
             Event::Reconfigured(roster) => self.reconfigure(now, &roster),
-            Event::Leaving => self.leaving = true,
+            Event::Leaving => self.leave(),
         }
         self.turn(now, &mut effects);
         effects
@@ -133,7 +141,8 @@ impl Mesh {
         Some(self.picture.clone())
     }
 
-    /// When to step at the latest, in monotonic ms.
+    /// When to step at the latest, in monotonic ms. Silence is noticed in passing, so a step is due at
+    /// least once a second as well.
     pub fn deadline_ms(&self) -> u64 {
         if self.leaving {
             return u64::MAX;
@@ -148,7 +157,8 @@ impl Mesh {
         probes.chain(refute).chain([own]).min().unwrap_or(own)
     }
 
-    /// Whether nothing that this node started is still under way.
+    /// Whether nothing is under way that this node still waits for; after [`Event::Leaving`] that is
+    /// only its last report.
     pub fn is_idle(&self) -> bool {
         self.targets.iter().all(|target| target.busy.is_none())
     }
@@ -164,6 +174,8 @@ impl Mesh {
         let by_mono_ms = now.mono_ms.saturating_sub(self.last_turn.mono_ms);
         let by_wall_ms = now.wall_ms.saturating_sub(self.last_turn.wall_ms);
         let gap_ms = by_mono_ms.max(by_wall_ms);
+        // The monotonic clock stands still while the machine sleeps; reports grow older all the same.
+        let asleep_ms = by_wall_ms.saturating_sub(by_mono_ms);
         self.last_turn = now;
         // Turns come at least once a second, so a short interval alone makes no gap.
         if gap_ms <= (2 * self.picture.roster.interval_ms()).max(3_000) {
@@ -172,10 +184,12 @@ impl Mesh {
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
         for slot in &mut self.picture.slots {
             slot.advanced = false;
+            slot.origin_ms = slot.origin_ms.saturating_sub(asleep_ms);
+            slot.arrived_ms = slot.arrived_ms.saturating_sub(asleep_ms);
         }
         for index in 0..self.targets.len() {
             let first_ms = self.new_target(now, index).next_ms();
-            self.targets[index].start_over(first_ms);
+            self.targets[index].start_over(now, first_ms);
         }
         self.changed = true;
     }
@@ -184,20 +198,32 @@ impl Mesh {
         let Some(index) = self.picture.roster.index(called.peer.as_str()) else { return };
         let Some(busy) = self.targets[index].busy.filter(|busy| busy.id == called.id) else { return };
         self.targets[index].busy = None;
+        let owed = std::mem::take(&mut self.targets[index].owed);
         let roster = self.picture.roster.clone();
         let member = &roster.members()[index];
         for report in called.evidence {
             self.accept(now, report, 0, false, effects);
         }
+        // Meant for an epoch that this node has left meanwhile, as the evidence may just have shown.
+        let outdated = busy.epoch < self.publisher.stamp().epoch;
+        let mut again = false;
         let before = match called.outcome {
             Ok(Answer { rtt_us, took_us, clock_offset_ms, delivery }) => {
                 self.picture.counters.exchanges_ok += 1;
-                let before = self.targets[index].succeeded(now, rtt_us, took_us, clock_offset_ms);
+                let timing = Timing { rtt_us, took_us, offset_ms: clock_offset_ms };
+                let before = self.targets[index].succeeded(now, timing, busy.purpose);
                 let heads = self.deliver(now, Some(index), delivery, effects);
-                if busy.probe {
+                if busy.purpose == Purpose::Probe && !self.leaving {
                     self.follow_up(now, index, &heads, effects);
                 }
+                if owed {
+                    self.push_owed(now, index, effects);
+                }
                 before
+            }
+            Err(Failure::Replayed) if outdated => {
+                again = true;
+                None
             }
             Err(failure) => {
                 self.picture.counters.exchanges_failed += 1;
@@ -206,9 +232,9 @@ impl Mesh {
         };
         let jitter = self.rng.u64(0..=1_000);
         let target = &mut self.targets[index];
-        if busy.probe && target.retries() {
+        if busy.counts && (again || target.retries()) {
             target.schedule_retry(now, member, busy.started_ms);
-        } else if busy.probe {
+        } else if busy.counts {
             target.schedule_round(now, member, jitter);
         }
         self.note_change(index, before, effects);
@@ -220,7 +246,7 @@ impl Mesh {
         let target = &mut self.targets[index];
         if failure.is_refusal() {
             target.refused(now, failure)
-        } else if busy.probe {
+        } else if busy.counts {
             target.failed(now, &self.picture.roster.members()[index], failure, head)
         } else {
             None
@@ -233,18 +259,18 @@ impl Mesh {
         let peer = self.picture.roster.members()[index].id.clone();
         effects.push(Effect::Note(Note::Changed { peer, from, to, error }));
         self.publisher.hurry();
-        self.weigh_isolation(effects);
     }
 
     /// This node doubts itself when more than half of those it observes are offline. Peers that were
     /// never seen and those that left on purpose say nothing about its own uplink.
-    fn weigh_isolation(&mut self, effects: &mut Vec<Effect>) {
+    fn weigh_isolation(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let me = self.picture.roster.me();
         let (mut observed, mut offline) = (0, 0);
         for (index, target) in self.targets.iter().enumerate() {
-            let held = &self.picture.slots[index].held;
-            let left = held.as_ref().is_some_and(|held| held.report().leaving);
-            if index == me || left || !(target.seen || held.is_some()) {
+            let slot = &self.picture.slots[index];
+            let recent = now.mono_ms.saturating_sub(slot.arrived_ms) <= LEAVE_GRACE_MS;
+            let left = recent && slot.held.as_ref().is_some_and(|held| held.report().leaving);
+            if index == me || left || !(target.seen || slot.held.is_some()) {
                 continue;
             }
             observed += 1;
@@ -254,6 +280,7 @@ impl Mesh {
         if isolated != self.picture.isolated {
             self.picture.isolated = isolated;
             self.changed = true;
+            self.publisher.hurry();
             effects.push(Effect::Note(Note::Isolated(isolated)));
         }
     }
@@ -322,9 +349,11 @@ impl Mesh {
             }
             Some(held) if report.stamp() <= held.stamp() => self.picture.counters.reports_stale += 1,
             _ if index == self.picture.roster.me() => self.supersede(now, report.stamp(), effects),
-            None if report.stamp() < self.floors[index] => self.picture.counters.reports_stale += 1,
-            held => {
-                slot.advanced = held.is_some() || from_author;
+            None if report.stamp() < slot.floor => self.picture.counters.reports_stale += 1,
+            _ => {
+                // Right after a start, what is older than the start may advance what was held before.
+                let heard = std::mem::replace(&mut self.targets[index].heard, true);
+                slot.advanced = heard || from_author;
                 slot.origin_ms = now.mono_ms.saturating_sub(age_ms);
                 slot.arrived_ms = now.mono_ms;
                 slot.held = Some(Arc::new(report));
@@ -413,7 +442,9 @@ impl Mesh {
             let Some(held) = &self.picture.slots[index].held else { continue };
             let Some(found) = held.report().observation(me.as_str()) else { continue };
             observers += 1;
-            let answered = found.head.is_some_and(|head| own.epoch > head.epoch || own.seq > head.seq + 1);
+            let answered = found.head.is_some_and(|head| {
+                own.epoch > head.epoch || (own.epoch == head.epoch && own.seq > head.seq + 1)
+            });
             if found.status != Status::Offline || answered {
                 continue;
             }
@@ -428,24 +459,28 @@ impl Mesh {
         }
     }
 
+    /// Goes on with another roster, keeping what it still allows: what is known of a member that has one
+    /// of its keys still, as far as those keys signed it.
     fn reconfigure(&mut self, now: Now, roster: &Arc<Roster>) {
         let old = std::mem::replace(&mut self.picture.roster, roster.clone());
-        let mut old_slots: Vec<Option<(Slot, Target, Stamp)>> = std::mem::take(&mut self.picture.slots)
-            .into_iter()
-            .zip(std::mem::take(&mut self.targets))
-            .zip(std::mem::take(&mut self.floors))
-            .map(|((slot, target), floor)| Some((slot, target, floor)))
-            .collect();
+        let slots = std::mem::take(&mut self.picture.slots).into_iter();
+        let mut known: Vec<_> = slots.zip(std::mem::take(&mut self.targets)).map(Some).collect();
         for (index, member) in roster.members().iter().enumerate() {
-            let kept = old.index(member.id.as_str()).and_then(|at| old_slots[at].take());
-            let (mut slot, target, floor) =
-                kept.unwrap_or_else(|| (Slot::default(), self.new_target(now, index), Stamp::default()));
-            if slot.held.as_ref().is_some_and(|held| !member.keys.contains(held.key())) {
-                slot = Slot::default();
+            let at = old.index(member.id.as_str()).filter(|&at| {
+                let keys = &old.members()[at].keys;
+                *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
+            });
+            let (mut slot, target) = at
+                .and_then(|at| known[at].take())
+                .unwrap_or_else(|| (Slot::default(), self.new_target(now, index)));
+            let valid = |report: &VerifiedReport| member.keys.contains(report.key());
+            if slot.held.as_deref().is_some_and(|held| !valid(held)) {
+                slot = Slot { proof: slot.proof, ..Slot::default() };
             }
+            slot.proof = slot.proof.filter(|proof| proof.reports().into_iter().all(valid));
             self.picture.slots.push(slot);
             self.targets.push(target);
-            self.floors.push(floor);
+            self.targets[index].hasten(now, member);
         }
         self.fresh = vec![false; roster.members().len()];
         self.publisher.hurry();
@@ -455,6 +490,7 @@ impl Mesh {
     /// Does what is due.
     fn turn(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.judge_callers(now, effects);
+        self.weigh_isolation(now, effects);
         self.publish(now, effects);
         if !self.leaving {
             self.probe(now, effects);
@@ -473,7 +509,7 @@ impl Mesh {
                 continue;
             }
             let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
-            let before = self.targets[index].judge_caller(now, member, head);
+            let before = self.targets[index].judge_caller(now, member, roster.own(), head);
             self.note_change(index, before, effects);
         }
     }
@@ -504,15 +540,34 @@ impl Mesh {
         let mut peers: Vec<usize> =
             (0..self.targets.len()).filter(|&index| self.is_reachable(index)).collect();
         self.rng.shuffle(&mut peers);
+        peers.sort_by_key(|&index| self.targets[index].busy.is_some());
+        let earlier = self.next_call;
         for index in peers.into_iter().take(PUSH_PEERS) {
-            let own = self.own_for(index);
+            if self.targets[index].busy.is_some() {
+                self.targets[index].owed = true;
+            } else {
+                let own = self.own_for(index);
+                self.call(now, index, Purpose::Push, own, Vec::new(), effects);
+            }
+        }
+        if self.leaving {
+            for target in self.targets.iter_mut().filter(|target| !target.owed) {
+                // How other calls end is of no interest any more.
+                target.busy = target.busy.filter(|busy| busy.id > earlier);
+            }
+        }
+    }
+
+    /// Pushes what had to wait for a call that has ended, unless that or a follow-up brought it.
+    fn push_owed(&mut self, now: Now, index: usize, effects: &mut Vec<Effect>) {
+        let own = self.own_for(index);
+        if self.targets[index].busy.is_none() && !own.is_empty() {
             self.call(now, index, Purpose::Push, own, Vec::new(), effects);
         }
     }
 
     fn is_reachable(&self, index: usize) -> bool {
-        let target = &self.targets[index];
-        self.is_probed(index) && target.observation.status == Status::Online && target.busy.is_none()
+        self.is_probed(index) && self.targets[index].is_reachable()
     }
 
     /// This node's newest report, unless the peer is known to hold it.
@@ -538,7 +593,7 @@ impl Mesh {
         }
         self.refute_ms = now.mono_ms + (self.picture.roster.interval_ms() / 4).min(1_000);
         for index in 0..self.targets.len() {
-            if self.is_reachable(index) {
+            if self.is_reachable(index) && self.targets[index].busy.is_none() {
                 let own = self.own_for(index);
                 self.call(now, index, Purpose::Push, own, Vec::new(), effects);
             }
@@ -557,11 +612,12 @@ impl Mesh {
         self.next_call += 1;
         let id = self.next_call;
         let member = &self.picture.roster.members()[index];
-        let probe = purpose == Purpose::Probe;
         let target = &mut self.targets[index];
-        let timeout_ms = if probe { target.timeout_ms(member) } else { member.timeout_ms };
-        target.busy = Some(Busy { id, probe, started_ms: now.mono_ms });
-        let (peer, epoch) = (member.id.clone(), self.publisher.stamp().epoch);
+        let timeout_ms = target.timeout_ms(member, purpose);
+        let counts = purpose == Purpose::Probe;
+        let epoch = self.publisher.stamp().epoch;
+        target.busy = Some(Busy { id, purpose, counts, epoch, started_ms: now.mono_ms });
+        let peer = member.id.clone();
         effects.push(Effect::Call(Call { id, peer, purpose, timeout_ms, reports, proofs, epoch }));
     }
 }
