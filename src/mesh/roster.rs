@@ -106,7 +106,10 @@ impl Roster {
     pub fn publish_ms(&self) -> u64 {
         let peers = self.members.iter().enumerate().filter(|(index, _)| *index != self.me);
         let able = peers.filter(|(_, member)| !member.keys.is_empty());
-        able.map(|(_, member)| member.poll_rate_ms).min().unwrap_or(self.own().poll_rate_ms).max(MIN_INTERVAL_MS)
+        able.map(|(_, member)| member.poll_rate_ms)
+            .min()
+            .unwrap_or(self.own().poll_rate_ms)
+            .max(MIN_INTERVAL_MS)
     }
 
     /// Base64 of 8 bytes over the sorted node ids and keys: equal where two nodes' configurations name
