@@ -80,6 +80,10 @@ impl Service for Routes {
         }
     }
 
+    fn is_bodiless(&self, head: &Head) -> bool {
+        head.path() == "/token"
+    }
+
     fn answer(&self, request: Request, ticket: Ticket) -> Response {
         if let Ticket::Exchange(ticket) = ticket {
             return exchange::answer(&request, &ticket);
