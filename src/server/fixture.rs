@@ -70,7 +70,9 @@ impl Net {
 
     /// Node 0 before it knows anything.
     pub(super) fn node(&self) -> Node {
-        self.show(self.mesh())
+        let mut mesh = self.mesh();
+        mesh.step(now(), Event::Turn);
+        self.show(mesh)
     }
 
     /// Node 0 after it reached node 1 and heard of its report, failed to reach node 2, and nothing else.
@@ -88,6 +90,7 @@ impl Net {
                 })
                 .collect();
             effects = mesh.step(now, Event::Turn);
+            mesh.take_picture(now);
             for call in calls {
                 let outcome = if call.peer == node_id(1) {
                     Ok(self.answer(vec![self.report(1, now)]))
@@ -100,6 +103,8 @@ impl Net {
                 effects.extend(mesh.step(now, Event::Called(called)));
             }
         }
+        // A picture is there to be taken only where something changed.
+        mesh.step(now, Event::Reconfigured(self.roster.clone()));
         self.show(mesh)
     }
 
@@ -112,9 +117,7 @@ impl Net {
             floors: Vec::new(),
             proofs: Vec::new(),
         };
-        let mut mesh = Mesh::new(setup, now());
-        mesh.step(now(), Event::Turn);
-        mesh
+        Mesh::new(setup, now())
     }
 
     fn show(&self, mut mesh: Mesh) -> Node {

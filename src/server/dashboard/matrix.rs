@@ -31,7 +31,7 @@ pub(super) fn table(picture: &Picture, now: Now) -> Markup {
             span.state.on { "online" } " " span.state.off { "offline" } " " span.state.un { "unknown" }
             ". Pale rows are out of date."
         }
-        div.box tabindex="0" {
+        div.box.snug tabindex="0" {
             table.matrix.roomy[roomy] {
                 thead { tr {
                     td { "from ↓ to →" }
@@ -65,7 +65,7 @@ fn cell(report: Option<&Report>, target: &str, observer: &str, now: Now, roomy: 
         td class=(class(found.status)) title={ (observer) " → " (target) ": " (story(found, now)) } {
             (found.status)
             @if roomy {
-                @if let Some(us) = found.rtt_us { small { (words::milliseconds(us)) } }
+                @if let Some(us) = found.rtt_us { " " small { (words::milliseconds(us)) } }
             }
         }
     }

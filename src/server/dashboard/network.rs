@@ -51,7 +51,7 @@ fn alerts(picture: &Picture) -> Markup {
 }
 
 fn count(number: usize, class: &str, word: &str) -> Markup {
-    html! { @if number > 0 { span.state class=(class) { (number) " " (word) } " " } }
+    html! { @if number > 0 { span class={ "state " (class) } { (number) " " (word) } " " } }
 }
 
 /// The time of the day.

@@ -47,7 +47,7 @@ fn row(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot) 
         tr {
             th scope="row" title=[member.url.as_deref()] { (member.id) }
             td {
-                span.state class=(matrix::class(status)) { (status) }
+                span class={ "state " (matrix::class(status)) } { (status) }
                 @if is_me { " " small { "this node" } }
                 @if let Some(error) = error { " " small { (error.meaning()) } }
             }
@@ -121,6 +121,6 @@ fn notes(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot
         }
     }
     html! {
-        @for (class, word, meaning) in notes { span.note class=(class) title=(meaning) { (word) } " " }
+        @for (class, word, meaning) in notes { span class={ "note " (class) } title=(meaning) { (word) } " " }
     }
 }

@@ -23,6 +23,7 @@ const MAX_REMEMBERED: usize = 256;
 pub(super) struct Checker(RwLock<HashMap<String, Arc<Checked>>>);
 
 /// A token that was found good.
+#[derive(Debug)]
 pub(super) struct Checked {
     pub(super) claims: Claims,
     /// The network of its `kid`.
@@ -49,6 +50,11 @@ impl Checker {
         let checked = Arc::new(check(instance, password, token, now_s)?);
         self.remember(token, checked.clone(), now_s);
         Ok(checked)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.read().len()
     }
 
     fn remember(&self, token: &str, checked: Arc<Checked>, now_s: u64) {
