@@ -116,9 +116,8 @@ impl Signer {
     }
 }
 
-/// The name of the instance whose configuration is at `source`, if it is where the package has it.
-pub(super) fn installed(source: &Path) -> Option<String> {
-    let (dir, _) = config::locate(source);
+/// The name of the instance whose configuration is in `dir`, if that is where the package has it.
+pub(super) fn installed(dir: &Path) -> Option<String> {
     let mut rest = dir.strip_prefix(INSTALLED).ok()?.components();
     match (rest.next(), rest.next()) {
         (Some(Component::Normal(name)), None) => name.to_str().map(str::to_owned),

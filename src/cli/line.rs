@@ -1,6 +1,8 @@
 //! A line for a terminal: texts with styles, cut to a width before any colour comes in. What others wrote is
 //! cleaned first, so that no node's name can give orders to the terminal of whoever looks at it.
 
+use std::fmt::Write as _;
+
 /// What a text is to look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -57,7 +59,7 @@ impl Line {
             let part: String = text.chars().take(left).collect();
             left -= part.chars().count();
             if colour && *style != Style::Plain && !part.is_empty() {
-                out += &format!("\x1b[{}m{part}\x1b[0m", style.code());
+                let _ = write!(out, "\x1b[{}m{part}\x1b[0m", style.code());
             } else {
                 out += &part;
             }

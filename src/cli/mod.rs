@@ -92,7 +92,7 @@ impl Global {
     /// What belongs to the service that runs with this configuration, so that an administrator's commands
     /// find what it finds. To see that it is there, one need not be allowed to look into it.
     fn of_service(&self, before: &str, after: &str) -> Option<PathBuf> {
-        let name = instance::installed(&self.config)?;
+        let name = instance::installed(&crate::config::locate(&self.config).0)?;
         let path = PathBuf::from(format!("{before}{name}{after}"));
         path.symlink_metadata().is_ok().then_some(path)
     }

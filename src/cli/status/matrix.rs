@@ -96,7 +96,7 @@ mod tests {
     fn render(json: &str, width: usize, utf8: bool) -> String {
         let view: View = serde_json::from_str(json).expect(json);
         let screen = Screen { width, height: None, colour: false, utf8 };
-        let lines: Vec<_> = lines(&view, &screen).iter().map(|line| line.render(width, false)).collect();
+        let lines: Vec<_> = lines(&view, &screen).iter().map(|line| line.render(500, false)).collect();
         lines.join("\n")
     }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn too_little_room() {
         let text = render(THREE, 24, true);
-        assert_eq!(text, "the matrix needs 25 colu");
+        assert_eq!(text, "the matrix needs 25 columns and has 24: COLUMNS=25 distomon status lan");
         let many: Vec<_> = (10..110).map(|i| format!(r#""n{i}":{{}}"#)).collect();
         let text = render(&format!(r#"{{"network_id":"\u001b","nodes":{{{}}}}}"#, many.join(",")), 200, true);
         assert_eq!(text, "the matrix needs 421 columns and has 200: COLUMNS=421 distomon status ?");

@@ -38,7 +38,7 @@ pub(super) struct Question {
 
 /// Where the token comes from.
 enum Token {
-    Signed(Signer),
+    Signed(Box<Signer>),
     Given(Zeroizing<String>),
     /// Read each time, since somebody has to renew it.
     File(PathBuf),
@@ -73,7 +73,7 @@ impl Question {
         let network = args.network.as_deref().map(|name| instance.network_id(name)).transpose()?;
         let token = match given {
             Some(token) => token,
-            None => Token::Signed(instance.signer(network.as_deref())?),
+            None => Token::Signed(Box::new(instance.signer(network.as_deref())?)),
         };
         if let Some(url) = url {
             return Ok(Self { url: url.as_str().into(), advice: None, network, token });
