@@ -2,8 +2,10 @@
 
 use super::view::{Status, View};
 
-/// The longest time that the picture of a node on this host may lie behind, in ms.
-const MAX_LAG_MS: u64 = 60_000;
+/// How far the picture of a node on this host may lie behind, in ms: at least this, and at least so many of
+/// the intervals at which it reports.
+const LAG_MS: u64 = 60_000;
+const LAG_INTERVALS: u64 = 3;
 
 /// What a picture comes to. The greater of two decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +46,10 @@ impl View {
     /// Whether the node that answered has stopped observing. `now_ms`: Unix time in ms, if its clock is this
     /// host's.
     pub(super) fn is_stale(&self, now_ms: Option<u64>) -> bool {
-        let behind = |now_ms: u64| self.generated_at.is_some_and(|at| now_ms.saturating_sub(at) > MAX_LAG_MS);
         let own = self.data.get(&self.node_id);
+        let interval_ms = own.and_then(|report| report.interval_ms).unwrap_or(0);
+        let lag_ms = interval_ms.saturating_mul(LAG_INTERVALS).max(LAG_MS);
+        let behind = |now_ms: u64| self.generated_at.is_some_and(|at| now_ms.saturating_sub(at) > lag_ms);
         now_ms.is_some_and(behind) || own.is_some_and(|report| report.fresh == Some(false))
     }
 
@@ -98,6 +102,9 @@ mod tests {
         check(&two("", down), Some(1_060_000), 1);
         check(&two("", down), Some(1_060_001), 2);
         check(&two("", up), Some(0), 0);
+        let slow = r#","data":{"a":{"interval_ms":30000}}"#;
+        check(&two(slow, down), Some(1_090_000), 1);
+        check(&two(slow, down), Some(1_090_001), 2);
         assert_eq!([Outcome::AllUp, Outcome::SomethingIsNot].iter().max(), Some(&Outcome::SomethingIsNot));
         assert_eq!(
             [Outcome::CannotTell, Outcome::SomethingIsNot].iter().max(),

@@ -96,7 +96,11 @@ impl Question {
         let mut pictures = Vec::new();
         for network in networks {
             let body = self.get(&format!("/view/{network}"), &token)?;
-            pictures.push(Picture { view: self.parse(&body)?, json: self.parse(&body)?, network });
+            let view: View = self.parse(&body)?;
+            if view.nodes.is_empty() {
+                return Err(self.cannot_tell("answers in a form that is not understood: without any node"));
+            }
+            pictures.push(Picture { view, json: self.parse(&body)?, network });
         }
         // Only the clock of this host is surely the one that the node goes by.
         let now_ms = self.advice.is_some().then(now_ms);

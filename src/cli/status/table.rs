@@ -22,7 +22,7 @@ pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
         warn("this picture is old: the node has stopped observing, so it cannot tell");
     }
     if view.isolated {
-        warn("this node reaches less than half of the others: it may be the one that is cut off");
+        warn("more than half of the others are offline from here: this node may be the one that is cut off");
     }
     if view.twin {
         lines.push(Line::new("another process signs with this node's key: is there a clone?", Style::Bad));

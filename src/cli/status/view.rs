@@ -53,6 +53,9 @@ pub(super) struct Report {
     pub(super) ping_data: BTreeMap<String, Finding>,
     #[serde(deserialize_with = "lenient")]
     pub(super) age_ms: Option<u64>,
+    /// The time between its reports, as it says.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) interval_ms: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     pub(super) fresh: Option<bool>,
     #[serde(deserialize_with = "lenient")]

@@ -78,8 +78,8 @@ impl Place {
         let screen = Screen::now();
         let text = match (answer, screen.height) {
             (Err(failure), height) if show == Show::Json || height.is_none() => {
-                eprintln!("distomon status: {}", failure.message);
-                return Ok(());
+                // Not by `eprintln!`, which panics once nobody reads.
+                return writeln!(io::stderr(), "distomon status: {}", failure.message);
             }
             (Ok(answer), height) if show == Show::Json || height.is_none() => {
                 let gap = if self.used && show == Show::Table { "\n" } else { "" };
