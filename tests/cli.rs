@@ -351,7 +351,7 @@ fn the_table() {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let lines: Vec<_> = stdout.lines().map(words).collect();
     assert!(
-        lines[0].starts_with("lan, seen by a, ") && lines[0].ends_with("GMT: 3 nodes, 2 online"),
+        lines[0].starts_with("lan, seen by a: 3 nodes, 2 online; ") && lines[0].ends_with(" GMT"),
         "{stdout}"
     );
     assert_eq!(
@@ -381,7 +381,7 @@ fn several_networks() {
     let node = running(picture("lan", "", BOTH_UP));
     let heads = |args: &[&str]| {
         let (stdout, _) = node.host.run(args, 0);
-        let heads = stdout.lines().filter_map(|line| line.split_once(", seen by a"));
+        let heads = stdout.lines().filter_map(|line| line.split_once(", seen by a: "));
         heads.map(|(network, _)| network.to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(heads(&["status"]), ["lan", "wan"]);
@@ -512,7 +512,7 @@ fn watching() {
 
     // Until nobody reads any more.
     let (mut process, mut lines) = watch(&node.host, &["lan"]);
-    let heads = lines.by_ref().filter(|line| line.starts_with("lan, seen by a")).take(2);
+    let heads = lines.by_ref().filter(|line| line.starts_with("lan, seen by a: ")).take(2);
     assert_eq!(heads.count(), 2);
     drop(lines);
     assert_eq!(end(&mut process.0), Some(1));

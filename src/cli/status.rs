@@ -23,16 +23,16 @@ Examples:
   sudo distomon status production --watch 5
   sudo distomon status --json | jq '.[].nodes | map_values(.status)'
   sudo distomon status --url http://10.0.0.2:8000
-  distomon status --url http://10.0.0.2:8000 --token-file <(distomon token --url http://10.0.0.2:8000 \
---password-file FILE)
+  distomon status --url http://10.0.0.2:8000 --token-file TOKEN
 
 Exit status:
-  0  every node of every network is online, and none contradicts itself
-  1  a node is not, or signs contradictions (a clone, a restored backup or a thief)
-  2  it cannot be told: the node that is asked does not answer, has stopped observing, is itself cut off, or
-     has not heard of all nodes yet and finds none offline
-  64 and above: a mistake in the arguments (64) or the configuration (78), or a file that this user may not
-     read (66, 77)";
+  0   every node is online, and none contradicts itself
+  1   a node is not online, or signs contradictions: a clone or a thief
+  2   it cannot be told: the node that is asked does not answer, has stopped
+      observing, is cut off itself (more than half of the others are offline
+      from it), or has not heard of all nodes yet and finds none offline
+  64  a mistake in the arguments; 66, 77: a file that cannot be read;
+  78  a mistake in the configuration, no login, no key";
 
 /// Show who is up, as the node on this host finds it
 ///

@@ -48,15 +48,14 @@ pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
 
 fn heading(view: &View) -> Line {
     let mut line = Line::new(clean(&view.network_id, NAME), Style::Strong);
-    line.push(format!(", seen by {}", clean(&view.node_id, NAME)), Style::Plain);
-    if let Some(at) = view.generated_at.filter(|&at| at <= LAST_DATE_MS) {
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at));
-        line.push(format!(", {date}"), Style::Plain);
-    }
+    line.push(format!(", seen by {}: ", clean(&view.node_id, NAME)), Style::Plain);
     let (nodes, online) = (view.nodes.len(), view.online());
     let count = format!("{nodes} {}, {online} online", if nodes == 1 { "node" } else { "nodes" });
-    line.push(": ", Style::Plain);
     line.push(count, if online == nodes { Style::Good } else { Style::Bad });
+    if let Some(at) = view.generated_at.filter(|&at| at <= LAST_DATE_MS) {
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at));
+        line.push(format!("; {date}"), Style::Faint);
+    }
     line
 }
 
@@ -180,7 +179,7 @@ mod tests {
             "nodes":{"a":{"keys":1},"b":{"status":"online","since":1763884900000,"keys":1},
                      "c":{"status":"offline","since":1763800000000,"error":"refused","keys":0}}}"#;
         let expected = "\
-lan, seen by a, Sun, 23 Nov 2025 08:01:52 GMT: 3 nodes, 2 online
+lan, seen by a: 3 nodes, 2 online; Sun, 23 Nov 2025 08:01:52 GMT
 NODE  STATUS   SINCE      RTT      CLOCK          VERSION  REPORT     NOTES
 a     online   -          -        -              0.1.0    0.4 s      this node
 b     online   12 s       0.81 ms  -3 ±0.41 ms    0.2.0    1 min 5 s  stopped on purpose; other configuration; report is old

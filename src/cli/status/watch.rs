@@ -1,6 +1,6 @@
 //! The picture again and again: in place on a terminal, else one after the other.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ fn watch(question: Question, show: Show, interval: Duration) -> io::Result<u8> {
             }
         }
     }
+    place.leave();
     Ok(status)
 }
 
@@ -97,6 +98,13 @@ impl Place {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
+    }
+
+    /// What comes next, a prompt, begins on a line of its own: the terminal wrote ^C below the picture.
+    fn leave(&self) {
+        if self.used && io::stdout().is_terminal() {
+            crate::cli::print("\n");
+        }
     }
 
     /// `lines` over what stands on the screen, without a flicker: only what is left of it is cleared.
