@@ -160,7 +160,8 @@ fn taken(path: &Path) -> String {
     )
 }
 
-fn named<'c>(config: &'c Config, name: &str) -> Result<&'c Network, String> {
+/// The network that is called `name`, by its id or its directory.
+pub(super) fn named<'c>(config: &'c Config, name: &str) -> Result<&'c Network, String> {
     let by_id = config.networks.iter().find(|network| network.roster.network_id().as_str() == name);
     let found = by_id.or_else(|| config.networks.iter().find(|network| network.name == name));
     found.ok_or_else(|| format!("no network {name}: expected one of {}", names(config)))

@@ -6,10 +6,18 @@
 )]
 
 mod check;
+mod client;
 mod demo;
+mod failure;
 mod init;
+mod instance;
 mod key;
+mod line;
 mod run;
+mod secret;
+mod status;
+mod token;
+mod version;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,6 +27,8 @@ use clap::{Parser, Subcommand};
 
 /// Exit status: the command was used wrongly (`EX_USAGE` of sysexits.h).
 const EX_USAGE: u8 = 64;
+/// Exit status: an input file cannot be read (`EX_NOINPUT` of sysexits.h).
+const EX_NOINPUT: u8 = 66;
 /// Exit status: something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
 const EX_UNAVAILABLE: u8 = 69;
 /// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
@@ -27,6 +37,12 @@ const EX_SOFTWARE: u8 = 70;
 const EX_OSERR: u8 = 71;
 /// Exit status: an output file cannot be created (`EX_CANTCREAT` of sysexits.h).
 const EX_CANTCREAT: u8 = 73;
+/// Exit status: try again later (`EX_TEMPFAIL` of sysexits.h).
+const EX_TEMPFAIL: u8 = 75;
+/// Exit status: the other side answered what it should not (`EX_PROTOCOL` of sysexits.h).
+const EX_PROTOCOL: u8 = 76;
+/// Exit status: this user may not do that (`EX_NOPERM` of sysexits.h).
+const EX_NOPERM: u8 = 77;
 /// Exit status: something is wrong with the configuration (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
 
@@ -46,14 +62,14 @@ pub struct Global {
     /// Directory with nodeconf.yml, or that file under another name
     #[arg(long, global = true, value_name = "DIR|FILE", default_value = "/etc/distomon/network")]
     pub config: PathBuf,
-    /// Directory for keys, numbers and history [default: $STATE_DIRECTORY, else state in the configuration
-    /// directory]
+    /// Directory for keys, numbers and history [default: $STATE_DIRECTORY; else, for /etc/distomon/NAME,
+    /// /var/lib/distomon/NAME if there is one; else state in the configuration directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
 }
 
 impl Global {
-    /// Where state lies: as asked for, else where systemd put it, else beside the configuration.
+    /// Where state lies: as asked for, else where systemd puts it, else beside the configuration.
     pub fn state_dir(&self) -> PathBuf {
         let from_systemd = || {
             // systemd joins several directories by colons; ours is the first.
@@ -61,12 +77,24 @@ impl Global {
             std::env::split_paths(&paths).next().filter(|path| !path.as_os_str().is_empty())
         };
         let given = self.state.clone().or_else(from_systemd);
-        given.unwrap_or_else(|| crate::config::locate(&self.config).0.join("state"))
+        given.or_else(|| self.of_service("/var/lib/distomon/", "")).unwrap_or_else(|| {
+            let (dir, _) = crate::config::locate(&self.config);
+            dir.join("state")
+        })
     }
 
-    /// Where systemd put credentials, if it did.
+    /// Where systemd put credentials, if it did: for this process, else for the running service.
     pub fn credentials_dir(&self) -> Option<PathBuf> {
-        std::env::var_os("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from)
+        let given = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty());
+        given.map(PathBuf::from).or_else(|| self.of_service("/run/credentials/distomon@", ".service"))
+    }
+
+    /// What belongs to the service that runs with this configuration, so that an administrator's commands
+    /// find what it finds. To see that it is there, one need not be allowed to look into it.
+    fn of_service(&self, before: &str, after: &str) -> Option<PathBuf> {
+        let name = instance::installed(&crate::config::locate(&self.config).0)?;
+        let path = PathBuf::from(format!("{before}{name}{after}"));
+        path.symlink_metadata().is_ok().then_some(path)
     }
 }
 
@@ -77,6 +105,9 @@ enum Command {
     Init(init::Args),
     Key(key::Args),
     Run(run::Args),
+    Status(status::Args),
+    Token(token::Args),
+    Version(version::Args),
 }
 
 /// Runs the program.
@@ -95,6 +126,9 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args, &global),
         Command::Key(args) => key::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
+        Command::Status(args) => status::run(&args, &global),
+        Command::Token(args) => token::run(&args, &global),
+        Command::Version(args) => version::run(&args),
     }
 }
 

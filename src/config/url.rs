@@ -71,6 +71,14 @@ impl NodeUrl {
         &self.host
     }
 
+    /// Whether nobody reads on the way what is sent there: it is encrypted, or stays on this host.
+    pub fn is_private(&self) -> bool {
+        let host = self.host.as_str();
+        self.https
+            || host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// The port that a node of this url listens on unless it is told: the url's own. 8000 if the url names
     /// none, or is `https://`: then something in front of the node listens at the url and decrypts.
     pub fn listen_port(&self) -> u16 {

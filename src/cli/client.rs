@@ -1,0 +1,151 @@
+//! Asks a running node over HTTP, on behalf of a user: with limits on time and size, and no redirects.
+
+use std::fmt;
+use std::io::{self, Read as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::line::clean;
+use crate::crypto::token::{MAX_TOKEN, SUBJECT};
+
+/// The time for one whole request, in seconds.
+const TIMEOUT_S: u64 = 5;
+
+/// The largest answer, in bytes.
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// The largest explanation of a refusal, in bytes.
+const MAX_PROBLEM: u64 = 4 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ClientError {
+    /// No connection, or it ended early, or it took too long.
+    Silent(String),
+    /// A status other than 200, and what the node says about it, fit to be printed.
+    Refused(u16, String),
+    /// An answer that is none.
+    Odd(&'static str),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent(why) => f.write_str(why),
+            Self::Refused(status, detail) if detail.is_empty() => {
+                write!(f, "it answers with status {status}")
+            }
+            Self::Refused(status, detail) => write!(f, "it answers with status {status}: {detail}"),
+            Self::Odd(what) => f.write_str(what),
+        }
+    }
+}
+
+/// The body of `GET url` with a bearer token.
+pub(super) fn get(url: &str, token: &str) -> Result<String, ClientError> {
+    if !is_token(token) {
+        return Err(ClientError::Odd("expected a token of three parts in base64url"));
+    }
+    send(minreq::get(url).with_header("Authorization", format!("Bearer {token}")))
+}
+
+/// A token of the node at `url`, for its password.
+pub(super) fn log_in(url: &str, password: &str) -> Result<String, ClientError> {
+    #[derive(Deserialize)]
+    struct Reply {
+        access_token: String,
+    }
+    let credentials = STANDARD.encode(format!("{SUBJECT}:{password}"));
+    let request =
+        minreq::post(format!("{url}/token")).with_header("Authorization", format!("Basic {credentials}"));
+    let odd = ClientError::Odd("it answers, and not with a token: is this a node?");
+    match serde_json::from_str::<Reply>(&send(request)?) {
+        Ok(reply) if is_token(&reply.access_token) => Ok(reply.access_token),
+        _ => Err(odd),
+    }
+}
+
+/// Whether `text` has the letters of a JWT, and so cannot be another header or an order to a terminal.
+pub(super) fn is_token(text: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(letter)
+}
+
+fn send(request: minreq::Request) -> Result<String, ClientError> {
+    let request = request.with_timeout(TIMEOUT_S).with_follow_redirects(false);
+    // An answer must not end the program in a panic, whatever the client library makes of it.
+    let result = std::panic::catch_unwind(|| fetch(request));
+    result.unwrap_or(Err(ClientError::Odd("it answers in a form that is not understood")))
+}
+
+fn fetch(request: minreq::Request) -> Result<String, ClientError> {
+    let mut reply = request.send_lazy().map_err(|error| match error {
+        minreq::Error::IoError(error) => silent(&error),
+        error => ClientError::Silent(clean(&error.to_string(), 200)),
+    })?;
+    let status = reply.status_code;
+    let limit = if status == 200 { MAX_ANSWER } else { MAX_PROBLEM };
+    let mut body = Vec::new();
+    let read = (&mut reply).take(limit + 1).read_to_end(&mut body);
+    if status != 200 {
+        return Err(ClientError::Refused(status, detail(&body)));
+    }
+    read.map_err(|error| silent(&error))?;
+    if body.len() as u64 > limit {
+        return Err(ClientError::Odd("it answers with more than 16 MiB"));
+    }
+    String::from_utf8(body).map_err(|_| ClientError::Odd("it answers with something other than UTF-8"))
+}
+
+fn silent(error: &io::Error) -> ClientError {
+    ClientError::Silent(match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => format!("no answer within {TIMEOUT_S} s"),
+        _ => clean(&error.to_string(), 200),
+    })
+}
+
+/// What a problem (RFC 9457) says.
+fn detail(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        #[serde(default)]
+        detail: String,
+        #[serde(default)]
+        title: String,
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) if problem.detail.is_empty() => clean(&problem.title, 200),
+        Ok(problem) => clean(&problem.detail, 200),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens() {
+        let check = |text: &str, expected: bool| assert_eq!(is_token(text), expected, "{text:?}");
+        check("eyJ.eyJ-_.x0", true);
+        check("", false);
+        check("a b", false);
+        check("a\r\nHost: x", false);
+        check("a\u{1b}[2J", false);
+        check(&"a".repeat(MAX_TOKEN), true);
+        check(&"a".repeat(MAX_TOKEN + 1), false);
+    }
+
+    #[test]
+    fn what_a_refusal_says() {
+        let check = |body: &str, expected: &str| assert_eq!(detail(body.as_bytes()), expected, "{body}");
+        check(r#"{"title":"Unauthorized","detail":"log in"}"#, "log in");
+        check(r#"{"title":"Unauthorized"}"#, "Unauthorized");
+        check(r#"{"detail":"a\u001b[2Jb"}"#, "a?[2Jb");
+        check("<html>", "");
+        check("", "");
+    }
+}

@@ -1,0 +1,114 @@
+//! A line for a terminal: texts with styles, cut to a width before any colour comes in. What others wrote is
+//! cleaned first, so that no node's name can give orders to the terminal of whoever looks at it.
+
+use std::fmt::Write as _;
+
+/// What a text is to look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// As the terminal has it.
+    Plain,
+    /// A heading.
+    Strong,
+    /// Of less weight.
+    Faint,
+    /// As it should be.
+    Good,
+    /// As it should not be.
+    Bad,
+    /// Not known.
+    Doubt,
+}
+
+impl Style {
+    /// The parameters of the control sequence SGR (ECMA-48, section 8.3.117).
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "0",
+            Self::Strong => "1",
+            Self::Faint => "2",
+            Self::Good => "32",
+            Self::Bad => "1;31",
+            Self::Doubt => "33",
+        }
+    }
+}
+
+/// A line of text without its end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line(Vec<(String, Style)>);
+
+impl Line {
+    /// A line of one text.
+    pub(super) fn new(text: impl Into<String>, style: Style) -> Self {
+        Self(vec![(text.into(), style)])
+    }
+
+    /// Adds `text` at the end.
+    pub(super) fn push(&mut self, text: impl Into<String>, style: Style) {
+        self.0.push((text.into(), style));
+    }
+
+    /// The line as it goes to a terminal, of at most `width` characters; `colour`: with styles.
+    pub(super) fn render(&self, width: usize, colour: bool) -> String {
+        let mut left = width;
+        let mut out = String::new();
+        let filled = self.0.iter().rposition(|(text, _)| !text.trim_end().is_empty()).map_or(0, |at| at + 1);
+        for (index, (text, style)) in self.0[..filled].iter().enumerate() {
+            let text = if index + 1 == filled { text.trim_end() } else { text };
+            let part: String = text.chars().take(left).collect();
+            left -= part.chars().count();
+            if colour && *style != Style::Plain && !part.is_empty() {
+                let _ = write!(out, "\x1b[{}m{part}\x1b[0m", style.code());
+            } else {
+                out += &part;
+            }
+        }
+        out
+    }
+}
+
+/// `text` as a terminal may show it: a question mark for each character other than printable ASCII, and at
+/// most `most` characters.
+pub(super) fn clean(text: &str, most: usize) -> String {
+    let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    let mut clean: String = text.chars().take(most + 1).map(printable).collect();
+    if clean.len() > most {
+        clean.truncate(most.saturating_sub(2));
+        clean += "..";
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rendering() {
+        let mut line = Line::new("node", Style::Strong);
+        line.push("  ", Style::Plain);
+        line.push("up  ", Style::Good);
+        line.push("  ", Style::Plain);
+        let check = |width, colour, expected: &str| assert_eq!(line.render(width, colour), expected);
+        check(80, false, "node  up");
+        check(80, true, "\x1b[1mnode\x1b[0m  \x1b[32mup\x1b[0m");
+        check(7, false, "node  u");
+        check(7, true, "\x1b[1mnode\x1b[0m  \x1b[32mu\x1b[0m");
+        check(4, true, "\x1b[1mnode\x1b[0m");
+        check(0, true, "");
+        assert_eq!(Line::default().render(80, true), "");
+    }
+
+    #[test]
+    fn cleaning() {
+        let check = |text: &str, most, expected: &str| assert_eq!(clean(text, most), expected, "{text:?}");
+        check("node-1", 64, "node-1");
+        check("a\u{1b}[31mb\n\r\t\0", 64, "a?[31mb????");
+        check("\u{9b}2J\u{7f}\u{202e}é", 64, "?2J???");
+        check("12345678", 8, "12345678");
+        check("123456789", 8, "123456..");
+        check("éééé", 3, "?..");
+        check("abc", 0, "..");
+    }
+}

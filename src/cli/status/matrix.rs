@@ -1,0 +1,131 @@
+//! Who finds whom how: a row for each observer, a column for each target.
+
+use super::screen::Screen;
+use super::table::NAME;
+use super::view::{Status, View};
+use crate::cli::line::{Line, Style, clean};
+
+/// The matrix with its legend; or what it would need, where it does not fit. Nothing for a single node.
+pub(super) fn lines(view: &View, screen: &Screen) -> Vec<Line> {
+    let ids: Vec<&String> = view.nodes.keys().collect();
+    if ids.len() < 2 {
+        return Vec::new();
+    }
+    let names: Vec<String> = ids.iter().map(|id| clean(id, NAME)).collect();
+    let digits = ids.len().to_string().len();
+    let name_width = names.iter().map(String::len).max().unwrap_or(0).max(TITLE.len());
+    let width = digits + 1 + name_width + ids.len() * (digits + 1);
+    if width > screen.width {
+        return vec![Line::new(too_wide(width, screen, &clean(&view.network_id, NAME)), Style::Faint)];
+    }
+    let symbols = Symbols::of(screen.utf8);
+    let mut header = Line::new(format!("{:digits$} {TITLE:name_width$}", ""), Style::Strong);
+    for number in 1..=ids.len() {
+        header.push(format!(" {number:digits$}"), Style::Strong);
+    }
+    let mut lines = vec![header];
+    for (index, (observer, name)) in ids.iter().zip(&names).enumerate() {
+        let report = view.data.get(*observer);
+        let old = report.is_none_or(|report| report.fresh == Some(false));
+        let style = if old { Style::Faint } else { Style::Plain };
+        let mut line = Line::new(format!("{:digits$} {name:name_width$}", index + 1), style);
+        for target in &ids {
+            let finding = report.and_then(|report| report.ping_data.get(*target));
+            let finding = finding.filter(|_| target != observer).map(|finding| finding.status);
+            let (symbol, style) = symbols.of_finding(finding);
+            // The symbol stands below the last digit of its column's number.
+            line.push(" ".repeat(digits), Style::Plain);
+            line.push(symbol, if old { Style::Faint } else { style });
+        }
+        lines.push(line);
+    }
+    lines.push(symbols.legend());
+    lines
+}
+
+const TITLE: &str = "observer \\ target";
+
+struct Symbols {
+    online: &'static str,
+    offline: &'static str,
+    unknown: &'static str,
+    none: &'static str,
+}
+
+impl Symbols {
+    fn of(utf8: bool) -> Self {
+        if utf8 {
+            Self { online: "●", offline: "✗", unknown: "?", none: "·" }
+        } else {
+            Self { online: "o", offline: "x", unknown: "?", none: "." }
+        }
+    }
+
+    fn of_finding(&self, finding: Option<Status>) -> (&'static str, Style) {
+        match finding {
+            Some(Status::Online) => (self.online, Style::Good),
+            Some(Status::Offline) => (self.offline, Style::Bad),
+            Some(Status::Unknown) => (self.unknown, Style::Doubt),
+            None => (self.none, Style::Faint),
+        }
+    }
+
+    fn legend(&self) -> Line {
+        let Self { online, offline, unknown, none } = self;
+        let text = format!("{online} online  {offline} offline  {unknown} unknown  {none} nothing said");
+        Line::new(text, Style::Faint)
+    }
+}
+
+fn too_wide(width: usize, screen: &Screen, network: &str) -> String {
+    let has = screen.width;
+    if screen.height.is_some() {
+        format!(
+            "the matrix needs {width} columns and this terminal has {has}: widen it, or \
+             COLUMNS={width} distomon status {network} | less -S"
+        )
+    } else {
+        format!("the matrix needs {width} columns and has {has}: COLUMNS={width} distomon status {network}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(json: &str, width: usize, utf8: bool) -> String {
+        let view: View = serde_json::from_str(json).expect(json);
+        let screen = Screen { width, height: None, colour: false, utf8 };
+        let lines: Vec<_> = lines(&view, &screen).iter().map(|line| line.render(500, false)).collect();
+        lines.join("\n")
+    }
+
+    const THREE: &str = r#"{"network_id":"lan","nodes":{"a":{},"b":{},"c":{}},"data":{
+        "a":{"ping_data":{"a":{"status":"online"},"b":{"status":"online"},"c":{"status":"offline"}}},
+        "b":{"ping_data":{"a":{"status":"online"},"c":{}}}}}"#;
+
+    #[test]
+    fn who_finds_whom() {
+        let expected = "  observer \\ target 1 2 3
+1 a                 · ● ✗
+2 b                 ● · ?
+3 c                 · · ·
+● online  ✗ offline  ? unknown  · nothing said";
+        assert_eq!(render(THREE, 25, true), expected);
+        let ascii = render(THREE, 25, false);
+        assert!(ascii.is_ascii() && ascii.contains("1 a                 . o x"), "{ascii}");
+        assert_eq!(render(r#"{"nodes":{"a":{}}}"#, 80, true), "");
+    }
+
+    #[test]
+    fn too_little_room() {
+        let text = render(THREE, 24, true);
+        assert_eq!(text, "the matrix needs 25 columns and has 24: COLUMNS=25 distomon status lan");
+        let many: Vec<_> = (10..110).map(|i| format!(r#""n{i}":{{}}"#)).collect();
+        let text = render(&format!(r#"{{"network_id":"\u001b","nodes":{{{}}}}}"#, many.join(",")), 200, true);
+        assert_eq!(text, "the matrix needs 421 columns and has 200: COLUMNS=421 distomon status ?");
+        let wide = render(&format!(r#"{{"nodes":{{{}}}}}"#, many.join(",")), 421, true);
+        let widths: Vec<_> = wide.lines().take(101).map(|line| line.chars().count()).collect();
+        assert_eq!(widths, [421; 101]);
+    }
+}

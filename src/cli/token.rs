@@ -1,0 +1,79 @@
+//! `distomon token`: a login token for scripts, signed with this host's own key or fetched with a password.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::client::{self, ClientError};
+use super::failure::Failure;
+use super::instance::Instance;
+use super::{EX_NOPERM, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE, Global, secret};
+use crate::config::NodeUrl;
+use crate::crypto::password::MAX_PASSWORD;
+
+const EXAMPLES: &str = "\
+Examples:
+  curl -H \"Authorization: Bearer $(sudo distomon token)\" http://127.0.0.1:8000/view
+  distomon token --url http://10.0.0.2:8000 --password-file ~/.distomon-password
+
+The node on this host takes its token for all networks that it names; another node of a network takes it \
+for the network that signed it: the first, or the one of --network.";
+
+/// Print a login token for scripts
+///
+/// Signed with the key of this host's node, so whoever may read that key (root) needs no password. Tokens
+/// only read, and end after 30 minutes at most. Nothing else is printed. Exit status 0, 64 for an unknown
+/// network, 66 for a password file that cannot be read, 69 for a node that does not answer, 75 for one that
+/// has seen too many attempts, 76 for something that is no node, 77 for a key that this user may not read or
+/// a wrong password, 78 for a configuration with mistakes, without login or without a key.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Only for this network: its network_id or its directory under networks/ [default: for all]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// When the token ends, 1 to 30
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=30))]
+    lifetime: u64,
+    /// Ask the node at this address instead of signing a token here
+    #[arg(long, value_name = "URL", value_parser = NodeUrl::parse, requires = "password_file")]
+    #[arg(conflicts_with_all = ["network", "lifetime"])]
+    url: Option<NodeUrl>,
+    /// The file with the password of that node; -: standard input
+    #[arg(long, value_name = "FILE", requires = "url")]
+    password_file: Option<PathBuf>,
+}
+
+/// Prints a token.
+pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
+    match make(args, global) {
+        Ok(token) => {
+            super::print(&format!("{token}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(failure) => failure.tell("token"),
+    }
+}
+
+fn make(args: &Args, global: &Global) -> Result<String, Failure> {
+    if let (Some(url), Some(file)) = (&args.url, &args.password_file) {
+        let password = secret::read(file, "password", MAX_PASSWORD)?;
+        if !url.is_private() {
+            eprintln!("warning: {}: over plain http the password can be read on the way", url.as_str());
+        }
+        return client::log_in(url.as_str(), &password).map_err(|error| refusal(url, &error));
+    }
+    let instance = Instance::open(global)?;
+    let signer = instance.signer(args.network.as_deref())?;
+    instance.check_login()?;
+    signer.token(args.lifetime * 60)
+}
+
+fn refusal(url: &NodeUrl, error: &ClientError) -> Failure {
+    let status = match error {
+        ClientError::Silent(_) => EX_UNAVAILABLE,
+        ClientError::Refused(401 | 403, _) => EX_NOPERM,
+        ClientError::Refused(429 | 503, _) => EX_TEMPFAIL,
+        ClientError::Refused(..) | ClientError::Odd(_) => EX_PROTOCOL,
+    };
+    Failure::new(status, format!("asking {} for a token: {error}", url.as_str()))
+}
