@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use log::{info, warn};
 use rouille::{Request, Response};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
@@ -18,6 +19,7 @@ use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
 use crate::mesh::id::NetworkId;
 use crate::store::clock;
+use crate::store::limit::Limiter;
 
 mod checker;
 mod credentials;
@@ -38,6 +40,7 @@ const CHALLENGE: &str = "Bearer realm=\"distomon\"";
 pub struct Login {
     attempts: Attempts,
     checker: Checker,
+    lines: Limiter,
 }
 
 /// Somebody whose token is good.
@@ -170,12 +173,24 @@ impl Login {
         is_admin: bool,
         request: &Request,
     ) -> Result<bool, TooMany> {
-        let begun = self.attempts.begin(request.remote_addr().ip(), Instant::now())?;
+        let begun = self.attempts.begin(request.remote_addr().ip(), Instant::now()).inspect_err(|_| {
+            self.tell(&format!("too many login attempts, the last one from {}", request.remote_addr().ip()));
+        })?;
         let right = password.verify(attempt) & is_admin;
+        let from = request.remote_addr().ip();
         if right {
             begun.succeeded(Instant::now());
+            info!("login from {from}");
+        } else {
+            self.tell(&format!("wrong password from {from}"));
         }
         Ok(right)
+    }
+
+    fn tell(&self, what: &str) {
+        if let Some(more) = self.lines.pass(what) {
+            warn!("{what}{more}");
+        }
     }
 
     /// The `Set-Cookie` of someone who gave the password just now.

@@ -101,7 +101,7 @@ struct Ping {
     /// The network alone, in ms.
     response_time: Option<f64>,
     /// The whole exchange, in ms.
-    response_time_rtt: Option<u64>,
+    response_time_rtt: Option<f64>,
     since: u64,
     error: Option<Failure>,
     clock_offset_ms: Option<i64>,
@@ -110,11 +110,12 @@ struct Ping {
 
 impl From<&Observation> for Ping {
     fn from(found: &Observation) -> Self {
-        let whole_us = found.rtt_us.map(|rtt_us| u64::from(rtt_us) + u64::from(found.took_us.unwrap_or(0)));
+        let ms = |us: u32| f64::from(us) / 1000.0;
+        let whole_us = found.rtt_us.map(|rtt_us| rtt_us.saturating_add(found.took_us.unwrap_or(0)));
         Self {
             status: found.status,
-            response_time: found.rtt_us.map(|rtt_us| f64::from(rtt_us) / 1000.0),
-            response_time_rtt: whole_us.map(|us| us / 1000),
+            response_time: found.rtt_us.map(ms),
+            response_time_rtt: whole_us.map(ms),
             since: found.since_ms,
             error: found.error,
             clock_offset_ms: found.clock_offset_ms,

@@ -27,7 +27,7 @@ fn a_network() {
     let ping = &own["ping_data"]["node-01"];
     assert_eq!(ping["status"], "online");
     assert_eq!(ping["response_time"].as_f64(), Some(0.812));
-    assert_eq!(ping["response_time_rtt"].as_u64(), Some(2));
+    assert_eq!(ping["response_time_rtt"].as_f64(), Some(2.212));
     assert_eq!(ping["clock_offset_ms"], -3);
     assert!(ping["since"].is_u64() && ping["error"].is_null() && ping["head"].is_null());
     let ping = &own["ping_data"]["node-02"];
@@ -39,7 +39,7 @@ fn a_network() {
     assert_eq!((&other["node_version"], &other["config"]), (&"9.8.7".into(), &"AAAAAAAAAAA=".into()));
     assert_eq!(other["epoch"], 7);
     assert_eq!(other["ping_data"]["node-00"]["response_time"].as_f64(), Some(5.0));
-    assert_eq!(other["ping_data"]["node-00"]["response_time_rtt"].as_u64(), Some(15));
+    assert_eq!(other["ping_data"]["node-00"]["response_time_rtt"].as_f64(), Some(15.0));
     for name in ["fresh", "isolated", "leaving", "conflict"] {
         assert!(other[name].is_boolean(), "{name}");
     }
