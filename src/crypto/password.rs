@@ -86,6 +86,14 @@ impl Password {
         matches!(self.0, Form::Argon2id(_))
     }
 
+    /// What is stored of it: changes whenever the password does. Not to be shown.
+    pub(crate) fn stored(&self) -> &[u8] {
+        match &self.0 {
+            Form::Plain(digest) => digest,
+            Form::Argon2id(hash) => hash.as_str().as_bytes(),
+        }
+    }
+
     /// Whether `attempt` is the password. How long it takes depends on the attempt's length alone.
     pub fn verify(&self, attempt: &str) -> bool {
         if attempt.is_empty() || attempt.len() > MAX_PASSWORD {

@@ -36,6 +36,13 @@ pub struct Claims {
     pub iat: u64,
     /// From when on it is worth nothing, in seconds since 1970.
     pub exp: u64,
+    /// When the password was given, in seconds since 1970 (`OpenID` Connect Core, section 2): only tokens that
+    /// may be renewed carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<u64>,
+    /// What ties it to its issuer's password, for the issuer alone to check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 /// Why a token is not taken. To its holder, all but the first are the same refusal.
@@ -76,18 +83,30 @@ pub fn issue(
     now_s: u64,
     lifetime_s: u64,
 ) -> String {
-    let header = Header { kid: Some(kid.into()), ..Header::new(Algorithm::EdDSA) };
-    let claims = Claims {
+    sign(key, kid, &claims(issuer, audience, now_s, lifetime_s))
+}
+
+/// What a token says that is issued at `now_s` (seconds since 1970) and ends after `lifetime_s`, at most
+/// [`MAX_LIFETIME_S`]. It cannot be renewed.
+pub fn claims(issuer: &str, audience: &[String], now_s: u64, lifetime_s: u64) -> Claims {
+    Claims {
         iss: issuer.into(),
         sub: SUBJECT.into(),
         aud: audience.to_vec(),
         iat: now_s,
         exp: now_s.saturating_add(lifetime_s.min(MAX_LIFETIME_S)),
-    };
+        auth_time: None,
+        login: None,
+    }
+}
+
+/// A token that says `claims`.
+pub fn sign(key: &Keypair, kid: &str, claims: &Claims) -> String {
+    let header = Header { kid: Some(kid.into()), ..Header::new(Algorithm::EdDSA) };
     // Not `jsonwebtoken::encode`: it would want a copy of the private key that nobody wipes.
     let mut token = part(&header);
     token.push('.');
-    token.push_str(&part(&claims));
+    token.push_str(&part(claims));
     let signature = key.sign(token.as_bytes());
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);

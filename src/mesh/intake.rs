@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::message::MAX_PROOFS;
 use super::picture::Picture;
-use super::report::{Proof, ReportError, UnverifiedReport, VerifiedReport};
+use super::report::{Proof, ReportError, UnverifiedProof, UnverifiedReport, VerifiedReport};
 
 /// New reports that are taken of one author in a second.
 pub const AUTHOR_RATE: u64 = 5;
@@ -111,17 +111,25 @@ pub fn check(
         }
     }
     for raw in proofs.iter().take(MAX_PROOFS) {
-        match Proof::from_json(raw.get(), roster) {
-            Ok(proof) => {
-                if picture.slot(proof.author()).is_some_and(|slot| slot.proof.is_none()) {
-                    intake.proofs.push(proof);
-                }
-            }
+        let proof = match UnverifiedProof::parse(raw.get(), roster) {
+            Ok(proof) => proof,
             Err(error) => {
                 intake.refuse(error);
-                if error == ReportError::BadSignature {
-                    return intake;
-                }
+                continue;
+            }
+        };
+        // One proof convicts; another is not worth two signatures.
+        if picture.slots()[proof.author()].proof.is_some()
+            || intake.proofs.iter().any(|known| roster.index(known.author().as_str()) == Some(proof.author()))
+        {
+            intake.stale += 1;
+            continue;
+        }
+        match proof.verify(roster) {
+            Ok(proof) => intake.proofs.push(proof),
+            Err(error) => {
+                intake.refuse(error);
+                return intake;
             }
         }
     }
@@ -131,7 +139,7 @@ pub fn check(
 /// Whether a report advances what is held of its author, or contradicts it and no proof is held yet.
 fn is_news(picture: &Picture, report: &UnverifiedReport) -> bool {
     let slot = &picture.slots()[report.author()];
-    let Some(held) = &slot.held else { return true };
+    let Some(held) = &slot.held else { return report.stamp() >= slot.floor };
     if report.stamp() == held.stamp() {
         slot.proof.is_none() && report.digest() != held.digest()
     } else {

@@ -1,16 +1,15 @@
-//! The bodies of exchanges: heads, which name the newest report that a node holds of each other, and the
-//! reports that the other side lacks.
+//! The bodies of exchanges: the heads of what their sender holds, and the reports that the other side
+//! lacks.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::id::{MAX_INTEGER, Stamp};
+use super::heads;
+pub use super::heads::{Head, Heads};
+use super::id::MAX_INTEGER;
 use super::picture::Picture;
 use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
@@ -23,45 +22,6 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// Proofs of equivocation in one message at most.
 pub const MAX_PROOFS: usize = 8;
-
-/// Names one node's newest report that the sender holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Which report.
-    pub stamp: Stamp,
-    /// The first 8 bytes of SHA-256 of its payload.
-    pub hash: [u8; 8],
-    /// Its age at the sender when the message was written, in ms.
-    pub age_ms: u64,
-    /// Whether the sender holds a proof that the node equivocated.
-    pub proven: bool,
-}
-
-/// Heads by index into the roster that they were read with.
-#[derive(Debug, Clone)]
-pub struct Heads {
-    roster: Arc<Roster>,
-    slots: Vec<Option<Head>>,
-}
-
-impl Heads {
-    /// No heads at all.
-    pub fn none(roster: Arc<Roster>) -> Self {
-        let slots = vec![None; roster.members().len()];
-        Self { roster, slots }
-    }
-
-    /// The head of the member with this index in `roster`. None also where `roster` is another than the
-    /// one these heads were read with: the configuration has changed in between.
-    pub fn get(&self, roster: &Arc<Roster>, index: usize) -> Option<&Head> {
-        if Arc::ptr_eq(&self.roster, roster) { self.slots.get(index)?.as_ref() } else { None }
-    }
-
-    /// Whether these heads were read with `roster`.
-    pub fn fit(&self, roster: &Arc<Roster>) -> bool {
-        Arc::ptr_eq(&self.roster, roster)
-    }
-}
 
 /// A request's body, read.
 #[derive(Debug)]
@@ -150,90 +110,7 @@ struct Raw<'a> {
 }
 
 fn read_heads(raw: &RawValue, roster: &Arc<Roster>) -> Result<Heads, BadMessage> {
-    let mut reader = serde_json::Deserializer::from_str(raw.get());
-    HeadsSeed(roster).deserialize(&mut reader).map_err(|e| BadMessage(format!("heads: {e}")))
-}
-
-struct HeadsSeed<'r>(&'r Arc<Roster>);
-
-impl<'de> DeserializeSeed<'de> for HeadsSeed<'_> {
-    type Value = Heads;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Heads, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeadsSeed<'_> {
-    type Value = Heads;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of heads")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Heads, A::Error> {
-        let mut heads = Heads::none(self.0.clone());
-        while let Some(id) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match self.0.index(&id) {
-                Some(index) => heads.slots[index] = Some(map.next_value::<WireHead<'de>>()?.into_head()?),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(heads)
-    }
-}
-
-/// `[epoch, seq, "hash", age_ms]`, and a fifth 1 where the sender holds a proof of equivocation.
-struct WireHead<'a> {
-    epoch: u64,
-    seq: u64,
-    hash: std::borrow::Cow<'a, str>,
-    age_ms: u64,
-    proven: bool,
-}
-
-impl WireHead<'_> {
-    fn into_head<E: serde::de::Error>(self) -> Result<Head, E> {
-        if [self.epoch, self.seq, self.age_ms].into_iter().any(|n| n > MAX_INTEGER) {
-            return Err(E::custom("integer larger than 2^53 - 1"));
-        }
-        let mut hash = [0; 8];
-        match STANDARD.decode_slice(self.hash.as_bytes(), &mut hash) {
-            Ok(8) => {}
-            _ => return Err(E::custom("expected the base64 of 8 bytes")),
-        }
-        let stamp = Stamp { epoch: self.epoch, seq: self.seq };
-        Ok(Head { stamp, hash, age_ms: self.age_ms, proven: self.proven })
-    }
-}
-
-impl<'de> Deserialize<'de> for WireHead<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Parts;
-        impl<'de> Visitor<'de> for Parts {
-            type Value = WireHead<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("[epoch, seq, hash, age_ms]")
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let short = || serde::de::Error::custom("expected [epoch, seq, hash, age_ms]");
-                let head = WireHead {
-                    epoch: seq.next_element()?.ok_or_else(short)?,
-                    seq: seq.next_element()?.ok_or_else(short)?,
-                    hash: seq.next_element()?.ok_or_else(short)?,
-                    age_ms: seq.next_element()?.ok_or_else(short)?,
-                    proven: seq.next_element::<u8>()?.is_some_and(|flag| flag == 1),
-                };
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(head)
-            }
-        }
-        deserializer.deserialize_seq(Parts)
-    }
+    Heads::parse(raw.get(), roster).map_err(|e| BadMessage(format!("heads: {e}")))
 }
 
 /// Whether the holder of `heads` lacks what `picture` holds of a member: it has none, an older one, or
@@ -277,13 +154,22 @@ pub fn fill(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<Verif
         .collect()
 }
 
-/// The proofs that the holder of `heads` lacks.
+/// The proofs that the holder of `heads` lacks: at least one if there is any, no more than [`MAX_PROOFS`]
+/// or [`FILL_BYTES`], so that with as many bytes of reports the message stays one that is read.
 pub fn lacking_proofs(heads: &Heads, picture: &Picture) -> Vec<Arc<Proof>> {
     let slots = picture.slots().iter().enumerate();
-    slots
+    let lacking = slots
         .filter(|(index, _)| heads.get(picture.roster(), *index).is_none_or(|head| !head.proven))
-        .filter_map(|(_, slot)| slot.proof.clone())
+        .filter_map(|(_, slot)| slot.proof.clone());
+    let mut bytes = 0;
+    lacking
+        .enumerate()
         .take(MAX_PROOFS)
+        .take_while(|(at, proof)| {
+            bytes += proof.reports().iter().map(|report| report.envelope().len()).sum::<usize>();
+            *at == 0 || bytes <= FILL_BYTES
+        })
+        .map(|(_, proof)| proof)
         .collect()
 }
 
@@ -297,7 +183,7 @@ pub fn write_request(
 ) -> String {
     let mut body = String::with_capacity(capacity(picture, reports));
     let _ = write!(body, "{{\"to\":\"{to}\",");
-    write_heads(&mut body, picture, mono_ms, &[]);
+    heads::write(&mut body, picture, mono_ms, &[]);
     write_reports(&mut body, reports, proofs);
     body.push('}');
     body
@@ -328,7 +214,7 @@ pub fn write_reply(
     let mut body = String::with_capacity(capacity(picture, reports));
     let took_us = facts.took_us.min(u64::from(u32::MAX));
     let _ = write!(body, "{{\"from\":\"{}\",\"now\":{},\"took_us\":{took_us},", facts.from, facts.now_ms);
-    write_heads(&mut body, picture, facts.mono_ms, arrived);
+    heads::write(&mut body, picture, facts.mono_ms, arrived);
     write_reports(&mut body, reports, proofs);
     body.push('}');
     body
@@ -336,37 +222,6 @@ pub fn write_reply(
 
 fn capacity(picture: &Picture, reports: &[Arc<VerifiedReport>]) -> usize {
     256 + 96 * picture.slots().len() + reports.iter().map(|report| report.envelope().len() + 1).sum::<usize>()
-}
-
-fn write_heads(body: &mut String, picture: &Picture, mono_ms: u64, arrived: &[VerifiedReport]) {
-    body.push_str("\"heads\":{");
-    let mut first = true;
-    let mut newest: Vec<Option<&VerifiedReport>> = vec![None; picture.slots().len()];
-    for report in arrived {
-        if let Some(index) = picture.roster().index(report.author().as_str()) {
-            newest[index] = Some(report);
-        }
-    }
-    for ((member, slot), newer) in picture.members().zip(newest) {
-        let newer =
-            newer.filter(|report| slot.held.as_ref().is_none_or(|held| held.stamp() < report.stamp()));
-        let (report, age_ms) = match (newer, &slot.held) {
-            (Some(report), _) => (report, 0),
-            (None, Some(held)) => (held.as_ref(), mono_ms.saturating_sub(slot.origin_ms)),
-            (None, None) => continue,
-        };
-        if !first {
-            body.push(',');
-        }
-        first = false;
-        let Stamp { epoch, seq } = report.stamp();
-        let mut hash = [0; 12];
-        let _ = STANDARD.encode_slice(report.short_digest(), &mut hash);
-        let hash = std::str::from_utf8(&hash).unwrap_or_default();
-        let proven = if slot.proof.is_some() { ",1" } else { "" };
-        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
-    }
-    body.push_str("},");
 }
 
 fn write_reports(body: &mut String, reports: &[Arc<VerifiedReport>], proofs: &[Arc<Proof>]) {

@@ -6,12 +6,17 @@
 //! Ideas come from SWIM (probing from many places), Lifeguard (doubt about oneself), and PeerReview
 //! (signed, chained statements that convict an equivocator).
 
+mod call;
+mod delivery;
+mod doubt;
 pub mod event;
+mod heads;
 pub mod id;
 pub mod intake;
 pub mod message;
 pub mod observation;
 pub mod picture;
+mod proof;
 mod publisher;
 pub mod report;
 pub mod roster;

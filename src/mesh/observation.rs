@@ -134,7 +134,7 @@ pub struct Observation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_us: Option<u32>,
     /// The peer's clock less the observer's, in ms, exact to ± `rtt_us` / 2 (RFC 5905, section 8).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded_offset")]
     pub clock_offset_ms: Option<i64>,
     /// Why the newest exchange failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +148,14 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
     let value = u64::deserialize(deserializer)?;
     if value > MAX_INTEGER {
         return Err(serde::de::Error::custom("integer larger than 2^53 - 1"));
+    }
+    Ok(value)
+}
+
+fn bounded_offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let value = Option::<i64>::deserialize(deserializer)?;
+    if value.is_some_and(|offset_ms| offset_ms.unsigned_abs() > MAX_INTEGER) {
+        return Err(serde::de::Error::custom("integer beyond ±(2^53 - 1)"));
     }
     Ok(value)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::id::NodeId;
+use super::id::{NodeId, Stamp};
 use super::report::{Proof, VerifiedReport};
 use super::roster::{Member, Roster};
 
@@ -28,6 +28,8 @@ pub struct Slot {
     /// Whether it counts as a sign of life: it advanced since this node's start, or its author handed
     /// it over in a signed reply.
     pub advanced: bool,
+    /// Reports before this one were held by an earlier process and are not taken again.
+    pub floor: Stamp,
     /// Two different reports with one stamp.
     pub proof: Option<Arc<Proof>>,
 }

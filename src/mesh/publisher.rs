@@ -70,12 +70,10 @@ impl Publisher {
             return u64::MAX;
         }
         let Some(&last_ms) = self.recent_ms.back() else { return 0 };
-        if !self.hurried {
-            return last_ms + interval_ms;
-        }
+        let pause_ms = if self.hurried { GAP_MS } else { interval_ms.max(GAP_MS) };
         let full = self.recent_ms.len() >= PER_SECOND;
         let crowded_ms = if full { self.recent_ms[self.recent_ms.len() - PER_SECOND] + 1_000 } else { 0 };
-        (last_ms + GAP_MS).max(crowded_ms)
+        (last_ms + pause_ms).max(crowded_ms)
     }
 
     /// Whether a report is due now. The last one, on leaving, waits for nothing and comes once.

@@ -10,8 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::id::{MAX_INTEGER, NetworkId, NodeId, Stamp};
 use super::observation::Observation;
+pub use super::proof::{Proof, UnverifiedProof};
 use super::roster::Roster;
-use crate::crypto::{PublicKey, dsse};
+use crate::crypto::PublicKey;
+use crate::crypto::dsse::{self, DsseError};
 
 /// The longest `version` and `config` taken from a report, in characters.
 const MAX_TEXT: usize = 32;
@@ -104,13 +106,10 @@ pub struct UnverifiedReport {
 impl UnverifiedReport {
     /// Reads one DSSE envelope. Cheap beside [`UnverifiedReport::verify`].
     pub fn parse(json: &str, roster: &Roster) -> Result<Self, ReportError> {
-        if json.len() > dsse::MAX_PAYLOAD * 4 / 3 + 1024 {
-            return Err(ReportError::TooLarge);
-        }
-        let envelope = dsse::Envelope::parse(json).map_err(|_| ReportError::Malformed)?;
-        if envelope.payload.len() > dsse::MAX_PAYLOAD {
-            return Err(ReportError::TooLarge);
-        }
+        let envelope = dsse::Envelope::parse(json).map_err(|error| match error {
+            DsseError::TooLarge => ReportError::TooLarge,
+            _ => ReportError::Malformed,
+        })?;
         let mut report: Report =
             serde_json::from_slice(&envelope.payload).map_err(|_| ReportError::Malformed)?;
         if report.network_id != *roster.network_id() {
@@ -237,52 +236,6 @@ impl VerifiedReport {
 impl fmt::Debug for VerifiedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.report.node_id, self.stamp())
-    }
-}
-
-/// Two payloads that one key signed with one stamp: proof that its holder, or a copy of it, equivocated.
-#[derive(Debug, Clone)]
-pub struct Proof {
-    first: VerifiedReport,
-    second: VerifiedReport,
-}
-
-impl Proof {
-    /// A proof, if author and stamp are the same and the payloads are not.
-    pub fn new(first: VerifiedReport, second: VerifiedReport) -> Option<Self> {
-        let conflict = first.author() == second.author()
-            && first.stamp() == second.stamp()
-            && first.digest() != second.digest();
-        conflict.then_some(Self { first, second })
-    }
-
-    /// Who equivocated.
-    pub fn author(&self) -> &NodeId {
-        self.first.author()
-    }
-
-    /// Where the two reports stand among the author's.
-    pub fn stamp(&self) -> Stamp {
-        self.first.stamp()
-    }
-
-    /// The two reports.
-    pub fn reports(&self) -> [&VerifiedReport; 2] {
-        [&self.first, &self.second]
-    }
-
-    /// The two envelopes as a JSON array, as messages and the state directory hold them.
-    pub fn to_json(&self) -> String {
-        format!("[{},{}]", self.first.envelope(), self.second.envelope())
-    }
-
-    /// Reads and verifies what [`Proof::to_json`] wrote.
-    pub fn from_json(json: &str, roster: &Roster) -> Result<Self, ReportError> {
-        let [first, second]: [&serde_json::value::RawValue; 2] =
-            serde_json::from_str(json).map_err(|_| ReportError::Malformed)?;
-        let first = UnverifiedReport::parse(first.get(), roster)?.verify(roster)?;
-        let second = UnverifiedReport::parse(second.get(), roster)?.verify(roster)?;
-        Self::new(first, second).ok_or(ReportError::Malformed)
     }
 }
 

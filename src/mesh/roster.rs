@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 use super::id::{NetworkId, NodeId};
 use crate::crypto::PublicKey;
 
+/// Four reports a second: one less than receivers take of an author (`intake::AUTHOR_RATE`).
+const MIN_INTERVAL_MS: u64 = 250;
+
 /// One node of the network, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -95,14 +98,18 @@ impl Roster {
     /// them to each peer whenever it probes that peer, and each peer fetches them whenever it probes it.
     pub fn interval_ms(&self) -> u64 {
         let able = self.members.iter().filter(|member| !member.keys.is_empty());
-        able.map(|member| member.poll_rate_ms).max().unwrap_or(1).max(1)
+        able.map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS)
     }
 
-    /// How often this node reports, in ms: the shortest `poll_rate` among its peers.
+    /// How often this node reports, in ms: the shortest `poll_rate` among its peers, but no more often
+    /// than receivers take reports.
     pub fn publish_ms(&self) -> u64 {
         let peers = self.members.iter().enumerate().filter(|(index, _)| *index != self.me);
         let able = peers.filter(|(_, member)| !member.keys.is_empty());
-        able.map(|(_, member)| member.poll_rate_ms).min().unwrap_or(self.own().poll_rate_ms).max(1)
+        able.map(|(_, member)| member.poll_rate_ms)
+            .min()
+            .unwrap_or(self.own().poll_rate_ms)
+            .max(MIN_INTERVAL_MS)
     }
 
     /// Base64 of 8 bytes over the sorted node ids and keys: equal where two nodes' configurations name

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use super::event::{Answer, Call, Called, Delivery, Effect, Event, Note, Purpose};
-use super::id::{MAX_INTEGER, NodeId, Stamp};
-use super::message::{self, Heads};
-use super::observation::{Failure, Observation, Status};
+use super::event::{Effect, Event, Note};
+use super::id::{NodeId, Stamp};
+use super::observation::{Observation, Status};
 use super::picture::{Counters, Now, Picture, Slot};
 use super::publisher::Publisher;
 use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
-use super::target::{Busy, Target};
-
-/// A change is pushed at once to at most this many peers.
-const PUSH_PEERS: usize = 8;
+use super::target::Target;
 
 /// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this is no randomness.
 pub trait Seal: Send {
@@ -39,20 +35,19 @@ pub struct Setup {
 
 /// The state of a node in one network.
 pub struct Mesh {
-    picture: Picture,
+    pub(super) picture: Picture,
     /// By index into the roster; this node's own is unused.
-    targets: Vec<Target>,
-    floors: Vec<Stamp>,
-    fresh: Vec<bool>,
-    publisher: Publisher,
-    superseded: bool,
-    refuting_until_ms: u64,
-    refute_ms: u64,
-    last_turn: Now,
-    next_call: u64,
-    rng: fastrand::Rng,
-    changed: bool,
-    leaving: bool,
+    pub(super) targets: Vec<Target>,
+    pub(super) fresh: Vec<bool>,
+    pub(super) publisher: Publisher,
+    pub(super) superseded: bool,
+    pub(super) refuting_until_ms: u64,
+    pub(super) refute_ms: u64,
+    pub(super) last_turn: Now,
+    pub(super) next_call: u64,
+    pub(super) rng: fastrand::Rng,
+    pub(super) changed: bool,
+    pub(super) leaving: bool,
 }
 
 impl Mesh {
@@ -65,10 +60,9 @@ impl Mesh {
                 slots[index].proof = Some(Arc::new(proof));
             }
         }
-        let mut floors = vec![Stamp::default(); count];
         for (id, stamp) in setup.floors {
             if let Some(index) = setup.roster.index(id.as_str()) {
-                floors[index] = stamp;
+                slots[index].floor = stamp;
             }
         }
         let picture = Picture {
@@ -82,7 +76,6 @@ impl Mesh {
         };
         let mut mesh = Self {
             targets: Vec::new(),
-            floors,
             fresh: vec![false; count],
             publisher: Publisher::new(setup.seal, setup.epoch),
             superseded: false,
@@ -108,6 +101,14 @@ impl Mesh {
         Target::new(now, now.mono_ms + phase_ms)
     }
 
+    /// Says goodbye in the next report, and begins nothing else.
+    fn leave(&mut self) {
+        self.leaving = true;
+        for target in &mut self.targets {
+            target.owed = false;
+        }
+    }
+
     /// Takes what happened and says what is to be done, in this order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -117,7 +118,7 @@ impl Mesh {
             Event::Called(called) => self.called(now, called, &mut effects),
             Event::Asked { from, delivery } => self.asked(now, &from, delivery, &mut effects),
             Event::Reconfigured(roster) => self.reconfigure(now, &roster),
-            Event::Leaving => self.leaving = true,
+            Event::Leaving => self.leave(),
         }
         self.turn(now, &mut effects);
         effects
@@ -133,7 +134,8 @@ impl Mesh {
         Some(self.picture.clone())
     }
 
-    /// When to step at the latest, in monotonic ms.
+    /// When to step at the latest, in monotonic ms. Silence is noticed in passing, so a step is due at
+    /// least once a second as well.
     pub fn deadline_ms(&self) -> u64 {
         if self.leaving {
             return u64::MAX;
@@ -148,14 +150,10 @@ impl Mesh {
         probes.chain(refute).chain([own]).min().unwrap_or(own)
     }
 
-    /// Whether nothing that this node started is still under way.
+    /// Whether nothing is under way that this node still waits for; after [`Event::Leaving`] that is
+    /// only its last report.
     pub fn is_idle(&self) -> bool {
         self.targets.iter().all(|target| target.busy.is_none())
-    }
-
-    fn is_probed(&self, index: usize) -> bool {
-        let member = &self.picture.roster.members()[index];
-        index != self.picture.roster.me() && member.url.is_some() && !member.keys.is_empty()
     }
 
     /// A long gap between two turns is a start: what was heard before it says nothing about now, and
@@ -164,6 +162,8 @@ impl Mesh {
         let by_mono_ms = now.mono_ms.saturating_sub(self.last_turn.mono_ms);
         let by_wall_ms = now.wall_ms.saturating_sub(self.last_turn.wall_ms);
         let gap_ms = by_mono_ms.max(by_wall_ms);
+        // The monotonic clock stands still while the machine sleeps; reports grow older all the same.
+        let asleep_ms = by_wall_ms.saturating_sub(by_mono_ms);
         self.last_turn = now;
         // Turns come at least once a second, so a short interval alone makes no gap.
         if gap_ms <= (2 * self.picture.roster.interval_ms()).max(3_000) {
@@ -172,280 +172,46 @@ impl Mesh {
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
         for slot in &mut self.picture.slots {
             slot.advanced = false;
+            slot.origin_ms = slot.origin_ms.saturating_sub(asleep_ms);
+            slot.arrived_ms = slot.arrived_ms.saturating_sub(asleep_ms);
         }
         for index in 0..self.targets.len() {
             let first_ms = self.new_target(now, index).next_ms();
-            self.targets[index].start_over(first_ms);
+            self.targets[index].start_over(now, first_ms);
         }
         self.changed = true;
     }
 
-    fn called(&mut self, now: Now, called: Called, effects: &mut Vec<Effect>) {
-        let Some(index) = self.picture.roster.index(called.peer.as_str()) else { return };
-        let Some(busy) = self.targets[index].busy.filter(|busy| busy.id == called.id) else { return };
-        self.targets[index].busy = None;
-        let roster = self.picture.roster.clone();
-        let member = &roster.members()[index];
-        for report in called.evidence {
-            self.accept(now, report, 0, false, effects);
-        }
-        let before = match called.outcome {
-            Ok(Answer { rtt_us, took_us, clock_offset_ms, delivery }) => {
-                self.picture.counters.exchanges_ok += 1;
-                let before = self.targets[index].succeeded(now, rtt_us, took_us, clock_offset_ms);
-                let heads = self.deliver(now, Some(index), delivery, effects);
-                if busy.probe {
-                    self.follow_up(now, index, &heads, effects);
-                }
-                before
-            }
-            Err(failure) => {
-                self.picture.counters.exchanges_failed += 1;
-                self.call_failed(now, index, busy, failure)
-            }
-        };
-        let jitter = self.rng.u64(0..=1_000);
-        let target = &mut self.targets[index];
-        if busy.probe && target.retries() {
-            target.schedule_retry(now, member, busy.started_ms);
-        } else if busy.probe {
-            target.schedule_round(now, member, jitter);
-        }
-        self.note_change(index, before, effects);
-    }
-
-    /// Only a probe's failure counts; a refusal counts whatever the call was for.
-    fn call_failed(&mut self, now: Now, index: usize, busy: Busy, failure: Failure) -> Option<Status> {
-        let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
-        let target = &mut self.targets[index];
-        if failure.is_refusal() {
-            target.refused(now, failure)
-        } else if busy.probe {
-            target.failed(now, &self.picture.roster.members()[index], failure, head)
-        } else {
-            None
-        }
-    }
-
-    fn note_change(&mut self, index: usize, before: Option<Status>, effects: &mut Vec<Effect>) {
+    pub(super) fn note_change(&mut self, index: usize, before: Option<Status>, effects: &mut Vec<Effect>) {
         let Some(from) = before else { return };
         let Observation { status: to, error, .. } = self.targets[index].observation;
         let peer = self.picture.roster.members()[index].id.clone();
         effects.push(Effect::Note(Note::Changed { peer, from, to, error }));
         self.publisher.hurry();
-        self.weigh_isolation(effects);
     }
 
-    /// This node doubts itself when more than half of those it observes are offline. Peers that were
-    /// never seen and those that left on purpose say nothing about its own uplink.
-    fn weigh_isolation(&mut self, effects: &mut Vec<Effect>) {
-        let me = self.picture.roster.me();
-        let (mut observed, mut offline) = (0, 0);
-        for (index, target) in self.targets.iter().enumerate() {
-            let held = &self.picture.slots[index].held;
-            let left = held.as_ref().is_some_and(|held| held.report().leaving);
-            if index == me || left || !(target.seen || held.is_some()) {
-                continue;
-            }
-            observed += 1;
-            offline += usize::from(target.observation.status == Status::Offline);
-        }
-        let isolated = offline * 2 > observed;
-        if isolated != self.picture.isolated {
-            self.picture.isolated = isolated;
-            self.changed = true;
-            effects.push(Effect::Note(Note::Isolated(isolated)));
-        }
-    }
-
-    fn asked(&mut self, now: Now, from: &NodeId, delivery: Delivery, effects: &mut Vec<Effect>) {
-        self.picture.counters.requests += 1;
-        if let Some(index) = self.picture.roster.index(from.as_str()) {
-            self.targets[index].asked(now);
-            if let Some(head) = delivery.heads.get(&self.picture.roster, self.picture.roster.me()) {
-                self.targets[index].knows_own = Some(head.stamp);
-            }
-        }
-        self.deliver(now, None, delivery, effects);
-    }
-
-    /// Takes what a message brought; `replier` is set for a signed reply. Gives its heads back.
-    fn deliver(
-        &mut self,
-        now: Now,
-        replier: Option<usize>,
-        delivery: Delivery,
-        effects: &mut Vec<Effect>,
-    ) -> Heads {
-        let Delivery { heads, reports, proofs } = delivery;
-        for report in reports {
-            let Some(author) = self.picture.roster.index(report.author().as_str()) else { continue };
-            let head = heads.get(&self.picture.roster, author);
-            let age_ms = head.filter(|head| head.stamp == report.stamp()).map_or(0, |head| head.age_ms);
-            self.accept(now, report, age_ms, replier == Some(author), effects);
-        }
-        for proof in proofs {
-            self.keep_proof(proof, effects);
-        }
-        self.learn_ages(now, replier, &heads);
-        if let Some(index) = replier {
-            let me = self.picture.roster.me();
-            self.targets[index].knows_own = heads.get(&self.picture.roster, me).map(|head| head.stamp);
-        }
-        self.refute(now);
-        heads
-    }
-
-    /// Stores a report if it advances.
-    fn accept(
-        &mut self,
-        now: Now,
-        report: VerifiedReport,
-        age_ms: u64,
-        from_author: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(index) = self.picture.roster.index(report.author().as_str()) else { return };
-        // The configuration may have changed since the signature was checked.
-        if !self.picture.roster.members()[index].keys.contains(report.key()) {
-            return;
-        }
-        let slot = &mut self.picture.slots[index];
-        match &slot.held {
-            Some(held) if report.stamp() == held.stamp() && report.digest() != held.digest() => {
-                if let Some(proof) = Proof::new(held.as_ref().clone(), report.clone()) {
-                    self.keep_proof(proof, effects);
-                }
-                if index == self.picture.roster.me() {
-                    self.supersede(now, report.stamp(), effects);
-                }
-            }
-            Some(held) if report.stamp() <= held.stamp() => self.picture.counters.reports_stale += 1,
-            _ if index == self.picture.roster.me() => self.supersede(now, report.stamp(), effects),
-            None if report.stamp() < self.floors[index] => self.picture.counters.reports_stale += 1,
-            held => {
-                slot.advanced = held.is_some() || from_author;
-                slot.origin_ms = now.mono_ms.saturating_sub(age_ms);
-                slot.arrived_ms = now.mono_ms;
-                slot.held = Some(Arc::new(report));
-                self.picture.counters.reports_stored += 1;
-                self.changed = true;
-            }
-        }
-    }
-
-    /// A report under this node's own key that this process did not make: the state was lost or restored
-    /// once; the second time there is a twin.
-    fn supersede(&mut self, now: Now, held: Stamp, effects: &mut Vec<Effect>) {
-        if held < self.publisher.stamp() {
-            return;
-        }
-        if std::mem::replace(&mut self.superseded, true) || held.epoch >= MAX_INTEGER {
-            self.picture.twin = true;
-            self.changed = true;
-            effects.push(Effect::Note(Note::Twin { held }));
-            return;
-        }
-        let epoch = (held.epoch + 1).max(now.wall_ms).min(MAX_INTEGER);
-        self.publisher.start_epoch(epoch);
-        effects.push(Effect::SaveEpoch(epoch));
-        effects.push(Effect::Note(Note::Superseded { held, epoch }));
-    }
-
-    fn keep_proof(&mut self, proof: Proof, effects: &mut Vec<Effect>) {
-        let Some(index) = self.picture.roster.index(proof.author().as_str()) else { return };
-        let keys = &self.picture.roster.members()[index].keys;
-        let slot = &mut self.picture.slots[index];
-        if slot.proof.is_some() || !proof.reports().iter().all(|report| keys.contains(report.key())) {
-            return;
-        }
-        let proof = Arc::new(proof);
-        slot.proof = Some(proof.clone());
-        self.changed = true;
-        let (node, stamp) = (proof.author().clone(), proof.stamp());
-        effects.push(Effect::SaveProof(proof));
-        effects.push(Effect::Note(Note::Equivocated { node, stamp }));
-    }
-
-    /// A report is as young as anyone claims it to be, but never younger than its arrival here.
-    fn learn_ages(&mut self, now: Now, replier: Option<usize>, heads: &Heads) {
-        for (index, slot) in self.picture.slots.iter_mut().enumerate() {
-            let Some(head) = heads.get(&self.picture.roster, index) else { continue };
-            let Some(held) = slot.held.as_ref().filter(|held| held.stamp() == head.stamp) else { continue };
-            if held.short_digest() != head.hash {
-                continue;
-            }
-            let claimed_ms = now.mono_ms.saturating_sub(head.age_ms);
-            slot.origin_ms = slot.origin_ms.max(claimed_ms).min(slot.arrived_ms);
-            slot.advanced |= replier == Some(index);
-        }
-    }
-
-    /// Hands over at once what a reply showed its sender to lack, where waiting would cost: this node's
-    /// own report, what it is far behind with, and what nobody else seems to bring it.
-    fn follow_up(&mut self, now: Now, index: usize, heads: &Heads, effects: &mut Vec<Effect>) {
-        if !heads.fit(&self.picture.roster) {
-            return;
-        }
-        let patience_ms = self.picture.roster.interval_ms() / 4;
-        let me = self.picture.roster.me();
-        let reports = message::lacking(heads, &self.picture, |author| {
-            let slot = &self.picture.slots[author];
-            author == me
-                || message::lag(heads, &self.picture, author) != 1
-                || now.mono_ms.saturating_sub(slot.arrived_ms) >= patience_ms
-        });
-        let proofs = message::lacking_proofs(heads, &self.picture);
-        if !reports.is_empty() || !proofs.is_empty() {
-            self.call(now, index, Purpose::FollowUp, reports, proofs, effects);
-        }
-    }
-
-    /// More than a quarter of this node's observers call it offline: it shows that it lives.
-    fn refute(&mut self, now: Now) {
-        let own = self.publisher.stamp();
-        let me = self.picture.roster.own().id.clone();
-        let (mut observers, mut doubters, mut new) = (0, 0, false);
-        for index in 0..self.targets.len() {
-            if index == self.picture.roster.me() || !self.picture.is_fresh(index, now.mono_ms) {
-                continue;
-            }
-            let Some(held) = &self.picture.slots[index].held else { continue };
-            let Some(found) = held.report().observation(me.as_str()) else { continue };
-            observers += 1;
-            let answered = found.head.is_some_and(|head| own.epoch > head.epoch || own.seq > head.seq + 1);
-            if found.status != Status::Offline || answered {
-                continue;
-            }
-            doubters += 1;
-            let refuted = &mut self.targets[index].refuted_since_ms;
-            new |= refuted.replace(found.since_ms) != Some(found.since_ms);
-        }
-        if new && doubters * 4 > observers {
-            self.refuting_until_ms = now.mono_ms + 2 * self.picture.roster.interval_ms();
-            self.refute_ms = now.mono_ms;
-            self.publisher.hurry();
-        }
-    }
-
+    /// Goes on with another roster, keeping what it still allows: what is known of a member that has one
+    /// of its keys still, as far as those keys signed it.
     fn reconfigure(&mut self, now: Now, roster: &Arc<Roster>) {
         let old = std::mem::replace(&mut self.picture.roster, roster.clone());
-        let mut old_slots: Vec<Option<(Slot, Target, Stamp)>> = std::mem::take(&mut self.picture.slots)
-            .into_iter()
-            .zip(std::mem::take(&mut self.targets))
-            .zip(std::mem::take(&mut self.floors))
-            .map(|((slot, target), floor)| Some((slot, target, floor)))
-            .collect();
+        let slots = std::mem::take(&mut self.picture.slots).into_iter();
+        let mut known: Vec<_> = slots.zip(std::mem::take(&mut self.targets)).map(Some).collect();
         for (index, member) in roster.members().iter().enumerate() {
-            let kept = old.index(member.id.as_str()).and_then(|at| old_slots[at].take());
-            let (mut slot, target, floor) =
-                kept.unwrap_or_else(|| (Slot::default(), self.new_target(now, index), Stamp::default()));
-            if slot.held.as_ref().is_some_and(|held| !member.keys.contains(held.key())) {
-                slot = Slot::default();
+            let at = old.index(member.id.as_str()).filter(|&at| {
+                let keys = &old.members()[at].keys;
+                *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
+            });
+            let (mut slot, target) = at
+                .and_then(|at| known[at].take())
+                .unwrap_or_else(|| (Slot::default(), self.new_target(now, index)));
+            let valid = |report: &VerifiedReport| member.keys.contains(report.key());
+            if slot.held.as_deref().is_some_and(|held| !valid(held)) {
+                slot = Slot { proof: slot.proof, ..Slot::default() };
             }
+            slot.proof = slot.proof.filter(|proof| proof.reports().into_iter().all(valid));
             self.picture.slots.push(slot);
             self.targets.push(target);
-            self.floors.push(floor);
+            self.targets[index].hasten(now, member);
         }
         self.fresh = vec![false; roster.members().len()];
         self.publisher.hurry();
@@ -455,6 +221,7 @@ impl Mesh {
     /// Does what is due.
     fn turn(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.judge_callers(now, effects);
+        self.weigh_isolation(now, effects);
         self.publish(now, effects);
         if !self.leaving {
             self.probe(now, effects);
@@ -473,7 +240,7 @@ impl Mesh {
                 continue;
             }
             let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
-            let before = self.targets[index].judge_caller(now, member, head);
+            let before = self.targets[index].judge_caller(now, member, roster.own(), head);
             self.note_change(index, before, effects);
         }
     }
@@ -498,70 +265,5 @@ impl Mesh {
         if reason.is_change() {
             self.push(now, effects);
         }
-    }
-
-    fn push(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let mut peers: Vec<usize> =
-            (0..self.targets.len()).filter(|&index| self.is_reachable(index)).collect();
-        self.rng.shuffle(&mut peers);
-        for index in peers.into_iter().take(PUSH_PEERS) {
-            let own = self.own_for(index);
-            self.call(now, index, Purpose::Push, own, Vec::new(), effects);
-        }
-    }
-
-    fn is_reachable(&self, index: usize) -> bool {
-        let target = &self.targets[index];
-        self.is_probed(index) && target.observation.status == Status::Online && target.busy.is_none()
-    }
-
-    /// This node's newest report, unless the peer is known to hold it.
-    fn own_for(&self, index: usize) -> Vec<Arc<VerifiedReport>> {
-        let knows = self.targets[index].knows_own;
-        let own = self.picture.own_report().filter(|own| knows != Some(own.stamp()));
-        own.cloned().into_iter().collect()
-    }
-
-    fn probe(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        for index in 0..self.targets.len() {
-            let target = &self.targets[index];
-            if self.is_probed(index) && target.busy.is_none() && target.next_ms() <= now.mono_ms {
-                let own = self.own_for(index);
-                self.call(now, index, Purpose::Probe, own, Vec::new(), effects);
-            }
-        }
-    }
-
-    fn call_refuting(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if now.mono_ms >= self.refuting_until_ms || now.mono_ms < self.refute_ms {
-            return;
-        }
-        self.refute_ms = now.mono_ms + (self.picture.roster.interval_ms() / 4).min(1_000);
-        for index in 0..self.targets.len() {
-            if self.is_reachable(index) {
-                let own = self.own_for(index);
-                self.call(now, index, Purpose::Push, own, Vec::new(), effects);
-            }
-        }
-    }
-
-    fn call(
-        &mut self,
-        now: Now,
-        index: usize,
-        purpose: Purpose,
-        reports: Vec<Arc<VerifiedReport>>,
-        proofs: Vec<Arc<Proof>>,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.next_call += 1;
-        let id = self.next_call;
-        let member = &self.picture.roster.members()[index];
-        let probe = purpose == Purpose::Probe;
-        let target = &mut self.targets[index];
-        let timeout_ms = if probe { target.timeout_ms(member) } else { member.timeout_ms };
-        target.busy = Some(Busy { id, probe, started_ms: now.mono_ms });
-        let (peer, epoch) = (member.id.clone(), self.publisher.stamp().epoch);
-        effects.push(Effect::Call(Call { id, peer, purpose, timeout_ms, reports, proofs, epoch }));
     }
 }

@@ -1,5 +1,6 @@
 //! One peer as this node probes it: what was found, and when to look again.
 
+use super::event::Purpose;
 use super::id::Stamp;
 use super::observation::{Failure, Observation, Status};
 use super::picture::Now;
@@ -12,8 +13,20 @@ const RETRY_MS: u64 = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Busy {
     pub(super) id: u64,
-    pub(super) probe: bool,
+    pub(super) purpose: Purpose,
+    /// Whether it is a probe whose end moves the schedule on.
+    pub(super) counts: bool,
+    /// The epoch of its nonce.
+    pub(super) epoch: u64,
     pub(super) started_ms: u64,
+}
+
+/// What a successful exchange measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) rtt_us: u32,
+    pub(super) took_us: u32,
+    pub(super) offset_ms: i64,
 }
 
 /// One peer as this node probes it.
@@ -24,6 +37,10 @@ pub(super) struct Target {
     pub(super) seen: bool,
     /// At most one call at a time.
     pub(super) busy: Option<Busy>,
+    /// A change waits for the call under way, to be pushed when that has ended.
+    pub(super) owed: bool,
+    /// Whether a report of it was stored since this node's start, or since the last gap of time.
+    pub(super) heard: bool,
     /// Which of this node's own reports it is known to hold.
     pub(super) knows_own: Option<Stamp>,
     /// Since when it calls this node offline, as far as that was refuted already.
@@ -52,6 +69,8 @@ impl Target {
             observation,
             seen: false,
             busy: None,
+            owed: false,
+            heard: false,
             knows_own: None,
             refuted_since_ms: None,
             failures: 0,
@@ -67,34 +86,42 @@ impl Target {
         self.next_ms
     }
 
+    /// Whether it answered when it was last asked.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.observation.status == Status::Online && self.failures == 0
+    }
+
     /// How long to wait for an answer, in ms. A peer that was online gets less for every attempt but the
-    /// last, so that one lost packet does not cost the whole timeout.
-    pub(super) fn timeout_ms(&self, member: &Member) -> u64 {
+    /// last, so that one lost packet does not cost the whole timeout; and for a push, since the next
+    /// probe waits for its end. What follows a reply goes to a peer that just answered.
+    pub(super) fn timeout_ms(&self, member: &Member, purpose: Purpose) -> u64 {
         let full = member.timeout_ms;
-        if self.observation.status != Status::Online || self.failures >= member.retry {
+        let patient = match purpose {
+            Purpose::Probe => self.observation.status != Status::Online || self.failures >= member.retry,
+            Purpose::FollowUp => true,
+            Purpose::Push => false,
+        };
+        if patient {
             return full;
         }
         let twice_usual = self.smoothed_us.map_or(full, |us| us / 500);
         (full / 4).max(twice_usual).min(full)
     }
 
-    /// An exchange succeeded: one success is online again. `probe` moves the schedule on. Returns the
-    /// status before, if it has changed.
-    pub(super) fn succeeded(
-        &mut self,
-        now: Now,
-        rtt_us: u32,
-        took_us: u32,
-        offset_ms: i64,
-    ) -> Option<Status> {
-        let whole_us = u64::from(rtt_us) + u64::from(took_us);
-        self.smoothed_us = Some(self.smoothed_us.map_or(whole_us, |usual| (usual * 7 + whole_us) / 8));
+    /// An exchange succeeded: one success is online again. Returns the status before, if it has changed.
+    pub(super) fn succeeded(&mut self, now: Now, timing: Timing, purpose: Purpose) -> Option<Status> {
+        let Timing { rtt_us, took_us, offset_ms } = timing;
         self.failures = 0;
         self.seen = true;
         let before = self.become_status(now, Status::Online, None);
-        self.observation.rtt_us = Some(rtt_us);
-        self.observation.took_us = Some(took_us);
-        self.observation.clock_offset_ms = Some(offset_ms);
+        // A follow-up may carry much, so its time says little about the next probe's.
+        if purpose != Purpose::FollowUp || self.observation.rtt_us.is_none() {
+            let whole_us = u64::from(rtt_us) + u64::from(took_us);
+            self.smoothed_us = Some(self.smoothed_us.map_or(whole_us, |usual| (usual * 7 + whole_us) / 8));
+            self.observation.rtt_us = Some(rtt_us);
+            self.observation.took_us = Some(took_us);
+            self.observation.clock_offset_ms = Some(offset_ms);
+        }
         before
     }
 
@@ -134,10 +161,18 @@ impl Target {
         self.asked_ms = Some(now.mono_ms);
     }
 
-    /// Judges a peer that only calls out by when it last called.
-    pub(super) fn judge_caller(&mut self, now: Now, member: &Member, head: Option<Stamp>) -> Option<Status> {
+    /// Judges a peer that only calls out by when it last called. It calls `own` as often as `own` is to
+    /// be probed, so the slower of the two rates counts.
+    pub(super) fn judge_caller(
+        &mut self,
+        now: Now,
+        member: &Member,
+        own: &Member,
+        head: Option<Stamp>,
+    ) -> Option<Status> {
         let asked_ms = self.asked_ms?;
-        let grace_ms = u64::from(member.retry + 1) * member.poll_rate_ms + member.timeout_ms;
+        let rate_ms = member.poll_rate_ms.max(own.poll_rate_ms);
+        let grace_ms = (u64::from(member.retry) + 1) * rate_ms + member.timeout_ms;
         self.seen = true;
         if now.mono_ms.saturating_sub(asked_ms) <= grace_ms {
             return self.become_status(now, Status::Online, None);
@@ -184,10 +219,21 @@ impl Target {
         self.next_ms = self.round_ms;
     }
 
-    /// Starts over: whatever is under way tells nothing, and the next probe is due at `first_ms`.
-    pub(super) fn start_over(&mut self, first_ms: u64) {
+    /// Brings the next probe forward where the configured rate has become shorter.
+    pub(super) fn hasten(&mut self, now: Now, member: &Member) {
+        self.round_ms = self.round_ms.min(now.mono_ms + member.poll_rate_ms);
+        self.next_ms = self.next_ms.min(now.mono_ms + member.poll_rate_ms);
+    }
+
+    /// Starts over: whatever is under way tells nothing, nor does it that nobody called meanwhile; the
+    /// next probe is due at `first_ms`.
+    pub(super) fn start_over(&mut self, now: Now, first_ms: u64) {
         self.failures = 0;
-        self.busy = self.busy.map(|busy| Busy { probe: false, ..busy });
+        self.heard = false;
+        self.busy = self.busy.map(|busy| Busy { counts: false, ..busy });
+        if self.observation.status == Status::Online {
+            self.asked_ms = self.asked_ms.map(|_| now.mono_ms);
+        }
         self.round_ms = first_ms;
         self.next_ms = first_ms;
     }

@@ -1,20 +1,10 @@
-//! One HTTP request to a peer, in a thread of its own, with hard limits on time and size.
+//! One HTTP request to a peer, with hard limits on its size.
 
 use std::io::{self, Read as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, select};
 
 use crate::mesh::message::MAX_BYTES;
 use crate::mesh::observation::Failure;
-
-/// Attempts of one peer that may be under way: a name server that never answers must not pile up threads.
-const OUTSTANDING: usize = 4;
-
-/// The names of the threads that make attempts start with this: a panic there is one attempt's.
-pub const ATTEMPT_PREFIX: &str = "try-";
 
 /// The largest head of a reply, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -48,60 +38,9 @@ impl Incoming {
     }
 }
 
-/// Makes attempts and stops waiting for them in time.
-pub(super) struct Attempts {
-    name: String,
-    closed: Receiver<()>,
-    outstanding: Arc<AtomicUsize>,
-}
-
-impl Attempts {
-    /// For the peer `name`, until the other end of `closed` is gone.
-    pub(super) fn new(name: String, closed: Receiver<()>) -> Self {
-        Self { name, closed, outstanding: Arc::default() }
-    }
-
-    /// Sends `outgoing` and waits for the whole reply, at most `timeout`. minreq counts whole seconds and
-    /// knows no limit on name lookups, so the attempt has a thread of its own that may be left behind.
-    pub(super) fn make(&self, outgoing: Outgoing, timeout: Duration) -> Result<Incoming, Failure> {
-        if self.outstanding.fetch_add(1, Ordering::SeqCst) >= OUTSTANDING {
-            self.outstanding.fetch_sub(1, Ordering::SeqCst);
-            // Nothing but a name lookup outlives its time by that much.
-            return Err(Failure::Dns);
-        }
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let count = self.outstanding.clone();
-        let spawned = std::thread::Builder::new()
-            .name(format!("{ATTEMPT_PREFIX}{}", self.name))
-            .stack_size(512 * 1024)
-            .spawn(move || {
-                let _counted = Counted(count);
-                // A peer's reply must not end the process, whatever the client library makes of it.
-                let result = std::panic::catch_unwind(|| fetch(outgoing, timeout));
-                let _ = sender.send(result.unwrap_or(Err(Failure::BadReply)));
-            });
-        if let Err(error) = spawned {
-            self.outstanding.fetch_sub(1, Ordering::SeqCst);
-            log::error!("starting a thread to call {}: {error}; raise the limit on tasks", self.name);
-            return Err(Failure::Other);
-        }
-        select! {
-            recv(receiver) -> result => result.unwrap_or(Err(Failure::Other)),
-            recv(self.closed) -> _ => Err(Failure::Other),
-            default(timeout) => Err(Failure::Timeout),
-        }
-    }
-}
-
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, Failure> {
+/// Sends `outgoing` and reads the whole reply. minreq counts whole seconds and knows no limit on name lookups:
+/// who needs `timeout` to the letter stops waiting for this.
+pub(super) fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, Failure> {
     let start = Instant::now();
     let mut request = minreq::post(outgoing.url)
         .with_body(outgoing.body)

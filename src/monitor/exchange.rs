@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{Attempts, Incoming, Outgoing};
+use super::attempt::{Incoming, Outgoing, fetch};
 use crate::crypto::http_signature::{self, ReplyError, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Picture;
@@ -16,19 +16,14 @@ use crate::store::Node;
 use crate::store::clock::wall_us;
 
 /// Carries out `call` and says how it ended.
-pub(super) fn exchange(node: &Node, attempts: &Attempts, call: &Call) -> Called {
+pub(super) fn exchange(node: &Node, call: &Call) -> Called {
     let (id, peer) = (call.id, call.peer.clone());
     let mut evidence = Vec::new();
-    let outcome = carry_out(node, attempts, call, &mut evidence);
+    let outcome = carry_out(node, call, &mut evidence);
     Called { id, peer, outcome, evidence }
 }
 
-fn carry_out(
-    node: &Node,
-    attempts: &Attempts,
-    call: &Call,
-    evidence: &mut Vec<VerifiedReport>,
-) -> Result<Answer, Failure> {
+fn carry_out(node: &Node, call: &Call, evidence: &mut Vec<VerifiedReport>) -> Result<Answer, Failure> {
     let picture = node.picture();
     let roster = picture.roster();
     let Some(member) = roster.member(call.peer.as_str()) else { return Err(Failure::Other) };
@@ -55,7 +50,7 @@ fn carry_out(
         ("Signature", head.signature.clone()),
     ];
     let outgoing = Outgoing { url: format!("{url}/mon/{}", roster.network_id()), headers, body };
-    let incoming = attempts.make(outgoing, Duration::from_millis(call.timeout_ms))?;
+    let incoming = fetch(outgoing, Duration::from_millis(call.timeout_ms))?;
     let received_us = wall_us();
 
     let context = RequestContext {

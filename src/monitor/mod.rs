@@ -7,5 +7,4 @@ mod attempt;
 mod exchange;
 mod peers;
 
-pub use attempt::ATTEMPT_PREFIX;
-pub use peers::Peers;
+pub use peers::{Peers, THREAD_PREFIX};

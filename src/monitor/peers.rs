@@ -1,13 +1,14 @@
-//! The peers' threads: each waits for calls to its peer and carries them out, one after the other.
+//! The peers' threads: each carries out the calls to its peer, one after the other.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use log::error;
 
-use super::attempt::Attempts;
 use super::exchange::exchange;
 use crate::mesh::Event;
 use crate::mesh::event::{Call, Called};
@@ -17,88 +18,143 @@ use crate::mesh::roster::Roster;
 use crate::store::Node;
 use crate::store::collector::Dial;
 
-/// A peer has at most one call under way; one more may wait while a configuration changes.
-const CALLS: usize = 2;
+/// Threads of one peer that may live: more than one only while calls that were given up have not ended. A
+/// name server that never answers must not pile them up.
+const THREADS: usize = 4;
+
+/// The names of the peers' threads start with this: a panic there is one call's.
+pub const THREAD_PREFIX: &str = "peer-";
 
 /// One thread for each peer.
 pub struct Peers {
     node: Arc<Node>,
-    // Above the threads: they end when their lane closes.
-    calls: BTreeMap<NodeId, Lane>,
-    threads: Vec<JoinHandle<()>>,
+    lanes: BTreeMap<NodeId, Lane>,
 }
 
-/// The way to a peer's thread.
+/// The way to a peer.
+#[derive(Default)]
 struct Lane {
+    worker: Option<Worker>,
+    /// The call under way, and when it is given up.
+    under_way: Option<(u64, Instant)>,
+    /// Held by each living thread of this peer.
+    alive: Arc<()>,
+}
+
+/// A peer's thread.
+struct Worker {
+    // Above the thread: it ends when this closes.
     calls: Sender<Call>,
-    /// Never used; its end tells the thread to stop waiting for an answer.
-    _open: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Peers {
     /// No threads yet.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, calls: BTreeMap::new(), threads: Vec::new() }
-    }
-
-    fn start(&mut self, peer: &NodeId) {
-        let (calls, waiting) = crossbeam_channel::bounded(CALLS);
-        let (open, closed) = crossbeam_channel::bounded(0);
-        let node = self.node.clone();
-        let name = format!("peer-{peer}");
-        let thread = std::thread::Builder::new()
-            .name(name.clone())
-            .stack_size(1024 * 1024)
-            .spawn(move || make_calls(&node, name, &waiting, closed));
-        match thread {
-            Ok(thread) => {
-                self.calls.insert(peer.clone(), Lane { calls, _open: open });
-                self.threads.push(thread);
-            }
-            Err(error) => error!("starting the thread of peer {peer}: {error}; raise the limit on tasks"),
-        }
+        Self { node, lanes: BTreeMap::new() }
     }
 }
 
-fn make_calls(node: &Node, name: String, waiting: &Receiver<Call>, closed: Receiver<()>) {
-    let attempts = Attempts::new(name, closed);
+impl Lane {
+    /// Hands `call` to the peer's thread, which is started if there is none.
+    fn start(&mut self, node: &Arc<Node>, call: Call) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
+        let id = call.id;
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            // Nothing but a name lookup outlives its time by so much.
+            None if Arc::strong_count(&self.alive) > THREADS => return Err(Failure::Dns),
+            None => Worker::start(node, &call.peer, self.alive.clone()).map_err(|error| {
+                error!("starting a thread to call {}: {error}; raise the limit on tasks", call.peer);
+                Failure::Other
+            })?,
+        };
+        if worker.calls.try_send(call).is_err() {
+            // It still has one, which nobody asks for twice; the next call gets a thread of its own.
+            return Err(Failure::Other);
+        }
+        self.worker = Some(worker);
+        self.under_way = Some((id, deadline));
+        Ok(())
+    }
+}
+
+impl Worker {
+    fn start(node: &Arc<Node>, peer: &NodeId, alive: Arc<()>) -> std::io::Result<Self> {
+        let (calls, waiting) = crossbeam_channel::bounded(1);
+        let node = node.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("{THREAD_PREFIX}{peer}"))
+            .stack_size(1024 * 1024)
+            .spawn(move || {
+                make_calls(&node, &waiting);
+                drop(alive);
+            })?;
+        Ok(Self { calls, thread })
+    }
+}
+
+fn make_calls(node: &Node, waiting: &Receiver<Call>) {
     for call in waiting {
-        let called = exchange(node, &attempts, &call);
+        // A peer's reply must not end the process, whatever the client library makes of it.
+        let called = catch_unwind(AssertUnwindSafe(|| exchange(node, &call)));
+        let called = called.unwrap_or_else(|_| failed(&call, Failure::BadReply));
         if !node.tell(Event::Called(called)) {
             return;
         }
     }
 }
 
+fn failed(call: &Call, failure: Failure) -> Called {
+    Called { id: call.id, peer: call.peer.clone(), outcome: Err(failure), evidence: Vec::new() }
+}
+
 impl Dial for Peers {
     fn reconcile(&mut self, roster: &Roster) {
-        let own = roster.own().id.clone();
-        let callable =
-            |id: &NodeId| *id != own && roster.member(id.as_str()).is_some_and(|member| member.url.is_some());
-        self.calls.retain(|id, _| callable(id));
-        self.threads.retain(|thread| !thread.is_finished());
-        for member in roster.members() {
-            if callable(&member.id) && !self.calls.contains_key(&member.id) {
-                self.start(&member.id);
-            }
+        let own = roster.own().id.as_str();
+        let callable = |id: &str| id != own && roster.member(id).is_some_and(|member| member.url.is_some());
+        self.lanes.retain(|id, _| callable(id.as_str()));
+        for member in roster.members().iter().filter(|member| callable(member.id.as_str())) {
+            self.lanes.entry(member.id.clone()).or_default();
         }
     }
 
     fn call(&mut self, call: Call) -> Result<(), Box<Called>> {
-        let (id, peer) = (call.id, call.peer.clone());
-        let started = self.calls.get(&peer).is_some_and(|lane| lane.calls.try_send(call).is_ok());
-        if started {
-            return Ok(());
+        let refused = failed(&call, Failure::Other);
+        let Some(lane) = self.lanes.get_mut(&call.peer) else { return Err(Box::new(refused)) };
+        lane.start(&self.node, call).map_err(|failure| Box::new(Called { outcome: Err(failure), ..refused }))
+    }
+
+    fn ended(&mut self, called: &Called) {
+        if let Some(lane) = self.lanes.get_mut(&called.peer) {
+            lane.under_way = lane.under_way.filter(|(id, _)| *id != called.id);
         }
-        error!("no thread to call {peer}");
-        Err(Box::new(Called { id, peer, outcome: Err(Failure::Other), evidence: Vec::new() }))
+    }
+
+    fn give_up(&mut self, now: Instant) -> Vec<Called> {
+        let overdue = self.lanes.iter_mut().filter_map(|(peer, lane)| {
+            let (id, _) = lane.under_way.filter(|(_, deadline)| *deadline <= now)?;
+            lane.under_way = None;
+            // Its thread ends with the call, and nobody listens to it any more.
+            lane.worker = None;
+            let outcome = Err(Failure::Timeout);
+            Some(Called { id, peer: peer.clone(), outcome, evidence: Vec::new() })
+        });
+        overdue.collect()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.lanes.values().filter_map(|lane| lane.under_way).map(|(_, deadline)| deadline).min()
     }
 }
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        self.calls.clear();
-        for thread in self.threads.drain(..) {
+        let lanes = std::mem::take(&mut self.lanes).into_values();
+        // Those that wait for an answer end by themselves; a stop does not wait for them.
+        let idle = lanes.filter(|lane| lane.under_way.is_none()).filter_map(|lane| lane.worker);
+        let threads: Vec<_> = idle.map(|worker| worker.thread).collect();
+        for thread in threads {
             if thread.join().is_err() {
                 error!("a peer's thread panicked");
             }

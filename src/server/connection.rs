@@ -128,6 +128,11 @@ impl<S: Service> Connection<'_, S> {
         let unread = head.content_length() > 0;
         let remote = address::client(self.peer, head.header("x-forwarded-for"), &self.limits.trusted_proxies);
         let service = self.service;
+        if head.lacks_length() && !service.is_bodiless(&head) {
+            let refusal = Refusal::new(411, "send Content-Length, 0 if there is no body");
+            self.reply(self.refusal(refusal), form);
+            return Outcome::Linger;
+        }
         let admission = caught(|| service.admit(&head, remote)).unwrap_or_else(|panic| {
             log::error!("a request from {remote} panicked before its body was read: {panic}");
             Admission::Refuse(internal_error())

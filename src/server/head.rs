@@ -31,6 +31,7 @@ pub struct Head {
     target: String,
     fields: Vec<(String, String)>,
     content_length: u64,
+    lacks_length: bool,
     keep_alive: bool,
     expects_continue: bool,
 }
@@ -63,6 +64,12 @@ impl Head {
     /// The length of the body in bytes, 0 if there is none.
     pub fn content_length(&self) -> u64 {
         self.content_length
+    }
+
+    /// Whether the method lets a body be expected and no length of it was told. By RFC 9112, section 6.3,
+    /// there is none then.
+    pub fn lacks_length(&self) -> bool {
+        self.lacks_length
     }
 
     /// Whether the client wants to go on after this request.
@@ -172,9 +179,7 @@ impl Fields {
         if minor == 1 && !self.host {
             return Err(Refusal::bad("HTTP/1.1 without Host"));
         }
-        if matches!(method, "POST" | "PUT" | "PATCH") && self.content_length.is_none() {
-            return Err(Refusal::new(411, "send Content-Length, 0 if there is no body"));
-        }
+        let lacks_length = matches!(method, "POST" | "PUT" | "PATCH") && self.content_length.is_none();
         let content_length = self.content_length.unwrap_or(0);
         if matches!(method, "GET" | "HEAD") && content_length > 0 {
             return Err(Refusal::bad("GET and HEAD have no body here"));
@@ -184,7 +189,9 @@ impl Fields {
             target: target.to_owned(),
             fields: self.list,
             content_length,
-            keep_alive: minor == 1 && !self.close,
+            lacks_length,
+            // What follows may be a body whose length was not told.
+            keep_alive: minor == 1 && !self.close && !lacks_length,
             expects_continue: minor == 1 && self.expect,
         })
     }
@@ -237,6 +244,13 @@ mod tests {
     }
 
     #[test]
+    fn a_length_that_is_not_told() {
+        let head = head("POST / HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(head.lacks_length() && !head.keep_alive());
+        assert_eq!(head.content_length(), 0);
+    }
+
+    #[test]
     fn good_heads() {
         for good in [
             "GET / HTTP/1.1\r\nHost:\r\n\r\n",
@@ -260,7 +274,6 @@ mod tests {
         };
         let with =
             |fields: &str, status| check(&format!("POST / HTTP/1.1\r\nHost: h\r\n{fields}\r\n"), status);
-        with("", 411);
         with("Content-Length: 1\r\nContent-Length: 1\r\n", 400);
         with("Content-Length: 1\r\ncontent-length: 2\r\n", 400);
         for length in ["", "+1", "-1", "1,1", "1, 1", "0x1", "1 1", "1.0", "18446744073709551616", "\u{b2}"] {

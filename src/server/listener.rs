@@ -45,6 +45,12 @@ pub trait Service: Send + Sync + 'static {
     /// address, as a trusted proxy tells it; its port is 0 then.
     fn admit(&self, head: &Head, remote: SocketAddr) -> Admission<Self::Ticket>;
 
+    /// Whether a POST without a length is taken as one without a body, as `curl -X POST` sends it. Any other
+    /// is answered with 411. Its connection closes either way.
+    fn is_bodiless(&self, _head: &Head) -> bool {
+        false
+    }
+
     /// Answers a request that was admitted. `request.remote_addr()` is the `remote` of admission.
     fn answer(&self, request: Request, ticket: Self::Ticket) -> Response;
 }

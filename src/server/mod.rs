@@ -13,15 +13,21 @@
 //! | [`heartbeat`] | the sign that the accept loop turns |
 //! | `tally` | what was turned away, for the journal |
 //! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
+//! | [`login`] | passwords, tokens, cookies, and what they open |
+//! | [`view`] | a network's picture as JSON |
+//! | [`dashboard`] | a network's picture as pages for people |
 //! | [`mod@problem`] | error bodies |
 //!
 //! rouille's own listener has no limits and no timeouts, so only its router, request and response are
-//! used. Nothing here knows what a report is.
+//! used.
 
 mod address;
 pub mod attempts;
 mod connection;
+pub mod dashboard;
 pub mod exchange;
+#[cfg(test)]
+mod fixture;
 mod gate;
 pub mod head;
 mod health;
@@ -29,10 +35,12 @@ pub mod heartbeat;
 pub mod instance;
 pub mod limits;
 pub mod listener;
+pub mod login;
 pub mod problem;
 mod reply;
 pub mod routes;
 mod tally;
+pub mod view;
 mod wire;
 
 pub use attempts::Attempts;

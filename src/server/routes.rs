@@ -6,17 +6,22 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
+use super::dashboard;
 use super::exchange;
 use super::head::Head;
 use super::health;
 use super::instance::Instance;
 use super::limits::BODY;
 use super::listener::{Admission, Service};
+use super::login::Login;
 use super::problem::problem;
+use super::view::Views;
 
 /// Everything that this process answers.
 pub struct Routes {
     instance: RwLock<Arc<Instance>>,
+    login: Login,
+    views: Views,
 }
 
 /// What admission learnt.
@@ -30,7 +35,7 @@ pub enum Ticket {
 impl Routes {
     /// The routes of `instance`.
     pub fn new(instance: Instance) -> Self {
-        Self { instance: RwLock::new(Arc::new(instance)) }
+        Self { instance: RwLock::new(Arc::new(instance)), login: Login::new(), views: Views::new() }
     }
 
     /// What is served now.
@@ -75,14 +80,67 @@ impl Service for Routes {
         }
     }
 
+    fn is_bodiless(&self, head: &Head) -> bool {
+        head.path() == "/token"
+    }
+
     fn answer(&self, request: Request, ticket: Ticket) -> Response {
         if let Ticket::Exchange(ticket) = ticket {
             return exchange::answer(&request, &ticket);
         }
         let instance = self.instance();
+        if let Some(page) = dashboard::answer(&instance, &self.login, &request) {
+            return page;
+        }
+        // The listener leaves the body out again.
+        let request = if request.method() == "HEAD" { as_get(&request) } else { request };
         router!(request,
             (GET) ["/healthz"] => { health::get(&instance) },
-            _ => problem(404, "Not Found", "no such page")
+            (POST) ["/token"] => { self.login.post_token(&instance, &request) },
+            (GET) ["/view"] => { self.views(&instance, &request) },
+            (GET) ["/view/{network}", network: String] => { self.view(&instance, &request, &network) },
+            _ => nothing(&request)
         )
     }
+}
+
+impl Routes {
+    fn views(&self, instance: &Instance, request: &Request) -> Response {
+        match self.login.viewer(instance, request) {
+            Ok(viewer) => self.views.get_all(instance, &viewer),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn view(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+        // Which networks there are is told to nobody without a token.
+        let viewer = match self.login.viewer(instance, request) {
+            Ok(viewer) => viewer,
+            Err(refusal) => return refusal,
+        };
+        let Some(node) = instance.node(network) else {
+            return problem(404, "Not Found", "no such network here; GET /view lists them");
+        };
+        if !viewer.may_read(node.picture().roster().network_id()) {
+            return problem(403, "Forbidden", "the token does not open this network");
+        }
+        self.views.get_network(node, request)
+    }
+}
+
+fn as_get(request: &Request) -> Request {
+    let headers = request.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Request::fake_http_from(*request.remote_addr(), "GET", request.raw_url(), headers, Vec::new())
+}
+
+fn nothing(request: &Request) -> Response {
+    let path = request.raw_url().split('?').next().unwrap_or_default();
+    let allowed = match path {
+        "/token" | "/login" | "/logout" => "POST",
+        "/" | "/healthz" | "/view" => "GET, HEAD",
+        path if path.starts_with("/view/") => "GET, HEAD",
+        _ => return problem(404, "Not Found", "no such page"),
+    };
+    problem(405, "Method Not Allowed", &format!("expected {allowed}"))
+        .with_additional_header("Allow", allowed)
 }

@@ -98,7 +98,7 @@ fn end_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         log(panic);
         let thread = std::thread::current();
-        let caught = [crate::server::listener::THREAD_PREFIX, crate::monitor::ATTEMPT_PREFIX];
+        let caught = [crate::server::listener::THREAD_PREFIX, crate::monitor::THREAD_PREFIX];
         if !thread.name().is_some_and(|name| caught.iter().any(|prefix| name.starts_with(prefix))) {
             error!("ending: a part of this process is gone");
             std::process::exit(EX_SOFTWARE);

@@ -25,6 +25,9 @@ const TURN: Duration = Duration::from_millis(500);
 /// Events taken in one turn at most, so that the picture follows.
 const BATCH: usize = 256;
 
+/// How much later calls are given up while events wait.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// How long a leaving node waits for its last report to be handed over.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -34,6 +37,12 @@ pub trait Dial: Send {
     fn reconcile(&mut self, roster: &Roster);
     /// Starts a call. How it ends comes as [`Event::Called`]; one that cannot be started ends here.
     fn call(&mut self, call: Call) -> Result<(), Box<Called>>;
+    /// Is told of each call that has ended.
+    fn ended(&mut self, called: &Called);
+    /// Gives up the calls whose time is over: they have ended so. What comes of them later counts no more.
+    fn give_up(&mut self, now: Instant) -> Vec<Called>;
+    /// When there will be one to give up.
+    fn deadline(&self) -> Option<Instant>;
 }
 
 /// The collector's thread.
@@ -94,18 +103,25 @@ impl Turning {
 
     fn wait(&self) -> Duration {
         let now_ms = self.node.clock.mono_ms();
-        Duration::from_millis(self.mesh.deadline_ms().saturating_sub(now_ms)).min(TURN)
+        let due = Duration::from_millis(self.mesh.deadline_ms().saturating_sub(now_ms));
+        let calls = self.dial.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        due.min(calls.unwrap_or(TURN)).min(TURN)
     }
 
     /// Takes `first` and what else has come. Gives back what is to be taken next.
     fn turn(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
         let mut effects = self.mesh.step(self.node.clock.now(), Event::Turn);
         let mut roster = None;
+        // One that has ended in time may still wait in the channel: a slow turn must not fail it.
+        let grace = if self.events.is_empty() { Duration::ZERO } else { GRACE };
+        let overdue = Instant::now().checked_sub(grace).map(|by| self.dial.give_up(by));
+        first.extend(overdue.into_iter().flatten().map(Event::Called));
         for _ in 0..BATCH {
             let Some(event) = first.pop_front().or_else(|| self.events.try_recv().ok()) else { break };
             match &event {
                 Event::Leaving => self.leave_by = Some(Instant::now() + FAREWELL),
                 Event::Reconfigured(new) => roster = Some(new.clone()),
+                Event::Called(called) => self.dial.ended(called),
                 _ => {}
             }
             effects.extend(self.mesh.step(self.node.clock.now(), event));

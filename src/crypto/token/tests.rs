@@ -25,7 +25,7 @@ fn check(token: &str, key: &PublicKey, now_s: u64) -> Result<Claims, TokenError>
 }
 
 /// A token of any header and claims, truly signed.
-fn sign(key: &Keypair, header: &Value, claims: &Value) -> String {
+fn sign_parts(key: &Keypair, header: &Value, claims: &Value) -> String {
     sign_text(key, &header.to_string(), &claims.to_string())
 }
 
@@ -49,11 +49,20 @@ fn round_trip() {
     let token = fresh(&key);
     assert_eq!(key_id(&token).as_deref(), Some(KID));
     let claims = check(&token, key.public(), NOW).expect("own token");
-    let expected =
-        Claims { iss: "node-1".into(), sub: "admin".into(), aud: audience(), iat: NOW, exp: NOW + 600 };
+    let expected = Claims {
+        iss: "node-1".into(),
+        sub: "admin".into(),
+        aud: audience(),
+        iat: NOW,
+        exp: NOW + 600,
+        auth_time: None,
+        login: None,
+    };
     assert_eq!(claims, expected);
+    let renewable = Claims { auth_time: Some(NOW - 9), login: Some("tie".into()), ..expected };
+    assert_eq!(check(&sign(&key, KID, &renewable), key.public(), NOW), Ok(renewable));
     assert!(verify(&token, key.public(), "node-1", "net-2", NOW).is_ok());
-    assert!(check(&sign(&key, &good_header(), &good_claims()), key.public(), NOW).is_ok());
+    assert!(check(&sign_parts(&key, &good_header(), &good_claims()), key.public(), NOW).is_ok());
     let longest = issue(&key, KID, "node-1", &audience(), NOW, u64::MAX);
     assert_eq!(check(&longest, key.public(), NOW).expect("clamped").exp, NOW + MAX_LIFETIME_S);
 }
@@ -91,12 +100,12 @@ fn truly_signed_but_not_right() {
     let with = |name: &str, value: Value| {
         let mut claims = good_claims();
         claims[name] = value;
-        sign(&key, &good_header(), &claims)
+        sign_parts(&key, &good_header(), &claims)
     };
     let without = |name: &str| {
         let mut claims = good_claims();
         claims.as_object_mut().expect("object").remove(name);
-        sign(&key, &good_header(), &claims)
+        sign_parts(&key, &good_header(), &claims)
     };
     let text = good_claims().to_string();
     let twice = format!("{{\"iss\":\"node-1\",{}", &text[1..]);
@@ -115,6 +124,7 @@ fn truly_signed_but_not_right() {
         (with("exp", json!(-1)), TokenError::Malformed),
         (with("iat", json!(NOW + LEEWAY_S + 1)), TokenError::Early),
         (with("iat", json!(0)), TokenError::Lifetime),
+        (with("auth_time", json!("0")), TokenError::Malformed),
         (with("iat", Value::Null), TokenError::Malformed),
         (without("iss"), TokenError::Malformed),
         (without("sub"), TokenError::Malformed),
@@ -147,7 +157,7 @@ fn other_algorithms() {
         }
     }
     let critical = json!({"alg": "EdDSA", "kid": KID, "crit": ["b64"], "b64": "x"});
-    let token = sign(&key, &critical, &good_claims());
+    let token = sign_parts(&key, &critical, &good_claims());
     assert_eq!(check(&token, key.public(), NOW), Err(TokenError::Algorithm));
 }
 
@@ -156,7 +166,7 @@ fn keys_in_the_header_are_worth_nothing() {
     let (key, thief) = (pair(), pair());
     let x = URL_SAFE_NO_PAD.encode(thief.public().as_bytes());
     let header = json!({"alg": "EdDSA", "kid": KID, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}, "jku": "http://thief/"});
-    let token = sign(&thief, &header, &good_claims());
+    let token = sign_parts(&thief, &header, &good_claims());
     assert_eq!(check(&token, key.public(), NOW), Err(TokenError::Signature));
 }
 
@@ -200,8 +210,8 @@ fn no_tokens() {
         assert_eq!(key_id(bad), None, "{bad:.80}");
     }
     let long = json!({"alg": "EdDSA", "kid": "k".repeat(MAX_KEY_ID + 1)});
-    assert_eq!(key_id(&sign(&key, &long, &good_claims())), None);
-    assert_eq!(key_id(&sign(&key, &json!({"alg": "EdDSA"}), &good_claims())), None);
+    assert_eq!(key_id(&sign_parts(&key, &long, &good_claims())), None);
+    assert_eq!(key_id(&sign_parts(&key, &json!({"alg": "EdDSA"}), &good_claims())), None);
 }
 
 /// RFC 2104, to forge with.

@@ -1,0 +1,185 @@
+//! A node's calls to its peers: probes, what follows a reply, pushes; and how they end.
+
+use std::sync::Arc;
+
+use super::event::{Answer, Call, Called, Effect, Purpose};
+use super::message::{self, Heads};
+use super::observation::{Failure, Status};
+use super::picture::Now;
+use super::report::{Proof, VerifiedReport};
+use super::state::Mesh;
+use super::target::{Busy, Timing};
+
+/// A change is pushed at once to at most this many peers.
+const PUSH_PEERS: usize = 8;
+
+impl Mesh {
+    pub(super) fn called(&mut self, now: Now, called: Called, effects: &mut Vec<Effect>) {
+        let Some(index) = self.picture.roster.index(called.peer.as_str()) else { return };
+        let Some(busy) = self.targets[index].busy.filter(|busy| busy.id == called.id) else { return };
+        self.targets[index].busy = None;
+        let owed = std::mem::take(&mut self.targets[index].owed);
+        let roster = self.picture.roster.clone();
+        let member = &roster.members()[index];
+        for report in called.evidence {
+            self.accept(now, report, 0, false, effects);
+        }
+        // Meant for an epoch that this node has left meanwhile, as the evidence may just have shown.
+        let outdated = busy.epoch < self.publisher.stamp().epoch;
+        let mut again = false;
+        let before = match called.outcome {
+            Ok(Answer { rtt_us, took_us, clock_offset_ms, delivery }) => {
+                self.picture.counters.exchanges_ok += 1;
+                let timing = Timing { rtt_us, took_us, offset_ms: clock_offset_ms };
+                let before = self.targets[index].succeeded(now, timing, busy.purpose);
+                let heads = self.deliver(now, Some(index), delivery, effects);
+                if busy.purpose == Purpose::Probe && !self.leaving {
+                    self.follow_up(now, index, &heads, effects);
+                }
+                if owed {
+                    self.push_owed(now, index, effects);
+                }
+                before
+            }
+            Err(Failure::Replayed) if outdated => {
+                again = true;
+                None
+            }
+            Err(failure) => {
+                self.picture.counters.exchanges_failed += 1;
+                self.call_failed(now, index, busy, failure)
+            }
+        };
+        let jitter = self.rng.u64(0..=1_000);
+        let target = &mut self.targets[index];
+        if busy.counts && (again || target.retries()) {
+            target.schedule_retry(now, member, busy.started_ms);
+        } else if busy.counts {
+            target.schedule_round(now, member, jitter);
+        }
+        self.note_change(index, before, effects);
+    }
+
+    /// Only a probe's failure counts; a refusal counts whatever the call was for.
+    fn call_failed(&mut self, now: Now, index: usize, busy: Busy, failure: Failure) -> Option<Status> {
+        let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
+        let target = &mut self.targets[index];
+        if failure.is_refusal() {
+            target.refused(now, failure)
+        } else if busy.counts {
+            target.failed(now, &self.picture.roster.members()[index], failure, head)
+        } else {
+            None
+        }
+    }
+
+    /// Hands over at once what a reply showed its sender to lack, where waiting would cost: this node's
+    /// own report, what it is far behind with, and what nobody else seems to bring it.
+    fn follow_up(&mut self, now: Now, index: usize, heads: &Heads, effects: &mut Vec<Effect>) {
+        if !heads.fit(&self.picture.roster) {
+            return;
+        }
+        let patience_ms = self.picture.roster.interval_ms() / 4;
+        let me = self.picture.roster.me();
+        let reports = message::lacking(heads, &self.picture, |author| {
+            let slot = &self.picture.slots[author];
+            author == me
+                || message::lag(heads, &self.picture, author) != 1
+                || now.mono_ms.saturating_sub(slot.arrived_ms) >= patience_ms
+        });
+        let proofs = message::lacking_proofs(heads, &self.picture);
+        if !reports.is_empty() || !proofs.is_empty() {
+            self.call(now, index, Purpose::FollowUp, reports, proofs, effects);
+        }
+    }
+
+    pub(super) fn push(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let mut peers: Vec<usize> =
+            (0..self.targets.len()).filter(|&index| self.is_reachable(index)).collect();
+        self.rng.shuffle(&mut peers);
+        peers.sort_by_key(|&index| self.targets[index].busy.is_some());
+        let earlier = self.next_call;
+        for index in peers.into_iter().take(PUSH_PEERS) {
+            if self.targets[index].busy.is_some() {
+                self.targets[index].owed = true;
+            } else {
+                let own = self.own_for(index);
+                self.call(now, index, Purpose::Push, own, Vec::new(), effects);
+            }
+        }
+        if self.leaving {
+            for target in self.targets.iter_mut().filter(|target| !target.owed) {
+                // How other calls end is of no interest any more.
+                target.busy = target.busy.filter(|busy| busy.id > earlier);
+            }
+        }
+    }
+
+    /// Pushes what had to wait for a call that has ended, unless that or a follow-up brought it.
+    fn push_owed(&mut self, now: Now, index: usize, effects: &mut Vec<Effect>) {
+        let own = self.own_for(index);
+        if self.targets[index].busy.is_none() && !own.is_empty() {
+            self.call(now, index, Purpose::Push, own, Vec::new(), effects);
+        }
+    }
+
+    pub(super) fn probe(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for index in 0..self.targets.len() {
+            let target = &self.targets[index];
+            if self.is_probed(index) && target.busy.is_none() && target.next_ms() <= now.mono_ms {
+                let own = self.own_for(index);
+                self.call(now, index, Purpose::Probe, own, Vec::new(), effects);
+            }
+        }
+    }
+
+    pub(super) fn call_refuting(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if now.mono_ms >= self.refuting_until_ms || now.mono_ms < self.refute_ms {
+            return;
+        }
+        self.refute_ms = now.mono_ms + (self.picture.roster.interval_ms() / 4).min(1_000);
+        for index in 0..self.targets.len() {
+            if self.is_reachable(index) && self.targets[index].busy.is_none() {
+                let own = self.own_for(index);
+                self.call(now, index, Purpose::Push, own, Vec::new(), effects);
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        now: Now,
+        index: usize,
+        purpose: Purpose,
+        reports: Vec<Arc<VerifiedReport>>,
+        proofs: Vec<Arc<Proof>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.next_call += 1;
+        let id = self.next_call;
+        let member = &self.picture.roster.members()[index];
+        let target = &mut self.targets[index];
+        let timeout_ms = target.timeout_ms(member, purpose);
+        let counts = purpose == Purpose::Probe;
+        let epoch = self.publisher.stamp().epoch;
+        target.busy = Some(Busy { id, purpose, counts, epoch, started_ms: now.mono_ms });
+        let peer = member.id.clone();
+        effects.push(Effect::Call(Call { id, peer, purpose, timeout_ms, reports, proofs, epoch }));
+    }
+
+    pub(super) fn is_probed(&self, index: usize) -> bool {
+        let member = &self.picture.roster.members()[index];
+        index != self.picture.roster.me() && member.url.is_some() && !member.keys.is_empty()
+    }
+
+    fn is_reachable(&self, index: usize) -> bool {
+        self.is_probed(index) && self.targets[index].is_reachable()
+    }
+
+    /// This node's newest report, unless the peer is known to hold it.
+    fn own_for(&self, index: usize) -> Vec<Arc<VerifiedReport>> {
+        let knows = self.targets[index].knows_own;
+        let own = self.picture.own_report().filter(|own| knows != Some(own.stamp()));
+        own.cloned().into_iter().collect()
+    }
+}

@@ -1,0 +1,181 @@
+//! Heads, which name the newest report that a node holds of each other: most bytes of a quiet mesh.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+
+use super::id::{MAX_INTEGER, Stamp};
+use super::picture::Picture;
+use super::report::VerifiedReport;
+use super::roster::Roster;
+
+/// Names one node's newest report that the sender holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Which report; (0, 0) for none, where only a proof is held.
+    pub stamp: Stamp,
+    /// The first 8 bytes of SHA-256 of its payload.
+    pub hash: [u8; 8],
+    /// Its age at the sender when the message was written, in ms.
+    pub age_ms: u64,
+    /// Whether the sender holds a proof that the node equivocated.
+    pub proven: bool,
+}
+
+/// Heads by index into the roster that they were read with.
+#[derive(Debug, Clone)]
+pub struct Heads {
+    roster: Arc<Roster>,
+    slots: Vec<Option<Head>>,
+}
+
+impl Heads {
+    /// No heads at all.
+    pub fn none(roster: Arc<Roster>) -> Self {
+        let slots = vec![None; roster.members().len()];
+        Self { roster, slots }
+    }
+
+    /// The head of the member with this index in `roster`, which may be another than the one these heads
+    /// were read with: the configuration may have changed in between.
+    pub fn get(&self, roster: &Arc<Roster>, index: usize) -> Option<&Head> {
+        if self.fit(roster) {
+            return self.slots.get(index)?.as_ref();
+        }
+        let id = &roster.members().get(index)?.id;
+        self.slots[self.roster.index(id.as_str())?].as_ref()
+    }
+
+    /// Reads the object of heads of a message. Ids that the roster lacks are ignored.
+    pub(super) fn parse(json: &str, roster: &Arc<Roster>) -> Result<Self, serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        HeadsSeed(roster).deserialize(&mut reader)
+    }
+
+    /// Whether these heads were read with `roster`.
+    pub fn fit(&self, roster: &Arc<Roster>) -> bool {
+        Arc::ptr_eq(&self.roster, roster)
+    }
+}
+
+/// Writes the member `heads` of a message and a comma: what `picture` holds at `mono_ms`, and what of
+/// `arrived` is newer.
+pub(super) fn write(body: &mut String, picture: &Picture, mono_ms: u64, arrived: &[VerifiedReport]) {
+    body.push_str("\"heads\":{");
+    let mut first = true;
+    let mut newest: Vec<Option<&VerifiedReport>> = vec![None; picture.slots().len()];
+    for report in arrived {
+        if let Some(index) = picture.roster().index(report.author().as_str()) {
+            newest[index] = Some(report);
+        }
+    }
+    for ((member, slot), newer) in picture.members().zip(newest) {
+        let newer =
+            newer.filter(|report| slot.held.as_ref().is_none_or(|held| held.stamp() < report.stamp()));
+        let (Stamp { epoch, seq }, digest, age_ms) = match (newer, &slot.held) {
+            (Some(report), _) => (report.stamp(), report.short_digest(), 0),
+            (None, Some(held)) => {
+                (held.stamp(), held.short_digest(), mono_ms.saturating_sub(slot.origin_ms).min(MAX_INTEGER))
+            }
+            // No report, yet a proof, which is not to be sent again and again.
+            (None, None) if slot.proof.is_some() => (Stamp::default(), [0; 8], 0),
+            (None, None) => continue,
+        };
+        if !first {
+            body.push(',');
+        }
+        first = false;
+        let mut hash = [0; 12];
+        let _ = STANDARD.encode_slice(digest, &mut hash);
+        let hash = std::str::from_utf8(&hash).unwrap_or_default();
+        let proven = if slot.proof.is_some() { ",1" } else { "" };
+        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
+    }
+    body.push_str("},");
+}
+
+struct HeadsSeed<'r>(&'r Arc<Roster>);
+
+impl<'de> DeserializeSeed<'de> for HeadsSeed<'_> {
+    type Value = Heads;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Heads, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeadsSeed<'_> {
+    type Value = Heads;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of heads")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Heads, A::Error> {
+        let mut heads = Heads::none(self.0.clone());
+        while let Some(id) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            match self.0.index(&id) {
+                Some(index) => heads.slots[index] = Some(map.next_value::<WireHead<'de>>()?.into_head()?),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(heads)
+    }
+}
+
+/// `[epoch, seq, "hash", age_ms]`, and a fifth 1 where the sender holds a proof of equivocation.
+struct WireHead<'a> {
+    epoch: u64,
+    seq: u64,
+    hash: std::borrow::Cow<'a, str>,
+    age_ms: u64,
+    proven: bool,
+}
+
+impl WireHead<'_> {
+    fn into_head<E: serde::de::Error>(self) -> Result<Head, E> {
+        if [self.epoch, self.seq, self.age_ms].into_iter().any(|n| n > MAX_INTEGER) {
+            return Err(E::custom("integer larger than 2^53 - 1"));
+        }
+        let mut hash = [0; 8];
+        match STANDARD.decode_slice(self.hash.as_bytes(), &mut hash) {
+            Ok(8) => {}
+            _ => return Err(E::custom("expected the base64 of 8 bytes")),
+        }
+        let stamp = Stamp { epoch: self.epoch, seq: self.seq };
+        Ok(Head { stamp, hash, age_ms: self.age_ms, proven: self.proven })
+    }
+}
+
+impl<'de> Deserialize<'de> for WireHead<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = WireHead<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[epoch, seq, hash, age_ms]")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let short = || serde::de::Error::custom("expected [epoch, seq, hash, age_ms]");
+                let head = WireHead {
+                    epoch: seq.next_element()?.ok_or_else(short)?,
+                    seq: seq.next_element()?.ok_or_else(short)?,
+                    hash: seq.next_element()?.ok_or_else(short)?,
+                    age_ms: seq.next_element()?.ok_or_else(short)?,
+                    proven: seq.next_element::<u8>()?.is_some_and(|flag| flag == 1),
+                };
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(head)
+            }
+        }
+        deserializer.deserialize_seq(Parts)
+    }
+}

@@ -1,0 +1,77 @@
+//! Proof of equivocation: what convicts a node, and the only ways to get it.
+
+use super::id::{NodeId, Stamp};
+use super::report::{ReportError, UnverifiedReport, VerifiedReport};
+use super::roster::Roster;
+
+/// Two payloads that one key signed with one stamp: proof that its holder, or a copy of it, equivocated.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    first: VerifiedReport,
+    second: VerifiedReport,
+}
+
+impl Proof {
+    /// A proof, if author and stamp are the same and the payloads are not.
+    pub fn new(first: VerifiedReport, second: VerifiedReport) -> Option<Self> {
+        let conflict = first.author() == second.author()
+            && first.stamp() == second.stamp()
+            && first.digest() != second.digest();
+        conflict.then_some(Self { first, second })
+    }
+
+    /// Who equivocated.
+    pub fn author(&self) -> &NodeId {
+        self.first.author()
+    }
+
+    /// Where the two reports stand among the author's.
+    pub fn stamp(&self) -> Stamp {
+        self.first.stamp()
+    }
+
+    /// The two reports.
+    pub fn reports(&self) -> [&VerifiedReport; 2] {
+        [&self.first, &self.second]
+    }
+
+    /// The two envelopes as a JSON array, as messages and the state directory hold them.
+    pub fn to_json(&self) -> String {
+        format!("[{},{}]", self.first.envelope(), self.second.envelope())
+    }
+
+    /// Reads and verifies what [`Proof::to_json`] wrote.
+    pub fn from_json(json: &str, roster: &Roster) -> Result<Self, ReportError> {
+        UnverifiedProof::parse(json, roster)?.verify(roster)
+    }
+}
+
+/// Two reports that would be a [`Proof`] if their signatures were good, which nobody checked yet.
+pub struct UnverifiedProof {
+    first: UnverifiedReport,
+    second: UnverifiedReport,
+}
+
+impl UnverifiedProof {
+    /// Reads what [`Proof::to_json`] wrote. Cheap beside [`UnverifiedProof::verify`].
+    pub fn parse(json: &str, roster: &Roster) -> Result<Self, ReportError> {
+        let [first, second]: [&serde_json::value::RawValue; 2] =
+            serde_json::from_str(json).map_err(|_| ReportError::Malformed)?;
+        let first = UnverifiedReport::parse(first.get(), roster)?;
+        let second = UnverifiedReport::parse(second.get(), roster)?;
+        let conflict = first.author() == second.author()
+            && first.stamp() == second.stamp()
+            && first.digest() != second.digest();
+        if conflict { Ok(Self { first, second }) } else { Err(ReportError::Malformed) }
+    }
+
+    /// The index in the roster of the node that would be convicted.
+    pub fn author(&self) -> usize {
+        self.first.author()
+    }
+
+    /// Checks both signatures with the author's keys.
+    pub fn verify(self, roster: &Roster) -> Result<Proof, ReportError> {
+        Ok(Proof { first: self.first.verify(roster)?, second: self.second.verify(roster)? })
+    }
+}

@@ -1,0 +1,221 @@
+//! Instances to test with: real keys, and pictures that the core itself made.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rouille::{Request, Response};
+
+use super::Instance;
+use crate::crypto::password::Password;
+use crate::crypto::{Keypair, dsse};
+use crate::mesh::event::{Answer, Called, Delivery};
+use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::message::Heads;
+use crate::mesh::observation::{Failure, Observation, Status};
+use crate::mesh::report::{Report, VerifiedReport};
+use crate::mesh::roster::{Member, Roster};
+use crate::mesh::{Effect, Event, Mesh, Now, Picture, Seal, Setup};
+use crate::store::Node;
+use crate::store::clock::{self, Clock};
+use crate::store::nonces::NonceBook;
+
+/// The password of every instance here.
+pub(super) const PASSWORD: &str = "correct horse";
+
+/// A network with all of its private keys. Its node 0 is this one.
+pub(super) struct Net {
+    pub(super) id: NetworkId,
+    pub(super) keys: Vec<Keypair>,
+    pub(super) roster: Arc<Roster>,
+}
+
+/// Signs as node 0.
+struct Pen(Keypair);
+
+impl Seal for Pen {
+    fn seal(&self, report: Report) -> VerifiedReport {
+        seal(&self.0, report)
+    }
+}
+
+fn seal(key: &Keypair, report: Report) -> VerifiedReport {
+    let payload = report.to_payload();
+    let envelope = dsse::seal(key, report.node_id.as_str(), &payload);
+    VerifiedReport::own(report, &payload, envelope, key.public().clone())
+}
+
+pub(super) fn node_id(index: usize) -> NodeId {
+    format!("node-{index:02}").parse().expect("a name")
+}
+
+impl Net {
+    /// A network of `count` nodes.
+    pub(super) fn new(name: &str, count: usize) -> Self {
+        let id: NetworkId = name.parse().expect("a name");
+        let keys: Vec<Keypair> =
+            (0..count).map(|_| Keypair::generate().expect("the system's random source")).collect();
+        let members = keys.iter().enumerate().map(|(index, key)| Member {
+            id: node_id(index),
+            url: Some(format!("http://10.0.0.{index}:8000/?a=1&b=\"<2>\"")),
+            poll_rate_ms: if index == 1 { 2_500 } else { 10_000 },
+            retry: 0,
+            timeout_ms: 5_000,
+            keys: vec![key.public().clone()],
+        });
+        let roster = Roster::new(id.clone(), members.collect(), &node_id(0)).expect("node 0 is a member");
+        Self { id, keys, roster: Arc::new(roster) }
+    }
+
+    /// Node 0 before it knows anything.
+    pub(super) fn node(&self) -> Node {
+        let mut mesh = self.mesh();
+        mesh.step(now(), Event::Turn);
+        self.show(mesh)
+    }
+
+    /// Node 0 after it reached node 1 and heard of its report, failed to reach node 2, and nothing else.
+    pub(super) fn busy_node(&self) -> Node {
+        let mut mesh = self.mesh();
+        let mut now = now();
+        let mut effects = mesh.step(now, Event::Turn);
+        for _ in 0..40 {
+            now = Now { mono_ms: now.mono_ms + 500, wall_ms: now.wall_ms + 500 };
+            let calls: Vec<_> = effects
+                .into_iter()
+                .filter_map(|effect| match effect {
+                    Effect::Call(call) => Some(call),
+                    _ => None,
+                })
+                .collect();
+            effects = mesh.step(now, Event::Turn);
+            mesh.take_picture(now);
+            for call in calls {
+                let outcome = if call.peer == node_id(1) {
+                    Ok(self.answer(vec![self.report(1, now)]))
+                } else if call.peer == node_id(2) {
+                    Err(Failure::Refused)
+                } else {
+                    continue;
+                };
+                let called = Called { id: call.id, peer: call.peer, outcome, evidence: Vec::new() };
+                effects.extend(mesh.step(now, Event::Called(called)));
+            }
+        }
+        // A picture is there to be taken only where something changed.
+        mesh.step(now, Event::Reconfigured(self.roster.clone()));
+        self.show(mesh)
+    }
+
+    fn mesh(&self) -> Mesh {
+        let setup = Setup {
+            roster: self.roster.clone(),
+            seal: Box::new(Pen(self.keys[0].clone())),
+            seed: 1,
+            epoch: now().wall_ms,
+            floors: Vec::new(),
+            proofs: Vec::new(),
+        };
+        Mesh::new(setup, now())
+    }
+
+    fn show(&self, mut mesh: Mesh) -> Node {
+        self.node_with(mesh.take_picture(now()).expect("a changed picture"))
+    }
+
+    pub(super) fn node_with(&self, picture: Picture) -> Node {
+        let (events, _) = crossbeam_channel::bounded(1);
+        let (wake, _) = crossbeam_channel::bounded(1);
+        let book = NonceBook::new(BTreeMap::new(), wake);
+        Node::new(self.keys[0].clone(), Clock::start(), book, picture, events)
+    }
+
+    fn answer(&self, reports: Vec<VerifiedReport>) -> Answer {
+        let delivery = Delivery { heads: Heads::none(self.roster.clone()), reports, proofs: Vec::new() };
+        Answer { rtt_us: 812, took_us: 1_400, clock_offset_ms: -3, delivery }
+    }
+
+    /// A report of the node with this index: it sees node 0, not node 2, and has another configuration.
+    fn report(&self, index: usize, now: Now) -> VerifiedReport {
+        let found = |status, rtt_us, error| Observation {
+            status,
+            since_ms: now.wall_ms - 90_000,
+            rtt_us,
+            took_us: rtt_us.map(|us| us * 2),
+            clock_offset_ms: rtt_us.map(|_| 3),
+            error,
+            head: None,
+        };
+        let report = Report {
+            network_id: self.id.clone(),
+            node_id: node_id(index),
+            epoch: 7,
+            seq: now.mono_ms,
+            prev: None,
+            at_ms: now.wall_ms,
+            interval_ms: 10_000,
+            version: "9.8.7".to_owned(),
+            config: "AAAAAAAAAAA=".to_owned(),
+            isolated: false,
+            leaving: false,
+            observations: vec![
+                (node_id(0), found(Status::Online, Some(5_000), None)),
+                (node_id(2), found(Status::Offline, None, Some(Failure::Timeout))),
+            ],
+        };
+        seal(&self.keys[index], report)
+    }
+}
+
+fn now() -> Now {
+    Now { mono_ms: 1, wall_ms: clock::wall_us() / 1000 - 20_000 }
+}
+
+/// An instance of these networks with [`PASSWORD`].
+pub(super) fn instance(networks: &[&Net]) -> Instance {
+    let nodes = networks.iter().map(|net| (net.id.clone(), Arc::new(net.busy_node())));
+    Instance {
+        name: "main".to_owned(),
+        nodes: nodes.collect(),
+        login: Some(Password::from_plain(PASSWORD)),
+        secure: false,
+    }
+}
+
+/// A request from this host.
+pub(super) fn request(method: &str, url: &str, fields: &[(&str, &str)], body: &str) -> Request {
+    request_from("127.0.0.1:5", method, url, fields, body)
+}
+
+pub(super) fn request_from(
+    from: &str,
+    method: &str,
+    url: &str,
+    fields: &[(&str, &str)],
+    body: &str,
+) -> Request {
+    let from: SocketAddr = from.parse().expect("an address");
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Request::fake_http_from(from, method, url, fields, body.as_bytes().to_vec())
+}
+
+/// A field of a reply.
+pub(super) fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
+    let (_, value) = response.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+    Some(value)
+}
+
+/// The body of a reply.
+pub(super) fn text(response: Response) -> String {
+    let (mut reader, size) = response.data.into_reader_and_size();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("text");
+    assert_eq!(size.unwrap_or(text.len()), text.len());
+    text
+}
+
+/// The body of a reply as JSON.
+pub(super) fn json(response: Response) -> serde_json::Value {
+    serde_json::from_str(&text(response)).expect("JSON")
+}

@@ -1,0 +1,115 @@
+//! What a request shows to be let in: the `Authorization` field and the cookie, read and written.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rouille::{Request, input};
+
+use crate::crypto::password::MAX_PASSWORD;
+use crate::crypto::token::MAX_TOKEN;
+use crate::server::Instance;
+
+/// User and password of HTTP Basic (RFC 7617), in UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Basic {
+    pub(super) user: String,
+    pub(super) password: String,
+}
+
+/// What `Authorization: Basic` holds.
+pub(super) fn basic(request: &Request) -> Option<Basic> {
+    let text = parameter(request, "Basic")?;
+    if text.len() > MAX_PASSWORD * 2 {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Basic { user: user.to_owned(), password: password.to_owned() })
+}
+
+/// The token of the request: `Authorization: Bearer` (RFC 6750), else the instance's cookie.
+pub(super) fn token<'r>(request: &'r Request, instance: &Instance) -> Option<&'r str> {
+    let text = parameter(request, "Bearer").or_else(|| cookie(request, instance))?;
+    (1..=MAX_TOKEN).contains(&text.len()).then_some(text)
+}
+
+/// What follows `scheme` in `Authorization`; the scheme's case does not matter (RFC 9110, section 11.1).
+fn parameter<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
+    let (given, text) = request.header("Authorization")?.split_once(' ')?;
+    given.eq_ignore_ascii_case(scheme).then(|| text.trim_matches(' '))
+}
+
+fn cookie<'r>(request: &'r Request, instance: &Instance) -> Option<&'r str> {
+    let (_, value) = input::cookies(request).find(|(key, _)| is_cookie(key, instance))?;
+    Some(value)
+}
+
+fn is_cookie(key: &str, instance: &Instance) -> bool {
+    key.strip_prefix("distomon_").is_some_and(|name| name == instance.name)
+}
+
+/// A `Set-Cookie` that lasts `seconds`; it is for this site's own pages alone, and no script reads it.
+pub(super) fn set_cookie(instance: &Instance, token: &str, seconds: u64) -> String {
+    let secure = if instance.secure { "; Secure" } else { "" };
+    let name = &instance.name;
+    format!("distomon_{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&str, &str)]) -> Request {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Request::fake_http("GET", "/", fields.collect(), Vec::new())
+    }
+
+    #[test]
+    fn basic_is_read_strictly() {
+        let check = |field: &str, expected: Option<(&str, &str)>| {
+            let found = basic(&request(&[("Authorization", field)]));
+            let found = found.as_ref().map(|basic| (basic.user.as_str(), basic.password.as_str()));
+            assert_eq!(found, expected, "{field}");
+        };
+        let encoded = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        check(&encoded("admin:secret"), Some(("admin", "secret")));
+        check(&encoded("admin:a:b"), Some(("admin", "a:b")));
+        check(&encoded(":"), Some(("", "")));
+        check(&encoded("Grüße:ü"), Some(("Grüße", "ü")));
+        check(&encoded("admin:secret").replace("Basic", "bAsIc"), Some(("admin", "secret")));
+        check(&encoded("admin"), None);
+        check("Basic", None);
+        check("Basic !!!", None);
+        check("Bearer YTpi", None);
+        check(&format!("Basic {}", STANDARD.encode([b'a', b':', 0xff])), None);
+        check(&encoded(&format!("admin:{}", "x".repeat(MAX_PASSWORD * 2))), None);
+        assert_eq!(basic(&request(&[])), None);
+    }
+
+    #[test]
+    fn tokens_come_in_two_ways() {
+        let instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let check = |fields: &[(&str, &str)], expected: Option<&str>| {
+            assert_eq!(token(&request(fields), &instance), expected, "{fields:?}");
+        };
+        check(&[("Authorization", "Bearer abc")], Some("abc"));
+        check(&[("authorization", "bearer  abc ")], Some("abc"));
+        check(&[("Cookie", "a=b; distomon_net=abc; c=d")], Some("abc"));
+        check(&[("Cookie", "distomon_net=abc"), ("Authorization", "Bearer xyz")], Some("xyz"));
+        check(&[("Cookie", "distomon_net=abc"), ("Authorization", "Basic xyz")], Some("abc"));
+        check(&[("Cookie", "distomon_net2=abc; distomon_ne=x; distomon_=y; net=z")], None);
+        check(&[("Cookie", "distomon_net=")], None);
+        check(&[("Cookie", "distomon_net")], None);
+        check(&[("Authorization", "Bearer ")], None);
+        check(&[("Authorization", &format!("Bearer {}", "x".repeat(MAX_TOKEN + 1)))], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn cookies_are_closed_up() {
+        let mut instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let plain = "distomon_net=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict";
+        assert_eq!(set_cookie(&instance, "abc", 60), plain);
+        instance.secure = true;
+        assert_eq!(set_cookie(&instance, "abc", 60), format!("{plain}; Secure"));
+    }
+}

@@ -1,0 +1,194 @@
+//! `GET /view/{network_id}` and `GET /view`: what a node knows, as JSON.
+//!
+//! A network's picture is rendered once and then served to everyone until it changes.
+
+use std::collections::HashMap;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use rouille::{Request, Response, ResponseBody};
+use serde::Serialize;
+
+use self::body::Body;
+use super::instance::Instance;
+use super::login::Viewer;
+use crate::mesh::Picture;
+use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::observation::{Observation, Status};
+use crate::store::Node;
+
+mod body;
+
+/// While a picture is being rendered, the one before is served if it was taken at most this much earlier,
+/// in ms.
+const STALE_MS: u64 = 1_000;
+
+/// The rendered pictures.
+#[derive(Default)]
+pub struct Views(RwLock<HashMap<NetworkId, Arc<View>>>);
+
+/// One network's rendered picture.
+#[derive(Default)]
+struct View {
+    newest: RwLock<Option<Arc<Rendered>>>,
+    /// Held while a picture is being rendered.
+    rendering: Mutex<()>,
+}
+
+struct Rendered {
+    key: Key,
+    at_ms: u64,
+    etag: String,
+    json: Arc<[u8]>,
+}
+
+/// Tells pictures apart, across restarts, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    epoch: u64,
+    revision: u64,
+}
+
+impl Key {
+    fn of(picture: &Picture) -> Self {
+        let epoch = picture.own_report().map_or(0, |own| own.stamp().epoch);
+        Self { epoch, revision: picture.revision() }
+    }
+}
+
+#[derive(Serialize)]
+struct Networks<'a> {
+    networks: Vec<Summary<'a>>,
+}
+
+/// A network in short, as this node finds it.
+#[derive(Debug, Serialize)]
+pub struct Summary<'a> {
+    /// The network.
+    pub network_id: &'a NetworkId,
+    /// This node.
+    pub node_id: NodeId,
+    /// How many nodes are configured, this one included.
+    pub nodes: usize,
+    /// How many of them are online from here, this one included.
+    pub online: usize,
+    /// How many are offline from here.
+    pub offline: usize,
+    /// Of how many nothing can be said from here.
+    pub unknown: usize,
+}
+
+impl<'a> Summary<'a> {
+    /// Counts what `picture` shows of the network.
+    pub fn new(network_id: &'a NetworkId, picture: &Picture) -> Self {
+        let roster = picture.roster();
+        let statuses = (0..roster.members().len()).map(|index| status(picture, index));
+        let (mut online, mut offline, mut unknown) = (0, 0, 0);
+        for status in statuses {
+            match status {
+                Status::Online => online += 1,
+                Status::Offline => offline += 1,
+                Status::Unknown => unknown += 1,
+            }
+        }
+        let nodes = roster.members().len();
+        Self { network_id, node_id: roster.own().id.clone(), nodes, online, offline, unknown }
+    }
+}
+
+/// What this node last reported of a member, by its index; none of itself.
+pub(super) fn finding(picture: &Picture, index: usize) -> Option<&Observation> {
+    let member = picture.roster().members().get(index)?;
+    picture.own_report()?.report().observation(member.id.as_str())
+}
+
+/// What a member is from here: this node itself is online.
+pub(super) fn status(picture: &Picture, index: usize) -> Status {
+    if index == picture.roster().me() {
+        return Status::Online;
+    }
+    finding(picture, index).map_or(Status::Unknown, |found| found.status)
+}
+
+impl Views {
+    /// Nothing is rendered yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `GET /view/{network_id}`: the whole picture, or 304 if the client has it.
+    pub fn get_network(&self, node: &Node, request: &Request) -> Response {
+        let picture = node.picture();
+        let view = self.view(picture.roster().network_id());
+        let rendered = view.get(node, &picture);
+        let is_known = request.header("If-None-Match").is_some_and(|list| names(list, &rendered.etag));
+        let (status_code, data) = if is_known {
+            (304, ResponseBody::empty())
+        } else {
+            let json = rendered.json.clone();
+            let size = json.len();
+            (200, ResponseBody::from_reader_and_size(Cursor::new(json), size))
+        };
+        let headers = vec![
+            ("Content-Type".into(), "application/json".into()),
+            ("Cache-Control".into(), "private, no-cache".into()),
+            ("ETag".into(), rendered.etag.clone().into()),
+        ];
+        Response { status_code, headers, data, upgrade: None }
+    }
+
+    /// `GET /view`: the networks that are open to `viewer`, in short.
+    pub fn get_all(&self, instance: &Instance, viewer: &Viewer) -> Response {
+        let open = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id));
+        let networks = open.map(|(id, node)| Summary::new(id, &node.picture())).collect();
+        Response::json(&Networks { networks }).with_unique_header("Cache-Control", "private, no-cache")
+    }
+
+    fn view(&self, network: &NetworkId) -> Arc<View> {
+        if let Some(view) = self.0.read().get(network) {
+            return view.clone();
+        }
+        self.0.write().entry(network.clone()).or_default().clone()
+    }
+}
+
+impl View {
+    /// The picture, rendered. Who comes while another renders it takes the one before; only where that is
+    /// too old, or there is none, is waiting cheaper than doing the same work.
+    fn get(&self, node: &Node, picture: &Picture) -> Arc<Rendered> {
+        let key = Key::of(picture);
+        let newest = self.newest.read().clone();
+        if let Some(newest) = newest.as_ref().filter(|newest| newest.key == key) {
+            return newest.clone();
+        }
+        let rendering = match (self.rendering.try_lock(), newest) {
+            (Some(rendering), _) => rendering,
+            (None, Some(before)) if picture.at().mono_ms <= before.at_ms + STALE_MS => return before,
+            (None, _) => self.rendering.lock(),
+        };
+        // Another may have rendered this picture, or a newer one, since it was looked at.
+        let newest = self.newest.read().clone();
+        if let Some(newest) = newest.filter(|newest| newest.key == key || newest.at_ms > picture.at().mono_ms)
+        {
+            return newest;
+        }
+        let rendered = Arc::new(Rendered {
+            key,
+            at_ms: picture.at().mono_ms,
+            etag: format!("\"{}-{}\"", key.epoch, key.revision),
+            json: Body::new(picture, node.tally.counts()).to_json().into(),
+        });
+        *self.newest.write() = Some(rendered.clone());
+        drop(rendering);
+        rendered
+    }
+}
+
+/// Whether a list of `If-None-Match` names `etag`, by the weak comparison (RFC 9110, section 13.1.2).
+pub(super) fn names(list: &str, etag: &str) -> bool {
+    list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The JSON of one network's picture: a superset of what the Python Distomon v0.1 gave, whose consumers read
+//! `data.<observer>.node_version` and `data.<observer>.ping_data.<target>`.
+
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use crate::mesh::id::{NetworkId, NodeId, Stamp};
+use crate::mesh::observation::{Failure, Observation, Status};
+use crate::mesh::picture::{Counters, Slot};
+use crate::mesh::report::Report;
+use crate::mesh::roster::Member;
+use crate::mesh::{Now, Picture};
+use crate::store::tally::Counts;
+
+use super::{finding, status};
+
+/// The whole reply.
+#[derive(Serialize)]
+pub(super) struct Body<'a> {
+    network_id: &'a NetworkId,
+    node_id: &'a NodeId,
+    /// Unix time in ms.
+    generated_at: u64,
+    version: &'static str,
+    revision: u64,
+    isolated: bool,
+    twin: bool,
+    config: &'a str,
+    #[serde(serialize_with = "write_data")]
+    data: &'a Picture,
+    #[serde(serialize_with = "write_nodes")]
+    nodes: &'a Picture,
+    counters: AllCounters,
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(picture: &'a Picture, dropped: Counts) -> Self {
+        let roster = picture.roster();
+        Self {
+            network_id: roster.network_id(),
+            node_id: &roster.own().id,
+            generated_at: picture.at().wall_ms,
+            version: crate::VERSION,
+            revision: picture.revision(),
+            isolated: picture.isolated(),
+            twin: picture.twin(),
+            config: roster.digest(),
+            data: picture,
+            nodes: picture,
+            counters: AllCounters::new(picture.counters(), dropped),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always serialise")
+    }
+}
+
+/// What one observer reported, and what is known of that report.
+#[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the JSON")]
+struct Observer<'a> {
+    node_version: &'a str,
+    #[serde(serialize_with = "write_pings")]
+    ping_data: &'a Report,
+    epoch: u64,
+    seq: u64,
+    at: u64,
+    age_ms: u64,
+    fresh: bool,
+    isolated: bool,
+    leaving: bool,
+    interval_ms: u64,
+    config: &'a str,
+    conflict: bool,
+}
+
+impl<'a> Observer<'a> {
+    fn new(report: &'a Report, slot: &Slot, at: Now, fresh: bool) -> Self {
+        Self {
+            node_version: &report.version,
+            ping_data: report,
+            epoch: report.epoch,
+            seq: report.seq,
+            at: report.at_ms,
+            age_ms: at.mono_ms.saturating_sub(slot.origin_ms),
+            fresh,
+            isolated: report.isolated,
+            leaving: report.leaving,
+            interval_ms: report.interval_ms,
+            config: &report.config,
+            conflict: slot.proof.is_some(),
+        }
+    }
+}
+
+/// What an observer found of one target.
+#[derive(Serialize)]
+struct Ping {
+    status: Status,
+    /// The network alone, in ms.
+    response_time: Option<f64>,
+    /// The whole exchange, in ms.
+    response_time_rtt: Option<u64>,
+    since: u64,
+    error: Option<Failure>,
+    clock_offset_ms: Option<i64>,
+    head: Option<Stamp>,
+}
+
+impl From<&Observation> for Ping {
+    fn from(found: &Observation) -> Self {
+        let whole_us = found.rtt_us.map(|rtt_us| u64::from(rtt_us) + u64::from(found.took_us.unwrap_or(0)));
+        Self {
+            status: found.status,
+            response_time: found.rtt_us.map(|rtt_us| f64::from(rtt_us) / 1000.0),
+            response_time_rtt: whole_us.map(|us| us / 1000),
+            since: found.since_ms,
+            error: found.error,
+            clock_offset_ms: found.clock_offset_ms,
+            head: found.head,
+        }
+    }
+}
+
+/// A member as configured, and as this node finds it.
+#[derive(Serialize)]
+struct NodeEntry<'a> {
+    url: Option<&'a str>,
+    #[serde(serialize_with = "write_seconds")]
+    poll_rate: u64,
+    retry: u32,
+    #[serde(serialize_with = "write_seconds")]
+    timeout: u64,
+    keys: usize,
+    status: Status,
+    since: Option<u64>,
+    error: Option<Failure>,
+}
+
+impl<'a> NodeEntry<'a> {
+    fn new(member: &'a Member, picture: &Picture, index: usize) -> Self {
+        let found = finding(picture, index).filter(|_| index != picture.roster().me());
+        Self {
+            url: member.url.as_deref(),
+            poll_rate: member.poll_rate_ms,
+            retry: member.retry,
+            timeout: member.timeout_ms,
+            keys: member.keys.len(),
+            status: status(picture, index),
+            since: found.map(|found| found.since_ms),
+            error: found.and_then(|found| found.error),
+        }
+    }
+}
+
+/// What came, went and was dropped since the start of the process.
+#[derive(Serialize)]
+struct AllCounters {
+    reports_stored: u64,
+    reports_stale: u64,
+    reports_refused: u64,
+    reports_surplus: u64,
+    reports_overrun: u64,
+    exchanges_ok: u64,
+    exchanges_failed: u64,
+    requests: u64,
+    requests_refused: u64,
+}
+
+impl AllCounters {
+    fn new(kept: Counters, dropped: Counts) -> Self {
+        Self {
+            reports_stored: kept.reports_stored,
+            // Some are found stale before their signature is checked, some when they are to be stored.
+            reports_stale: kept.reports_stale + dropped.reports_stale,
+            reports_refused: dropped.reports_refused,
+            reports_surplus: dropped.reports_surplus,
+            reports_overrun: dropped.reports_overrun,
+            exchanges_ok: kept.exchanges_ok,
+            exchanges_failed: kept.exchanges_failed,
+            requests: kept.requests,
+            requests_refused: dropped.requests_refused,
+        }
+    }
+}
+
+/// Members without a report have no entry.
+fn write_data<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = picture.at();
+    let mut map = serializer.serialize_map(None)?;
+    for (index, (member, slot)) in picture.members().enumerate() {
+        let Some(held) = &slot.held else { continue };
+        let fresh = picture.is_fresh(index, at.mono_ms);
+        map.serialize_entry(&member.id, &Observer::new(held.report(), slot, at, fresh))?;
+    }
+    map.end()
+}
+
+fn write_pings<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(report.observations.iter().map(|(id, found)| (id, Ping::from(found))))
+}
+
+fn write_nodes<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+    let members = picture.roster().members().iter().enumerate();
+    serializer
+        .collect_map(members.map(|(index, member)| (&member.id, NodeEntry::new(member, picture, index))))
+}
+
+/// Milliseconds as seconds, as config.yml has them: whole where they are.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the member")]
+#[expect(clippy::cast_precision_loss, reason = "times in ms are far below 2^52")]
+fn write_seconds<S: Serializer>(ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    if ms % 1000 == 0 {
+        serializer.serialize_u64(ms / 1000)
+    } else {
+        serializer.serialize_f64(*ms as f64 / 1000.0)
+    }
+}

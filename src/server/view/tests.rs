@@ -1,0 +1,130 @@
+//! The JSON against a picture that the core made, and what is sent again and what is not.
+
+use super::*;
+use crate::server::fixture::{self, Net, field, json, node_id, request, text};
+
+#[test]
+fn a_network() {
+    let net = Net::new("net-1", 4);
+    let node = net.busy_node();
+    let value = json(Views::new().get_network(&node, &request("GET", "/view/net-1", &[], "")));
+    let picture = node.picture();
+    assert_eq!(value["network_id"], "net-1");
+    assert_eq!(value["node_id"], "node-00");
+    assert_eq!(value["generated_at"], picture.at().wall_ms);
+    assert_eq!(value["version"], crate::VERSION);
+    assert_eq!(value["config"], picture.roster().digest());
+    assert_eq!((&value["isolated"], &value["twin"]), (&false.into(), &false.into()));
+    let data = value["data"].as_object().expect("an object");
+    assert_eq!(
+        data.keys().collect::<Vec<_>>(),
+        ["node-00", "node-01"],
+        "those without a report are left out"
+    );
+
+    let own = &data["node-00"];
+    assert_eq!(own["node_version"], crate::VERSION);
+    let ping = &own["ping_data"]["node-01"];
+    assert_eq!(ping["status"], "online");
+    assert_eq!(ping["response_time"].as_f64(), Some(0.812));
+    assert_eq!(ping["response_time_rtt"].as_u64(), Some(2));
+    assert_eq!(ping["clock_offset_ms"], -3);
+    assert!(ping["since"].is_u64() && ping["error"].is_null() && ping["head"].is_null());
+    let ping = &own["ping_data"]["node-02"];
+    assert_eq!((&ping["status"], &ping["error"]), (&"offline".into(), &"refused".into()));
+    assert!(ping["response_time"].is_null() && ping["response_time_rtt"].is_null());
+    assert_eq!(own["ping_data"]["node-03"]["status"], "unknown");
+
+    let other = &data["node-01"];
+    assert_eq!((&other["node_version"], &other["config"]), (&"9.8.7".into(), &"AAAAAAAAAAA=".into()));
+    assert_eq!(other["epoch"], 7);
+    assert_eq!(other["ping_data"]["node-00"]["response_time"].as_f64(), Some(5.0));
+    assert_eq!(other["ping_data"]["node-00"]["response_time_rtt"].as_u64(), Some(15));
+    for name in ["fresh", "isolated", "leaving", "conflict"] {
+        assert!(other[name].is_boolean(), "{name}");
+    }
+    for name in ["seq", "at", "age_ms", "interval_ms"] {
+        assert!(other[name].is_u64(), "{name}");
+    }
+
+    let nodes = value["nodes"].as_object().expect("an object");
+    assert_eq!(nodes.len(), 4);
+    for (name, status) in
+        [("node-00", "online"), ("node-01", "online"), ("node-02", "offline"), ("node-03", "unknown")]
+    {
+        assert_eq!(nodes[name]["status"], status, "{name}");
+        assert_eq!((&nodes[name]["keys"], &nodes[name]["retry"]), (&1.into(), &0.into()));
+    }
+    assert_eq!(nodes["node-00"]["poll_rate"].as_u64(), Some(10));
+    assert_eq!(nodes["node-01"]["poll_rate"].as_f64(), Some(2.5));
+    assert_eq!(nodes["node-02"]["error"], "refused");
+    assert!(nodes["node-00"]["since"].is_null());
+    assert!(value["counters"]["exchanges_ok"].as_u64() > Some(0));
+    for name in ["reports_stored", "reports_stale", "reports_refused", "requests_refused"] {
+        assert!(value["counters"][name].is_u64(), "{name}");
+    }
+}
+
+#[test]
+fn no_member_stands_twice() {
+    let text = text(Views::new().get_network(&Net::new("a", 2).node(), &request("GET", "/", &[], "")));
+    assert_eq!(text.matches("\"reports_stale\"").count(), 1);
+}
+
+#[test]
+fn sent_again_only_when_it_changed() {
+    let net = Net::new("net-1", 3);
+    let (node, views) = (net.busy_node(), Views::new());
+    let get = |fields: &[(&str, &str)]| views.get_network(&node, &request("GET", "/view/net-1", fields, ""));
+    let first = get(&[]);
+    let epoch = node.picture().own_report().expect("a report").stamp().epoch;
+    let etag = field(&first, "ETag").expect("an ETag").to_owned();
+    assert_eq!(etag, format!("\"{epoch}-{}\"", node.picture().revision()));
+    assert_eq!(field(&first, "Cache-Control"), Some("private, no-cache"));
+    assert_eq!(field(&first, "Content-Type"), Some("application/json"));
+    for (known, status) in [
+        (etag.clone(), 304),
+        (format!("W/{etag}"), 304),
+        (format!("\"x\", {etag}"), 304),
+        ("*".to_owned(), 304),
+        ("\"x\"".to_owned(), 200),
+        (String::new(), 200),
+        (etag.trim_matches('"').to_owned(), 200),
+    ] {
+        let reply = get(&[("if-none-match", &known)]);
+        assert_eq!(reply.status_code, status, "{known}");
+        assert_eq!(field(&reply, "ETag"), Some(etag.as_str()));
+        assert_eq!(text(reply).is_empty(), status == 304);
+    }
+    let view = views.view(&net.id);
+    let one = view.get(&node, &node.picture());
+    assert!(Arc::ptr_eq(&one, &view.get(&node, &node.picture())), "rendered once");
+    let other = net.node();
+    let changed = views.get_network(&other, &request("GET", "/", &[("If-None-Match", &etag)], ""));
+    assert_eq!(changed.status_code, 200);
+    assert_ne!(field(&changed, "ETag"), Some(etag.as_str()));
+}
+
+#[test]
+fn nobody_waits_for_a_renderer_while_there_is_something_to_show() {
+    let net = Net::new("net-1", 3);
+    let (old, new) = (net.node(), net.busy_node());
+    let view = View::default();
+    let before = view.get(&old, &old.picture());
+    let rendering = view.rendering.lock();
+    assert!(Arc::ptr_eq(&before, &view.get(&new, &new.picture())));
+    drop(rendering);
+    assert_ne!(view.get(&new, &new.picture()).etag, before.etag);
+}
+
+#[test]
+fn all_networks() {
+    let (one, two) = (Net::new("net-1", 4), Net::new("net-2", 2));
+    let instance = fixture::instance(&[&one, &two]);
+    let value = json(Views::new().get_all(&instance, &Viewer::of(&[&one.id])));
+    let expected = serde_json::json!({"networks": [
+        {"network_id": "net-1", "node_id": node_id(0), "nodes": 4, "online": 2, "offline": 1, "unknown": 1}]});
+    assert_eq!(value, expected);
+    let value = json(Views::new().get_all(&instance, &Viewer::of(&[&one.id, &two.id])));
+    assert_eq!(value["networks"].as_array().map(Vec::len), Some(2));
+}
