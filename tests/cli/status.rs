@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::fake::{BOTH_UP, picture, running};
-use super::{Host, LOGIN, PATIENCE, finished, now_s, port, run, silent};
+use super::{Host, LOGIN, PATIENCE, Process, finished, now_s, port, run, silent};
 
 #[test]
 fn a_node_that_does_not_run() {
@@ -182,4 +182,40 @@ fn answers_that_do_not_come() {
         assert!(stderr.contains("no answer within 5 s"), "{stderr}");
         server.join().expect("the client has gone");
     }
+}
+
+#[test]
+fn a_real_node() {
+    let url = silent();
+    let host = Host::new(port(&url), LOGIN);
+    let log = fs::File::create(host.path("log")).expect("a file");
+    let mut command = host.command(&["run"]);
+    let _process = Process(command.stderr(log).spawn().expect("the built program starts"));
+    let deadline = Instant::now() + PATIENCE;
+    let stdout = loop {
+        let output = host.command(&["status"]).output().expect("the built program starts");
+        // Of the other node, which has no key, nothing can be told.
+        let (stdout, stderr) = finished(output, &["status"], 2);
+        if stderr.is_empty() {
+            break stdout;
+        }
+        let log = fs::read_to_string(host.path("log")).expect("a file");
+        assert!(stderr.contains("does not answer") && Instant::now() < deadline, "{stderr}{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    for network in ["lan", "wan"] {
+        assert!(stdout.contains(&format!("{network}, seen by a: 2 nodes, 1 online; ")), "{stdout}");
+    }
+    assert!(stdout.contains("no public key, so it takes no part"), "{stdout}");
+    // Its own login gives a token that it takes as well.
+    let password = host.path("password");
+    fs::write(&password, "secret").expect("write");
+    let password = password.to_str().expect("a path in UTF-8");
+    let (token, _) = run(&["token", "--url", &url, "--password-file", password], 0);
+    let file = host.path("token");
+    fs::write(&file, token).expect("write");
+    let file = file.to_str().expect("a path in UTF-8");
+    let (json, _) = run(&["status", "lan", "--json", "--url", &url, "--token-file", file], 2);
+    let view: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(view["lan"]["nodes"]["a"]["status"], "online", "{json}");
 }

@@ -5,23 +5,13 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::fake::{picture, running};
-use super::{Host, LOGIN, PATIENCE, port, silent};
+use super::{Host, LOGIN, PATIENCE, Process, port, silent};
 
-/// `distomon status --watch`, ended with the test.
-struct Watch(Child);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn watch(host: &Host, args: &[&str]) -> (Watch, impl Iterator<Item = String> + use<>) {
+fn watch(host: &Host, args: &[&str]) -> (Process, impl Iterator<Item = String> + use<>) {
     let mut command = host.command(&[&["status", "--watch", "0.1"], args].concat());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    (Watch(child), lines.map(|line| line.expect("text")))
+    (Process(child), lines.map(|line| line.expect("text")))
 }
 
 /// The exit status, once the process has ended by itself.
