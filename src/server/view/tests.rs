@@ -1,5 +1,7 @@
 //! The JSON against a picture that the core made, and what is sent again and what is not.
 
+use std::time::Duration;
+
 use super::*;
 use crate::server::fixture::{self, Net, field, json, node_id, request, text};
 
@@ -112,8 +114,13 @@ fn nobody_waits_for_a_renderer_while_there_is_something_to_show() {
     let view = View::default();
     let before = view.get(&old, &old.picture());
     let rendering = view.rendering.lock();
-    assert!(Arc::ptr_eq(&before, &view.get(&new, &new.picture())));
-    drop(rendering);
+    let (done, shown) = crossbeam_channel::bounded(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| done.send(view.get(&new, &new.picture())));
+        let shown = shown.recv_timeout(Duration::from_secs(10));
+        drop(rendering);
+        assert!(Arc::ptr_eq(&before, &shown.expect("nothing to wait for")));
+    });
     assert_ne!(view.get(&new, &new.picture()).etag, before.etag);
 }
 
