@@ -8,6 +8,7 @@ use super::message::Heads;
 use super::observation::{Failure, Status};
 use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
+use super::verdict::latch::Change;
 
 /// What happened.
 #[derive(Debug)]
@@ -148,6 +149,8 @@ pub enum Note {
         /// How long, in ms.
         gap_ms: u64,
     },
+    /// A verdict has changed.
+    Judged(Change),
     /// This node's own doubt about itself has changed.
     Isolated(bool),
 }
@@ -181,6 +184,7 @@ impl fmt::Display for Note {
                     gap_ms / 1000
                 )
             }
+            Self::Judged(change) => write!(f, "{change}"),
             Self::Isolated(true) => f.write_str(
                 "more than half of the peers are offline from here: this node may itself be cut off",
             ),

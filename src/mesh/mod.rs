@@ -22,6 +22,7 @@ pub mod report;
 pub mod roster;
 mod state;
 mod target;
+pub mod verdict;
 
 pub use event::{Effect, Event};
 pub use picture::{Now, Picture};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::id::{NodeId, Stamp};
 use super::report::{Proof, VerifiedReport};
 use super::roster::{Member, Roster};
+use super::verdict::Verdicts;
+use super::verdict::latch::Latch;
 
 /// One moment, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +30,9 @@ pub struct Slot {
     /// Whether it counts as a sign of life: it advanced since this node's start, or its author handed
     /// it over in a signed reply.
     pub advanced: bool,
+    /// Since when this node waits for a sign of life: its start, a gap of time, or when the configuration
+    /// named the member. Monotonic time in ms.
+    pub awaited_ms: u64,
     /// Reports before this one were held by an earlier process and are not taken again.
     pub floor: Stamp,
     /// Two different reports with one stamp.
@@ -59,6 +64,8 @@ pub struct Picture {
     pub(super) isolated: bool,
     pub(super) twin: bool,
     pub(super) counters: Counters,
+    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) settled: Arc<Latch>,
 }
 
 impl Picture {
@@ -90,6 +97,16 @@ impl Picture {
     /// Whether another process signs with this node's key.
     pub fn twin(&self) -> bool {
         self.twin
+    }
+
+    /// What is concluded of each node, by its index in the roster.
+    pub fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
+
+    /// How these verdicts stand in time.
+    pub fn settled(&self) -> &Latch {
+        &self.settled
     }
 
     /// What came and went.

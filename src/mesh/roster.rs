@@ -1,6 +1,8 @@
 //! Who belongs to a network and how each is to be probed: the part of the configuration that all nodes
 //! share, in the form that the core works with.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -49,6 +51,7 @@ pub struct Roster {
     members: Vec<Member>,
     me: usize,
     digest: String,
+    voices: Vec<usize>,
 }
 
 impl Roster {
@@ -61,7 +64,8 @@ impl Roster {
         }
         let me = members.binary_search_by(|member| member.id.cmp(me)).ok()?;
         let digest = digest(&members);
-        Some(Self { network_id, members, me, digest })
+        let voices = voices(&members);
+        Some(Self { network_id, members, me, digest, voices })
     }
 
     /// The network's name.
@@ -101,6 +105,23 @@ impl Roster {
         able.map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS)
     }
 
+    /// The longest time that one exchange with any member may take, in ms.
+    pub fn longest_timeout_ms(&self) -> u64 {
+        let able = self.members.iter().filter(|member| !member.keys.is_empty());
+        able.map(|member| member.timeout_ms).max().unwrap_or(0)
+    }
+
+    /// For each member, the first of those that it shares a key with, itself if there is none: they speak
+    /// with one voice.
+    pub fn voices(&self) -> &[usize] {
+        &self.voices
+    }
+
+    /// Whether two members share a key.
+    pub fn has_shared_keys(&self) -> bool {
+        self.voices.iter().enumerate().any(|(index, voice)| index != *voice)
+    }
+
     /// How often this node reports, in ms: the shortest `poll_rate` among its peers, but no more often
     /// than receivers take reports.
     pub fn publish_ms(&self) -> u64 {
@@ -117,6 +138,20 @@ impl Roster {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+fn voices(members: &[Member]) -> Vec<usize> {
+    let mut first: HashMap<&[u8; 32], usize> = HashMap::new();
+    let mut voices: Vec<usize> = (0..members.len()).collect();
+    for (index, member) in members.iter().enumerate() {
+        let known = member.keys.iter().filter_map(|key| first.get(key.as_bytes()).copied()).min();
+        let voice = known.map_or(index, |other| voices[other]);
+        voices[index] = voice;
+        for key in &member.keys {
+            first.entry(key.as_bytes()).or_insert(voice);
+        }
+    }
+    voices
 }
 
 fn digest(sorted: &[Member]) -> String {

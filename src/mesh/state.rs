@@ -10,6 +10,10 @@ use super::publisher::Publisher;
 use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
 use super::target::Target;
+use super::verdict;
+
+/// Verdicts are reached at most this often, in ms.
+const JUDGE_GAP_MS: u64 = 50;
 
 /// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this is no randomness.
 pub trait Seal: Send {
@@ -48,13 +52,16 @@ pub struct Mesh {
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
     pub(super) leaving: bool,
+    /// When verdicts were last reached, and whether something has changed since.
+    pub(super) judged_ms: u64,
+    pub(super) unjudged: bool,
 }
 
 impl Mesh {
     /// A node that knows nothing yet, and probes its first peer at once.
     pub fn new(setup: Setup, now: Now) -> Self {
         let count = setup.roster.members().len();
-        let mut slots = vec![Slot::default(); count];
+        let mut slots = vec![Slot { awaited_ms: now.mono_ms, ..Slot::default() }; count];
         for proof in setup.proofs {
             if let Some(index) = setup.roster.index(proof.author().as_str()) {
                 slots[index].proof = Some(Arc::new(proof));
@@ -73,6 +80,8 @@ impl Mesh {
             isolated: false,
             twin: false,
             counters: Counters::default(),
+            verdicts: Arc::default(),
+            settled: Arc::default(),
         };
         let mut mesh = Self {
             targets: Vec::new(),
@@ -86,6 +95,8 @@ impl Mesh {
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
             leaving: false,
+            judged_ms: 0,
+            unjudged: true,
             picture,
         };
         mesh.targets = (0..count).map(|index| mesh.new_target(now, index)).collect();
@@ -147,7 +158,7 @@ impl Mesh {
             .map(|(_, target)| target.next_ms());
         let refute = (self.last_turn.mono_ms < self.refuting_until_ms).then_some(self.refute_ms);
         let own = self.publisher.due_ms(roster.publish_ms());
-        probes.chain(refute).chain([own]).min().unwrap_or(own)
+        probes.chain(refute).chain([own, self.judge_ms()]).min().unwrap_or(own)
     }
 
     /// Whether nothing is under way that this node still waits for; after [`Event::Leaving`] that is
@@ -172,6 +183,7 @@ impl Mesh {
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
         for slot in &mut self.picture.slots {
             slot.advanced = false;
+            slot.awaited_ms = now.mono_ms;
             slot.origin_ms = slot.origin_ms.saturating_sub(asleep_ms);
             slot.arrived_ms = slot.arrived_ms.saturating_sub(asleep_ms);
         }
@@ -203,10 +215,10 @@ impl Mesh {
             });
             let (mut slot, target) = at
                 .and_then(|at| known[at].take())
-                .unwrap_or_else(|| (Slot::default(), self.new_target(now, index)));
+                .unwrap_or_else(|| (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index)));
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
             if slot.held.as_deref().is_some_and(|held| !valid(held)) {
-                slot = Slot { proof: slot.proof, ..Slot::default() };
+                slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() };
             }
             slot.proof = slot.proof.filter(|proof| proof.reports().into_iter().all(valid));
             self.picture.slots.push(slot);
@@ -231,6 +243,33 @@ impl Mesh {
             let fresh = self.picture.is_fresh(index, now.mono_ms);
             self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
         }
+        self.judge(now, effects);
+    }
+
+    /// Reaches verdicts anew where something has changed, or somebody's silence has passed a bound.
+    fn judge(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.unjudged |= self.changed;
+        if now.mono_ms < self.judge_ms() {
+            return;
+        }
+        self.judged_ms = now.mono_ms;
+        self.unjudged = false;
+        let verdicts = verdict::judge(&self.picture, now);
+        if *self.picture.verdicts == verdicts {
+            return;
+        }
+        let mut settled = Arc::unwrap_or_clone(std::mem::take(&mut self.picture.settled));
+        let changes = settled.settle(&self.picture, &verdicts, now);
+        self.picture.settled = Arc::new(settled);
+        self.picture.verdicts = Arc::new(verdicts);
+        self.changed = true;
+        effects.extend(changes.into_iter().map(|change| Effect::Note(Note::Judged(change))));
+    }
+
+    /// When to judge next, in monotonic ms.
+    fn judge_ms(&self) -> u64 {
+        let due_ms = if self.unjudged { 0 } else { self.picture.verdicts.due_ms };
+        due_ms.max(self.judged_ms + JUDGE_GAP_MS)
     }
 
     fn judge_callers(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -1,0 +1,228 @@
+//! What a node concludes from all reports: who is up, who is down, and why.
+//!
+//! [`judge`] is a function of one [`Picture`] and the time, and of nothing else: with the same reports and
+//! ages every node concludes the same. [`latch`] adds what only time can tell: since when, and what stood
+//! there before.
+//!
+//! | file | noun |
+//! | --- | --- |
+//! | [`ballot`] | votes, who may vote, and the quorum |
+//! | [`cause`] | what explains the matrix of observers and targets |
+//! | [`latch`] | verdicts over time |
+//! | `scene` | who lives and who may vote, as far as reports and their ages show |
+//!
+//! Where ideas come from: SWIM (Das, Gupta, Motivala 2002) for many vantage points, Lifeguard (Dadgar,
+//! Phillips, Currey 2017) for voters that doubt themselves, Rapid (Suresh et al. 2018) for agreement of
+//! most observers before anything is said, `PeerReview` (Haeberlen et al. 2007) for evidence that convicts,
+//! boolean tomography (Duffield 2006) for naming the link.
+
+pub mod ballot;
+pub mod cause;
+pub mod latch;
+mod scene;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::picture::{Now, Picture};
+pub use ballot::{Abstention, Ballot, Vote};
+pub use cause::{Cause, Link};
+use scene::Scene;
+
+/// For how long a node that was stopped on purpose counts as stopped, in ms.
+pub const LEAVE_GRACE_MS: u64 = 600_000;
+
+/// What is concluded of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Alive: some path brings its reports.
+    Up,
+    /// Alive, but two voters or more do not reach it, or it is itself isolated.
+    Degraded,
+    /// No path brings a sign of life, and a majority confirms it.
+    Down,
+    /// It said that it is being stopped on purpose.
+    Stopped,
+    /// No sign of life, and nobody can confirm it.
+    Unknown,
+    /// No report since the configuration named it.
+    NeverSeen,
+    /// It signed two different reports with one number.
+    Conflict,
+}
+
+impl Standing {
+    /// Every standing.
+    pub const ALL: [Self; 7] = [
+        Self::Up,
+        Self::Degraded,
+        Self::Down,
+        Self::Stopped,
+        Self::Unknown,
+        Self::NeverSeen,
+        Self::Conflict,
+    ];
+
+    /// The word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+            Self::NeverSeen => "never seen",
+            Self::Conflict => "conflict",
+        }
+    }
+
+    /// Whether a sign of life is known.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Up | Self::Degraded)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for Standing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Two reports with one number.
+    Equivocation,
+    /// Its last report says that it leaves.
+    Left,
+    /// It is this node itself.
+    Own,
+    /// Nothing was ever heard of it.
+    NeverReported,
+    /// Its reports advance.
+    Alive,
+    /// A quorum says offline, every attempt was refused, none of these votes is refuted, and it is silent for
+    /// longer than 1.5 intervals and 0.75 timeouts.
+    Refused,
+    /// A quorum of votes that are not refuted says offline, and it is silent for longer than 2 intervals and
+    /// 1.75 timeouts.
+    Unrefuted,
+    /// A quorum says offline, and it is silent for longer than 4 intervals and 2 timeouts.
+    Silent,
+    /// It is silent, and too few say offline, or too many have fallen silent with it.
+    NoQuorum,
+}
+
+impl Rule {
+    /// The rule in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equivocation => "it signed two different reports with one number",
+            Self::Left => "its last report says that it was stopped on purpose",
+            Self::Own => "it is the node that judges",
+            Self::NeverReported => "no report of it was ever seen",
+            Self::Alive => "its reports advance",
+            Self::Refused => "a quorum was refused at every attempt, and it is silent",
+            Self::Unrefuted => "a quorum finds it offline, nothing refutes that, and it is silent",
+            Self::Silent => "a quorum finds it offline, and it is silent for long",
+            Self::NoQuorum => "it is silent, and no quorum confirms that it is down",
+        }
+    }
+}
+
+/// What is concluded of one node, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The answer.
+    pub standing: Standing,
+    /// What explains it; several where they explain it equally well, none for a node that is up.
+    pub causes: Vec<Cause>,
+    /// What decided.
+    pub rule: Rule,
+    /// The votes on it.
+    pub ballot: Ballot,
+    /// Since when its reports do not advance: monotonic time in ms.
+    pub silent_since_ms: u64,
+}
+
+/// What is concluded of a network at one moment, by index into its roster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Of each node.
+    pub nodes: Vec<Verdict>,
+    /// Links that do not work between nodes that live.
+    pub links: Vec<Link>,
+    /// The sides that cannot reach each other, this node's first; empty if there is only one.
+    pub sides: Vec<Vec<usize>>,
+    /// When something changes by the mere passing of time: monotonic time in ms.
+    pub due_ms: u64,
+}
+
+/// Judges every node of `picture`'s network.
+pub fn judge(picture: &Picture, now: Now) -> Verdicts {
+    let scene = Scene::of(picture, now.mono_ms);
+    let mut nodes: Vec<Verdict> = (0..scene.count()).map(|index| judge_node(&scene, index)).collect();
+    let sides = cause::sides(&scene, &nodes);
+    let causes: Vec<_> = (0..nodes.len()).map(|index| cause::of(&scene, &nodes, &sides, index)).collect();
+    let links = cause::links(&scene, &nodes, &causes);
+    for (node, causes) in nodes.iter_mut().zip(causes) {
+        node.causes = causes;
+    }
+    Verdicts { nodes, links, sides, due_ms: scene.due_ms() }
+}
+
+fn judge_node(scene: &Scene<'_>, index: usize) -> Verdict {
+    let ballot = Ballot::of(scene, index);
+    let (standing, rule) = stand(scene, index, &ballot);
+    let silent_since_ms = scene.silent_since_ms(index);
+    Verdict { standing, causes: Vec::new(), rule, ballot, silent_since_ms }
+}
+
+fn stand(scene: &Scene<'_>, index: usize, ballot: &Ballot) -> (Standing, Rule) {
+    let life = scene.life(index);
+    if scene.slot(index).proof.is_some() {
+        return (Standing::Conflict, Rule::Equivocation);
+    }
+    if life.stopped {
+        return (Standing::Stopped, Rule::Left);
+    }
+    if life.never_seen {
+        return (Standing::NeverSeen, Rule::NeverReported);
+    }
+    let is_own = index == scene.me();
+    if !is_own {
+        if let Some(rule) = down(scene, life.silent_ms, ballot) {
+            return (Standing::Down, rule);
+        }
+    }
+    if !life.alive {
+        return (Standing::Unknown, Rule::NoQuorum);
+    }
+    let standing =
+        if ballot.offline >= 2 || life.isolated { Standing::Degraded } else { Standing::Up };
+    (standing, if is_own { Rule::Own } else { Rule::Alive })
+}
+
+/// Whether it is down, and by which rule.
+fn down(scene: &Scene<'_>, silent_ms: u64, ballot: &Ballot) -> Option<Rule> {
+    if !ballot.is_quorum(ballot.offline) || !ballot.is_witnessed {
+        return None;
+    }
+    let bounds = scene.bounds();
+    if silent_ms > bounds.refused_ms && ballot.is_quorum(ballot.refused) {
+        return Some(Rule::Refused);
+    }
+    if silent_ms > bounds.unrefuted_ms && ballot.is_quorum(ballot.unrefuted) {
+        return Some(Rule::Unrefuted);
+    }
+    (silent_ms > bounds.alive_ms).then_some(Rule::Silent)
+}

@@ -1,0 +1,229 @@
+//! What explains the matrix of observers and targets. Where several causes explain it equally well, all of
+//! them are named: nothing is guessed.
+
+use serde::{Serialize, Serializer};
+
+use super::scene::Scene;
+use super::{Standing, Verdict};
+use crate::mesh::observation::{Failure, Status};
+
+/// What explains a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The node itself, or its host.
+    Node,
+    /// It lives, and nobody reaches it: a firewall, or address translation.
+    Ingress,
+    /// It lives, and reaches nobody.
+    Egress,
+    /// A link does not work: see [`Link`].
+    Link,
+    /// It answers, but its reports do not advance.
+    NotPublishing,
+    /// It is, or this node is, on another side of a network that has fallen apart.
+    Partition,
+}
+
+impl Cause {
+    /// The word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+            Self::Link => "link",
+            Self::NotPublishing => "not publishing",
+            Self::Partition => "partition",
+        }
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A link that does not work although both of its ends live, by index into the roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Who does not reach the other.
+    pub from: usize,
+    /// Who is not reached.
+    pub to: usize,
+    /// Whether the other way does not work either; then `from` is the smaller index.
+    pub both: bool,
+}
+
+/// What the newest reports of `from` say of `to`, if it may vote.
+fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Failure>)> {
+    // An isolated node is no good voter, but what it says of itself and its links is worth hearing.
+    if !scene.life(from).alive {
+        return None;
+    }
+    let found = scene.report(from)?.observation(scene.roster().members()[to].id.as_str())?;
+    Some((found.status, found.error))
+}
+
+/// The causes of `nodes[index]`'s standing.
+pub(super) fn of(
+    scene: &Scene<'_>,
+    nodes: &[Verdict],
+    sides: &[Vec<usize>],
+    index: usize,
+) -> Vec<Cause> {
+    match nodes[index].standing {
+        Standing::Down => silent(&nodes[index], sides, index),
+        Standing::Unknown => unknown(scene, &nodes[index], sides, index),
+        Standing::Degraded => degraded(scene, nodes, index),
+        Standing::Up if is_unreachable(&nodes[index]) => vec![Cause::Ingress],
+        Standing::Up | Standing::Stopped | Standing::NeverSeen | Standing::Conflict => Vec::new(),
+    }
+}
+
+/// A host that refuses connections is there, and its node is not.
+fn is_refused(verdict: &Verdict) -> bool {
+    verdict.ballot.votes.iter().any(|vote| {
+        vote.status == Status::Offline && !vote.refuted && vote.error == Some(Failure::Refused)
+    })
+}
+
+fn silent(verdict: &Verdict, sides: &[Vec<usize>], index: usize) -> Vec<Cause> {
+    if is_refused(verdict) {
+        return vec![Cause::Node];
+    }
+    // Several that fell silent at once are more likely a side than several that died at once.
+    let in_company = sides.iter().any(|side| side.len() > 1 && side.contains(&index));
+    if in_company { vec![Cause::Partition, Cause::Node] } else { vec![Cause::Node, Cause::Partition] }
+}
+
+fn unknown(scene: &Scene<'_>, verdict: &Verdict, sides: &[Vec<usize>], index: usize) -> Vec<Cause> {
+    let ballot = &verdict.ballot;
+    if ballot.online * 2 > ballot.electorate && ballot.online > 0 {
+        return vec![Cause::NotPublishing];
+    }
+    if ballot.offline == 0 && !verdict.ballot.votes.iter().any(|vote| vote.status == Status::Offline) {
+        return Vec::new();
+    }
+    let mut causes = silent(verdict, sides, index);
+    if scene.life(scene.me()).isolated && causes.contains(&Cause::Partition) {
+        // It is this node that lost the others.
+        causes = vec![Cause::Partition];
+    }
+    if ballot.electorate < 2 && causes.contains(&Cause::Partition) {
+        causes.push(Cause::Link);
+    }
+    causes
+}
+
+fn is_unreachable(verdict: &Verdict) -> bool {
+    let ballot = &verdict.ballot;
+    ballot.offline >= 2 && ballot.online == 0
+}
+
+fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if is_unreachable(&nodes[index]) {
+        causes.push(Cause::Ingress);
+    }
+    if reaches_nobody(scene, nodes, index) {
+        causes.push(Cause::Egress);
+    }
+    if causes.is_empty() {
+        causes.push(Cause::Link);
+    }
+    causes
+}
+
+/// Whether a node finds everyone offline who lives and whom somebody else reaches; two of them at least.
+fn reaches_nobody(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> bool {
+    let mut failed = 0;
+    for (peer, verdict) in nodes.iter().enumerate() {
+        if peer == index || !verdict.standing.is_alive() || is_unreachable(verdict) {
+            continue;
+        }
+        match says(scene, index, peer) {
+            Some((Status::Offline, _)) => failed += 1,
+            Some((Status::Online, _)) => return false,
+            _ => {}
+        }
+    }
+    failed >= 2
+}
+
+/// The links that do not work between nodes that live, less those that an end of theirs explains.
+pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>]) -> Vec<Link> {
+    let broken = |from: usize, to: usize| {
+        nodes[from].standing.is_alive()
+            && nodes[to].standing.is_alive()
+            && !causes[from].contains(&Cause::Egress)
+            && !causes[to].contains(&Cause::Ingress)
+            && matches!(says(scene, from, to), Some((Status::Offline, _)))
+    };
+    let mut links = Vec::new();
+    for from in 0..nodes.len() {
+        if !nodes[from].standing.is_alive() {
+            continue;
+        }
+        // Only what a report names is looked at: in rings that is far less than everybody.
+        let Some(report) = scene.report(from) else { continue };
+        for (id, found) in &report.observations {
+            let Some(to) = scene.roster().index(id.as_str()) else { continue };
+            if found.status != Status::Offline || !broken(from, to) {
+                continue;
+            }
+            let both = broken(to, from);
+            if !both || from < to {
+                links.push(Link { from, to, both });
+            }
+        }
+    }
+    links
+}
+
+/// The sides of a network that has fallen apart, this node's first. Nodes whose reports still come and who
+/// reach each other are one side; those who fell silent at about the same time are another. None where
+/// nobody is silent but for a reason of its own.
+pub(super) fn sides(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<Vec<usize>> {
+    let silent: Vec<usize> = (0..nodes.len())
+        .filter(|&index| matches!(nodes[index].standing, Standing::Down | Standing::Unknown))
+        .filter(|&index| scene.report(index).is_some() && !is_refused(&nodes[index]))
+        .collect();
+    let groups = by_time(scene, silent);
+    let here = component(scene, nodes);
+    // One that is silent alone may as well be dead, unless this node doubts itself.
+    let apart = groups.iter().any(|group| group.len() > 1) || scene.life(scene.me()).isolated;
+    if !apart || groups.is_empty() {
+        return Vec::new();
+    }
+    let mut sides = vec![here];
+    sides.extend(groups);
+    sides
+}
+
+/// Groups of nodes that fell silent within one interval and a timeout of each other.
+fn by_time(scene: &Scene<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
+    silent.sort_by_key(|&index| (scene.silent_since_ms(index), index));
+    let window_ms = scene.bounds().witness_ms + scene.roster().longest_timeout_ms();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut first_ms = 0;
+    for index in silent {
+        let since_ms = scene.silent_since_ms(index);
+        match groups.last_mut() {
+            Some(group) if since_ms.saturating_sub(first_ms) <= window_ms => group.push(index),
+            _ => {
+                first_ms = since_ms;
+                groups.push(vec![index]);
+            }
+        }
+    }
+    for group in &mut groups {
+        group.sort_unstable();
+    }
+    groups
+}
+
+/// Those alive, whom some path joins to this node.
+fn component(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<usize> {
+    (0..nodes.len()).filter(|&index| index == scene.me() || nodes[index].standing.is_alive()).collect()
+}
