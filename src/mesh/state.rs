@@ -44,6 +44,8 @@ pub struct Mesh {
     pub(super) refuting_until_ms: u64,
     pub(super) refute_ms: u64,
     pub(super) last_turn: Now,
+    /// Until then, requests may come in that had waited since before a gap of time.
+    pub(super) settled_ms: u64,
     pub(super) next_call: u64,
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
@@ -82,6 +84,7 @@ impl Mesh {
             refuting_until_ms: 0,
             refute_ms: 0,
             last_turn: now,
+            settled_ms: 0,
             next_call: 0,
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
@@ -170,6 +173,7 @@ impl Mesh {
             return;
         }
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
+        self.settled_ms = now.mono_ms + self.picture.roster.interval_ms();
         for slot in &mut self.picture.slots {
             slot.advanced = false;
             slot.origin_ms = slot.origin_ms.saturating_sub(asleep_ms);

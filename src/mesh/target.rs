@@ -14,8 +14,6 @@ const RETRY_MS: u64 = 1_000;
 pub(super) struct Busy {
     pub(super) id: u64,
     pub(super) purpose: Purpose,
-    /// Whether it is a probe whose end moves the schedule on.
-    pub(super) counts: bool,
     /// The epoch of its nonce.
     pub(super) epoch: u64,
     pub(super) started_ms: u64,
@@ -225,12 +223,13 @@ impl Target {
         self.next_ms = self.next_ms.min(now.mono_ms + member.poll_rate_ms);
     }
 
-    /// Starts over: whatever is under way tells nothing, nor does it that nobody called meanwhile; the
-    /// next probe is due at `first_ms`.
+    /// Starts over: a call under way is forgotten, since its reply may be as old as the gap, and that
+    /// nobody called meanwhile tells nothing. The next probe is due at `first_ms`.
     pub(super) fn start_over(&mut self, now: Now, first_ms: u64) {
         self.failures = 0;
         self.heard = false;
-        self.busy = self.busy.map(|busy| Busy { counts: false, ..busy });
+        self.busy = None;
+        self.owed = false;
         if self.observation.status == Status::Online {
             self.asked_ms = self.asked_ms.map(|_| now.mono_ms);
         }
