@@ -50,11 +50,12 @@ impl Mesh {
                 self.call_failed(now, index, busy, failure)
             }
         };
+        let probe = busy.purpose == Purpose::Probe;
         let jitter = self.rng.u64(0..=1_000);
         let target = &mut self.targets[index];
-        if busy.counts && (again || target.retries()) {
+        if probe && (again || target.retries()) {
             target.schedule_retry(now, member, busy.started_ms);
-        } else if busy.counts {
+        } else if probe {
             target.schedule_round(now, member, jitter);
         }
         self.note_change(index, before, effects);
@@ -66,7 +67,7 @@ impl Mesh {
         let target = &mut self.targets[index];
         if failure.is_refusal() {
             target.refused(now, failure)
-        } else if busy.counts {
+        } else if busy.purpose == Purpose::Probe {
             target.failed(now, &self.picture.roster.members()[index], failure, head)
         } else {
             None
@@ -127,7 +128,7 @@ impl Mesh {
         for index in 0..self.targets.len() {
             let target = &self.targets[index];
             if self.is_probed(index) && target.busy.is_none() && target.next_ms() <= now.mono_ms {
-                let own = self.own_for(index);
+                let own = if self.own_is_young(now) { self.own_for(index) } else { Vec::new() };
                 self.call(now, index, Purpose::Probe, own, Vec::new(), effects);
             }
         }
@@ -160,9 +161,8 @@ impl Mesh {
         let member = &self.picture.roster.members()[index];
         let target = &mut self.targets[index];
         let timeout_ms = target.timeout_ms(member, purpose);
-        let counts = purpose == Purpose::Probe;
         let epoch = self.publisher.stamp().epoch;
-        target.busy = Some(Busy { id, purpose, counts, epoch, started_ms: now.mono_ms });
+        target.busy = Some(Busy { id, purpose, epoch, started_ms: now.mono_ms });
         let peer = member.id.clone();
         effects.push(Effect::Call(Call { id, peer, purpose, timeout_ms, reports, proofs, epoch }));
     }
@@ -174,6 +174,18 @@ impl Mesh {
 
     fn is_reachable(&self, index: usize) -> bool {
         self.is_probed(index) && self.targets[index].is_reachable()
+    }
+
+    /// Whether peers are still likely to lack this node's newest report. Each of n peers fetches what it
+    /// lacks once in an interval, so a report has reached half of them after ln(n) / (n - 1) intervals,
+    /// and most after log2(n) / (n - 1). Who lacks it later is handed it as a follow-up. (Of 16 nodes'
+    /// reports, one in five comes twice with this, one in two without, for 2 % more follow-ups.)
+    fn own_is_young(&self, now: Now) -> bool {
+        let count = self.picture.roster.members().len() as u64;
+        let doublings = u64::from(count.ilog2()) + 1;
+        let spread_ms = self.picture.roster.interval_ms() * doublings / (count.max(2) - 1);
+        let made_ms = self.picture.slots[self.picture.roster.me()].arrived_ms;
+        now.mono_ms.saturating_sub(made_ms) <= spread_ms
     }
 
     /// This node's newest report, unless the peer is known to hold it.

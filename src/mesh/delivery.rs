@@ -78,7 +78,7 @@ impl Mesh {
             _ => {
                 // Right after a start, what is older than the start may advance what was held before.
                 let heard = std::mem::replace(&mut self.targets[index].heard, true);
-                slot.advanced = heard || from_author;
+                slot.advanced |= from_author || (heard && now.mono_ms >= self.settled_ms);
                 slot.origin_ms = now.mono_ms.saturating_sub(age_ms);
                 slot.arrived_ms = now.mono_ms;
                 slot.held = Some(Arc::new(report));

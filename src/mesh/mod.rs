@@ -22,6 +22,8 @@ pub mod report;
 pub mod roster;
 mod state;
 mod target;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 
 pub use event::{Effect, Event};

@@ -11,6 +11,7 @@ use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
 use super::target::Target;
 use super::verdict;
+use super::verdict::latch::Change;
 
 /// Verdicts are reached at most this often, in ms.
 const JUDGE_GAP_MS: u64 = 50;
@@ -48,6 +49,8 @@ pub struct Mesh {
     pub(super) refuting_until_ms: u64,
     pub(super) refute_ms: u64,
     pub(super) last_turn: Now,
+    /// Until then, requests may come in that had waited since before a gap of time.
+    pub(super) settled_ms: u64,
     pub(super) next_call: u64,
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
@@ -91,6 +94,7 @@ impl Mesh {
             refuting_until_ms: 0,
             refute_ms: 0,
             last_turn: now,
+            settled_ms: 0,
             next_call: 0,
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
@@ -100,6 +104,7 @@ impl Mesh {
             picture,
         };
         mesh.targets = (0..count).map(|index| mesh.new_target(now, index)).collect();
+        mesh.conclude(now);
         mesh
     }
 
@@ -181,6 +186,7 @@ impl Mesh {
             return;
         }
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
+        self.settled_ms = now.mono_ms + self.picture.roster.interval_ms();
         for slot in &mut self.picture.slots {
             slot.advanced = false;
             slot.awaited_ms = now.mono_ms;
@@ -213,9 +219,9 @@ impl Mesh {
                 let keys = &old.members()[at].keys;
                 *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
             });
-            let (mut slot, target) = at
-                .and_then(|at| known[at].take())
-                .unwrap_or_else(|| (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index)));
+            let (mut slot, target) = at.and_then(|at| known[at].take()).unwrap_or_else(|| {
+                (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index))
+            });
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
             if slot.held.as_deref().is_some_and(|held| !valid(held)) {
                 slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() };
@@ -254,16 +260,24 @@ impl Mesh {
         }
         self.judged_ms = now.mono_ms;
         self.unjudged = false;
+        let changes = self.conclude(now);
+        // What nothing is known of yet is no news.
+        let news = changes.into_iter().filter(|change| change.from.is_some());
+        effects.extend(news.map(|change| Effect::Note(Note::Judged(change))));
+    }
+
+    /// Judges everyone.
+    fn conclude(&mut self, now: Now) -> Vec<Change> {
         let verdicts = verdict::judge(&self.picture, now);
         if *self.picture.verdicts == verdicts {
-            return;
+            return Vec::new();
         }
         let mut settled = Arc::unwrap_or_clone(std::mem::take(&mut self.picture.settled));
         let changes = settled.settle(&self.picture, &verdicts, now);
         self.picture.settled = Arc::new(settled);
         self.picture.verdicts = Arc::new(verdicts);
         self.changed = true;
-        effects.extend(changes.into_iter().map(|change| Effect::Note(Note::Judged(change))));
+        changes
     }
 
     /// When to judge next, in monotonic ms.

@@ -14,8 +14,6 @@ const RETRY_MS: u64 = 1_000;
 pub(super) struct Busy {
     pub(super) id: u64,
     pub(super) purpose: Purpose,
-    /// Whether it is a probe whose end moves the schedule on.
-    pub(super) counts: bool,
     /// The epoch of its nonce.
     pub(super) epoch: u64,
     pub(super) started_ms: u64,
@@ -46,6 +44,8 @@ pub(super) struct Target {
     /// Since when it calls this node offline, as far as that was refuted already.
     pub(super) refuted_since_ms: Option<u64>,
     failures: u32,
+    /// How many of the newest failures in a row were refusals of the connection.
+    refusals: u32,
     /// When the current round of attempts was due; the next one is due a `poll_rate` later.
     round_ms: u64,
     next_ms: u64,
@@ -74,6 +74,7 @@ impl Target {
             knows_own: None,
             refuted_since_ms: None,
             failures: 0,
+            refusals: 0,
             round_ms: first_ms,
             next_ms: first_ms,
             smoothed_us: None,
@@ -112,6 +113,7 @@ impl Target {
     pub(super) fn succeeded(&mut self, now: Now, timing: Timing, purpose: Purpose) -> Option<Status> {
         let Timing { rtt_us, took_us, offset_ms } = timing;
         self.failures = 0;
+        self.refusals = 0;
         self.seen = true;
         let before = self.become_status(now, Status::Online, None);
         // A follow-up may carry much, so its time says little about the next probe's.
@@ -128,6 +130,7 @@ impl Target {
     /// It answered and refused: it lives, but says nothing more.
     pub(super) fn refused(&mut self, now: Now, failure: Failure) -> Option<Status> {
         self.failures = 0;
+        self.refusals = 0;
         self.seen = true;
         self.become_status(now, Status::Unknown, Some(failure))
     }
@@ -142,13 +145,17 @@ impl Target {
         head: Option<Stamp>,
     ) -> Option<Status> {
         self.failures = self.failures.saturating_add(1);
+        self.refusals = if failure == Failure::Refused { self.refusals.saturating_add(1) } else { 0 };
         if self.failures <= member.retry && self.observation.status != Status::Offline {
             return None;
         }
         if self.observation.status != Status::Offline {
             self.observation.head = head;
         }
-        self.become_status(now, Status::Offline, Some(failure))
+        // "Refused" says that every attempt was: a verdict comes sooner by it.
+        let mixed = failure == Failure::Refused && self.refusals < self.failures.min(member.retry + 1);
+        let error = if mixed { self.observation.error.or(Some(Failure::Timeout)) } else { Some(failure) };
+        self.become_status(now, Status::Offline, error)
     }
 
     /// Whether the failure just counted is to be tried again before the next round.
@@ -225,12 +232,14 @@ impl Target {
         self.next_ms = self.next_ms.min(now.mono_ms + member.poll_rate_ms);
     }
 
-    /// Starts over: whatever is under way tells nothing, nor does it that nobody called meanwhile; the
-    /// next probe is due at `first_ms`.
+    /// Starts over: a call under way is forgotten, since its reply may be as old as the gap, and that
+    /// nobody called meanwhile tells nothing. The next probe is due at `first_ms`.
     pub(super) fn start_over(&mut self, now: Now, first_ms: u64) {
         self.failures = 0;
+        self.refusals = 0;
         self.heard = false;
-        self.busy = self.busy.map(|busy| Busy { counts: false, ..busy });
+        self.busy = None;
+        self.owed = false;
         if self.observation.status == Status::Online {
             self.asked_ms = self.asked_ms.map(|_| now.mono_ms);
         }

@@ -20,8 +20,6 @@ pub mod ballot;
 pub mod cause;
 pub mod latch;
 mod scene;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 
@@ -56,15 +54,8 @@ pub enum Standing {
 
 impl Standing {
     /// Every standing.
-    pub const ALL: [Self; 7] = [
-        Self::Up,
-        Self::Degraded,
-        Self::Down,
-        Self::Stopped,
-        Self::Unknown,
-        Self::NeverSeen,
-        Self::Conflict,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Up, Self::Degraded, Self::Down, Self::Stopped, Self::Unknown, Self::NeverSeen, Self::Conflict];
 
     /// The word for people and programs.
     pub fn as_str(self) -> &'static str {
@@ -207,8 +198,7 @@ fn stand(scene: &Scene<'_>, index: usize, ballot: &Ballot) -> (Standing, Rule) {
     if !life.alive {
         return (Standing::Unknown, Rule::NoQuorum);
     }
-    let standing =
-        if ballot.offline >= 2 || life.isolated { Standing::Degraded } else { Standing::Up };
+    let standing = if ballot.offline >= 2 || life.isolated { Standing::Degraded } else { Standing::Up };
     (standing, if is_own { Rule::Own } else { Rule::Alive })
 }
 

@@ -66,12 +66,7 @@ fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Fai
 }
 
 /// The causes of `nodes[index]`'s standing.
-pub(super) fn of(
-    scene: &Scene<'_>,
-    nodes: &[Verdict],
-    sides: &[Vec<usize>],
-    index: usize,
-) -> Vec<Cause> {
+pub(super) fn of(scene: &Scene<'_>, nodes: &[Verdict], sides: &[Vec<usize>], index: usize) -> Vec<Cause> {
     match nodes[index].standing {
         Standing::Down => silent(&nodes[index], sides, index),
         Standing::Unknown => unknown(scene, &nodes[index], sides, index),
@@ -83,9 +78,11 @@ pub(super) fn of(
 
 /// A host that refuses connections is there, and its node is not.
 fn is_refused(verdict: &Verdict) -> bool {
-    verdict.ballot.votes.iter().any(|vote| {
-        vote.status == Status::Offline && !vote.refuted && vote.error == Some(Failure::Refused)
-    })
+    verdict
+        .ballot
+        .votes
+        .iter()
+        .any(|vote| vote.status == Status::Offline && !vote.refuted && vote.error == Some(Failure::Refused))
 }
 
 fn silent(verdict: &Verdict, sides: &[Vec<usize>], index: usize) -> Vec<Cause> {

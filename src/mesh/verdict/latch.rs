@@ -68,7 +68,8 @@ impl fmt::Display for Change {
         }
         match self.to.outage {
             Some(outage) if self.to.standing.is_alive() && outage.to_ms == self.to.since_ms => {
-                let what = if outage.cut_off { "it lived on, cut off from here" } else { "it was started anew" };
+                let what =
+                    if outage.cut_off { "it lived on, cut off from here" } else { "it was started anew" };
                 write!(f, "; {what}, after {} s", outage.to_ms.saturating_sub(outage.from_ms) / 1000)
             }
             _ => Ok(()),

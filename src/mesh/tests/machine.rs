@@ -1,0 +1,245 @@
+//! One machine: a core, and what its threads do around it, without threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::sample::Pen;
+use crate::crypto::{Keypair, Nonce};
+use crate::mesh::event::{Answer, Call, Called, Delivery, Note};
+use crate::mesh::id::{NodeId, Stamp};
+use crate::mesh::intake::{self, Allowance, Intake};
+use crate::mesh::message::{self, Reply, ReplyFacts, Request};
+use crate::mesh::observation::{Failure, Observation};
+use crate::mesh::report::{Proof, VerifiedReport};
+use crate::mesh::roster::Roster;
+use crate::mesh::{Effect, Event, Mesh, Now, Picture, Setup};
+
+/// The wall clock when virtual time begins: Unix time in ms.
+pub(super) const WALL_MS: u64 = 1_763_884_800_000;
+
+/// What survives a restart.
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    pub(super) epoch: u64,
+    pub(super) nonces: BTreeMap<NodeId, Nonce>,
+    pub(super) floors: Vec<(NodeId, Stamp)>,
+    pub(super) proofs: Vec<Proof>,
+}
+
+/// What an exchange came to, before it travels back.
+pub(super) enum Response {
+    /// A reply's body.
+    Reply(String),
+    /// A signed 409 with the evidence.
+    Replayed(Vec<VerifiedReport>),
+    /// Another signed refusal.
+    Rejected(Failure),
+}
+
+/// What came of the reports that this machine received.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Received {
+    pub(super) new: u32,
+    pub(super) stale: u32,
+    pub(super) surplus: u32,
+    pub(super) refused: u32,
+}
+
+/// One process of a node.
+pub(super) struct Machine {
+    pub(super) mesh: Mesh,
+    pub(super) picture: Arc<Picture>,
+    pub(super) disk: Disk,
+    pub(super) notes: Vec<Note>,
+    pub(super) received: Received,
+    /// Added to virtual time to get its wall clock.
+    pub(super) skew_ms: i64,
+    /// How long it slept: its monotonic clock lacks that.
+    pub(super) asleep_ms: u64,
+    pub(super) last_turn_ms: u64,
+    started_ms: u64,
+    allowance: Allowance,
+    requests: u64,
+}
+
+impl Machine {
+    /// Starts a process at `at_ms` of virtual time with what `disk` holds.
+    pub(super) fn start(
+        keypair: &Keypair,
+        roster: Arc<Roster>,
+        mut disk: Disk,
+        skew_ms: i64,
+        at_ms: u64,
+        seed: u64,
+    ) -> Self {
+        let wall_ms = (WALL_MS + at_ms).saturating_add_signed(skew_ms);
+        let now = Now { mono_ms: 1, wall_ms };
+        disk.epoch = (disk.epoch + 1).max(wall_ms);
+        let setup = Setup {
+            roster,
+            seal: Box::new(Pen(keypair.clone())),
+            seed,
+            epoch: disk.epoch,
+            floors: disk.floors.clone(),
+            proofs: disk.proofs.clone(),
+        };
+        let mut mesh = Mesh::new(setup, now);
+        let picture = mesh.take_picture(now).expect("the first picture");
+        Self {
+            mesh,
+            picture: Arc::new(picture),
+            disk,
+            notes: Vec::new(),
+            received: Received::default(),
+            skew_ms,
+            asleep_ms: 0,
+            last_turn_ms: at_ms,
+            started_ms: at_ms,
+            allowance: Allowance::default(),
+            requests: 0,
+        }
+    }
+
+    pub(super) fn now(&self, at_ms: u64) -> Now {
+        Now {
+            mono_ms: (at_ms - self.started_ms).saturating_sub(self.asleep_ms) + 1,
+            wall_ms: (WALL_MS + at_ms).saturating_add_signed(self.skew_ms),
+        }
+    }
+
+    pub(super) fn id(&self) -> &NodeId {
+        &self.picture.roster().own().id
+    }
+
+    /// When its collector turns at the latest, in virtual ms.
+    pub(super) fn wakes_ms(&self, at_ms: u64) -> u64 {
+        let now = self.now(at_ms);
+        let wait_ms = self.mesh.deadline_ms().saturating_sub(now.mono_ms);
+        at_ms.saturating_add(wait_ms).min(self.last_turn_ms + 500).max(at_ms)
+    }
+
+    /// Takes an event as the collector does, and gives back the calls to make.
+    pub(super) fn step(&mut self, at_ms: u64, event: Event) -> Vec<Call> {
+        self.last_turn_ms = at_ms;
+        let now = self.now(at_ms);
+        let effects = self.mesh.step(now, event);
+        if let Some(picture) = self.mesh.take_picture(now) {
+            self.picture = Arc::new(picture);
+        }
+        let mut calls = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::SaveEpoch(epoch) => self.disk.epoch = epoch,
+                Effect::SaveProof(proof) => self.disk.proofs.push(proof.as_ref().clone()),
+                Effect::Call(call) => calls.push(call),
+                Effect::Note(note) => self.notes.push(note),
+            }
+        }
+        calls
+    }
+
+    /// The nonce and the body of a request.
+    pub(super) fn write(&mut self, at_ms: u64, call: &Call) -> (Nonce, String) {
+        self.requests += 1;
+        let nonce = Nonce { epoch: call.epoch, counter: self.requests };
+        let mono_ms = self.now(at_ms).mono_ms;
+        let to = call.peer.as_str();
+        (nonce, message::write_request(to, &self.picture, mono_ms, &call.reports, &call.proofs))
+    }
+
+    /// Answers a request, and says what it brought.
+    pub(super) fn answer(
+        &mut self,
+        at_ms: u64,
+        from: &NodeId,
+        nonce: Nonce,
+        body: &str,
+    ) -> (Response, Option<Delivery>) {
+        let picture = self.picture.clone();
+        if picture.roster().member(from.as_str()).is_none_or(|member| member.keys.is_empty()) {
+            return (Response::Rejected(Failure::HttpStatus), None);
+        }
+        if self.disk.nonces.get(from).is_some_and(|last| *last >= nonce) {
+            let held = picture.slot(from).and_then(|slot| slot.held.clone());
+            return (Response::Replayed(held.as_deref().cloned().into_iter().collect()), None);
+        }
+        self.disk.nonces.insert(from.clone(), nonce);
+        let message = Request::parse(body.as_bytes(), picture.roster()).expect("a message");
+        if message.to != self.id().as_str() {
+            return (Response::Rejected(Failure::Misdirected), None);
+        }
+        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs);
+        if intake.is_forged() {
+            return (Response::Rejected(Failure::Rejected), None);
+        }
+        let reports = message::lacking(&message.heads, &picture, |_| true);
+        let proofs = message::lacking_proofs(&message.heads, &picture);
+        let now = self.now(at_ms);
+        let facts =
+            ReplyFacts { from: self.id().as_str(), now_ms: now.wall_ms, took_us: 100, mono_ms: now.mono_ms };
+        let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
+        let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+        (Response::Reply(reply), Some(delivery))
+    }
+
+    /// How a call ended that was answered after `elapsed_ms`.
+    pub(super) fn read(&mut self, at_ms: u64, call: &Call, response: Response, elapsed_ms: u64) -> Called {
+        let (id, peer) = (call.id, call.peer.clone());
+        let picture = self.picture.clone();
+        let (outcome, evidence) = match response {
+            Response::Rejected(failure) => (Err(failure), Vec::new()),
+            Response::Replayed(evidence) => (Err(Failure::Replayed), evidence),
+            Response::Reply(body) => {
+                let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("a message");
+                let intake = self.check(at_ms, &picture, &reply.reports, &reply.proofs);
+                let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
+                let delivery =
+                    Delivery { heads: reply.heads, reports: intake.reports, proofs: intake.proofs };
+                (Ok(Answer { rtt_us, took_us: reply.took_us, clock_offset_ms: 0, delivery }), Vec::new())
+            }
+        };
+        Called { id, peer, outcome, evidence }
+    }
+
+    fn check(
+        &mut self,
+        at_ms: u64,
+        picture: &Picture,
+        reports: &[&serde_json::value::RawValue],
+        proofs: &[&serde_json::value::RawValue],
+    ) -> Intake {
+        let mono_ms = self.now(at_ms).mono_ms;
+        let allowance = &mut self.allowance;
+        let intake = intake::check(picture, reports, proofs, |author, take| {
+            if take {
+                allowance.take(author, mono_ms);
+            }
+            allowance.has(author, mono_ms)
+        });
+        self.received.new += u32::try_from(intake.reports.len()).expect("few");
+        self.received.stale += intake.stale;
+        self.received.surplus += intake.surplus;
+        self.received.refused += intake.refused.map_or(0, |(_, count)| count);
+        intake
+    }
+
+    /// What this machine's newest report says of `peer`.
+    pub(super) fn finds(&self, peer: &NodeId) -> Option<Observation> {
+        self.picture.own_report()?.report().observation(peer.as_str()).copied()
+    }
+
+    /// What it holds of `author`.
+    pub(super) fn holds(&self, author: &NodeId) -> Option<Arc<VerifiedReport>> {
+        self.picture.slot(author)?.held.clone()
+    }
+
+    /// What is kept for the next process.
+    pub(super) fn shut(&self) -> Disk {
+        let mut disk = self.disk.clone();
+        let members = self.picture.members();
+        disk.floors = members
+            .filter_map(|(member, slot)| slot.held.as_ref().map(|held| (member.id.clone(), held.stamp())))
+            .collect();
+        disk
+    }
+}

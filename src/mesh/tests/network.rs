@@ -1,0 +1,372 @@
+//! Machines and the messages between them, in virtual time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt::Write as _;
+
+use super::link::Links;
+use super::machine::{Disk, Machine, Response};
+use super::sample;
+use crate::crypto::Nonce;
+use crate::mesh::Event;
+use crate::mesh::event::{Call, Called, Note, Purpose};
+use crate::mesh::id::NodeId;
+use crate::mesh::observation::{Failure, Status};
+use crate::mesh::roster::Member;
+
+/// A network under virtual time. Machines are named by number; at first each runs the node of its number.
+pub(super) struct Network {
+    pub(super) now_ms: u64,
+    pub(super) links: Links,
+    pub(super) members: Vec<Member>,
+    pub(super) traffic: Traffic,
+    /// By machine; None for one that does not run.
+    machines: Vec<Option<Machine>>,
+    /// Which machine stands at a node's address.
+    addresses: BTreeMap<NodeId, usize>,
+    frozen_until_ms: Vec<u64>,
+    under_way: BinaryHeap<Reverse<(u64, u64)>>,
+    parcels: BTreeMap<u64, Parcel>,
+    /// Calls that wait for their end, by a number of their own.
+    pending: BTreeMap<u64, Pending>,
+    next_number: u64,
+    /// Steps since time last moved: a core that is always due is stuck.
+    steps_at_once: u32,
+    rng: fastrand::Rng,
+    seed: u64,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub(super) probes: u32,
+    pub(super) follow_ups: u32,
+    pub(super) pushes: u32,
+    pub(super) bytes: usize,
+}
+
+struct Pending {
+    from: usize,
+    call: Call,
+    sent_ms: u64,
+}
+
+enum Parcel {
+    Request { from: usize, to: usize, call: u64, sender: NodeId, nonce: Nonce, body: String },
+    Response { to: usize, call: u64, response: Response },
+    Failed { to: usize, call: u64, failure: Failure },
+}
+
+impl Parcel {
+    fn recipient(&self) -> usize {
+        match self {
+            Self::Request { to, .. } | Self::Response { to, .. } | Self::Failed { to, .. } => *to,
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with DISTOMON_SEED={} at {} ms", self.seed, self.now_ms);
+        }
+    }
+}
+
+impl Network {
+    /// A network of `members`, named `node-00` and so on, all of which start within half a second.
+    pub(super) fn start(members: Vec<Member>, seed: u64) -> Self {
+        let count = members.len();
+        let mut network = Self {
+            now_ms: 0,
+            links: Links::new(),
+            addresses: (0..count).map(|index| (sample::node_id(index), index)).collect(),
+            machines: (0..count).map(|_| None).collect(),
+            frozen_until_ms: vec![0; count],
+            members,
+            traffic: Traffic::default(),
+            under_way: BinaryHeap::new(),
+            parcels: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_number: 0,
+            steps_at_once: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            seed,
+        };
+        for index in 0..count {
+            network.boot(index, index, Disk::default());
+            let until_ms = network.now_ms + network.rng.u64(0..=500 / count as u64);
+            network.run_until(until_ms);
+        }
+        network
+    }
+
+    /// Starts the node with the number `node` on `machine`.
+    pub(super) fn boot(&mut self, machine: usize, node: usize, disk: Disk) {
+        self.boot_skewed(machine, node, disk, 0);
+    }
+
+    /// Likewise, with a wall clock that is off by `skew_ms`.
+    pub(super) fn boot_skewed(&mut self, machine: usize, node: usize, disk: Disk, skew_ms: i64) {
+        while self.machines.len() <= machine {
+            self.machines.push(None);
+            self.frozen_until_ms.push(0);
+        }
+        let roster = sample::roster(&self.members, node);
+        let (keypair, seed) = (sample::keypair(node as u64), self.rng.u64(..));
+        self.machines[machine] = Some(Machine::start(&keypair, roster, disk, skew_ms, self.now_ms, seed));
+    }
+
+    /// Ends the process on `machine` without a word, and gives what its disk holds.
+    pub(super) fn kill(&mut self, machine: usize) -> Disk {
+        self.pending.retain(|_, pending| pending.from != machine);
+        self.machines[machine].take().expect("it runs").shut()
+    }
+
+    /// Stops the process on `machine` for a while. When `asleep`, its monotonic clock stops as well.
+    pub(super) fn freeze(&mut self, machine: usize, for_ms: u64, asleep: bool) {
+        self.frozen_until_ms[machine] = self.now_ms + for_ms;
+        let frozen = self.machines[machine].as_mut().expect("it runs");
+        if asleep {
+            frozen.asleep_ms += for_ms;
+        }
+    }
+
+    /// Tells the core on `machine` something.
+    pub(super) fn tell(&mut self, machine: usize, event: Event) {
+        let calls = self.machines[machine].as_mut().expect("it runs").step(self.now_ms, event);
+        for call in calls {
+            self.send(machine, call);
+        }
+    }
+
+    /// Adds the next node to the configuration; who is not told does not know it.
+    pub(super) fn add_member(&mut self) {
+        let number = self.members.len();
+        self.members.push(sample::member(number));
+        self.addresses.insert(sample::node_id(number), number);
+    }
+
+    /// Gives `machine` the configuration as it now is.
+    pub(super) fn reconfigure(&mut self, machine: usize, node: usize) {
+        let roster = sample::roster(&self.members, node);
+        self.tell(machine, Event::Reconfigured(roster));
+    }
+
+    pub(super) fn machine(&self, machine: usize) -> &Machine {
+        self.machines[machine].as_ref().expect("it runs")
+    }
+
+    /// All that run, with their numbers.
+    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Machine)> {
+        self.machines.iter().enumerate().filter_map(|(index, machine)| Some((index, machine.as_ref()?)))
+    }
+
+    /// What the machine `observer` says of the node `target`.
+    pub(super) fn finds(&self, observer: usize, target: usize) -> Status {
+        let found = self.machine(observer).finds(&sample::node_id(target));
+        found.map_or(Status::Unknown, |found| found.status)
+    }
+
+    /// Whether `note` fits anything that `machine` told its operator.
+    pub(super) fn told(&self, machine: usize, note: impl Fn(&Note) -> bool) -> usize {
+        self.machine(machine).notes.iter().filter(|told| note(told)).count()
+    }
+
+    /// Whether every running machine finds all others online and holds a fresh report of each.
+    pub(super) fn is_whole(&self) -> bool {
+        let nodes: Vec<_> = self.running().map(|(index, machine)| (index, machine.id().clone())).collect();
+        self.running().all(|(index, machine)| {
+            let now = machine.now(self.now_ms);
+            nodes.iter().filter(|(other, _)| *other != index).all(|(_, id)| {
+                let at = machine.picture.roster().index(id.as_str());
+                machine.finds(id).is_some_and(|found| found.status == Status::Online)
+                    && at.is_some_and(|at| machine.picture.is_fresh(at, now.mono_ms))
+            })
+        })
+    }
+
+    /// Lets time pass until `done`; panics after `limit_ms`. Gives how long it took, in ms.
+    pub(super) fn wait(&mut self, limit_ms: u64, what: &str, mut done: impl FnMut(&Self) -> bool) -> u64 {
+        let start_ms = self.now_ms;
+        while !done(self) {
+            let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= start_ms + limit_ms) else {
+                panic!("{what}: not within {limit_ms} ms\n{}", self.describe());
+            };
+            self.run_until(next_ms);
+        }
+        self.now_ms - start_ms
+    }
+
+    /// Lets so much time pass.
+    pub(super) fn run(&mut self, for_ms: u64) {
+        self.run_until(self.now_ms + for_ms);
+    }
+
+    /// Lets so much time pass and checks `holds` after everything that happens.
+    pub(super) fn run_checking(&mut self, for_ms: u64, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let end_ms = self.now_ms + for_ms;
+        while let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) {
+            self.run_until(next_ms);
+            assert!(holds(self), "{what}\n{}", self.describe());
+        }
+        self.now_ms = end_ms;
+    }
+
+    fn next_ms(&self) -> Option<u64> {
+        let parcel = self.under_way.peek().map(|Reverse((at_ms, _))| *at_ms);
+        let turns = self.running().map(|(index, _)| self.turn_ms(index));
+        turns.chain(parcel).min().map(|next_ms| next_ms.max(self.now_ms))
+    }
+
+    /// When the machine's collector turns next.
+    fn turn_ms(&self, machine: usize) -> u64 {
+        self.machine(machine).wakes_ms(self.now_ms).max(self.frozen_until_ms[machine])
+    }
+
+    fn run_until(&mut self, end_ms: u64) {
+        while let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) {
+            self.steps_at_once = if next_ms == self.now_ms { self.steps_at_once + 1 } else { 0 };
+            assert!(self.steps_at_once < 10_000, "stuck\n{}", self.describe());
+            self.now_ms = next_ms;
+            if self.under_way.peek().is_some_and(|Reverse((at_ms, _))| *at_ms <= next_ms) {
+                let Reverse((_, id)) = self.under_way.pop().expect("just seen");
+                let parcel = self.parcels.remove(&id).expect("sent once");
+                self.arrive(parcel);
+            } else {
+                let due =
+                    self.running().map(|(index, _)| index).find(|&index| self.turn_ms(index) <= next_ms);
+                self.tell(due.expect("someone is due"), Event::Turn);
+            }
+        }
+        self.now_ms = end_ms.max(self.now_ms);
+    }
+
+    fn post(&mut self, at_ms: u64, parcel: Parcel) {
+        self.next_number += 1;
+        self.under_way.push(Reverse((at_ms, self.next_number)));
+        self.parcels.insert(self.next_number, parcel);
+    }
+
+    /// When a message arrives, if it does.
+    fn travel(&mut self, from: usize, to: usize) -> Option<u64> {
+        let link = self.links.get(from, to);
+        let lost = self.rng.u8(0..100) < link.loss_percent;
+        let delay_ms = self.rng.u64(link.delay_ms..=2 * link.delay_ms);
+        (!lost && !link.cut).then_some(self.now_ms + delay_ms)
+    }
+
+    fn send(&mut self, from: usize, call: Call) {
+        let now_ms = self.now_ms;
+        let machine = self.machines[from].as_mut().expect("it runs");
+        let (nonce, body) = machine.write(now_ms, &call);
+        let sender = machine.id().clone();
+        let to = self.addresses[&call.peer];
+        self.next_number += 1;
+        let id = self.next_number;
+        self.traffic.bytes += body.len();
+        match call.purpose {
+            Purpose::Probe => self.traffic.probes += 1,
+            Purpose::FollowUp => self.traffic.follow_ups += 1,
+            Purpose::Push => self.traffic.pushes += 1,
+        }
+        let timeout_ms = now_ms + call.timeout_ms;
+        self.pending.insert(id, Pending { from, call, sent_ms: now_ms });
+        self.post(timeout_ms, Parcel::Failed { to: from, call: id, failure: Failure::Timeout });
+        let arrival =
+            self.travel(from, to).filter(|_| !self.links.is_walled(to) && !self.links.is_deaf(from));
+        if let Some(at_ms) = arrival {
+            self.post(at_ms, Parcel::Request { from, to, call: id, sender, nonce, body });
+        }
+    }
+
+    fn arrive(&mut self, parcel: Parcel) {
+        let recipient = parcel.recipient();
+        if self.frozen_until_ms[recipient] > self.now_ms {
+            return self.post(self.frozen_until_ms[recipient], parcel);
+        }
+        match parcel {
+            Parcel::Request { from, to, call, sender, nonce, body } => {
+                self.answer(from, to, call, &sender, nonce, &body);
+            }
+            Parcel::Response { to, call, response } => {
+                let Some(Pending { call, sent_ms, .. }) = self.pending.remove(&call) else { return };
+                let elapsed_ms = self.now_ms - sent_ms;
+                let now_ms = self.now_ms;
+                let machine = self.machines[to].as_mut().expect("what waits runs");
+                let called = machine.read(now_ms, &call, response, elapsed_ms);
+                self.tell(to, Event::Called(called));
+            }
+            Parcel::Failed { to, call, failure } => {
+                let Some(Pending { call, .. }) = self.pending.remove(&call) else { return };
+                let called =
+                    Called { id: call.id, peer: call.peer, outcome: Err(failure), evidence: Vec::new() };
+                self.tell(to, Event::Called(called));
+            }
+        }
+    }
+
+    fn answer(&mut self, from: usize, to: usize, call: u64, sender: &NodeId, nonce: Nonce, body: &str) {
+        let now_ms = self.now_ms;
+        let back_ms = self.travel(to, from);
+        let Some(machine) = self.machines[to].as_mut() else {
+            // The machine runs and says that nobody listens there.
+            if let Some(at_ms) = back_ms {
+                self.post(at_ms, Parcel::Failed { to: from, call, failure: Failure::Refused });
+            }
+            return;
+        };
+        let (response, delivery) = machine.answer(now_ms, sender, nonce, body);
+        if let Response::Reply(body) = &response {
+            self.traffic.bytes += body.len();
+        }
+        if let Some(at_ms) = back_ms {
+            self.post(at_ms, Parcel::Response { to: from, call, response });
+        }
+        if let Some(delivery) = delivery {
+            self.tell(to, Event::Asked { from: sender.clone(), delivery });
+        }
+    }
+
+    /// Who finds what of whom, for a failing test.
+    fn describe(&self) -> String {
+        let mut text = format!("seed {}, at {} ms\n", self.seed, self.now_ms);
+        for (index, machine) in self.running() {
+            let _ = write!(text, "machine {index} ({}):", machine.id());
+            let now = machine.now(self.now_ms);
+            for (at, (member, slot)) in machine.picture.members().enumerate() {
+                let found = machine.finds(&member.id).map(|found| found.status.as_str());
+                let held = slot.held.as_ref().map(|held| held.stamp().seq);
+                let fresh = if machine.picture.is_fresh(at, now.mono_ms) { "" } else { " not fresh" };
+                let _ = write!(text, " {} {found:?} held {held:?}{fresh};", member.id);
+            }
+            text.push('\n');
+            for note in &machine.notes {
+                let _ = writeln!(text, "    {note}");
+            }
+        }
+        text
+    }
+}
+
+/// A network of `count` nodes in which everybody knows everything.
+pub(super) fn settled(count: usize, seed: u64) -> Network {
+    settled_with(sample::members(count), seed)
+}
+
+/// Likewise where probes are rare.
+pub(super) fn settled_slowly(members: Vec<Member>, seed: u64) -> Network {
+    let mut network = Network::start(members, seed);
+    network.wait(60_000, "all online", Network::is_whole);
+    network.run(20_000);
+    network.traffic = Traffic::default();
+    network
+}
+
+pub(super) fn settled_with(members: Vec<Member>, seed: u64) -> Network {
+    let mut network = Network::start(members, seed);
+    network.wait(5_000, "all online", Network::is_whole);
+    network.run(2_000);
+    network.traffic = Traffic::default();
+    network
+}
