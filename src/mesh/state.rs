@@ -55,9 +55,9 @@ pub struct Mesh {
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
     pub(super) leaving: bool,
-    /// When verdicts were last reached, and whether something has changed since.
+    /// When verdicts were last reached, and when to reach them anew: monotonic time in ms.
     pub(super) judged_ms: u64,
-    pub(super) unjudged: bool,
+    pub(super) judge_ms: u64,
 }
 
 impl Mesh {
@@ -100,7 +100,7 @@ impl Mesh {
             changed: true,
             leaving: false,
             judged_ms: 0,
-            unjudged: true,
+            judge_ms: 0,
             picture,
         };
         mesh.targets = (0..count).map(|index| mesh.new_target(now, index)).collect();
@@ -163,7 +163,7 @@ impl Mesh {
             .map(|(_, target)| target.next_ms());
         let refute = (self.last_turn.mono_ms < self.refuting_until_ms).then_some(self.refute_ms);
         let own = self.publisher.due_ms(roster.publish_ms());
-        probes.chain(refute).chain([own, self.judge_ms()]).min().unwrap_or(own)
+        probes.chain(refute).chain([own, self.judge_ms]).min().unwrap_or(own)
     }
 
     /// Whether nothing is under way that this node still waits for; after [`Event::Leaving`] that is
@@ -254,13 +254,15 @@ impl Mesh {
 
     /// Reaches verdicts anew where something has changed, or somebody's silence has passed a bound.
     fn judge(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.unjudged |= self.changed;
-        if now.mono_ms < self.judge_ms() {
+        if self.changed {
+            self.judge_ms = self.judge_ms.min(self.judged_ms + JUDGE_GAP_MS);
+        }
+        if now.mono_ms < self.judge_ms {
             return;
         }
         self.judged_ms = now.mono_ms;
-        self.unjudged = false;
         let changes = self.conclude(now);
+        self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + JUDGE_GAP_MS);
         // What nothing is known of yet is no news.
         let news = changes.into_iter().filter(|change| change.from.is_some());
         effects.extend(news.map(|change| Effect::Note(Note::Judged(change))));
@@ -278,12 +280,6 @@ impl Mesh {
         self.picture.verdicts = Arc::new(verdicts);
         self.changed = true;
         changes
-    }
-
-    /// When to judge next, in monotonic ms.
-    fn judge_ms(&self) -> u64 {
-        let due_ms = if self.unjudged { 0 } else { self.picture.verdicts.due_ms };
-        due_ms.max(self.judged_ms + JUDGE_GAP_MS)
     }
 
     fn judge_callers(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -282,7 +282,9 @@ mod tests {
             assert_eq!(before, Some(Status::Online), "retry {retry}");
             assert!(!target.retries(), "the next attempt is the next round's");
             assert_eq!(target.observation.since_ms, 1_000_100);
-            assert_eq!(target.observation.error, Some(Failure::Refused));
+            // Refused is said only where every attempt was.
+            let error = if retry == 0 { Failure::Refused } else { Failure::Timeout };
+            assert_eq!(target.observation.error, Some(error));
             assert_eq!((target.observation.rtt_us, target.observation.clock_offset_ms), (None, None));
             assert_eq!(target.succeeded(at(200), TIMING, Purpose::Push), Some(Status::Offline));
             assert_eq!(target.observation.rtt_us, Some(20_000));

@@ -28,7 +28,7 @@ use serde::{Serialize, Serializer};
 use super::picture::{Now, Picture};
 pub use ballot::{Abstention, Ballot, Vote};
 pub use cause::{Cause, Link};
-use scene::Scene;
+use scene::{Scene, Sign};
 
 /// For how long a node that was stopped on purpose counts as stopped, in ms.
 pub const LEAVE_GRACE_MS: u64 = 600_000;
@@ -183,11 +183,10 @@ fn stand(scene: &Scene<'_>, index: usize, ballot: &Ballot) -> (Standing, Rule) {
     if scene.slot(index).proof.is_some() {
         return (Standing::Conflict, Rule::Equivocation);
     }
-    if life.stopped {
-        return (Standing::Stopped, Rule::Left);
-    }
-    if life.never_seen {
-        return (Standing::NeverSeen, Rule::NeverReported);
+    match life.sign {
+        Sign::Stopped => return (Standing::Stopped, Rule::Left),
+        Sign::NeverSeen => return (Standing::NeverSeen, Rule::NeverReported),
+        Sign::Alive | Sign::Silent => {}
     }
     let is_own = index == scene.me();
     if !is_own {
@@ -195,7 +194,7 @@ fn stand(scene: &Scene<'_>, index: usize, ballot: &Ballot) -> (Standing, Rule) {
             return (Standing::Down, rule);
         }
     }
-    if !life.alive {
+    if life.sign == Sign::Silent {
         return (Standing::Unknown, Rule::NoQuorum);
     }
     let standing = if ballot.offline >= 2 || life.isolated { Standing::Degraded } else { Standing::Up };

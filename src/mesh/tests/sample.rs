@@ -96,6 +96,8 @@ pub(in crate::mesh) fn picture(count: usize, held: &[VerifiedReport]) -> Picture
         isolated: false,
         twin: false,
         counters: Counters::default(),
+        verdicts: Arc::default(),
+        settled: Arc::default(),
     }
 }
 

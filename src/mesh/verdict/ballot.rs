@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::scene::Scene;
+use super::scene::{Scene, Sign};
 use crate::mesh::id::Stamp;
 use crate::mesh::observation::{Failure, Status};
 
@@ -93,8 +93,7 @@ impl Ballot {
         let mut voices = Voices::new(scene, target);
         let mut living = Voices::new(scene, target);
         for voter in (0..scene.count()).filter(|voter| scene.observes(*voter, target)) {
-            let life = scene.life(voter);
-            if life.alive && !life.stopped && living.is_new(scene, voter) {
+            if scene.life(voter).sign == Sign::Alive && living.is_new(scene, voter) {
                 ballot.electorate += 1;
             }
             let Some(mut vote) = vote(scene, voter, target) else { continue };

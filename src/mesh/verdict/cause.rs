@@ -3,7 +3,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::scene::Scene;
+use super::scene::{Scene, Sign};
 use super::{Standing, Verdict};
 use crate::mesh::observation::{Failure, Status};
 
@@ -58,7 +58,7 @@ pub struct Link {
 /// What the newest reports of `from` say of `to`, if it may vote.
 fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Failure>)> {
     // An isolated node is no good voter, but what it says of itself and its links is worth hearing.
-    if !scene.life(from).alive {
+    if scene.life(from).sign != Sign::Alive {
         return None;
     }
     let found = scene.report(from)?.observation(scene.roster().members()[to].id.as_str())?;
@@ -158,10 +158,8 @@ pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>])
             && matches!(says(scene, from, to), Some((Status::Offline, _)))
     };
     let mut links = Vec::new();
-    for from in 0..nodes.len() {
-        if !nodes[from].standing.is_alive() {
-            continue;
-        }
+    let living = nodes.iter().enumerate().filter(|(_, node)| node.standing.is_alive());
+    for (from, _) in living {
         // Only what a report names is looked at: in rings that is far less than everybody.
         let Some(report) = scene.report(from) else { continue };
         for (id, found) in &report.observations {

@@ -2,6 +2,7 @@
 
 use super::LEAVE_GRACE_MS;
 use super::ballot::Abstention;
+use crate::mesh::id::Stamp;
 use crate::mesh::observation::Status;
 use crate::mesh::picture::{Picture, Slot};
 use crate::mesh::report::Report;
@@ -10,6 +11,7 @@ use crate::mesh::roster::Roster;
 /// How long silence may last, in ms. I is the longest time between two arrivals of reports, T the longest
 /// timeout, both by this node's configuration.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "they are all times in ms, and say so")]
 pub(super) struct Bounds {
     /// 1.5 I + 0.75 T.
     pub(super) refused_ms: u64,
@@ -36,17 +38,26 @@ impl Bounds {
     }
 }
 
+/// Whether a node gives signs of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Its reports advance.
+    Alive,
+    /// They did not for too long.
+    Silent,
+    /// It was stopped on purpose, not long ago.
+    Stopped,
+    /// No report since the configuration named it.
+    NeverSeen,
+}
+
 /// How a node lives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
     /// For how long its reports have not advanced, in ms.
     pub(super) silent_ms: u64,
-    /// Whether they did so recently enough.
-    pub(super) alive: bool,
-    /// It was stopped on purpose, not long ago.
-    pub(super) stopped: bool,
-    /// No report since the configuration named it.
-    pub(super) never_seen: bool,
+    /// What that says.
+    pub(super) sign: Sign,
     /// It doubts itself, or finds most others offline.
     pub(super) isolated: bool,
     /// Why it does not vote, if it does not.
@@ -132,14 +143,16 @@ impl<'p> Scene<'p> {
         let stopped = !own
             && self.report(index).is_some_and(|report| report.leaving)
             && self.now_ms.saturating_sub(slot.origin_ms) <= LEAVE_GRACE_MS;
-        Life {
-            silent_ms,
-            alive: own || (slot.held.is_some() && slot.advanced && silent_ms <= self.bounds.alive_ms),
-            stopped,
-            never_seen: !own && slot.held.is_none() && slot.floor == Default::default(),
-            isolated: false,
-            abstains: None,
-        }
+        let sign = if stopped {
+            Sign::Stopped
+        } else if own || (slot.held.is_some() && slot.advanced && silent_ms <= self.bounds.alive_ms) {
+            Sign::Alive
+        } else if slot.held.is_none() && slot.floor == Stamp::default() {
+            Sign::NeverSeen
+        } else {
+            Sign::Silent
+        };
+        Life { silent_ms, sign, isolated: false, abstains: None }
     }
 
     /// Whether a node's newest report says that most of those that it observes are offline, whatever it says
@@ -149,7 +162,7 @@ impl<'p> Scene<'p> {
         let (mut observed, mut offline) = (0, 0);
         for (id, found) in &report.observations {
             let Some(peer) = self.roster().index(id.as_str()) else { continue };
-            if self.lives[peer].never_seen || self.lives[peer].stopped {
+            if matches!(self.lives[peer].sign, Sign::NeverSeen | Sign::Stopped) {
                 continue;
             }
             observed += 1;
@@ -164,7 +177,7 @@ impl<'p> Scene<'p> {
             Some(Abstention::Stale)
         } else if self.slot(index).proof.is_some() {
             Some(Abstention::Conflict)
-        } else if self.lives[index].stopped {
+        } else if self.lives[index].sign == Sign::Stopped {
             Some(Abstention::Left)
         } else if isolated {
             Some(Abstention::Isolated)
