@@ -150,6 +150,33 @@ fn is_news(picture: &Picture, report: &UnverifiedReport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::dsse;
+    use crate::mesh::id::{NetworkId, Stamp};
+    use crate::mesh::report::Report;
+    use crate::mesh::tests::sample::{self, Pen};
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).expect("JSON")
+    }
+
+    /// Takes `envelopes` and `proofs` without a limit on their number.
+    fn take(picture: &Picture, envelopes: &[&str], proofs: &[&str]) -> Intake {
+        let envelopes: Vec<_> = envelopes.iter().map(|json| raw(json)).collect();
+        let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
+        let (envelopes, proofs): (Vec<_>, Vec<_>) =
+            (envelopes.iter().map(|raw| &**raw).collect(), proofs.iter().map(|raw| &**raw).collect());
+        check(picture, &envelopes, &proofs, |_, _| true)
+    }
+
+    /// Not signed by the node that it names.
+    fn forged(author: usize, epoch: u64, seq: u64) -> VerifiedReport {
+        crate::mesh::Seal::seal(&Pen(sample::keypair(77)), sample::report(author, epoch, seq))
+    }
+
+    fn conflicting(author: usize) -> [VerifiedReport; 2] {
+        [true, false]
+            .map(|isolated| sample::sealed(author, Report { isolated, ..sample::report(author, 5, 3) }))
+    }
 
     #[test]
     fn an_author_has_five_tokens_a_second() {
@@ -163,5 +190,125 @@ mod tests {
         }
         assert_eq!(taken, 5 + 9, "a full bucket, and what two seconds less 10 ms refill");
         assert!(allowance.has(1, 3_000), "another author has its own");
+    }
+
+    #[test]
+    fn only_what_advances_is_verified_and_taken() {
+        let picture = sample::picture(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
+        // Were these verified, their signatures would be refused.
+        for (epoch, seq) in [(5, 2), (5, 1), (4, 99)] {
+            let intake = take(&picture, &[forged(1, epoch, seq).envelope()], &[]);
+            assert_eq!((intake.stale, intake.refused), (1, None), "({epoch}, {seq})");
+        }
+        let same = take(&picture, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
+        assert_eq!((same.stale, same.reports.len()), (1, 0));
+        for (epoch, seq) in [(5, 4), (6, 1)] {
+            let intake = take(&picture, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
+            assert_eq!(intake.reports[0].stamp(), Stamp { epoch, seq });
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_process_held_is_not_taken_again() {
+        let mut picture = sample::picture(3, &[]);
+        picture.slots[1].floor = Stamp { epoch: 5, seq: 3 };
+        for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
+            let intake = take(&picture, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
+            assert_eq!(intake.stale, stale, "{seq}");
+        }
+    }
+
+    #[test]
+    fn at_most_one_report_of_each_author() {
+        let picture = sample::picture(3, &[]);
+        let one = sample::sealed(1, sample::report(1, 5, 3));
+        let next = sample::sealed(1, sample::report(1, 5, 4));
+        let other = sample::sealed(2, sample::report(2, 1, 1));
+        let intake = take(&picture, &[one.envelope(), next.envelope(), other.envelope()], &[]);
+        assert_eq!((intake.reports.len(), intake.stale), (2, 1));
+    }
+
+    #[test]
+    fn the_surplus_is_dropped_unverified_and_forgeries_take_nothing() {
+        let picture = sample::picture(3, &[]);
+        let report = raw(forged(1, 5, 3).envelope());
+        let intake = check(&picture, &[&report], &[], |_, _| false);
+        assert_eq!((intake.surplus, intake.refused), (1, None));
+        let intake = check(&picture, &[&report], &[], |_, take| {
+            assert!(!take, "a forgery uses up what its pretended author may send");
+            true
+        });
+        assert!(intake.is_forged());
+        let good = raw(sample::sealed(1, sample::report(1, 5, 3)).envelope());
+        let mut taken = 0;
+        check(&picture, &[&good], &[], |author, take| {
+            assert_eq!(author, 1);
+            taken += u32::from(take);
+            true
+        });
+        assert_eq!(taken, 1);
+    }
+
+    #[test]
+    fn the_first_bad_signature_ends_the_exchange() {
+        let picture = sample::picture(4, &[]);
+        let good = sample::sealed(1, sample::report(1, 5, 3));
+        let late = sample::sealed(3, sample::report(3, 5, 3));
+        let [one, other] = conflicting(3);
+        let proof = Proof::new(one, other).expect("they differ").to_json();
+        let intake =
+            take(&picture, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
+        assert!(intake.is_forged());
+        assert_eq!(intake.refused, Some((ReportError::BadSignature, 1)));
+        assert_eq!((intake.reports.len(), intake.proofs.len()), (1, 0), "nothing after it is looked at");
+    }
+
+    #[test]
+    fn what_is_not_this_networks_is_refused_and_the_rest_is_taken() {
+        let picture = sample::picture(3, &[]);
+        let good = sample::sealed(1, sample::report(1, 5, 3));
+        let network_id: NetworkId = "other".parse().expect("a name");
+        let foreign = sample::sealed(2, Report { network_id, ..sample::report(2, 5, 3) });
+        let payload = sample::report(2, 5, 3).to_payload();
+        let borrowed = dsse::seal(&sample::keypair(1), "node-01", &payload);
+        let stranger = sample::sealed(9, sample::report(9, 5, 3));
+        for (what, envelope, error) in [
+            ("of another network", &**foreign.envelope(), ReportError::OtherNetwork),
+            ("signed by another", &borrowed, ReportError::OtherSigner),
+            ("by a stranger", stranger.envelope(), ReportError::UnknownAuthor),
+            ("garbage", "[7]", ReportError::Malformed),
+        ] {
+            let intake = take(&picture, &[envelope, good.envelope()], &[]);
+            assert_eq!(intake.refused, Some((error, 1)), "{what}");
+            assert!(!intake.is_forged(), "{what}");
+            assert_eq!(intake.reports.len(), 1, "{what}");
+        }
+    }
+
+    #[test]
+    fn another_payload_in_the_same_place_is_news_until_it_is_proven() {
+        let [one, other] = conflicting(1);
+        let mut picture = sample::picture(3, std::slice::from_ref(&one));
+        assert_eq!(take(&picture, &[other.envelope()], &[]).reports.len(), 1);
+        picture.slots[1].proof = Proof::new(one, other.clone()).map(std::sync::Arc::new);
+        assert_eq!(take(&picture, &[other.envelope()], &[]).stale, 1);
+    }
+
+    #[test]
+    fn proofs_are_taken_once_and_verified_only_where_none_is_held() {
+        let [one, other] = conflicting(1);
+        let proof = Proof::new(one, other).expect("they differ");
+        let json = proof.to_json();
+        let mut picture = sample::picture(3, &[]);
+        let intake = take(&picture, &[], &[&json, &json]);
+        assert_eq!((intake.proofs.len(), intake.stale), (1, 1));
+        let mut fake = sample::report(1, 5, 3);
+        fake.leaving = true;
+        let fake = crate::mesh::Seal::seal(&Pen(sample::keypair(77)), fake);
+        let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
+        assert!(take(&picture, &[], &[&fake, &json]).is_forged());
+        picture.slots[1].proof = Some(std::sync::Arc::new(proof));
+        let intake = take(&picture, &[], &[&fake]);
+        assert_eq!((intake.stale, intake.refused), (1, None), "dropped unverified");
     }
 }

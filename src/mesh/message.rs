@@ -244,3 +244,6 @@ fn write_reports(body: &mut String, reports: &[Arc<VerifiedReport>], proofs: &[A
         body.push(']');
     }
 }
+
+#[cfg(test)]
+mod tests;

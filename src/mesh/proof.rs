@@ -75,3 +75,47 @@ impl UnverifiedProof {
         Ok(Proof { first: self.first.verify(roster)?, second: self.second.verify(roster)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::report::Report;
+    use crate::mesh::tests::sample;
+
+    fn conflicting() -> [VerifiedReport; 2] {
+        [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }))
+    }
+
+    #[test]
+    fn a_proof_is_two_reports_in_one_place() {
+        let roster = sample::roster(&sample::members(3), 0);
+        let [one, other] = conflicting();
+        let proof = Proof::new(one.clone(), other.clone()).expect("they differ");
+        let again = Proof::from_json(&proof.to_json(), &roster).expect("own JSON");
+        assert_eq!((again.author(), again.stamp()), (&sample::node_id(1), Stamp { epoch: 5, seq: 3 }));
+        let later = sample::sealed(1, sample::report(1, 5, 4));
+        let elsewhere = sample::sealed(2, sample::report(2, 5, 3));
+        for (what, second) in [("the same", &one), ("the next", &later), ("another's", &elsewhere)] {
+            assert!(Proof::new(one.clone(), second.clone()).is_none(), "{what}");
+            let json = format!("[{},{}]", one.envelope(), second.envelope());
+            assert_eq!(Proof::from_json(&json, &roster).err(), Some(ReportError::Malformed), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_proof_with_a_forged_half_convicts_nobody() {
+        let roster = sample::roster(&sample::members(3), 0);
+        let [one, _] = conflicting();
+        let forged = sample::Pen(sample::keypair(2));
+        let forged = crate::mesh::Seal::seal(&forged, sample::report(1, 5, 3));
+        for json in [
+            format!("[{},{}]", one.envelope(), forged.envelope()),
+            format!("[{},{}]", forged.envelope(), one.envelope()),
+        ] {
+            assert_eq!(Proof::from_json(&json, &roster).err(), Some(ReportError::BadSignature));
+        }
+        for json in ["", "[]", "[1,2]", "{}", "[[],[],[]]"] {
+            assert_eq!(Proof::from_json(json, &roster).err(), Some(ReportError::Malformed), "{json:?}");
+        }
+    }
+}

@@ -120,3 +120,75 @@ impl Publisher {
         report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::tests::sample::{self, Pen};
+
+    fn publisher() -> Publisher {
+        Publisher::new(Box::new(Pen(sample::keypair(0))), 7)
+    }
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 1_000_000 + mono_ms }
+    }
+
+    fn publish(publisher: &mut Publisher, mono_ms: u64) -> VerifiedReport {
+        let roster = sample::roster(&sample::members(2), 0);
+        publisher.publish(at(mono_ms), &roster, false, false, Vec::new())
+    }
+
+    #[test]
+    fn each_report_names_the_one_before_and_an_epoch_begins_anew() {
+        let mut publisher = publisher();
+        let first = publish(&mut publisher, 0);
+        assert_eq!((first.stamp(), first.report().prev), (Stamp { epoch: 7, seq: 1 }, None));
+        let second = publish(&mut publisher, 1_000);
+        let place = Stamp { epoch: 7, seq: 2 };
+        assert_eq!((second.stamp(), second.report().prev), (place, Some(*first.digest())));
+        publisher.start_epoch(9);
+        let third = publish(&mut publisher, 2_000);
+        assert_eq!((third.stamp(), third.report().prev), (Stamp { epoch: 9, seq: 1 }, None));
+    }
+
+    #[test]
+    fn a_change_waits_for_a_tenth_of_a_second_and_for_less_than_five_in_one() {
+        let mut publisher = publisher();
+        assert_eq!(publisher.due(at(0), 1_000, false), Some(Due::Change), "the first is due at once");
+        publish(&mut publisher, 0);
+        assert_eq!(publisher.due_ms(1_000), 1_000, "nothing has changed");
+        // Each change comes 10 ms after the report before it.
+        for (last_ms, expected_ms) in [(0, 100), (100, 200), (200, 300), (300, 1_000), (1_000, 1_100)] {
+            publisher.hurry();
+            assert_eq!(publisher.due_ms(1_000), expected_ms, "after the report of {last_ms}");
+            assert_eq!(publisher.due(at(expected_ms - 1), 1_000, false), None);
+            assert_eq!(publisher.due(at(expected_ms), 1_000, false), Some(Due::Change));
+            publish(&mut publisher, expected_ms);
+        }
+        assert_eq!(publisher.due(at(2_100), 1_000, false), Some(Due::Interval));
+    }
+
+    #[test]
+    fn no_interval_outruns_what_receivers_take() {
+        let mut publisher = publisher();
+        let mut made = 0;
+        for mono_ms in 0..10_000 {
+            if publisher.due(at(mono_ms), 1, false).is_some() {
+                publish(&mut publisher, mono_ms);
+                made += 1;
+            }
+        }
+        assert_eq!(made, 40);
+    }
+
+    #[test]
+    fn the_last_report_waits_for_nothing_and_comes_once() {
+        let mut publisher = publisher();
+        publish(&mut publisher, 0);
+        assert_eq!(publisher.due(at(1), 1_000, true), Some(Due::Change));
+        publish(&mut publisher, 1);
+        assert_eq!(publisher.due(at(5_000), 1_000, true), None);
+        assert_eq!(publisher.due_ms(1_000), u64::MAX);
+    }
+}

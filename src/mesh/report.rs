@@ -305,3 +305,6 @@ mod digest_base64 {
         Ok(Some(digest))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,3 +237,159 @@ impl Target {
         self.next_ms = first_ms;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::tests::sample;
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 1_000_000 + mono_ms }
+    }
+
+    const TIMING: Timing = Timing { rtt_us: 20_000, took_us: 5_000, offset_ms: 7 };
+
+    fn fail(target: &mut Target, mono_ms: u64, failure: Failure) -> Option<Status> {
+        target.failed(at(mono_ms), &sample::member(1), failure, Some(Stamp { epoch: 1, seq: mono_ms }))
+    }
+
+    #[test]
+    fn offline_after_retry_and_one_failures_online_after_one_success() {
+        for retry in [0, 1, 2, 5] {
+            let member = Member { retry, ..sample::member(1) };
+            let mut target = Target::new(at(0), 0);
+            assert_eq!(target.succeeded(at(1), TIMING, Purpose::Probe), Some(Status::Unknown));
+            for attempt in 1..=u64::from(retry) {
+                assert_eq!(
+                    target.failed(at(attempt * 10), &member, Failure::Timeout, None),
+                    None,
+                    "{attempt}"
+                );
+                assert!(target.retries() && !target.is_reachable());
+                assert_eq!(target.observation.status, Status::Online);
+            }
+            let before = target.failed(at(100), &member, Failure::Refused, None);
+            assert_eq!(before, Some(Status::Online), "retry {retry}");
+            assert!(!target.retries(), "the next attempt is the next round's");
+            assert_eq!(target.observation.since_ms, 1_000_100);
+            assert_eq!(target.observation.error, Some(Failure::Refused));
+            assert_eq!((target.observation.rtt_us, target.observation.clock_offset_ms), (None, None));
+            assert_eq!(target.succeeded(at(200), TIMING, Purpose::Push), Some(Status::Offline));
+            assert_eq!(target.observation.rtt_us, Some(20_000));
+            assert_eq!((target.observation.error, target.observation.head), (None, None));
+        }
+    }
+
+    #[test]
+    fn the_head_is_the_one_held_when_it_was_declared_offline() {
+        let mut target = Target::new(at(0), 0);
+        for mono_ms in [10, 20, 30, 40, 50] {
+            fail(&mut target, mono_ms, Failure::Timeout);
+        }
+        assert_eq!(target.observation.head, Some(Stamp { epoch: 1, seq: 30 }));
+        assert_eq!(target.observation.since_ms, 1_000_030);
+    }
+
+    #[test]
+    fn a_refusal_is_unknown_and_forgets_failures() {
+        let mut target = Target::new(at(0), 0);
+        target.succeeded(at(1), TIMING, Purpose::Probe);
+        fail(&mut target, 10, Failure::Timeout);
+        fail(&mut target, 20, Failure::Timeout);
+        assert_eq!(target.refused(at(30), Failure::Misdirected), Some(Status::Online));
+        assert_eq!(target.observation.error, Some(Failure::Misdirected));
+        assert!(!target.retries());
+        assert_eq!(fail(&mut target, 40, Failure::Timeout), None, "it starts from none");
+        assert_eq!(target.refused(at(50), Failure::Rejected), None, "unknown as before");
+    }
+
+    #[test]
+    fn timeouts() {
+        // Status, failures, usual exchange in ms, purpose, and the timeout of 1 s that is left of it.
+        for (online, failures, usual_ms, purpose, expected_ms) in [
+            (false, 0, 0, Purpose::Probe, 1_000),
+            (true, 0, 20, Purpose::Probe, 250),
+            (true, 1, 20, Purpose::Probe, 250),
+            (true, 2, 20, Purpose::Probe, 1_000),
+            (true, 0, 300, Purpose::Probe, 600),
+            (true, 0, 900, Purpose::Probe, 1_000),
+            (true, 0, 20, Purpose::Push, 250),
+            (true, 2, 20, Purpose::Push, 250),
+            (true, 0, 20, Purpose::FollowUp, 1_000),
+        ] {
+            let mut target = Target::new(at(0), 0);
+            if online {
+                let timing = Timing { rtt_us: usual_ms * 1_000, took_us: 0, offset_ms: 0 };
+                target.succeeded(at(1), timing, Purpose::Probe);
+            }
+            for attempt in 0..failures {
+                fail(&mut target, 10 + attempt, Failure::Timeout);
+            }
+            let timeout_ms = target.timeout_ms(&sample::member(1), purpose);
+            assert_eq!(timeout_ms, expected_ms, "{online} {failures} {usual_ms} {purpose:?}");
+        }
+    }
+
+    #[test]
+    fn retries_come_soon_after_the_failed_attempt_started() {
+        // Poll rate, when the attempt started and ended, and when the next one is due.
+        for (poll_rate_ms, started_ms, ended_ms, expected_ms) in [
+            (1_000, 5_000, 5_002, 5_250),
+            (1_000, 5_000, 5_400, 5_400),
+            (10_000, 5_000, 5_002, 6_000),
+            (100, 5_000, 5_002, 5_025),
+        ] {
+            let member = Member { poll_rate_ms, ..sample::member(1) };
+            let mut target = Target::new(at(0), 0);
+            target.schedule_retry(at(ended_ms), &member, started_ms);
+            assert_eq!(target.next_ms(), expected_ms, "{poll_rate_ms} {started_ms} {ended_ms}");
+        }
+    }
+
+    #[test]
+    fn rounds_keep_the_rate_within_a_tenth_and_leave_out_what_was_missed() {
+        let member = sample::member(1);
+        for (now_ms, jitter, expected_ms) in [
+            (500, 0, 1_300),
+            (500, 500, 1_400),
+            (500, 1_000, 1_500),
+            // The retries of the round of 400 took until now: the rounds of 1,400 and 2,400 are left out.
+            (2_600, 500, 2_700),
+        ] {
+            let mut target = Target::new(at(0), 400);
+            target.schedule_round(at(now_ms), &member, jitter);
+            assert_eq!(target.next_ms(), expected_ms, "{now_ms} {jitter}");
+        }
+    }
+
+    #[test]
+    fn a_follow_up_says_nothing_about_the_usual_time() {
+        let mut target = Target::new(at(0), 0);
+        target.succeeded(at(1), TIMING, Purpose::Probe);
+        let slow = Timing { rtt_us: 900_000, ..TIMING };
+        target.succeeded(at(2), slow, Purpose::FollowUp);
+        assert_eq!(target.observation.rtt_us, Some(20_000));
+        assert_eq!(target.timeout_ms(&sample::member(1), Purpose::Probe), 250);
+    }
+
+    #[test]
+    fn a_caller_is_judged_by_its_calls() {
+        let (member, own) = (sample::member(1), sample::member(0));
+        let mut target = Target::new(at(0), 0);
+        let judge = |target: &mut Target, mono_ms| {
+            target.judge_caller(at(mono_ms), &member, &own, None);
+            target.observation.status
+        };
+        assert_eq!(judge(&mut target, 60_000), Status::Unknown, "it never called");
+        target.asked(at(60_000));
+        assert_eq!(judge(&mut target, 64_000), Status::Online);
+        assert_eq!(judge(&mut target, 64_001), Status::Offline, "three poll rates and the timeout");
+        target.asked(at(70_000));
+        assert_eq!(judge(&mut target, 70_001), Status::Online);
+        target.start_over(at(900_000), 900_000);
+        assert_eq!(judge(&mut target, 904_000), Status::Online, "nobody listened meanwhile");
+        assert_eq!(judge(&mut target, 904_001), Status::Offline);
+        target.start_over(at(950_000), 950_000);
+        assert_eq!(judge(&mut target, 950_001), Status::Offline, "nor does a gap bring it back");
+    }
+}

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::crypto::{Keypair, dsse};
 use crate::mesh::Seal;
 use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::picture::{Counters, Now, Picture, Slot};
 use crate::mesh::report::{Report, VerifiedReport};
 use crate::mesh::roster::{Member, Roster};
 
@@ -71,6 +72,31 @@ pub(in crate::mesh) fn report(author: usize, epoch: u64, seq: u64) -> Report {
 /// `report` signed with the key of its author's number.
 pub(in crate::mesh) fn sealed(author: usize, report: Report) -> VerifiedReport {
     Pen(keypair(author as u64)).seal(report)
+}
+
+/// What node 0 of `count` sees that holds `held`, each for a second at 10,000 ms of monotonic time.
+pub(in crate::mesh) fn picture(count: usize, held: &[VerifiedReport]) -> Picture {
+    let roster = roster(&members(count), 0);
+    let mut slots = vec![Slot::default(); count];
+    for report in held {
+        let index = roster.index(report.author().as_str()).expect("a member");
+        slots[index] = Slot {
+            held: Some(Arc::new(report.clone())),
+            origin_ms: 9_000,
+            arrived_ms: 9_000,
+            advanced: true,
+            ..Slot::default()
+        };
+    }
+    Picture {
+        roster,
+        slots,
+        at: Now { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
+        revision: 1,
+        isolated: false,
+        twin: false,
+        counters: Counters::default(),
+    }
 }
 
 /// Signs as the service does.

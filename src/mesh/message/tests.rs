@@ -1,0 +1,241 @@
+//! Messages written and read back, and what is not a message.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mesh::id::Stamp;
+use crate::mesh::report::Report;
+use crate::mesh::tests::sample;
+
+fn held(reports: &[(usize, u64, u64)]) -> Picture {
+    let reports: Vec<_> = reports
+        .iter()
+        .map(|&(author, epoch, seq)| sample::sealed(author, sample::report(author, epoch, seq)))
+        .collect();
+    sample::picture(4, &reports)
+}
+
+fn authors(reports: &[Arc<VerifiedReport>]) -> Vec<&str> {
+    reports.iter().map(|report| report.author().as_str()).collect()
+}
+
+/// The heads that the holder of `picture` would send.
+fn heads(picture: &Picture) -> Heads {
+    let body = write_request("node-01", picture, 10_000, &[], &[]);
+    Request::parse(body.as_bytes(), picture.roster()).expect("own message").heads
+}
+
+fn proof(author: usize) -> Proof {
+    let [one, other] = [true, false]
+        .map(|isolated| sample::sealed(author, Report { isolated, ..sample::report(author, 5, 3) }));
+    Proof::new(one, other).expect("they differ")
+}
+
+#[test]
+fn requests_round_trip() {
+    let mut picture = held(&[(0, 1, 2), (1, 3, 4), (2, 5, 3)]);
+    picture.slots[2].proof = Some(Arc::new(proof(2)));
+    let reports =
+        [picture.slots[0].held.clone().expect("held"), picture.slots[1].held.clone().expect("held")];
+    let proofs = [Arc::new(proof(2))];
+    let body = write_request("node-01", &picture, 10_500, &reports, &proofs);
+    let request = Request::parse(body.as_bytes(), picture.roster()).expect("own message");
+    assert_eq!(request.to, "node-01");
+    let texts: Vec<_> = request.reports.iter().map(|raw| raw.get()).collect();
+    assert_eq!(texts, [&**reports[0].envelope(), &**reports[1].envelope()]);
+    let texts: Vec<_> = request.proofs.iter().map(|raw| raw.get()).collect();
+    assert_eq!(texts, [proofs[0].to_json()]);
+    let head = |index| request.heads.get(picture.roster(), index).copied();
+    let hash = reports[1].short_digest();
+    let expected = Head { stamp: Stamp { epoch: 3, seq: 4 }, hash, age_ms: 1_500, proven: false };
+    assert_eq!(head(1), Some(expected));
+    assert!(head(2).is_some_and(|head| head.proven));
+    assert_eq!(head(3), None);
+}
+
+#[test]
+fn replies_round_trip_and_name_what_just_arrived() {
+    let picture = held(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
+    let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
+    let facts = ReplyFacts { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200 };
+    let body = write_reply(facts, &picture, &arrived, &[], &[]);
+    let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("own message");
+    assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
+    let place = |index| reply.heads.get(picture.roster(), index).map(|head| (head.stamp.seq, head.age_ms));
+    assert_eq!(place(1), Some((5, 0)), "it just arrived");
+    assert_eq!(place(2), Some((6, 200)), "a newer one is held");
+}
+
+#[test]
+fn bodies_that_are_no_messages() {
+    let roster = sample::roster(&sample::members(2), 0);
+    let nested = format!(r#"{{"to":"a","heads":{},"reports":[]}}"#, "[".repeat(200_000));
+    let deep = format!(r#"{{"to":"a","heads":{{}},"reports":[{}{}]}}"#, "[".repeat(500), "]".repeat(500));
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "null",
+        r#"{"to":"a","heads":{}}"#,
+        r#"{"heads":{},"reports":[]}"#,
+        r#"{"to":"a","heads":[],"reports":[]}"#,
+        r#"{"to":"a","heads":{},"reports":{}}"#,
+        r#"{"to":"a","to":"b","heads":{},"reports":[]}"#,
+        r#"{"to":7,"heads":{},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAA="]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAA",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAAAAAAA",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[-1,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[9007199254740992,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAA=",9007199254740992]},"reports":[]}"#,
+        r#"{"to":"a","heads":{},"reports":[]} more"#,
+        &nested,
+    ] {
+        assert!(Request::parse(body.as_bytes(), &roster).is_err(), "{body:.80}");
+    }
+    // Depth inside what is not read yet does no harm; it is refused when it is read.
+    let request = Request::parse(deep.as_bytes(), &roster).expect("a message");
+    assert!(crate::mesh::report::UnverifiedReport::parse(request.reports[0].get(), &roster).is_err());
+    for body in [
+        r#"{"from":"a","now":1,"heads":{},"reports":[]}"#,
+        r#"{"from":"a","took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"now":1,"took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"from":"a","now":9007199254740992,"took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"from":"a","now":1,"took_us":4294967296,"heads":{},"reports":[]}"#,
+    ] {
+        assert!(Reply::parse(body.as_bytes(), &roster).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn strangers_and_additions_are_ignored() {
+    let roster = sample::roster(&sample::members(2), 0);
+    let body = r#"{"to":"a","new":[{}],"heads":{"stranger":"?","node-01":[1,2,"AAAAAAAAAAA=",3,1,{},[]]},"reports":[]}"#;
+    let request = Request::parse(body.as_bytes(), &roster).expect("a message");
+    let stamp = Stamp { epoch: 1, seq: 2 };
+    let expected = Head { stamp, hash: [0; 8], age_ms: 3, proven: true };
+    assert_eq!(request.heads.get(&roster, 1), Some(&expected));
+}
+
+#[test]
+fn heads_are_found_after_the_configuration_has_changed() {
+    let picture = held(&[(1, 3, 4), (2, 5, 6)]);
+    let heads = heads(&picture);
+    let mut members = sample::members(5);
+    members.remove(1);
+    let other = sample::roster(&members, 0);
+    assert!(!heads.fit(&other));
+    assert_eq!(heads.get(&other, 1).map(|head| head.stamp), Some(Stamp { epoch: 5, seq: 6 }), "node-02");
+    assert_eq!(heads.get(&other, 3), None, "node-04 was not there");
+    assert_eq!(heads.get(&other, 9), None);
+}
+
+#[test]
+fn what_the_other_lacks() {
+    let own = held(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]);
+    for (theirs, expected) in [
+        (held(&[]), vec!["node-00", "node-01", "node-02", "node-03"]),
+        (held(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]), vec![]),
+        (held(&[(0, 1, 4), (1, 3, 9), (2, 5, 7), (3, 2, 1)]), vec!["node-00"]),
+        // The longest-lagging first, behind one's own.
+        (held(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-02", "node-01"]),
+        (held(&[(0, 1, 5), (1, 2, 99), (2, 5, 1), (3, 1, 1)]), vec!["node-01", "node-02"]),
+    ] {
+        assert_eq!(authors(&lacking(&heads(&theirs), &own, |_| true)), expected);
+    }
+    let some = lacking(&heads(&held(&[])), &own, |author| author == 2);
+    assert_eq!(authors(&some), ["node-02"]);
+}
+
+#[test]
+fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
+    let [one, other] =
+        [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }));
+    let own = sample::picture(3, &[one]);
+    let mut theirs = sample::picture(3, &[other]);
+    assert_eq!(authors(&lacking(&heads(&theirs), &own, |_| true)), ["node-01"]);
+    theirs.slots[1].proof = Some(Arc::new(proof(1)));
+    assert!(lacking(&heads(&theirs), &own, |_| true).is_empty());
+    assert_eq!(lacking_proofs(&heads(&own), &theirs).len(), 1);
+    assert!(lacking_proofs(&heads(&theirs), &theirs).is_empty());
+    theirs.slots[1].held = None;
+    let heads = heads(&theirs);
+    assert!(lacking_proofs(&heads, &theirs).is_empty(), "a proof is named without a report");
+    assert!(lacks(&heads, &own, 1), "and the report is lacking still");
+}
+
+/// A report of about `bytes` bytes.
+fn large(author: usize, bytes: usize, mark: u8) -> VerifiedReport {
+    let report = sample::report(author, 5, 3);
+    let mut payload = serde_json::to_value(&report).expect("plain members");
+    payload["more"] = serde_json::json!("x".repeat(bytes));
+    payload["mark"] = serde_json::json!(mark);
+    let payload = payload.to_string();
+    let key = sample::keypair(author as u64);
+    let envelope = crate::crypto::dsse::seal(&key, report.node_id.as_str(), payload.as_bytes());
+    VerifiedReport::own(report, payload.as_bytes(), envelope, key.public().clone())
+}
+
+#[test]
+fn no_message_is_larger_than_what_is_read() {
+    let count = 12;
+    let reports: Vec<_> = (0..count).map(|author| large(author, 127 * 1024, 0)).collect();
+    let mut picture = sample::picture(count, &reports);
+    for (author, report) in reports.into_iter().enumerate() {
+        let twin = large(author, 127 * 1024, 1);
+        let proof = Proof::new(report, twin).expect("they differ");
+        picture.slots[author].proof = Some(Arc::new(proof));
+    }
+    let none = Heads::none(picture.roster().clone());
+    let (reports, proofs) = (lacking(&none, &picture, |_| true), lacking_proofs(&none, &picture));
+    assert_eq!(authors(&reports), ["node-00"], "its own, and no second one fits");
+    assert_eq!(proofs.len(), 1, "one always goes");
+    let body = write_request("node-01", &picture, 10_000, &reports, &proofs);
+    assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let roster = sample::roster(&sample::members(2), 0);
+        let _ = Request::parse(&body, &roster);
+        let _ = Reply::parse(&body, &roster);
+    }
+
+    #[test]
+    fn a_truncated_or_damaged_message_does_not_panic(
+        cut in 0_usize..3_000,
+        at in 0_usize..3_000,
+        byte in any::<u8>(),
+    ) {
+        let picture = held(&[(0, 1, 2), (1, 3, 4)]);
+        let reports = [picture.slots[1].held.clone().expect("held")];
+        let body = write_request("node-01", &picture, 10_500, &reports, &[Arc::new(proof(2))]);
+        let body = body.as_bytes();
+        let short = &body[..cut.min(body.len() - 1)];
+        prop_assert!(Request::parse(short, picture.roster()).is_err());
+        let mut damaged = body.to_vec();
+        let at = at % damaged.len();
+        damaged[at] = byte;
+        if let Ok(request) = Request::parse(&damaged, picture.roster()) {
+            for raw in request.reports {
+                let report = crate::mesh::report::UnverifiedReport::parse(raw.get(), picture.roster());
+                let _ = report.and_then(|report| report.verify(picture.roster()));
+            }
+        }
+    }
+
+    #[test]
+    fn heads_round_trip(epoch in 1..=MAX_INTEGER, seq in 1..=MAX_INTEGER, mono_ms in 0..=MAX_INTEGER) {
+        let picture = held(&[(2, epoch, seq)]);
+        let body = write_request("node-01", &picture, mono_ms, &[], &[]);
+        let request = Request::parse(body.as_bytes(), picture.roster()).expect("own message");
+        let report = picture.slots[2].held.clone().expect("held");
+        let age_ms = mono_ms.saturating_sub(9_000);
+        let expected =
+            Head { stamp: report.stamp(), hash: report.short_digest(), age_ms, proven: false };
+        prop_assert_eq!(request.heads.get(picture.roster(), 2), Some(&expected));
+    }
+}
