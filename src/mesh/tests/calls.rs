@@ -1,0 +1,192 @@
+//! One core alone, whose calls end as told.
+
+use std::sync::Arc;
+
+use super::sample::{self, Pen};
+use crate::mesh::event::{Answer, Call, Called, Delivery, Purpose};
+use crate::mesh::message::{Heads, Request, write_request};
+use crate::mesh::observation::{Failure, Status};
+use crate::mesh::report::VerifiedReport;
+use crate::mesh::{Effect, Event, Mesh, Now, Setup};
+
+const EPOCH: u64 = 1_000;
+
+/// Node 0 of `count`, each probed every 10 s, and what it asked for last.
+struct Core {
+    mesh: Mesh,
+    now: Now,
+    effects: Vec<Effect>,
+}
+
+impl Core {
+    fn start(count: usize) -> Self {
+        let mut members = sample::members(count);
+        for member in &mut members {
+            member.poll_rate_ms = 10_000;
+        }
+        let setup = Setup {
+            roster: sample::roster(&members, 0),
+            seal: Box::new(Pen(sample::keypair(0))),
+            seed: 1,
+            epoch: EPOCH,
+            floors: Vec::new(),
+            proofs: Vec::new(),
+        };
+        // The wall clock is behind the epochs, as after a power cut.
+        let now = Now { mono_ms: 1, wall_ms: 500 };
+        Self { mesh: Mesh::new(setup, now), now, effects: Vec::new() }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.effects = self.mesh.step(self.now, event);
+    }
+
+    /// Lets both clocks run.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.now = Now { mono_ms: self.now.mono_ms + 1, wall_ms: self.now.wall_ms + 1 };
+            if self.mesh.deadline_ms() <= self.now.mono_ms {
+                self.step(Event::Turn);
+                if self.calls().next().is_some() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Call(call) => Some(call),
+            _ => None,
+        })
+    }
+
+    /// The one call that was asked for last.
+    fn call(&self) -> Call {
+        let calls: Vec<_> = self.calls().collect();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls[0].clone()
+    }
+
+    fn end(&mut self, call: &Call, outcome: Result<Answer, Failure>, evidence: Vec<VerifiedReport>) {
+        let (id, peer) = (call.id, call.peer.clone());
+        self.step(Event::Called(Called { id, peer, outcome, evidence }));
+    }
+
+    /// The peer answers; it holds what `held` lists and sends it along.
+    fn answer(&mut self, call: &Call, held: Vec<VerifiedReport>) {
+        let picture = sample::picture(self.roster().members().len(), &held);
+        let body = write_request("node-00", &picture, picture.at().mono_ms, &[], &[]);
+        let heads = Request::parse(body.as_bytes(), self.roster()).expect("own message").heads;
+        let delivery = Delivery { heads, reports: held, proofs: Vec::new() };
+        self.end(call, Ok(Answer { rtt_us: 900, took_us: 100, clock_offset_ms: 0, delivery }), Vec::new());
+    }
+
+    fn roster(&self) -> &Arc<crate::mesh::roster::Roster> {
+        &self.mesh.picture.roster
+    }
+
+    fn own(&self) -> Arc<VerifiedReport> {
+        self.mesh.picture.own_report().expect("it reports").clone()
+    }
+}
+
+#[test]
+fn a_change_that_meets_a_busy_peer_is_pushed_when_that_is_over() {
+    let mut core = Core::start(2);
+    core.step(Event::Turn);
+    let probe = core.call();
+    let first = core.own();
+    assert_eq!(probe.purpose, Purpose::Probe);
+    core.pass(200);
+    // It answers and holds nothing: it is handed what there was; that it is online comes a moment later.
+    core.answer(&probe, Vec::new());
+    let follow_up = core.call();
+    assert_eq!((follow_up.purpose, follow_up.reports[0].stamp()), (Purpose::FollowUp, first.stamp()));
+    let second = core.own();
+    assert!(second.stamp() > first.stamp(), "published at once");
+    assert_eq!(core.mesh.targets[1].observation.status, Status::Online);
+    core.answer(&follow_up, vec![first.as_ref().clone()]);
+    let push = core.call();
+    assert_eq!((push.purpose, push.reports[0].stamp()), (Purpose::Push, second.stamp()));
+    core.answer(&push, vec![second.as_ref().clone()]);
+    assert_eq!(core.calls().count(), 0, "it is known to hold it");
+}
+
+#[test]
+fn a_request_refused_for_an_epoch_that_was_left_is_sent_again() {
+    let mut core = Core::start(2);
+    core.step(Event::Turn);
+    let probe = core.call();
+    let later = sample::sealed(0, sample::report(0, EPOCH + 5, 3));
+    core.end(&probe, Err(Failure::Replayed), vec![later]);
+    assert!(matches!(core.effects[0], Effect::SaveEpoch(epoch) if epoch == EPOCH + 6), "{:?}", core.effects);
+    assert_eq!(core.mesh.targets[1].observation.error, None, "nothing is wrong with the peer");
+    core.pass(1_000);
+    let again = core.call();
+    assert_eq!((again.purpose, again.epoch), (Purpose::Probe, EPOCH + 6));
+    // The second time it is the peer's word.
+    core.end(&again, Err(Failure::Replayed), Vec::new());
+    assert_eq!(core.mesh.targets[1].observation.error, Some(Failure::Replayed));
+}
+
+#[test]
+fn a_reply_to_a_call_from_before_a_gap_of_time_is_no_sign_of_life() {
+    let mut core = Core::start(2);
+    core.step(Event::Turn);
+    let probe = core.call();
+    core.now.wall_ms += 3_600_000;
+    core.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 7))]);
+    assert!(core.mesh.picture.slots[1].held.is_none());
+    assert_eq!(core.mesh.targets[1].observation.status, Status::Unknown);
+    let probe = core.call();
+    assert_eq!(probe.purpose, Purpose::Probe, "it asks anew at once");
+    core.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 8))]);
+    assert!(core.mesh.picture.is_fresh(1, core.now.mono_ms));
+}
+
+#[test]
+fn leaving_waits_for_its_last_report_alone() {
+    let mut core = Core::start(3);
+    core.step(Event::Turn);
+    let probe = core.call();
+    core.pass(200);
+    let own = core.own().as_ref().clone();
+    core.answer(&probe, vec![own]);
+    let push = core.call();
+    let own = core.own().as_ref().clone();
+    core.answer(&push, vec![own]);
+    core.pass(10_000);
+    let hopeless = core.call();
+    assert_eq!(hopeless.peer, sample::node_id(2), "which never answered");
+    core.step(Event::Leaving);
+    let last = core.call();
+    assert_eq!(last.peer, sample::node_id(1));
+    assert!(last.reports[0].report().leaving);
+    assert!(!core.mesh.is_idle());
+    let own = core.own().as_ref().clone();
+    core.answer(&last, vec![own]);
+    assert!(core.mesh.is_idle(), "it does not wait for the one that never answered");
+    assert_eq!(core.mesh.deadline_ms(), u64::MAX);
+    core.end(&hopeless, Err(Failure::Timeout), Vec::new());
+    assert_eq!(core.calls().count(), 0);
+}
+
+#[test]
+fn what_the_configuration_left_out_meanwhile_is_not_taken() {
+    let mut core = Core::start(3);
+    core.step(Event::Turn);
+    let probe = core.call();
+    let heads = Heads::none(core.roster().clone());
+    let mut members = sample::members(3);
+    members[2].keys = vec![sample::keypair(99).public().clone()];
+    core.step(Event::Reconfigured(sample::roster(&members, 0)));
+    // Verified with the keys of before.
+    let reports =
+        vec![sample::sealed(1, sample::report(1, 7, 7)), sample::sealed(2, sample::report(2, 7, 7))];
+    let delivery = Delivery { heads, reports, proofs: Vec::new() };
+    let answer = Answer { rtt_us: 900, took_us: 100, clock_offset_ms: 0, delivery };
+    core.end(&probe, Ok(answer), Vec::new());
+    assert!(core.mesh.picture.slots[1].held.is_some());
+    assert!(core.mesh.picture.slots[2].held.is_none(), "by a key that does not count any more");
+}
