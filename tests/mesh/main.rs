@@ -1,5 +1,9 @@
 //! Real nodes: processes of the built program that talk over real sockets.
 
 mod basics;
+mod crowd;
+mod exchanges;
+mod impostor;
 mod network;
+mod reports;
 mod watcher;
