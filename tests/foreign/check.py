@@ -20,6 +20,16 @@ class Checks:
     def equal(self, what, found, expected):
         return self.that(what, found == expected, f"found {found!r}, expected {expected!r}")
 
+    def verified(self, what, action):
+        """`action` must not raise. Gives what it gives, or None."""
+        try:
+            result = action()
+        except Exception as error:
+            self.failed(what, f"{type(error).__name__} {error}")
+            return None
+        self.that(what, True)
+        return result
+
     def refused(self, what, error, action):
         """`action` must raise exactly `error`: any other would be a refusal for a wrong reason."""
         try:
@@ -32,7 +42,8 @@ class Checks:
 
     def failed(self, what, otherwise):
         self.failures.append(what)
-        print(f"  FAILED  {what}: {otherwise}", flush=True)
+        found = str(otherwise)
+        print(f"  FAILED  {what}: {found[:500]}{'…' if len(found) > 500 else ''}", flush=True)
         return False
 
     def summary(self):
