@@ -5,7 +5,7 @@ import signal
 import statistics
 import time
 
-from nodes import Nodes, judge, wait_for
+from nodes import Nodes, wait_for
 
 REPETITIONS = 10
 
@@ -33,46 +33,33 @@ def hung(program):
 
 
 def measure(program, word, fail, mend, target):
-    """Until each survivor's view shows itself the node as offline, and until it shows that all survivors do,
-    which is what a verdict needs."""
-    own, all_agree = [], []
+    """The target is the verdict's; that all survivors' findings are on every survivor is what the verdict waits
+    for, so this is the least that it can take."""
+    times = []
     with Nodes(program, 3, 1, timeout=1) as nodes:
         for repetition in range(REPETITIONS):
             nodes.wait_until_whole()
             # At any moment between two probes.
             time.sleep(random.random())
             victim = nodes.ids[repetition % len(nodes.ids)]
+            survivors = [node for node in nodes.ids if node != victim]
             begun = time.monotonic()
             fail(nodes, victim)
             try:
-                times = watch(nodes, victim, begun)
+                wait_for(f"{victim} being offline for all others",
+                         lambda: all(says_offline(nodes.view(node), survivors, victim) for node in survivors), 30, 0.005)
+                times.append(time.monotonic() - begun)
             finally:
                 mend(nodes, victim)
-            own.append(times[0])
-            all_agree.append(times[1])
-    for what, times in (("its own finding", own), ("the findings of all survivors", all_agree)):
-        median, worst = statistics.median(times), max(times)
-        met = median <= target[0] and worst <= target[1]
-        print(f"{word}, until every survivor's view shows it offline by {what}, 3 nodes, poll 1 s, {REPETITIONS} times: "
-              f"median {median:.2f} s, worst {worst:.2f} s (target {target[0]} s / {target[1]} s: {judge(met)})")
-
-
-def watch(nodes, victim, begun):
-    """Seconds until every survivor says so itself, and until every survivor holds that all of them say so."""
-    survivors = [node for node in nodes.ids if node != victim]
-    first = []
-
-    def looks():
-        findings = {node: says_offline(nodes.view(node), survivors, victim) for node in survivors}
-        if not first and all(findings[node][node] for node in survivors):
-            first.append(time.monotonic() - begun)
-        return all(all(said.values()) for said in findings.values())
-
-    wait_for(f"{victim} being offline for all others", looks, 30, 0.005)
-    return first[0], time.monotonic() - begun
+    median, worst = statistics.median(times), max(times)
+    within = median <= target[0] and worst <= target[1]
+    print(f"{word}, until every survivor's view shows all survivors' reports saying offline, 3 nodes, poll 1 s, "
+          f"{REPETITIONS} times: median {median:.2f} s, worst {worst:.2f} s (target for the verdict: {target[0]} s / "
+          f"{target[1]} s: {'within it, the verdict itself is not measured' if within else 'NOT MET'})")
 
 
 def says_offline(view, survivors, victim):
+    """Whether the view holds a report of each survivor that says so."""
     data = view["data"]
-    return {node: data.get(node, {}).get("ping_data", {}).get(victim, {}).get("status") == "offline"
-            for node in survivors}
+    return all(data.get(node, {}).get("ping_data", {}).get(victim, {}).get("status") == "offline"
+               for node in survivors)

@@ -10,6 +10,7 @@ import figures
 FIGURES = {
     "start": figures.start,
     "memory": figures.memory,
+    "memory64": figures.memory64,
     "exchanges": figures.exchanges,
     "views": figures.views,
     "killed": faults.killed,
