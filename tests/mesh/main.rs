@@ -4,6 +4,8 @@ mod basics;
 mod crowd;
 mod exchanges;
 mod impostor;
+mod links;
 mod network;
 mod reports;
+mod service;
 mod watcher;
