@@ -3,6 +3,7 @@
 mod basics;
 mod crowd;
 mod exchanges;
+mod heritage;
 mod impostor;
 mod links;
 mod network;
