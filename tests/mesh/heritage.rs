@@ -1,5 +1,6 @@
 //! Configuration directories of the Python Distomon v0.1 run as they are.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -36,9 +37,8 @@ fn write(root: &TempDir) -> Vec<(PathBuf, u16)> {
     let keys: Vec<_> = (0..2).map(|_| Keypair::generate().expect("randomness")).collect();
     let mut config = "network_id: test-network\nnode_config:\n".to_owned();
     for (number, port) in ports.iter().enumerate() {
-        config += &format!(
-            "  - node_id: node-{number}\n    url: http://127.0.0.1:{port}\n    poll_rate: 1\n    retry: 2\n    timeout: 2\n"
-        );
+        let _ = writeln!(config, "  - node_id: node-{number}\n    url: http://127.0.0.1:{port}");
+        config += "    poll_rate: 1\n    retry: 2\n    timeout: 2\n";
     }
     let write = |dir: &PathBuf, number: usize| {
         let network = dir.join("networks/test");
@@ -109,10 +109,8 @@ fn a_directory_of_v0_1_runs_unchanged() {
                 })
                 .then_some(())
         });
-        let mode = fs::metadata(&node.dir.join(".private_keys")).and_then(|_| {
-            let mut keys = fs::read_dir(node.dir.join(".private_keys"))?;
-            keys.next().expect("the key").and_then(|key| key.metadata())
-        });
+        let mut keys = fs::read_dir(node.dir.join(".private_keys")).expect("a directory");
+        let mode = keys.next().expect("the key").and_then(|key| key.metadata());
         assert_eq!(
             mode.expect("a file").permissions().mode() & 0o777,
             0o600,
