@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use crate::mesh::message::MAX_BYTES;
 use crate::mesh::observation::Failure;
 
+/// The reason that minreq puts where there is none.
+const NO_STATUS_LINE: &str = "Server did not provide a status line";
+
 /// The largest head of a reply, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -59,6 +62,10 @@ pub(super) fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, F
         return Err(Failure::TooLarge);
     }
     let headers = std::mem::take(&mut response.headers);
+    // What minreq says for a connection that was closed without an answer, or whose answer is not HTTP.
+    if response.reason_phrase == NO_STATUS_LINE {
+        return Err(if headers.is_empty() && body.is_empty() { Failure::Reset } else { Failure::BadReply });
+    }
     Ok(Incoming { status: response.status_code, headers, body, elapsed: start.elapsed() })
 }
 

@@ -153,6 +153,12 @@ impl Host {
         Self { id: id.to_owned(), dir, address: free_address(), keypair, process: None }
     }
 
+    /// The same node in another directory: its clone.
+    pub(crate) fn copy_at(&self, dir: &Path) -> Self {
+        let (id, keypair) = (self.id.clone(), self.keypair.clone());
+        Self { id, dir: dir.to_owned(), address: self.address, keypair, process: None }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -278,10 +284,12 @@ pub(crate) fn write_private(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("its own file");
 }
 
-/// An address that no other test uses: loopback has 2^24 of them, and this process has its own.
+/// An address that no other test uses: loopback has 2^24 of them, and each process has its own.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(8000);
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let port = NEXT.fetch_add(1, Ordering::Relaxed);
-    SocketAddr::from(([127, 100 + high % 100, middle, low.max(1)], port))
+    let id = std::process::id();
+    let octet = |number: u32| u8::try_from(number).expect("below 256");
+    // The last octet is neither 0 nor 255.
+    let address = [127, octet(100 + id / (254 * 256) % 100), octet(id / 254 % 256), octet(1 + id % 254)];
+    SocketAddr::from((address, NEXT.fetch_add(1, Ordering::Relaxed)))
 }

@@ -1,0 +1,35 @@
+"""Starts a network, lets each part check it, and says how it went. tests/foreign/run calls this."""
+
+import signal
+import sys
+import traceback
+
+import exchanges
+import reports
+import tokens
+from check import Checks
+from network import Network
+
+PARTS = {"exchanges": exchanges.check, "reports": reports.check, "tokens": tokens.check}
+
+
+def main(program, chosen):
+    # What `timeout` sends becomes an exception, so that the nodes are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/foreign: stopped"))
+    checks = Checks()
+    for name in chosen or PARTS:
+        print(f"{name}:")
+        with Network(program) as network:
+            try:
+                PARTS[name](checks, network)
+            except Exception as error:
+                traceback.print_exc(file=sys.stdout)
+                checks.failed(f"{name} went to its end", f"{type(error).__name__}: {error}")
+            if checks.failures:
+                network.print_logs()
+    print(checks.summary())
+    return 1 if checks.failures or not checks.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,185 @@
+//! Reports that are not what they should be, inside of exchanges that are: nothing of them is kept or passed on.
+
+use std::time::{Duration, Instant};
+
+use distomon::crypto::{Keypair, dsse};
+use distomon::mesh::report::Report;
+use serde_json::{Value, json};
+
+use crate::network::{NETWORK, Network};
+use crate::watcher::WATCHER;
+
+/// A report of the watcher, as JSON.
+fn report(epoch: u64, seq: u64) -> Value {
+    json!({
+        "network_id": NETWORK, "node_id": WATCHER, "epoch": epoch, "seq": seq, "prev": null,
+        "at": 1_763_884_912_345_u64, "interval_ms": 1000, "version": "9.9", "config": "AAAAAAAAAAA=",
+        "isolated": false, "leaving": false, "observations": {},
+    })
+}
+
+fn seal(key: &Keypair, keyid: &str, report: &Value) -> Value {
+    let envelope = dsse::seal(key, keyid, report.to_string().as_bytes());
+    serde_json::from_str(&envelope).expect("JSON")
+}
+
+/// Hands `envelopes` to node `a` in a good exchange; gives the status of the answer.
+fn deliver(network: &Network, envelopes: &[Value]) -> u16 {
+    let body = json!({"to": "a", "heads": {}, "reports": envelopes});
+    let reply = network.watcher.call(body.to_string()).sign().send(network.host("a")).expect("an answer");
+    assert!(reply.signed, "{reply:?}");
+    reply.status
+}
+
+/// What `a` holds of the watcher.
+fn held(network: &Network) -> Option<Report> {
+    network.watcher.reports(network.host("a")).expect("an answer").remove(WATCHER)
+}
+
+fn network() -> Network {
+    let mut network = Network::of(&["a", "b"]);
+    network.host_mut("a").start();
+    network
+}
+
+fn wait_held(network: &Network, epoch: u64, seq: u64) {
+    crate::network::wait("the report is held", || {
+        held(network).filter(|report| (report.epoch, report.seq) == (epoch, seq))
+    });
+}
+
+#[test]
+fn a_good_one_is_kept_and_older_ones_are_not() {
+    let network = network();
+    let key = network.watcher.keypair();
+    assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(5, 7))]), 200);
+    wait_held(&network, 5, 7);
+    for (epoch, seq) in [(5, 6), (5, 7), (4, 99)] {
+        assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(epoch, seq))]), 200);
+    }
+    assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(6, 1))]), 200);
+    wait_held(&network, 6, 1);
+}
+
+#[test]
+fn bad_ones_leave_no_trace() {
+    let network = network();
+    let key = network.watcher.keypair();
+    let stranger = Keypair::generate().expect("randomness");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut report = report(1, 1);
+        change(&mut report);
+        seal(key, WATCHER, &report)
+    };
+    let edited = |change: &dyn Fn(&mut Value)| {
+        let mut envelope = seal(key, WATCHER, &report(1, 1));
+        change(&mut envelope);
+        envelope
+    };
+    let signature = edited(&|_| {})["signatures"][0].clone();
+    let long = "n".repeat(200 * 1024);
+    for (what, envelope, status) in [
+        ("forged", seal(&stranger, WATCHER, &report(1, 1)), 400),
+        ("of another signer", seal(key, "b", &report(1, 1)), 200),
+        ("another's statement", changed(&|report| report["node_id"] = json!("b")), 200),
+        (
+            "another's, by its keyid",
+            seal(key, "b", &{
+                let mut r = report(1, 1);
+                r["node_id"] = json!("b");
+                r
+            }),
+            400,
+        ),
+        ("of another network", changed(&|report| report["network_id"] = json!("other")), 200),
+        (
+            "of a stranger",
+            seal(&stranger, "nobody", &{
+                let mut r = report(1, 1);
+                r["node_id"] = json!("nobody");
+                r
+            }),
+            200,
+        ),
+        ("without a signature", edited(&|envelope| envelope["signatures"] = json!([])), 200),
+        ("with two", edited(&|envelope| envelope["signatures"] = json!([signature, signature])), 200),
+        ("another type", edited(&|envelope| envelope["payloadType"] = json!("text/plain")), 200),
+        ("no payload", edited(&|envelope| envelope["payload"] = json!("")), 200),
+        ("too large", changed(&|report| report["padding"] = json!(long)), 200),
+        ("a number over 2^53", changed(&|report| report["seq"] = json!(9_007_199_254_740_993_u64)), 200),
+        ("a negative number", changed(&|report| report["seq"] = json!(-1)), 200),
+        ("number 0", changed(&|report| report["seq"] = json!(0)), 200),
+        ("control characters", changed(&|report| report["version"] = json!("1\u{1b}[31m")), 200),
+        ("a long version", changed(&|report| report["version"] = json!("1".repeat(33))), 200),
+        (
+            "a status of its own",
+            changed(&|report| report["observations"] = json!({"a": {"status": "fine", "since": 1}})),
+            200,
+        ),
+        (
+            "an id that is none",
+            changed(&|report| report["observations"] = json!({"../a": {"status": "online", "since": 1}})),
+            200,
+        ),
+        ("not an object", json!([1, 2]), 200),
+        ("null", Value::Null, 200),
+    ] {
+        assert_eq!(deliver(&network, &[envelope]), status, "{what}");
+        assert_eq!(held(&network), None, "{what}");
+    }
+    network.host("a").wait_log("refused a report that watcher brought: its signature does not verify");
+    network.host("a").wait_log("refused a report that watcher brought: a report of another network");
+    // What names unknown nodes and errors is kept without them.
+    let odd = changed(&|report| {
+        report["observations"] = json!({
+            "nobody": {"status": "online", "since": 1},
+            "b": {"status": "offline", "since": 1, "error": "<script>"},
+        });
+    });
+    assert_eq!(deliver(&network, &[odd]), 200);
+    wait_held(&network, 1, 1);
+}
+
+#[test]
+fn after_a_forged_one_nothing_of_the_message_counts() {
+    let network = network();
+    let stranger = Keypair::generate().expect("randomness");
+    let forged = seal(&stranger, WATCHER, &report(2, 1));
+    let good = seal(network.watcher.keypair(), WATCHER, &report(2, 1));
+    assert_eq!(deliver(&network, &[forged, good]), 400);
+    assert_eq!(held(&network), None);
+}
+
+#[test]
+fn a_flood_is_slowed_to_five_a_second() {
+    let network = Network::running(&["a", "b"]);
+    network.wait_all_online();
+    let key = network.watcher.keypair();
+    let start = Instant::now();
+    for seq in 1..=60 {
+        assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(3, seq))]), 200);
+    }
+    let took = start.elapsed() + Duration::from_secs(1);
+    let reply = network.watcher.reports(network.host("a")).expect("an answer");
+    assert!(reply.contains_key("a") && reply.contains_key("b"), "others are not slowed");
+    let token = distomon::crypto::token::issue(
+        &network.host("a").keypair,
+        "net/a",
+        "a",
+        &[NETWORK.to_owned()],
+        distomon::store::clock::wall_us() / 1_000_000,
+        60,
+    );
+    let view = minreq::get(format!("{}/view/{NETWORK}", network.host("a").url()))
+        .with_header("Authorization", format!("Bearer {token}"))
+        .with_timeout(5)
+        .send()
+        .expect("an answer");
+    let view: Value = serde_json::from_slice(view.as_bytes()).expect("JSON");
+    let dropped = view["counters"]["reports_surplus"].as_u64().expect("a count");
+    let most = 5 + 5 * took.as_secs();
+    assert!(60 - dropped <= most, "{dropped} of 60 dropped within {took:?}");
+    let lines = network.host("a").log().matches("more new reports of one node").count();
+    assert_eq!(lines, 1, "{}", network.host("a").log());
+    network.wait_all_online();
+}

@@ -1,0 +1,293 @@
+//! The service around the mesh: how it starts and does not, how it stops, what it tells systemd, and how a
+//! configuration is read again.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::network::{Host, NETWORK, Network, wait, write_private};
+
+/// Starts a node that is to end by itself, with that status and a line of that text.
+#[track_caller]
+fn check_end(host: &mut Host, status: i32, text: &str) {
+    host.spawn(&mut host.command());
+    let ended = host.wait_end();
+    assert_eq!(ended.code(), Some(status), "{}", host.log());
+    assert!(host.log().contains(text), "expected {text:?}:\n{}", host.log());
+}
+
+#[test]
+fn what_keeps_it_from_starting() {
+    let mut network = Network::of(&["a"]);
+    let taken = std::net::TcpListener::bind(network.host("a").address).expect("a free address");
+    check_end(network.host_mut("a"), 69, "another program (another instance?) may listen there");
+    drop(taken);
+
+    let epoch = network.host("a").node_dir().join("epoch");
+    fs::write(&epoch, "soon\n").expect("a file");
+    check_end(network.host_mut("a"), 73, "is damaged: expected one number; remove it");
+    fs::remove_file(&epoch).expect("a file");
+
+    let nodeconf = network.host("a").dir.join("nodeconf.yml");
+    let good = fs::read_to_string(&nodeconf).expect("a file");
+    write_private(&nodeconf, &good.replace("listen:", "lisden:"));
+    check_end(network.host_mut("a"), 78, "nodeconf.yml:4:1: lisden: unknown key: did you mean listen?");
+    write_private(&nodeconf, &good);
+
+    let key = network.host("a").node_dir().join("key.pem");
+    let pem = fs::read_to_string(&key).expect("a file");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("its own file");
+    check_end(network.host_mut("a"), 78, "key.pem");
+    write_private(&key, "not a key\n");
+    check_end(network.host_mut("a"), 78, "expected an Ed25519 private key");
+    write_private(&key, &distomon::crypto::Keypair::generate().expect("randomness").to_pem());
+    check_end(network.host_mut("a"), 78, "private key of a in net");
+    fs::remove_file(&key).expect("a file");
+    check_end(network.host_mut("a"), 78, "private key of a in net");
+    write_private(&key, &pem);
+    network.host_mut("a").start();
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used() {
+    let mut network = Network::of(&["a"]);
+    let state = network.host("a").state_dir();
+    // The key lies elsewhere, so only the state itself is missing.
+    let key = fs::read_to_string(network.host("a").node_dir().join("key.pem")).expect("a file");
+    let private = network.host("a").dir.join(".private_keys");
+    fs::create_dir(&private).expect("a directory");
+    write_private(&private.join("a_net.key"), &key);
+    fs::remove_dir_all(&state).expect("a directory");
+    fs::write(&state, "a file where a directory should be").expect("a file");
+    let host = network.host_mut("a");
+    host.spawn(&mut host.command());
+    let ended = host.wait_end();
+    assert!(matches!(ended.code(), Some(73 | 78)), "{ended}\n{}", host.log());
+    assert!(host.log().contains("state"), "{}", host.log());
+}
+
+#[test]
+fn two_processes_do_not_share_a_state() {
+    let mut network = Network::of(&["a"]);
+    network.host_mut("a").start();
+    let nodeconf = network.host("a").dir.join("nodeconf.yml");
+    let text = fs::read_to_string(&nodeconf).expect("a file");
+    let other = crate::network::free_address();
+    let address = network.host("a").address.to_string();
+    write_private(&nodeconf, &text.replace(&address, &other.to_string()));
+    let output = network.host("a").command().output().expect("the built program starts");
+    assert_eq!(output.status.code(), Some(73));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("is in use by another process: is this node already running?"), "{told}");
+    assert!(network.host("a").is_well());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_others() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut network = Network::running(&["a", "b", "c"]);
+        network.wait_all_online();
+        network.host("c").signal(Signal::STOP);
+        let mut idle: Vec<_> =
+            (0..20).map(|_| TcpStream::connect(network.host("a").address).expect("a connection")).collect();
+        let begun = b"POST /token HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf a body";
+        idle[0].write_all(begun).expect("sent");
+        // A probe of the hung node is under way, or soon will be.
+        network.wait_found("a", "a", "c", "offline");
+        let start = Instant::now();
+        network.host("a").signal(signal);
+        let status = network.host_mut("a").wait_end();
+        assert!(status.success(), "{status}\n{}", network.host("a").log());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let left = network.watcher.reports(network.host("b")).expect("an answer").remove("a");
+        assert!(left.expect("a report of a").leaving, "b was told");
+        network.host("c").signal(Signal::CONT);
+    }
+}
+
+#[test]
+fn a_hung_node_is_offline_until_it_wakes_and_blames_nobody() {
+    let network = Network::running(&["a", "b", "c"]);
+    network.wait_all_online();
+    network.host("c").signal(Signal::STOP);
+    network.wait_found("a", "a", "c", "offline");
+    network.wait_found("b", "b", "c", "offline");
+    // Longer than any of its intervals, or it would not be a gap.
+    let stopped = Instant::now();
+    wait("it slept for long", || (stopped.elapsed() > Duration::from_secs(4)).then_some(()));
+    network.host("c").signal(Signal::CONT);
+    network.wait_all_online();
+    network.host("c").wait_log("this process did not run for");
+    let log = network.host("c").log();
+    assert!(!log.contains("is offline"), "{log}");
+}
+
+/// The lines that the service manager was sent, as they come.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(network: &Network) -> (Self, String) {
+        let path = network.dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        (Self(socket), path.to_str().expect("text").to_owned())
+    }
+
+    /// Waits for a message with that line.
+    fn wait(&self, line: &str) -> String {
+        let mut buffer = [0; 4096];
+        let mut seen = String::new();
+        loop {
+            let length =
+                self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("no {line}: {error}\n{seen}"));
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if message.lines().any(|known| known.starts_with(line)) {
+                return message;
+            }
+            seen += &message;
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let mut network = Network::of(&["a", "b"]);
+    network.host_mut("b").start();
+    let (manager, path) = Manager::new(&network);
+    let host = network.host_mut("a");
+    let mut command = host.command();
+    command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "1000000").env_remove("WATCHDOG_PID");
+    host.spawn(&mut command);
+    manager.wait("READY=1");
+    assert!(network.host("a").is_well(), "ready, and does not serve");
+    // The watcher is a member, too: it called nobody yet.
+    manager.wait("STATUS=3 nodes, 2 online");
+    for _ in 0..3 {
+        manager.wait("WATCHDOG=1");
+    }
+    network.host_mut("b").kill();
+    manager.wait("STATUS=3 nodes, 1 online");
+    network.host("a").signal(Signal::HUP);
+    let message = manager.wait("RELOADING=1");
+    assert!(message.contains("MONOTONIC_USEC="), "{message}");
+    manager.wait("READY=1");
+    network.host("a").signal(Signal::TERM);
+    manager.wait("STOPPING=1");
+    assert!(network.host_mut("a").wait_end().success());
+}
+
+#[test]
+fn a_configuration_is_read_again() {
+    let mut network = Network::running(&["a", "b"]);
+    network.wait_all_online();
+    let config = network.host("a").network_dir().join("config.yml");
+    let good = fs::read_to_string(&config).expect("a file");
+
+    fs::write(&config, good.replace("retry: 2", "retry: two").replace("url: http", "url: ftp"))
+        .expect("a file");
+    network.host("a").signal(Signal::HUP);
+    network.host("a").wait_log("going on with the old one");
+    network.host("a").wait_log("config.yml:2:35: defaults.retry: expected a whole number");
+    network.host("a").wait_log("config.yml:5:10: node_config[0].url: expected");
+    network.wait_all_online();
+
+    // b is no longer a member for a, and comes back.
+    let (head, members) = good.split_once("node_config:\n").expect("members");
+    let without: String =
+        members.split_inclusive("  - node_id").filter(|member| !member.starts_with(": b\n")).collect();
+    fs::write(&config, format!("{head}node_config:\n{without}")).expect("a file");
+    network.host("a").signal(Signal::HUP);
+    wait("b is gone", || {
+        let reports = network.watcher.reports(network.host("a"))?;
+        (!reports.contains_key("b") && reports["a"].observation("b").is_none()).then_some(())
+    });
+    fs::write(&config, good).expect("a file");
+    network.host("a").signal(Signal::HUP);
+    network.wait_all_online();
+
+    // Another key for a: its node starts anew with it, and b does not know it.
+    network.host_mut("a").keypair = distomon::crypto::Keypair::generate().expect("randomness");
+    network.write();
+    network.host("a").signal(Signal::HUP);
+    network.host("b").signal(Signal::HUP);
+    wait("a runs with its new key", || {
+        (network.host("a").log().matches(": this is a").count() == 2).then_some(())
+    });
+    wait("b knows it", || (network.host("b").log().matches("was read again").count() == 1).then_some(()));
+    network.wait_all_online();
+    assert_eq!(network.host("a").log().matches("serving after").count(), 1, "it was never restarted");
+}
+
+#[test]
+fn two_networks_in_one_process_are_apart() {
+    let mut network = Network::of(&["a", "b"]);
+    // A second network `twin` in the same processes, with the same node ids and its own keys.
+    let keys: Vec<_> = (0..2).map(|_| distomon::crypto::Keypair::generate().expect("randomness")).collect();
+    for (host, key) in network.hosts.iter().zip(&keys) {
+        let mut text =
+            "network_id: twin\ndefaults: {poll_rate: 0.2, retry: 2, timeout: 1}\nnode_config:\n".to_owned();
+        for (member, key) in network.hosts.iter().zip(&keys) {
+            let spki = key.public().to_base64_spki();
+            let (id, url) = (&member.id, member.url());
+            let _ = writeln!(text, "  - {{node_id: {id}, url: \"{url}\", public_key: \"{spki}\"}}");
+        }
+        let dir = host.dir.join("networks").join("twin");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("config.yml"), text).expect("a file");
+        let state = host.state_dir().join("twin").join(&host.id);
+        fs::create_dir_all(&state).expect("a directory");
+        write_private(&state.join("key.pem"), &key.to_pem());
+        let nodeconf = host.dir.join("nodeconf.yml");
+        let line = format!("networks:\n  - {{name: twin, node_id: {}}}\n", host.id);
+        let text = fs::read_to_string(&nodeconf).expect("a file").replace("networks:\n", &line);
+        write_private(&nodeconf, &text);
+    }
+    for id in ["a", "b"] {
+        network.host_mut(id).start();
+    }
+    network.wait_all_online();
+    let host = network.host("a");
+    host.wait_log("twin: b is online");
+    // The watcher is a member of the first network only.
+    let mut call = network.watcher.call(network.watcher.empty(host).to_string());
+    call.path = "/mon/twin".to_owned();
+    let reply = call.sign().send(host).expect("an answer");
+    assert_eq!((reply.status, reply.signed), (403, false), "{reply:?}");
+    // A's own request of the first network is worth nothing in the second, although the names are the same.
+    let mut call = network.watcher.call(network.watcher.empty(host).to_string());
+    (call.keyid, call.keypair, call.path) =
+        ("b".to_owned(), network.host("b").keypair.clone(), "/mon/twin".to_owned());
+    assert_eq!(call.sign().send(host).expect("an answer").status, 401);
+    let token = |network: &str, key: &distomon::crypto::Keypair| {
+        let now_s = distomon::store::clock::wall_us() / 1_000_000;
+        distomon::crypto::token::issue(
+            key,
+            &format!("{network}/b"),
+            "b",
+            &["net".to_owned(), "twin".to_owned()],
+            now_s,
+            60,
+        )
+    };
+    let view = |network: &str, token: &str| {
+        let request = minreq::get(format!("{}/view/{network}", host.url()));
+        let reply = request.with_header("Authorization", format!("Bearer {token}")).with_timeout(5).send();
+        reply.expect("an answer").status_code
+    };
+    let of_net = token(NETWORK, &network.host("b").keypair);
+    assert_eq!((view(NETWORK, &of_net), view("twin", &of_net)), (200, 403));
+    let crossed = token("twin", &network.host("b").keypair);
+    assert_eq!((view(NETWORK, &crossed), view("twin", &crossed)), (401, 401));
+    for (id, other) in [(NETWORK, "twin"), ("twin", NETWORK)] {
+        let dir = host.state_dir().join(id).join("a");
+        let nonces = fs::read_to_string(dir.join("nonces")).expect("kept");
+        assert!(nonces.starts_with("b ") || nonces.contains("\nb "), "{nonces}");
+        assert!(dir.join("epoch").exists(), "{other}");
+    }
+}
