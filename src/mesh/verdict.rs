@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`ballot`] | votes, who may vote, and the quorum |
 //! | [`cause`] | what explains the matrix of observers and targets |
+//! | [`headline`] | the answer in one sentence |
 //! | [`latch`] | verdicts over time |
 //! | `scene` | who lives and who may vote, as far as reports and their ages show |
 //!
@@ -18,6 +19,7 @@
 
 pub mod ballot;
 pub mod cause;
+pub mod headline;
 pub mod latch;
 mod scene;
 

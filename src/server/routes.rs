@@ -16,6 +16,7 @@ use super::listener::{Admission, Service};
 use super::login::Login;
 use super::problem::problem;
 use super::view::Views;
+use crate::store::Node;
 
 /// Everything that this process answers.
 pub struct Routes {
@@ -52,7 +53,7 @@ impl Routes {
 /// The network's name in the path of an exchange, with or without the prefix of an own url.
 fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
     let (prefix, network) = path.rsplit_once("/mon/")?;
-    let known = |node: &Arc<crate::store::Node>| {
+    let known = |node: &Arc<Node>| {
         let picture = node.picture();
         picture.roster().own().exchange_path(picture.roster().network_id()) == path
     };
@@ -99,6 +100,9 @@ impl Service for Routes {
             (POST) ["/token"] => { self.login.post_token(&instance, &request) },
             (GET) ["/view"] => { self.views(&instance, &request) },
             (GET) ["/view/{network}", network: String] => { self.view(&instance, &request, &network) },
+            (GET) ["/explain/{network}/{node}", network: String, node: String] => {
+                self.explain(&instance, &request, &network, &node)
+            },
             _ => nothing(&request)
         )
     }
@@ -113,18 +117,35 @@ impl Routes {
     }
 
     fn view(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+        match self.open(instance, request, network) {
+            Ok(node) => self.views.get_network(node, request),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn explain(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
+        match self.open(instance, request, network) {
+            Ok(node) => Views::explain(node, id),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// The node in that network, if the request's token opens it.
+    fn open<'i>(
+        &self,
+        instance: &'i Instance,
+        request: &Request,
+        network: &str,
+    ) -> Result<&'i Arc<Node>, Response> {
         // Which networks there are is told to nobody without a token.
-        let viewer = match self.login.viewer(instance, request) {
-            Ok(viewer) => viewer,
-            Err(refusal) => return refusal,
-        };
+        let viewer = self.login.viewer(instance, request)?;
         let Some(node) = instance.node(network) else {
-            return problem(404, "Not Found", "no such network here; GET /view lists them");
+            return Err(problem(404, "Not Found", "no such network here; GET /view lists them"));
         };
         if !viewer.may_read(node.picture().roster().network_id()) {
-            return problem(403, "Forbidden", "the token does not open this network");
+            return Err(problem(403, "Forbidden", "the token does not open this network"));
         }
-        self.views.get_network(node, request)
+        Ok(node)
     }
 }
 
@@ -138,7 +159,7 @@ fn nothing(request: &Request) -> Response {
     let allowed = match path {
         "/token" | "/login" | "/logout" => "POST",
         "/" | "/healthz" | "/view" => "GET, HEAD",
-        path if path.starts_with("/view/") => "GET, HEAD",
+        path if path.starts_with("/view/") || path.starts_with("/explain/") => "GET, HEAD",
         _ => return problem(404, "Not Found", "no such page"),
     };
     problem(405, "Method Not Allowed", &format!("expected {allowed}"))

@@ -11,14 +11,17 @@ use rouille::{Request, Response, ResponseBody};
 use serde::Serialize;
 
 use self::body::Body;
+use self::verdicts::Explanation;
 use super::instance::Instance;
 use super::login::Viewer;
+use super::problem::problem;
 use crate::mesh::Picture;
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::observation::{Observation, Status};
 use crate::store::Node;
 
 mod body;
+mod verdicts;
 
 /// While a picture is being rendered, the one before is served if it was taken at most this much earlier,
 /// in ms.
@@ -136,6 +139,16 @@ impl Views {
             ("ETag".into(), rendered.etag.clone().into()),
         ];
         Response { status_code, headers, data, upgrade: None }
+    }
+
+    /// `GET /explain/{network_id}/{node_id}`: how `node` comes to its verdict on another, step by step.
+    pub fn explain(node: &Node, id: &str) -> Response {
+        let picture = node.picture();
+        let index = picture.roster().index(id);
+        match index.and_then(|index| Explanation::of(&picture, index)) {
+            Some(explanation) => Response::json(&explanation).with_unique_header("Cache-Control", "no-store"),
+            None => problem(404, "Not Found", "no such node in this network"),
+        }
     }
 
     /// `GET /view`: the networks that are open to `viewer`, in short.

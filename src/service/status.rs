@@ -1,7 +1,11 @@
 //! The status in one line, for `systemctl status`.
 
+use std::fmt::Write as _;
+
 use crate::mesh::Picture;
 use crate::mesh::observation::Status;
+use crate::mesh::verdict::Standing;
+use crate::mesh::verdict::headline::headline;
 use crate::server::Instance;
 
 /// How many nodes there are and how many are online, as this node finds them; it counts itself.
@@ -20,8 +24,8 @@ fn counts(picture: &Picture) -> String {
     let observations = own.into_iter().flat_map(|own| &own.report().observations);
     let online = 1 + observations.filter(|(_, found)| found.status == Status::Online).count();
     let mut line = format!("{nodes} {}, {online} online", if nodes == 1 { "node" } else { "nodes" });
-    if picture.isolated() {
-        line.push_str(" (this node may be cut off)");
+    if picture.verdicts().nodes.iter().any(|verdict| verdict.standing != Standing::Up) {
+        let _ = write!(line, "; {}", headline(picture));
     }
     if picture.twin() {
         line.push_str(" (ANOTHER PROCESS USES THIS NODE'S KEY)");

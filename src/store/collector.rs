@@ -8,15 +8,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use log::{error, info, warn};
+use log::{Level, error, info, log, warn};
 use parking_lot::Mutex;
 
 use super::files::StateFiles;
 use super::limit::Limiter;
 use super::node::Node;
 use crate::mesh::event::{Call, Called, Note};
-use crate::mesh::observation::Status;
 use crate::mesh::roster::Roster;
+use crate::mesh::verdict::Standing;
+use crate::mesh::verdict::latch::Change;
 use crate::mesh::{Effect, Event, Mesh};
 
 /// The collector turns at least this often: a health check sees that it does.
@@ -167,12 +168,16 @@ impl Turning {
         let picture = self.node.picture();
         let network = picture.roster().network_id().as_str();
         let node = picture.roster().own().id.as_str();
+        if let Note::Judged(change) = note {
+            return write_verdict(network, node, change);
+        }
         let peer = match note {
             Note::Changed { peer, .. } | Note::Equivocated { node: peer, .. } => peer.as_str(),
             _ => "",
         };
         match note {
-            Note::Changed { to: Status::Online, .. } | Note::Isolated(false) => {
+            // What one node finds is no alarm yet: the verdict is.
+            Note::Changed { .. } | Note::Isolated(false) => {
                 info!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
             }
             Note::Twin { .. } | Note::Equivocated { .. } => {
@@ -185,4 +190,33 @@ impl Turning {
             }
         }
     }
+}
+
+/// Names the kind of a line for `journalctl MESSAGE_ID=…` and for catalogs: one for each standing.
+fn message_id(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Up => "4a9bdcf68e9009382f570a2ce5087001",
+        Standing::Degraded => "4a9bdcf68e9009382f570a2ce5087002",
+        Standing::Down => "4a9bdcf68e9009382f570a2ce5087003",
+        Standing::Stopped => "4a9bdcf68e9009382f570a2ce5087004",
+        Standing::Unknown => "4a9bdcf68e9009382f570a2ce5087005",
+        Standing::NeverSeen => "4a9bdcf68e9009382f570a2ce5087006",
+        Standing::Conflict => "4a9bdcf68e9009382f570a2ce5087007",
+    }
+}
+
+fn write_verdict(network: &str, node: &str, change: &Change) {
+    let level = match change.to.standing {
+        Standing::Down | Standing::Conflict => Level::Error,
+        Standing::Degraded | Standing::Unknown => Level::Warn,
+        Standing::Up | Standing::Stopped | Standing::NeverSeen => Level::Info,
+    };
+    let causes: Vec<_> = change.causes.iter().map(|cause| cause.as_str()).collect();
+    log!(
+        level,
+        MESSAGE_ID = message_id(change.to.standing),
+        DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = change.node.as_str(),
+        DISTOMON_VERDICT = change.to.standing.as_str(), DISTOMON_CAUSE = causes.join(" or ").as_str();
+        "{network}: {change}"
+    );
 }

@@ -56,12 +56,20 @@ impl View {
     /// What it comes to. A node without a connection of its own cannot tell who is down.
     pub(super) fn outcome(&self, now_ms: Option<u64>) -> Outcome {
         let any = |status| self.nodes.keys().any(|id| self.status(id) == status);
+        let concludes =
+            |words: &[&str]| self.verdicts.values().any(|verdict| words.contains(&verdict.status.as_str()));
         if self.nodes.is_empty() || self.is_stale(now_ms) {
             Outcome::CannotTell
         } else if self.twin || self.data.values().any(|report| report.conflict) {
             Outcome::SomethingIsNot
         } else if self.isolated {
             Outcome::CannotTell
+        } else if concludes(&["down", "degraded", "stopped", "conflict"]) {
+            Outcome::SomethingIsNot
+        } else if concludes(&["unknown", "never seen"]) {
+            Outcome::CannotTell
+        } else if !self.verdicts.is_empty() {
+            Outcome::AllUp
         } else if any(Status::Offline) {
             Outcome::SomethingIsNot
         } else if any(Status::Unknown) {
@@ -102,6 +110,19 @@ mod tests {
         check(&two("", down), Some(1_060_000), 1);
         check(&two("", down), Some(1_060_001), 2);
         check(&two("", up), Some(0), 0);
+        let verdict =
+            |word: &str| format!(r#","verdicts":{{"a":{{"status":"up"}},"b":{{"status":"{word}"}}}}"#);
+        for (word, code) in [
+            ("up", 0),
+            ("degraded", 1),
+            ("down", 1),
+            ("stopped", 1),
+            ("conflict", 1),
+            ("unknown", 2),
+            ("never seen", 2),
+        ] {
+            check(&two(&verdict(word), down), None, code);
+        }
         let slow = r#","data":{"a":{"interval_ms":30000}}"#;
         check(&two(slow, down), Some(1_090_000), 1);
         check(&two(slow, down), Some(1_090_001), 2);

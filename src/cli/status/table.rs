@@ -2,12 +2,16 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::view::{Finding, Node, Report, Status, View};
+use super::outcome::Outcome;
+use super::view::{Finding, Node, Report, Status, Verdict, View};
 use crate::cli::line::{Line, Style, clean};
 use crate::mesh::observation::Failure;
 
 /// The most characters of a name.
 pub(super) const NAME: usize = 64;
+
+/// The most characters of the answer in one sentence.
+const HEADLINE: usize = 1000;
 
 /// The last second that a date of four digits can show, in ms since 1970.
 const LAST_DATE_MS: u64 = 253_402_300_799_000;
@@ -17,6 +21,14 @@ const HEADINGS: [&str; 8] = ["NODE", "STATUS", "SINCE", "RTT", "CLOCK", "VERSION
 /// The heading and the table. `stale`: the node that answered has stopped observing.
 pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
     let mut lines = vec![heading(view)];
+    if let Some(headline) = &view.headline {
+        let style = match view.outcome(None) {
+            Outcome::AllUp => Style::Good,
+            Outcome::CannotTell => Style::Doubt,
+            Outcome::SomethingIsNot => Style::Bad,
+        };
+        lines.insert(0, Line::new(clean(headline, HEADLINE), style));
+    }
     let mut warn = |text: &str| lines.push(Line::new(text, Style::Doubt));
     if stale {
         warn("this picture is old: the node has stopped observing, so it cannot tell");
@@ -65,8 +77,9 @@ fn row(view: &View, id: &str, node: &Node, utf8: bool) -> [Cell; 8] {
     let own = view.data.get(&view.node_id);
     let finding = own.and_then(|report| report.ping_data.get(id));
     let report = view.data.get(id);
-    let status = view.status(id);
-    let since = node.since.zip(view.generated_at).map(|(since, at)| span(at.saturating_sub(since)));
+    let verdict = view.verdicts.get(id);
+    let since = verdict.map_or(node.since, |verdict| verdict.since);
+    let since = since.zip(view.generated_at).map(|(since, at)| span(at.saturating_sub(since)));
     let rtt = finding.and_then(|finding| finding.response_time).map(milliseconds);
     let clock = finding.and_then(|finding| offset(finding, utf8));
     let version = report.and_then(|report| report.node_version.as_deref()).map(|text| clean(text, 32));
@@ -76,7 +89,7 @@ fn row(view: &View, id: &str, node: &Node, utf8: bool) -> [Cell; 8] {
     let plain = |text: Option<String>| (text.unwrap_or_else(|| "-".into()), Style::Plain);
     [
         (clean(id, NAME), Style::Plain),
-        cell(status),
+        verdict.map_or_else(|| cell(view.status(id)), conclusion),
         plain(since),
         plain(rtt),
         plain(clock),
@@ -84,6 +97,15 @@ fn row(view: &View, id: &str, node: &Node, utf8: bool) -> [Cell; 8] {
         (plain(age).0, if old { Style::Doubt } else { Style::Plain }),
         (notes, style),
     ]
+}
+
+fn conclusion(verdict: &Verdict) -> Cell {
+    let style = match verdict.status.as_str() {
+        "up" => Style::Good,
+        "down" | "conflict" | "degraded" => Style::Bad,
+        _ => Style::Doubt,
+    };
+    (clean(&verdict.status, NAME), style)
 }
 
 fn cell(status: Status) -> Cell {
@@ -105,6 +127,8 @@ fn notes(view: &View, id: &str, node: &Node) -> Cell {
     }
     let other = report.config.as_ref().zip(view.config.as_ref()).is_some_and(|(its, ours)| its != ours);
     let is_own = id == view.node_id;
+    let cause = view.verdicts.get(id).and_then(|verdict| verdict.cause.as_deref());
+    notes.extend(cause.map(|cause| format!("cause: {}", clean(cause, NAME))));
     let error = node.error.as_deref().filter(|error| !error.is_empty() && !is_own);
     notes.extend(error.map(meaning));
     for (applies, note) in [

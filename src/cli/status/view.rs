@@ -40,8 +40,25 @@ pub(super) struct View {
     /// The digest of its configuration.
     #[serde(deserialize_with = "lenient")]
     pub(super) config: Option<String>,
+    /// The answer in one sentence.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) headline: Option<String>,
     pub(super) data: BTreeMap<String, Report>,
     pub(super) nodes: BTreeMap<String, Node>,
+    pub(super) verdicts: BTreeMap<String, Verdict>,
+}
+
+/// What the node that answered concludes of a node, from all reports.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Verdict {
+    #[serde(deserialize_with = "lenient")]
+    pub(super) status: String,
+    /// Since when, by the clock of the node that answered: Unix time in ms.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) since: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) cause: Option<String>,
 }
 
 /// What an observer says.

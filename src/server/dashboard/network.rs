@@ -3,6 +3,8 @@
 use maud::{Markup, html};
 
 use super::{matrix, nodes, words};
+use crate::mesh::verdict::Standing;
+use crate::mesh::verdict::headline::headline;
 use crate::mesh::{Now, Picture};
 use crate::server::view::Summary;
 
@@ -13,6 +15,9 @@ pub(super) fn body(picture: &Picture, now: Now) -> Markup {
     html! {
         h1 { (roster.network_id()) " " small { "seen from " strong { (roster.own().id) } } }
         (alerts(picture))
+        p.headline.bad[picture.verdicts().nodes.iter().any(|verdict| verdict.standing != Standing::Up)] {
+            (headline(picture))
+        }
         p.summary {
             (summary.nodes) @if summary.nodes == 1 { " node: " } @else { " nodes: " }
             (count(summary.online, "on", "online"))

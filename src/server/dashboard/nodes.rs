@@ -6,6 +6,7 @@ use super::{matrix, words};
 use crate::mesh::observation::Status;
 use crate::mesh::picture::Slot;
 use crate::mesh::roster::Member;
+use crate::mesh::verdict::Standing;
 use crate::mesh::{Now, Picture};
 use crate::server::view::{finding, status};
 
@@ -19,7 +20,8 @@ pub(super) fn table(picture: &Picture, now: Now) -> Markup {
             table.list {
                 thead { tr {
                     th scope="col" { "Node" }
-                    th scope="col" { "Status" }
+                    th scope="col" { "Verdict" }
+                    th scope="col" { "From here" }
                     th scope="col" { "Since" }
                     th.num scope="col" { "Round trip" }
                     th.num scope="col" { "Clock" }
@@ -46,6 +48,12 @@ fn row(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot) 
     html! {
         tr {
             th scope="row" title=[member.url.as_deref()] { (member.id) }
+            td {
+                @if let Some(verdict) = picture.verdicts().nodes.get(index) {
+                    span class={ "state " (class(verdict.standing)) } title=(verdict.rule.as_str()) { (verdict.standing) }
+                    @for cause in &verdict.causes { " " small { (cause.as_str()) } }
+                }
+            }
             td {
                 span class={ "state " (matrix::class(status)) } { (status) }
                 @if is_me { " " small { "this node" } }
@@ -75,6 +83,15 @@ fn row(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot) 
             }
             td { (notes(picture, now, index, member, slot)) }
         }
+    }
+}
+
+/// The look of a verdict.
+fn class(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Up => "on",
+        Standing::Down | Standing::Degraded | Standing::Conflict => "off",
+        Standing::Stopped | Standing::Unknown | Standing::NeverSeen => "un",
     }
 }
 

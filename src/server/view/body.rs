@@ -9,9 +9,11 @@ use crate::mesh::observation::{Failure, Observation, Status};
 use crate::mesh::picture::{Counters, Slot};
 use crate::mesh::report::Report;
 use crate::mesh::roster::Member;
+use crate::mesh::verdict::headline::headline;
 use crate::mesh::{Now, Picture};
 use crate::store::tally::Counts;
 
+use super::verdicts::{write_links, write_sides, write_verdicts};
 use super::{finding, status};
 
 /// The whole reply.
@@ -26,8 +28,16 @@ pub(super) struct Body<'a> {
     isolated: bool,
     twin: bool,
     config: &'a str,
+    /// The answer in one sentence.
+    headline: String,
     #[serde(serialize_with = "write_data")]
     data: &'a Picture,
+    #[serde(serialize_with = "write_verdicts")]
+    verdicts: &'a Picture,
+    #[serde(serialize_with = "write_links")]
+    links: &'a Picture,
+    #[serde(serialize_with = "write_sides")]
+    partitions: &'a Picture,
     #[serde(serialize_with = "write_nodes")]
     nodes: &'a Picture,
     counters: AllCounters,
@@ -45,7 +55,11 @@ impl<'a> Body<'a> {
             isolated: picture.isolated(),
             twin: picture.twin(),
             config: roster.digest(),
+            headline: headline(picture),
             data: picture,
+            verdicts: picture,
+            links: picture,
+            partitions: picture,
             nodes: picture,
             counters: AllCounters::new(picture.counters(), dropped),
         }
