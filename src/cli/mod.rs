@@ -8,6 +8,7 @@
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod failure;
 mod init;
 mod instance;
@@ -102,6 +103,7 @@ impl Global {
 enum Command {
     Check(check::Args),
     Demo(demo::Args),
+    Explain(explain::Args),
     Init(init::Args),
     Key(key::Args),
     Run(run::Args),
@@ -123,6 +125,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Check(args) => check::run(&args, &global),
         Command::Demo(args) => demo::run(&args, &global),
+        Command::Explain(args) => explain::run(&args, &global),
         Command::Init(args) => init::run(&args, &global),
         Command::Key(args) => key::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
