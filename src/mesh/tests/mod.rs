@@ -5,6 +5,7 @@
 
 mod calls;
 mod doubts;
+mod hunt;
 mod identity;
 mod link;
 mod liveness;
