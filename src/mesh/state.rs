@@ -234,6 +234,8 @@ impl Mesh {
         self.fresh = vec![false; roster.members().len()];
         self.publisher.hurry();
         self.changed = true;
+        // No picture may show the verdicts of another roster.
+        self.judge_ms = 0;
     }
 
     /// Does what is due.

@@ -208,6 +208,8 @@ fn message_id(standing: Standing) -> &'static str {
 fn write_verdict(network: &str, node: &str, change: &Change) {
     let level = match change.to.standing {
         Standing::Down | Standing::Conflict => Level::Error,
+        // Right after the start nothing is known yet, and that is no news.
+        Standing::Unknown if change.to.decided.is_none() => Level::Info,
         Standing::Degraded | Standing::Unknown => Level::Warn,
         Standing::Up | Standing::Stopped | Standing::NeverSeen => Level::Info,
     };

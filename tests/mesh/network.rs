@@ -125,6 +125,11 @@ impl Network {
         Some(report.observation(target)?.status.as_str().to_owned())
     }
 
+    /// As [`wait`]; a failure tells what all nodes logged.
+    pub(crate) fn wait<T>(&self, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+        wait_or(what, || self.logs(), &mut condition)
+    }
+
     /// Waits until `observer` says `status` of `target`, as the node `at` holds it.
     pub(crate) fn wait_found(&self, at: &str, observer: &str, target: &str, status: &str) {
         let what = format!("at {at}: {observer} finds {target} {status}");

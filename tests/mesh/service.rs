@@ -203,7 +203,7 @@ fn a_configuration_is_read_again() {
         members.split_inclusive("  - node_id").filter(|member| !member.starts_with(": b\n")).collect();
     fs::write(&config, format!("{head}node_config:\n{without}")).expect("a file");
     network.host("a").signal(Signal::HUP);
-    wait("b is gone", || {
+    network.wait("b is gone", || {
         let reports = network.watcher.reports(network.host("a"))?;
         (!reports.contains_key("b") && reports["a"].observation("b").is_none()).then_some(())
     });

@@ -288,3 +288,19 @@ fn a_viewer_that_starts_late_learns_that_one_is_down() {
         network.run_checking(5_000, "and nobody else", |network| nobody_down(network, &[1, 2, 3, 4]));
     }
 }
+
+#[test]
+fn a_new_configuration_has_its_own_verdicts_at_once() {
+    for seed in seeds() {
+        let mut network = settled(3, seed);
+        // Judged a moment ago: the next time is not due yet.
+        network.add_member();
+        for machine in 0..3 {
+            network.reconfigure(machine, machine);
+            let picture = &network.machine(machine).picture;
+            assert_eq!(picture.verdicts().nodes.len(), 4);
+            assert_eq!(picture.settled().nodes().count(), 4);
+            assert_eq!(concludes(&network, machine, 3), Standing::NeverSeen);
+        }
+    }
+}

@@ -134,10 +134,12 @@ fn step(
     let decided = match old {
         _ if standing != Standing::Unknown => None,
         Some(old) if old.standing == Standing::Unknown => old.decided,
-        Some(old) => Some((old.standing, old.since_ms)),
-        None => None,
+        Some(old) if old.standing != Standing::NeverSeen => Some((old.standing, old.since_ms)),
+        _ => None,
     };
-    let ended = old.filter(|_| was_silent && standing.is_alive()).map(|old| Outage {
+    // A node that nothing was known of before did not come back.
+    let known = |old: &&Settled| old.standing == Standing::Down || old.decided.is_some();
+    let ended = old.filter(|_| was_silent && standing.is_alive()).filter(known).map(|old| Outage {
         from_ms: old.since_ms,
         to_ms: wall_ms,
         cut_off: old.epoch != 0 && old.epoch == epoch,
