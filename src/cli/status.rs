@@ -26,17 +26,16 @@ Examples:
   distomon status --url http://10.0.0.2:8000 --token-file TOKEN
 
 Exit status:
-  0   every node is online, and none contradicts itself
-  1   a node is not online, or signs contradictions: a clone or a thief
+  0   every node is up
+  1   a node is down, degraded or stopped, or in conflict: a clone or a thief
   2   it cannot be told: the node that is asked does not answer, has stopped
-      observing, is cut off itself (more than half of the others are offline
-      from it), or has not heard of all nodes yet and finds none offline
+      observing or is cut off itself, or a node is unknown or was never seen
   64  a mistake in the arguments; 66, 77: a file that cannot be read;
   78  a mistake in the configuration, no login, no key";
 
 /// Show who is up, as the node on this host finds it
 ///
-/// A row for each node: its status and since when; the network's share of the round trip; how far its clock
+/// First the answer in one sentence. Then a row for each node: the verdict and since when; the network's share of the round trip; how far its clock
 /// is ahead; its version; how old its newest report is. Below it, who finds whom how.
 ///
 /// The node is asked with a token signed with its own key, as by distomon token.

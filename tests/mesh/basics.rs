@@ -46,3 +46,40 @@ fn a_request_is_answered_once() {
     let later = wait("a later one is answered", || network.watcher.reports(host));
     assert!(later.contains_key("a"), "{later:?}");
 }
+
+#[test]
+fn every_survivor_concludes_that_a_killed_node_is_down_and_says_why() {
+    let mut network = Network::running(&["a", "b", "c", "d"]);
+    network.wait_all_online();
+    let concludes = |network: &Network, at: &str, node: &str, standing: &str| {
+        let view = network.host(at).get("/view/net")?;
+        (view["verdicts"][node]["status"] == standing).then_some(view)
+    };
+    for at in ["a", "b", "c", "d"] {
+        network.wait("all are up", || concludes(&network, at, "d", "up"));
+    }
+    let last = network.watcher.reports(network.host("d")).expect("an answer").remove("d").expect("its own");
+    network.host_mut("d").kill();
+    for at in ["a", "b", "c"] {
+        let view = network.wait("d is down", || concludes(&network, at, "d", "down"));
+        let verdict = &view["verdicts"]["d"];
+        assert_eq!(verdict["cause"], "node", "{verdict}");
+        assert!(verdict["votes"]["offline"].as_array().is_some_and(|votes| votes.len() >= 2), "{verdict}");
+        assert!(verdict["evidence"][0][0] == "d" && verdict["evidence"][0][1] == last.epoch, "{verdict}");
+        assert!(
+            view["headline"].as_str().is_some_and(|text| text.contains("d is down")),
+            "{}",
+            view["headline"]
+        );
+        for living in ["a", "b", "c"] {
+            assert_ne!(view["verdicts"][living]["status"], "down");
+        }
+        let explained = network.host(at).get("/explain/net/d").expect("an explanation");
+        assert_eq!(explained["verdict"]["status"], "down");
+        network.host(at).wait_log("d is down (was ");
+    }
+    network.host_mut("d").start();
+    for at in ["a", "b", "c"] {
+        network.wait("d is up again", || concludes(&network, at, "d", "up"));
+    }
+}

@@ -8,8 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use distomon::crypto::Keypair;
+use distomon::crypto::{Keypair, token};
+use distomon::store::clock::wall_us;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::watcher::{WATCHER, Watcher};
@@ -226,6 +228,17 @@ impl Host {
     pub(crate) fn is_well(&self) -> bool {
         let reply = minreq::get(format!("{}/healthz", self.url())).with_timeout(5).send();
         reply.is_ok_and(|reply| reply.status_code == 200)
+    }
+
+    /// What `GET {path}` gives to the holder of a token that the node's own key signed.
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        let now_s = wall_us() / 1_000_000;
+        let kid = format!("{NETWORK}/{}", self.id);
+        let token = token::issue(&self.keypair, &kid, &self.id, &[NETWORK.to_owned()], now_s, 60);
+        let request = minreq::get(format!("{}{path}", self.url()));
+        let request = request.with_header("Authorization", format!("Bearer {token}")).with_timeout(5);
+        let reply = request.send().ok().filter(|reply| reply.status_code == 200)?;
+        Some(serde_json::from_slice(reply.as_bytes()).expect("JSON"))
     }
 
     pub(crate) fn pid(&self) -> Pid {
