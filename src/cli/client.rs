@@ -16,6 +16,9 @@ const TIMEOUT_S: u64 = 5;
 /// The largest answer, in bytes.
 const MAX_ANSWER: u64 = 16 << 20;
 
+/// The largest head of an answer, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+
 /// The largest explanation of a refusal, in bytes.
 const MAX_PROBLEM: u64 = 4 << 10;
 
@@ -74,7 +77,11 @@ pub(super) fn is_token(text: &str) -> bool {
 }
 
 fn send(request: minreq::Request) -> Result<String, ClientError> {
-    let request = request.with_timeout(TIMEOUT_S).with_follow_redirects(false);
+    let request = request
+        .with_timeout(TIMEOUT_S)
+        .with_follow_redirects(false)
+        .with_max_headers_size(MAX_HEAD)
+        .with_max_status_line_length(1024);
     // An answer must not end the program in a panic, whatever the client library makes of it.
     let result = std::panic::catch_unwind(|| fetch(request));
     result.unwrap_or(Err(ClientError::Odd("it answers in a form that is not understood")))

@@ -12,6 +12,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use self::stderr::{Stderr, Style};
+use crate::store::limit::Limiter;
 
 /// The name in the journal, whatever the program's file is called.
 const IDENTIFIER: &str = "distomon";
@@ -27,9 +28,13 @@ const OTHERS: Level = Level::Warn;
 /// with the time.
 pub fn init(level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Logger::choose())).is_ok() {
-        std::panic::set_hook(Box::new(|panic| {
+        let lines = Limiter::default();
+        std::panic::set_hook(Box::new(move |panic| {
+            // Some are caught, and whoever caused them may do so again.
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let Some(more) = lines.pass(&place) else { return };
             let thread = std::thread::current();
-            log::error!("thread {} panicked: {panic}", thread.name().unwrap_or("without a name"));
+            log::error!("thread {} panicked: {panic}{more}", thread.name().unwrap_or("without a name"));
         }));
     }
     log::set_max_level(level);

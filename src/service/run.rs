@@ -97,13 +97,19 @@ fn end_on_panic() {
     let log = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         log(panic);
-        let thread = std::thread::current();
-        let caught = [crate::server::listener::THREAD_PREFIX, crate::monitor::THREAD_PREFIX];
-        if !thread.name().is_some_and(|name| caught.iter().any(|prefix| name.starts_with(prefix))) {
+        if is_missed(std::thread::current().name()) {
             error!("ending: a part of this process is gone");
             std::process::exit(EX_SOFTWARE);
         }
     }));
+}
+
+/// Whether the thread of that name does more than one request or one call.
+fn is_missed(thread: Option<&str>) -> bool {
+    let brief = [crate::server::listener::THREAD_PREFIX, crate::monitor::THREAD_PREFIX];
+    // All of ours that matter have names. minreq makes each call in a thread without one, and what a peer
+    // answers, whoever that is, must not end the process.
+    thread.is_some_and(|name| !brief.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// The parts of the service. Field order is the order of their end.
@@ -235,11 +241,14 @@ impl<'o> Running<'o> {
     fn stop(self) {
         self.notifier.stopping();
         info!("stopping");
-        std::thread::spawn(|| {
+        let clock = std::thread::Builder::new().name("stop".to_owned()).spawn(|| {
             std::thread::sleep(STOP_BY);
             error!("stopping takes too long: ending at once");
             std::process::exit(EX_SOFTWARE);
         });
+        if let Err(error) = clock {
+            warn!("starting a thread: {error}; nothing bounds how long stopping takes");
+        }
         for network in self.networks.values() {
             network.leave();
         }
@@ -290,4 +299,24 @@ fn collectors(routes: &Arc<Routes>) -> Heart {
             .min()
             .unwrap_or_else(crate::server::heartbeat::monotonic_ms)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_missed;
+
+    #[test]
+    fn whose_panic_ends_the_process() {
+        for (thread, expected) in [
+            (Some("main"), true),
+            (Some("collect-peer-net"), true),
+            (Some("keep-http-net"), true),
+            (Some("listener"), true),
+            (Some("http-12"), false),
+            (Some("peer-node-1"), false),
+            (None, false),
+        ] {
+            assert_eq!(is_missed(thread), expected, "{thread:?}");
+        }
+    }
 }
