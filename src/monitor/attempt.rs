@@ -163,6 +163,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_tls_is_no_secure_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("https://{}/mon/n", listener.local_addr().expect("its address"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        });
+        let outgoing = Outgoing { url, headers: Vec::new(), body: String::new() };
+        let result = fetch(outgoing, Duration::from_secs(10));
+        assert_eq!(result.err(), Some(Failure::Tls));
+        server.join().expect("the server");
+    }
+
+    #[test]
     fn names() {
         for (url, expected) in [
             ("http://127.0.0.1:8000/mon/n", Ok(())),
