@@ -12,6 +12,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use self::checker::Checker;
+use super::address::Origin;
 use super::attempts::{Attempts, TooMany};
 use super::instance::Instance;
 use super::problem::problem;
@@ -173,23 +174,34 @@ impl Login {
         is_admin: bool,
         request: &Request,
     ) -> Result<bool, TooMany> {
-        let begun = self.attempts.begin(request.remote_addr().ip(), Instant::now()).inspect_err(|_| {
-            self.tell(&format!("too many login attempts, the last one from {}", request.remote_addr().ip()));
+        let from = request.remote_addr().ip();
+        let begun = self.attempts.begin(from, Instant::now()).inspect_err(|_| {
+            self.tell(
+                "too many login attempts",
+                &format!("too many login attempts, the last one from {from}"),
+            );
         })?;
         let right = password.verify(attempt) & is_admin;
-        let from = request.remote_addr().ip();
         if right {
             begun.succeeded(Instant::now());
             info!("login from {from}");
         } else {
-            self.tell(&format!("wrong password from {from}"));
+            let subject = format!("wrong password from {}", Origin::from(from));
+            self.tell(&subject, &format!("wrong password from {from}"));
         }
         Ok(right)
     }
 
-    fn tell(&self, what: &str) {
-        if let Some(more) = self.lines.pass(what) {
-            warn!("{what}{more}");
+    fn tell(&self, subject: &str, line: &str) {
+        if let Some(more) = self.lines.pass(subject) {
+            warn!("{line}{more}");
+        }
+    }
+
+    /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
+    pub(super) fn tell_rest(&self) {
+        for (subject, more) in self.lines.overdue() {
+            warn!("{subject}{more}");
         }
     }
 

@@ -166,11 +166,8 @@ impl<'o> Running<'o> {
         loop {
             match signals.requests().recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {
-                    let instance = self.routes.instance();
-                    self.notifier.status(&status::line(&instance));
-                    for (network, node) in &instance.nodes {
-                        node.tally.tell_rest(network.as_str());
-                    }
+                    self.notifier.status(&status::line(&self.routes.instance()));
+                    self.routes.tell_rest();
                 }
                 Ok(Request::Reload) => self.reload(),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
