@@ -98,7 +98,7 @@ impl Login {
         };
         let is_admin: bool = basic.user.as_bytes().ct_eq(SUBJECT.as_bytes()).into();
         match self.try_password(password, &basic.password, is_admin, request) {
-            Err(too_many) => too_many.response().with_unique_header("Cache-Control", "no-store"),
+            Err(too_many) => too_many.response(),
             Ok(false) => unauthorized(BASIC, "wrong user or password"),
             Ok(true) => {
                 let issued = issue(instance, password, now_s(), MAX_LIFETIME_S, None);
@@ -262,9 +262,7 @@ fn now_s() -> u64 {
 const BASIC: &str = "Basic realm=\"distomon\", charset=\"UTF-8\"";
 
 fn unauthorized(challenge: &str, detail: &str) -> Response {
-    problem(401, "Unauthorized", detail)
-        .with_additional_header("WWW-Authenticate", challenge.to_owned())
-        .with_unique_header("Cache-Control", "no-store")
+    problem(401, "Unauthorized", detail).with_additional_header("WWW-Authenticate", challenge.to_owned())
 }
 
 /// What to do where nobody can log in.
@@ -273,12 +271,11 @@ pub(super) const NO_LOGIN: &str = "nobody can log in here: this instance has no 
     then reload it";
 
 fn no_login() -> Response {
-    problem(403, "Forbidden", NO_LOGIN).with_unique_header("Cache-Control", "no-store")
+    problem(403, "Forbidden", NO_LOGIN)
 }
 
 fn no_network() -> Response {
     problem(503, "Service Unavailable", "no network is running here, so there is nothing to open")
-        .with_unique_header("Cache-Control", "no-store")
 }
 
 #[cfg(test)]
