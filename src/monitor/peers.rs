@@ -1,6 +1,6 @@
 //! The peers' threads: each carries out the calls to its peer, one after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,6 +22,9 @@ use crate::store::collector::Dial;
 /// name server that never answers must not pile them up.
 const THREADS: usize = 4;
 
+/// How much a call may outlive its time, since the client library counts whole seconds.
+const OVERTIME: Duration = Duration::from_millis(1_500);
+
 /// The names of the peers' threads start with this: a panic there is one call's.
 pub const THREAD_PREFIX: &str = "peer-";
 
@@ -39,6 +42,8 @@ struct Lane {
     under_way: Option<(u64, Instant)>,
     /// Held by each living thread of this peer.
     alive: Arc<()>,
+    /// When the last [`THREADS`] calls were given up.
+    given_up: VecDeque<Instant>,
 }
 
 /// A peer's thread.
@@ -62,8 +67,7 @@ impl Lane {
         let id = call.id;
         let worker = match self.worker.take() {
             Some(worker) => worker,
-            // Nothing but a name lookup outlives its time by so much.
-            None if Arc::strong_count(&self.alive) > THREADS => return Err(Failure::Dns),
+            None if Arc::strong_count(&self.alive) > THREADS => return Err(self.why_so_many()),
             None => Worker::start(node, &call.peer, self.alive.clone()).map_err(|error| {
                 error!("starting a thread to call {}: {error}; raise the limit on tasks", call.peer);
                 Failure::Other
@@ -76,6 +80,23 @@ impl Lane {
         self.worker = Some(worker);
         self.under_way = Some((id, deadline));
         Ok(())
+    }
+
+    /// Why [`THREADS`] calls that were given up have not ended: the oldest of them was given up no later than
+    /// the oldest of the last so many, and nothing but a name lookup outlives its time by much.
+    fn why_so_many(&self) -> Failure {
+        let oldest = self.given_up.front().filter(|_| self.given_up.len() == THREADS);
+        if oldest.is_some_and(|at| at.elapsed() > OVERTIME) { Failure::Dns } else { Failure::Timeout }
+    }
+
+    /// Its thread ends with the call, and nobody listens to it any more.
+    fn give_up(&mut self) {
+        self.under_way = None;
+        self.worker = None;
+        if self.given_up.len() == THREADS {
+            self.given_up.pop_front();
+        }
+        self.given_up.push_back(Instant::now());
     }
 }
 
@@ -134,9 +155,7 @@ impl Dial for Peers {
     fn give_up(&mut self, now: Instant) -> Vec<Called> {
         let overdue = self.lanes.iter_mut().filter_map(|(peer, lane)| {
             let (id, _) = lane.under_way.filter(|(_, deadline)| *deadline <= now)?;
-            lane.under_way = None;
-            // Its thread ends with the call, and nobody listens to it any more.
-            lane.worker = None;
+            lane.give_up();
             let outcome = Err(Failure::Timeout);
             Some(Called { id, peer: peer.clone(), outcome, evidence: Vec::new() })
         });
@@ -159,5 +178,23 @@ impl Drop for Peers {
                 error!("a peer's thread panicked");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_calls_do_not_end() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.why_so_many(), Failure::Timeout);
+        for _ in 0..2 * THREADS {
+            lane.give_up();
+        }
+        assert_eq!((lane.given_up.len(), lane.why_so_many()), (THREADS, Failure::Timeout));
+        let long_ago = Instant::now().checked_sub(OVERTIME + Duration::from_secs(1));
+        lane.given_up[0] = long_ago.expect("the clock runs for longer");
+        assert_eq!(lane.why_so_many(), Failure::Dns);
     }
 }

@@ -1,6 +1,7 @@
 //! What counts as one address, and whose address a request comes from when a proxy brings it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::Subnet;
 
@@ -21,6 +22,20 @@ impl From<IpAddr> for Origin {
                 let mut prefix = [0; 8];
                 prefix.copy_from_slice(&v6.octets()[..8]);
                 Self::V6(prefix)
+            }
+        }
+    }
+}
+
+/// As a journal line names it: the first address and the length of the prefix, where that is not the whole.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(octets) => Ipv4Addr::from(*octets).fmt(f),
+            Self::V6(prefix) => {
+                let mut octets = [0; 16];
+                octets[..8].copy_from_slice(prefix);
+                write!(f, "{}/64", Ipv6Addr::from(octets))
             }
         }
     }
@@ -73,6 +88,17 @@ mod tests {
         check("2001:db8:0:1::1", "2001:db8:0:1:ffff::", true);
         check("2001:db8:0:1::1", "2001:db8:0:2::1", false);
         check("::ffff:1.2.3.4", "::ffff:1.2.3.5", false);
+    }
+
+    #[test]
+    fn origins_in_words() {
+        for (address, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ] {
+            assert_eq!(Origin::from(ip(address)).to_string(), expected);
+        }
     }
 
     #[test]

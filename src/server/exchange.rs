@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use rouille::{Request, Response, ResponseBody};
 
+use super::address::Origin;
 use super::head::Head;
 use super::limits::EXCHANGE_BODY;
 use super::listener::Admission;
@@ -23,6 +24,9 @@ use crate::mesh::id::NodeId;
 use crate::mesh::message::{self, ReplyFacts};
 use crate::store::Node;
 use crate::store::clock::wall_us;
+
+/// The longest detail of a refusal, in characters.
+const MAX_DETAIL: usize = 200;
 
 /// What the head of an exchange has proven.
 pub struct Ticket {
@@ -62,7 +66,7 @@ pub(super) fn admit(node: &Arc<Node>, head: &Head, remote: SocketAddr) -> Admiss
     let picture = node.picture();
     let network = picture.roster().network_id().as_str();
     let reject = |status: u16, title: &str, detail: &str| {
-        node.tally.count_rejected(network, &remote.ip().to_string(), detail);
+        node.tally.count_rejected(network, &Origin::from(remote.ip()).to_string(), title, detail);
         Admission::Refuse(problem(status, title, detail))
     };
     if head.method() != "POST" {
@@ -125,6 +129,15 @@ fn check_known(ticket: &Ticket, picture: &Picture, head: &Head) -> Result<(), Re
     })
 }
 
+/// A detail that may repeat what the sender wrote, at a length fit for a journal.
+fn shortened(mut detail: String) -> String {
+    if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
+        detail.truncate(end);
+        detail.push('…');
+    }
+    detail
+}
+
 fn misdirected(detail: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(421, "Misdirected Request", detail)
 }
@@ -138,7 +151,7 @@ pub(super) fn answer(request: &Request, ticket: &Ticket) -> Response {
 }
 
 fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> {
-    let bad = |detail: String| Refusal::new(400, "Bad Request", detail);
+    let bad = |detail: String| Refusal::new(400, "Bad Request", shortened(detail));
     let node = &ticket.node;
     let mut body = Vec::new();
     let data = request.data().ok_or_else(|| bad("the body was read before".to_owned()))?;
@@ -156,6 +169,10 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     }
     let intake = node.check(&picture, ticket.sender.as_str(), &message.reports, &message.proofs);
     if intake.is_forged() {
+        // What came before it was verified, and so took of what its authors may send: it is kept, or a member
+        // could use that up with what never arrives.
+        let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+        node.tell_asked(&ticket.sender, delivery);
         return Err(bad("a report's signature does not verify".to_owned()));
     }
     let reports = message::lacking(&message.heads, &picture, |_| true);
@@ -173,7 +190,7 @@ impl Ticket {
     fn refuse(&self, refusal: &Refusal) -> Response {
         let picture = self.node.picture();
         let network = picture.roster().network_id().as_str();
-        self.node.tally.count_rejected(network, self.sender.as_str(), &refusal.detail);
+        self.node.tally.count_rejected(network, self.sender.as_str(), refusal.title, &refusal.detail);
         let mut body = problem::body(refusal.status, refusal.title, &refusal.detail);
         if let Some(evidence) = &refusal.evidence {
             body.truncate(body.len() - 1);
@@ -223,5 +240,58 @@ impl Ticket {
             data: ResponseBody::from_string(body),
             upgrade: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::dsse;
+    use crate::mesh::Event;
+    use crate::server::fixture::{self, Net, node_id};
+
+    fn asked(net: &Net, node: &Arc<Node>, body: &str) -> Response {
+        let path = net.roster.own().exchange_path(&net.id);
+        let content_digest = crypto::content_digest(body.as_bytes());
+        let nonce = Nonce { epoch: 1, counter: 1 };
+        let sender = node_id(2);
+        let head =
+            http_signature::sign_request(&net.keys[2], sender.as_str(), &path, &content_digest, 1, nonce);
+        let asked =
+            Asked { path, content_digest, signature_input: head.signature_input, signature: head.signature };
+        let ticket = Ticket { node: node.clone(), sender, asked, nonce, received: Instant::now() };
+        answer(&fixture::request("POST", "/mon/net", &[], body), &ticket)
+    }
+
+    #[test]
+    fn a_forgery_does_not_use_up_what_others_may_send() {
+        let net = Net::new("net", 3);
+        let (node, told) = net.heard_node();
+        let node = Arc::new(node);
+        let good = net.report(1, fixture::now());
+        // Signed by node 1, whose word it is not.
+        let forged =
+            dsse::seal(&net.keys[1], "node-02", &net.report(2, fixture::now()).report().to_payload());
+        let body =
+            format!("{{\"to\":\"node-00\",\"heads\":{{}},\"reports\":[{},{forged}]}}", good.envelope());
+        assert_eq!(asked(&net, &node, &body).status_code, 400);
+        let Some(Event::Asked { from, delivery }) = told.try_iter().next() else {
+            panic!("nothing was told")
+        };
+        assert_eq!(from, node_id(2));
+        let reports: Vec<_> =
+            delivery.reports.iter().map(|report| (report.author(), report.stamp())).collect();
+        assert_eq!(reports, [(good.author(), good.stamp())]);
+    }
+
+    #[test]
+    fn what_a_sender_wrote_is_told_in_short() {
+        let net = Net::new("net", 3);
+        let (node, _told) = net.heard_node();
+        let body = format!("{{\"to\":\"node-00\",\"now\":\"{}\"}}", "ä".repeat(100_000));
+        let response = asked(&net, &Arc::new(node), &body);
+        assert_eq!(response.status_code, 400);
+        let text = fixture::text(response);
+        assert!(text.len() < 1_000 && text.contains('…'), "{} bytes", text.len());
     }
 }

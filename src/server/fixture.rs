@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use rouille::{Request, Response};
 
 use super::Instance;
@@ -125,10 +126,19 @@ impl Net {
     }
 
     pub(super) fn node_with(&self, picture: Picture) -> Node {
-        let (events, _) = crossbeam_channel::bounded(1);
+        self.heard_node_with(picture).0
+    }
+
+    /// Node 0 with what it tells its collector.
+    pub(super) fn heard_node(&self) -> (Node, Receiver<Event>) {
+        self.heard_node_with(self.node().picture().as_ref().clone())
+    }
+
+    fn heard_node_with(&self, picture: Picture) -> (Node, Receiver<Event>) {
+        let (events, told) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
         let book = NonceBook::new(BTreeMap::new(), wake);
-        Node::new(self.keys[0].clone(), Clock::start(), book, picture, events)
+        (Node::new(self.keys[0].clone(), Clock::start(), book, picture, events), told)
     }
 
     fn answer(&self, reports: Vec<VerifiedReport>) -> Answer {
@@ -137,7 +147,7 @@ impl Net {
     }
 
     /// A report of the node with this index: it sees node 0, not node 2, and has another configuration.
-    fn report(&self, index: usize, now: Now) -> VerifiedReport {
+    pub(super) fn report(&self, index: usize, now: Now) -> VerifiedReport {
         let found = |status, rtt_us, error| Observation {
             status,
             since_ms: now.wall_ms - 90_000,
@@ -168,7 +178,7 @@ impl Net {
     }
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { mono_ms: 1, wall_ms: clock::wall_us() / 1000 - 20_000 }
 }
 

@@ -23,10 +23,10 @@ pub(super) fn get(instance: &Instance) -> Response {
     if instance.nodes.is_empty() {
         troubles.push("no network is running".to_owned());
     }
-    let response = if troubles.is_empty() {
+    if troubles.is_empty() {
         Response::json(&serde_json::json!({"status": "ok", "version": crate::VERSION}))
+            .with_unique_header("Cache-Control", "no-store")
     } else {
         problem(503, "Service Unavailable", &troubles.join("; "))
-    };
-    response.with_unique_header("Cache-Control", "no-store")
+    }
 }

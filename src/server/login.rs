@@ -12,6 +12,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use self::checker::Checker;
+use super::address::Origin;
 use super::attempts::{Attempts, TooMany};
 use super::instance::Instance;
 use super::problem::problem;
@@ -97,7 +98,7 @@ impl Login {
         };
         let is_admin: bool = basic.user.as_bytes().ct_eq(SUBJECT.as_bytes()).into();
         match self.try_password(password, &basic.password, is_admin, request) {
-            Err(too_many) => too_many.response().with_unique_header("Cache-Control", "no-store"),
+            Err(too_many) => too_many.response(),
             Ok(false) => unauthorized(BASIC, "wrong user or password"),
             Ok(true) => {
                 let issued = issue(instance, password, now_s(), MAX_LIFETIME_S, None);
@@ -173,23 +174,34 @@ impl Login {
         is_admin: bool,
         request: &Request,
     ) -> Result<bool, TooMany> {
-        let begun = self.attempts.begin(request.remote_addr().ip(), Instant::now()).inspect_err(|_| {
-            self.tell(&format!("too many login attempts, the last one from {}", request.remote_addr().ip()));
+        let from = request.remote_addr().ip();
+        let begun = self.attempts.begin(from, Instant::now()).inspect_err(|_| {
+            self.tell(
+                "too many login attempts",
+                &format!("too many login attempts, the last one from {from}"),
+            );
         })?;
         let right = password.verify(attempt) & is_admin;
-        let from = request.remote_addr().ip();
         if right {
             begun.succeeded(Instant::now());
             info!("login from {from}");
         } else {
-            self.tell(&format!("wrong password from {from}"));
+            let subject = format!("wrong password from {}", Origin::from(from));
+            self.tell(&subject, &format!("wrong password from {from}"));
         }
         Ok(right)
     }
 
-    fn tell(&self, what: &str) {
-        if let Some(more) = self.lines.pass(what) {
-            warn!("{what}{more}");
+    fn tell(&self, subject: &str, line: &str) {
+        if let Some(more) = self.lines.pass(subject) {
+            warn!("{line}{more}");
+        }
+    }
+
+    /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
+    pub(super) fn tell_rest(&self) {
+        for (subject, more) in self.lines.overdue() {
+            warn!("{subject}{more}");
         }
     }
 
@@ -250,9 +262,7 @@ fn now_s() -> u64 {
 const BASIC: &str = "Basic realm=\"distomon\", charset=\"UTF-8\"";
 
 fn unauthorized(challenge: &str, detail: &str) -> Response {
-    problem(401, "Unauthorized", detail)
-        .with_additional_header("WWW-Authenticate", challenge.to_owned())
-        .with_unique_header("Cache-Control", "no-store")
+    problem(401, "Unauthorized", detail).with_additional_header("WWW-Authenticate", challenge.to_owned())
 }
 
 /// What to do where nobody can log in.
@@ -261,12 +271,11 @@ pub(super) const NO_LOGIN: &str = "nobody can log in here: this instance has no 
     then reload it";
 
 fn no_login() -> Response {
-    problem(403, "Forbidden", NO_LOGIN).with_unique_header("Cache-Control", "no-store")
+    problem(403, "Forbidden", NO_LOGIN)
 }
 
 fn no_network() -> Response {
     problem(503, "Service Unavailable", "no network is running here, so there is nothing to open")
-        .with_unique_header("Cache-Control", "no-store")
 }
 
 #[cfg(test)]

@@ -15,12 +15,16 @@ pub fn body(status: u16, title: &str, detail: &str) -> String {
     body.to_string()
 }
 
-/// A reply of `application/problem+json` with the type `about:blank`. `title` names the kind of error
-/// and is the same for each of its kind; `detail` tells this one, and must hold nothing secret.
+/// A reply of `application/problem+json` with the type `about:blank`, which nobody may keep: some statuses
+/// can be cached unless that is said (RFC 9110, section 15.1). `title` names the kind of error and is the same
+/// for each of its kind; `detail` tells this one, and must hold nothing secret.
 pub fn problem(status: u16, title: &str, detail: &str) -> Response {
     Response {
         status_code: status,
-        headers: vec![(Cow::Borrowed("Content-Type"), Cow::Borrowed(MEDIA_TYPE))],
+        headers: vec![
+            (Cow::Borrowed("Content-Type"), Cow::Borrowed(MEDIA_TYPE)),
+            (Cow::Borrowed("Cache-Control"), Cow::Borrowed("no-store")),
+        ],
         data: ResponseBody::from_string(body(status, title, detail)),
         upgrade: None,
     }

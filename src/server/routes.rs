@@ -44,6 +44,14 @@ impl Routes {
         self.instance.read().clone()
     }
 
+    /// Tells the journal what was left out of it for being too much. To be called now and then.
+    pub fn tell_rest(&self) {
+        for (network, node) in &self.instance().nodes {
+            node.tally.tell_rest(network.as_str());
+        }
+        self.login.tell_rest();
+    }
+
     /// Serves `instance` from the next request on.
     pub fn replace(&self, instance: Instance) {
         *self.instance.write() = Arc::new(instance);
@@ -157,9 +165,12 @@ fn as_get(request: &Request) -> Request {
 fn nothing(request: &Request) -> Response {
     let path = request.raw_url().split('?').next().unwrap_or_default();
     let allowed = match path {
-        "/token" | "/login" | "/logout" => "POST",
+        "/token" | "/logout" => "POST",
+        "/login" => "GET, HEAD, POST",
         "/" | "/healthz" | "/view" => "GET, HEAD",
-        path if path.starts_with("/view/") || path.starts_with("/explain/") => "GET, HEAD",
+        path if ["/view/", "/explain/", "/network/"].iter().any(|start| path.starts_with(start)) => {
+            "GET, HEAD"
+        }
         _ => return problem(404, "Not Found", "no such page"),
     };
     problem(405, "Method Not Allowed", &format!("expected {allowed}"))

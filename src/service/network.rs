@@ -16,6 +16,7 @@ use crate::monitor::Peers;
 use crate::store::clock::Clock;
 use crate::store::collector::Collector;
 use crate::store::keeper::Keeper;
+use crate::store::limit::Limiter;
 use crate::store::node::EVENTS;
 use crate::store::nonces::NonceBook;
 use crate::store::{Node, StateError, StateFiles};
@@ -47,8 +48,9 @@ impl Network {
         let now = clock.now();
         let epoch = files.take_epoch(now.wall_ms)?;
         let kept = files.read(&roster);
+        let floors = kept.floors.iter().cloned().collect();
         tell_start(key, &files, epoch);
-        let seal = Box::new(Pen(key.keypair.clone()));
+        let seal = Box::new(Pen { key: key.keypair.clone(), lines: Limiter::default() });
         let setup = Setup {
             roster: roster.clone(),
             seal,
@@ -64,7 +66,7 @@ impl Network {
         let nonces = NonceBook::new(kept.nonces, wake);
         let node = Arc::new(Node::new(key.keypair.clone(), clock, nonces, picture, events));
         let files = Arc::new(Mutex::new(files));
-        let keeper = Keeper::start(node.clone(), files.clone(), woken)?;
+        let keeper = Keeper::start(node.clone(), files.clone(), floors, woken)?;
         let peers = Box::new(Peers::new(node.clone()));
         let collector = Collector::start(mesh, node.clone(), files, waiting, peers)?;
         Ok(Self { node, collector, keeper, roster })
@@ -123,18 +125,23 @@ fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
 }
 
 /// Signs this node's reports.
-struct Pen(Keypair);
+struct Pen {
+    key: Keypair,
+    lines: Limiter,
+}
 
 impl Seal for Pen {
     fn seal(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         if payload.len() > dsse::MAX_PAYLOAD {
-            error!(
-                "this node's report has {} bytes, more than others take; shorten node ids or observe fewer nodes",
-                payload.len()
-            );
+            if let Some(more) = self.lines.pass("size") {
+                error!(
+                    "this node's report has {} bytes, more than others take; shorten node ids or observe fewer nodes{more}",
+                    payload.len()
+                );
+            }
         }
-        let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
-        VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
+        let envelope = dsse::seal(&self.key, report.node_id.as_str(), &payload);
+        VerifiedReport::own(report, &payload, envelope, self.key.public().clone())
     }
 }

@@ -15,7 +15,7 @@ use super::notify::Notifier;
 use super::signals::{Request, Signals};
 use super::status;
 use super::watchdog::{Heart, Watchdog};
-use crate::config::{self, Config, ConfigErrors, OwnKey};
+use crate::config::{self, Config, ConfigErrors, OwnKey, Subnet};
 use crate::mesh::id::NetworkId;
 use crate::server::{Instance, Limits, Listener, ListenerHandle, Routes};
 use crate::store::StateError;
@@ -122,6 +122,7 @@ struct Running<'o> {
     routes: Arc<Routes>,
     networks: BTreeMap<NetworkId, Network>,
     listen: Vec<SocketAddr>,
+    trusted_proxies: Vec<Subnet>,
 }
 
 impl<'o> Running<'o> {
@@ -148,8 +149,18 @@ impl<'o> Running<'o> {
         let beat = listener.beat();
         let hearts = vec![Heart::new("listener", move || beat.last_ms()), collectors(&routes)];
         let watchdog = Watchdog::start(notifier.clone(), hearts).map_err(RunError::System)?;
-        let listen = config.listen;
-        Ok(Self { options, clock, notifier, _watchdog: watchdog, listener, routes, networks, listen })
+        let Config { listen, trusted_proxies, .. } = config;
+        Ok(Self {
+            options,
+            clock,
+            notifier,
+            _watchdog: watchdog,
+            listener,
+            routes,
+            networks,
+            listen,
+            trusted_proxies,
+        })
     }
 
     /// Waits until every collector has made its node's first report: then requests are answered in full.
@@ -166,11 +177,8 @@ impl<'o> Running<'o> {
         loop {
             match signals.requests().recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {
-                    let instance = self.routes.instance();
-                    self.notifier.status(&status::line(&instance));
-                    for (network, node) in &instance.nodes {
-                        node.tally.tell_rest(network.as_str());
-                    }
+                    self.notifier.status(&status::line(&self.routes.instance()));
+                    self.routes.tell_rest();
                 }
                 Ok(Request::Reload) => self.reload(),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -197,8 +205,13 @@ impl<'o> Running<'o> {
     }
 
     fn apply(&mut self, config: &Config, keys: &[OwnKey]) {
-        if config.listen != self.listen {
-            warn!("listen: has changed, which takes a restart: systemctl restart");
+        for (key, changed) in [
+            ("listen", config.listen != self.listen),
+            ("trusted_proxies", config.trusted_proxies != self.trusted_proxies),
+        ] {
+            if changed {
+                warn!("{key}: has changed, which takes a restart: systemctl restart");
+            }
         }
         let stays = |network: &Network| keys.iter().any(|key| network.is_of(key));
         let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =

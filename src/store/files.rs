@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -81,8 +81,10 @@ impl StateFiles {
             .map_err(failed("making", &proofs))?;
         let lock_path = dir.join("lock");
         let lock = open(&lock_path).map_err(failed("opening", &lock_path))?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(StateError::InUse(dir));
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::InUse(dir)),
+            Err(error) => return Err(failed("locking", &lock_path)(error.into())),
         }
         let nonces_path = dir.join("nonces");
         let nonces = open(&nonces_path).map_err(failed("opening", &nonces_path))?;
@@ -125,20 +127,32 @@ impl StateFiles {
     fn read_nonces(&mut self, roster: &Roster) -> BTreeMap<NodeId, Nonce> {
         let mut found = BTreeMap::new();
         let path = self.dir.join("nonces");
-        let text = read_text(&path).unwrap_or_default();
-        for (number, line) in text.lines().enumerate() {
+        let network = roster.network_id().as_str();
+        let bytes = match read_bytes(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                warn!(
+                    DISTOMON_NETWORK = network;
+                    "{}: {error}; an old request of each peer could be answered once more", path.display()
+                );
+                return found;
+            }
+        };
+        // By length, not by line ends: a line that was never written must not shift those behind it.
+        for (number, line) in (0..).zip(bytes.chunks(NONCE_LINE)) {
+            let line = std::str::from_utf8(line).unwrap_or_default();
             let mut words = line.split_ascii_whitespace();
             let id = words.next().and_then(|word| word.parse::<NodeId>().ok());
             let mut next = || words.next().and_then(|word| word.parse::<u64>().ok());
             match (id, next(), next()) {
-                (Some(id), Some(epoch), Some(counter)) => {
-                    self.nonce_lines.insert(id.clone(), number as u64);
+                (Some(id), Some(epoch), Some(counter)) if line.ends_with('\n') => {
+                    self.nonce_lines.insert(id.clone(), number);
                     // A node that left the network keeps its line, in case it comes back.
                     let last: &mut Nonce = found.entry(id).or_insert(Nonce { epoch, counter });
                     *last = (*last).max(Nonce { epoch, counter });
                 }
                 _ => warn!(
-                    DISTOMON_NETWORK = roster.network_id().as_str();
+                    DISTOMON_NETWORK = network;
                     "{}:{}: damaged line left out; an old request of one peer could be answered once more",
                     path.display(), number + 1
                 ),
@@ -188,7 +202,14 @@ impl StateFiles {
         members
             .filter_map(|member| {
                 let path = self.proof_path(member.id.as_str());
-                let text = read_text(&path).ok()?;
+                let text = match read_text(&path) {
+                    Ok(text) => text,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                    Err(error) => {
+                        warn!("{}: {error}; this proof is not used", path.display());
+                        return None;
+                    }
+                };
                 match Proof::from_json(&text, roster) {
                     Ok(proof) => Some(proof),
                     Err(error) => {
@@ -221,12 +242,19 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
+    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "expected UTF-8 text");
+    String::from_utf8(read_bytes(path)?).map_err(no_text)
+}
+
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are too many")));
     }
-    io::read_to_string(file)
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Replaces a file so that after a crash it is either the old or the new one.
@@ -243,4 +271,73 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Keypair;
+    use crate::mesh::roster::Member;
+
+    fn roster() -> Roster {
+        let key = Keypair::generate().expect("random source");
+        let id: NodeId = "me".parse().expect("a name");
+        let me = Member {
+            id: id.clone(),
+            url: None,
+            poll_rate_ms: 1_000,
+            retry: 0,
+            timeout_ms: 1_000,
+            keys: vec![key.public().clone()],
+        };
+        Roster::new("net".parse().expect("a name"), vec![me], &id).expect("a member")
+    }
+
+    #[test]
+    fn nonces_around_a_hole_stay_in_their_lines() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let roster = roster();
+        let nonce =
+            |name: &str, epoch| (name.parse::<NodeId>().expect("a name"), Nonce { epoch, counter: 1 });
+        let mut files = StateFiles::open(dir.path(), &roster).expect("a new directory");
+        files.save_nonces(&["a", "b", "c"].map(|name| nonce(name, 1))).expect("written");
+        let path = files.dir().join("nonces");
+        drop(files);
+        // As a full disk leaves it that took what came later, and a crash in the midst of a write.
+        let mut bytes = fs::read(&path).expect("kept");
+        bytes[NONCE_LINE..2 * NONCE_LINE].fill(0);
+        bytes.extend_from_slice(b"torn \xff");
+        fs::write(&path, bytes).expect("written");
+
+        let mut files = StateFiles::open(dir.path(), &roster).expect("the same directory");
+        assert_eq!(files.read(&roster).nonces, BTreeMap::from([nonce("a", 1), nonce("c", 1)]));
+        files.save_nonces(&[nonce("c", 2), nonce("b", 2), nonce("a", 2)]).expect("written");
+        drop(files);
+        let mut files = StateFiles::open(dir.path(), &roster).expect("the same directory");
+        let expected = BTreeMap::from(["a", "b", "c"].map(|name| nonce(name, 2)));
+        assert_eq!(files.read(&roster).nonces, expected);
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let roster = roster();
+        let files = StateFiles::open(dir.path(), &roster).expect("a new directory");
+        assert!(matches!(StateFiles::open(dir.path(), &roster), Err(StateError::InUse(_))));
+        drop(files);
+        assert!(StateFiles::open(dir.path(), &roster).is_ok());
+    }
+
+    #[test]
+    fn epochs_only_grow() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let files = StateFiles::open(dir.path(), &roster()).expect("a new directory");
+        for (wall_ms, expected) in [(0, 1), (500, 500), (100, 501), (500, 502)] {
+            assert_eq!(files.take_epoch(wall_ms).ok(), Some(expected), "{wall_ms}");
+        }
+        fs::write(files.dir().join("epoch"), "x").expect("written");
+        assert!(matches!(files.take_epoch(1), Err(StateError::BadEpoch(_))));
+        fs::write(files.dir().join("epoch"), MAX_INTEGER.to_string()).expect("written");
+        assert!(matches!(files.take_epoch(1), Err(StateError::NoEpoch(_))));
+    }
 }

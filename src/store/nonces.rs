@@ -49,6 +49,11 @@ impl NonceBook {
         let ids = std::mem::take(&mut pages.unsaved);
         ids.into_iter().filter_map(|id| pages.last.get(&id).copied().map(|nonce| (id, nonce))).collect()
     }
+
+    /// Keeping these failed: they are to be kept still, at the latest state of each.
+    pub fn not_saved(&self, nonces: Vec<(NodeId, Nonce)>) {
+        self.pages.lock().unsaved.extend(nonces.into_iter().map(|(id, _)| id));
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +79,8 @@ mod tests {
         assert_eq!(woken.len(), 1);
         assert_eq!(book.unsaved(), [(peer, nonce(6, 1))]);
         assert!(book.unsaved().is_empty());
+        let peer: NodeId = "a".parse().expect("a name");
+        book.not_saved(vec![(peer.clone(), nonce(5, 3))]);
+        assert_eq!(book.unsaved(), [(peer, nonce(6, 1))], "what could not be kept is to be kept still");
     }
 }

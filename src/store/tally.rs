@@ -65,11 +65,11 @@ impl Tally {
         }
     }
 
-    /// A request that was refused. `subject` is who is told of it once a minute: a known peer's name, or
-    /// an address.
-    pub fn count_rejected(&self, network: &str, subject: &str, why: &str) {
+    /// A request of `subject` (a known peer's name, or an address) that was refused: of one `kind` once a
+    /// minute, whatever differs in `why` from one request to the next.
+    pub fn count_rejected(&self, network: &str, subject: &str, kind: &str, why: &str) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        if let Some(more) = self.lines.pass(&format!("rejected {subject} {why}")) {
+        if let Some(more) = self.lines.pass(&format!("refused a request of {subject}: {kind}")) {
             warn!(DISTOMON_NETWORK = network; "{network}: refused a request of {subject}: {why}{more}");
         }
     }
@@ -91,5 +91,22 @@ impl Tally {
             reports_overrun: read(&self.overrun),
             requests_refused: read(&self.rejected),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_varies_makes_no_new_lines() {
+        let tally = Tally::default();
+        for number in 0..100 {
+            tally.count_rejected("net", "a", "Conflict", &format!("the nonce is not larger than {number}"));
+        }
+        tally.count_rejected("net", "a", "Bad Request", "");
+        tally.count_rejected("net", "b", "Conflict", "");
+        assert_eq!(tally.counts().requests_refused, 102);
+        assert_eq!(format!("{:?}", tally.lines).matches("Silence").count(), 3);
     }
 }
