@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use super::failure::Failure;
 use super::{EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Global, init};
 use crate::service::signals::Signals;
 use node::{Node, Nodes};
@@ -53,22 +54,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     match demo(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { status, message }) => {
-            eprintln!("distomon demo: {message}");
-            ExitCode::from(status)
-        }
-    }
-}
-
-/// Why there is no demo, or no more.
-struct Failure {
-    status: u8,
-    message: String,
-}
-
-impl Failure {
-    fn new(status: u8, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Err(failure) => failure.tell("demo"),
     }
 }
 
@@ -83,8 +69,7 @@ fn demo(args: &Args) -> Result<(), Failure> {
         addresses.iter().enumerate().map(|(index, &address)| (node_id(index), url(address))).collect();
     let told = members.iter().map(|(id, url)| format!("{id}={url}")).collect();
     let times = (args.poll_rate, timeout_s(args.poll_rate));
-    let password = init::write_network(place.path(), NETWORK, told, times, args.bind)
-        .map_err(|init::Failure { status, message }| Failure { status, message })?;
+    let password = init::write_network(place.path(), NETWORK, told, times, args.bind)?;
 
     // Below the place: the nodes end before it goes.
     let mut nodes = Nodes::default();

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::failure::Failure;
 use super::{EX_CANTCREAT, EX_SOFTWARE, EX_USAGE, Global};
 use crate::config::{self, NodeUrl, keys};
 use crate::crypto::{Keypair, password};
@@ -52,14 +53,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     let plan = match Plan::of(args) {
         Ok(plan) => plan,
-        Err(message) => return fail(EX_USAGE, &message),
+        Err(message) => return Failure::new(EX_USAGE, message).tell("init"),
     };
     match plan.carry_out(args) {
         Ok(written) => {
             super::print(&written.story);
             ExitCode::SUCCESS
         }
-        Err(Failure { status, message }) => fail(status, &message),
+        Err(failure) => failure.tell("init"),
     }
 }
 
@@ -76,32 +77,20 @@ pub(super) fn write_network(
 ) -> Result<Zeroizing<String>, Failure> {
     let (dir, network) = (dir.to_owned(), network.to_owned());
     let args = Args { dir, network, nodes, own: None, poll_rate, plain_password: false };
-    let plan = Plan::of(&args).map_err(|message| Failure { status: EX_USAGE, message })?;
+    let plan = Plan::of(&args).map_err(|message| Failure::new(EX_USAGE, message))?;
     let plan = Plan { timeout, bind: Some(bind), ..plan };
     plan.carry_out(&args).map(|written| written.password)
 }
 
-fn fail(status: u8, message: &str) -> ExitCode {
-    eprintln!("distomon init: {message}");
-    ExitCode::from(status)
-}
-
-/// Why nothing was written.
-pub(super) struct Failure {
-    /// The exit status.
-    pub(super) status: u8,
-    /// For the user.
-    pub(super) message: String,
-}
-
-impl Failure {
-    fn cannot(what: &str, path: &Path, error: &io::Error) -> Self {
-        let message = match error.kind() {
+/// Why `path` was not written.
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        EX_CANTCREAT,
+        match error.kind() {
             io::ErrorKind::AlreadyExists => format!("{} exists already, and stays as it is", path.display()),
             _ => format!("{what} {}: {error}", path.display()),
-        };
-        Self { status: EX_CANTCREAT, message }
-    }
+        },
+    )
 }
 
 /// What came of a plan.
@@ -175,9 +164,8 @@ impl Plan {
 
     /// Writes everything.
     fn write(&self, args: &Args, files: &mut Files) -> Result<Written, Failure> {
-        let random = |error: &dyn std::fmt::Display| Failure {
-            status: EX_SOFTWARE,
-            message: format!("making keys and password: {error}"),
+        let random = |error: &dyn std::fmt::Display| {
+            Failure::new(EX_SOFTWARE, format!("making keys and password: {error}"))
         };
         let mut keypairs = Vec::new();
         for (id, dir) in self.written(&args.dir) {
@@ -206,7 +194,7 @@ impl Plan {
     fn check(&self, args: &Args) -> Result<(), Failure> {
         for (_, dir) in self.written(&args.dir) {
             config::inspect(&dir, None, &dir.join("state"))
-                .map_err(|errors| Failure { status: EX_SOFTWARE, message: errors.to_string() })?;
+                .map_err(|errors| Failure::new(EX_SOFTWARE, errors.to_string()))?;
         }
         Ok(())
     }
@@ -377,7 +365,7 @@ struct Files {
 impl Files {
     /// Makes the directory `path`, which must not exist.
     fn directory(&mut self, path: &Path, mode: u32) -> Result<(), Failure> {
-        DirBuilder::new().mode(mode).create(path).map_err(|error| Failure::cannot("making", path, &error))?;
+        DirBuilder::new().mode(mode).create(path).map_err(|error| cannot("making", path, &error))?;
         self.directories.push(path.to_owned());
         Ok(())
     }
@@ -395,11 +383,11 @@ impl Files {
 
     /// Writes the new file `path`.
     fn file(&mut self, path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
-        let cannot = |error: io::Error| Failure::cannot("writing", path, &error);
+        let failed = |error: io::Error| cannot("writing", path, &error);
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(cannot)?;
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
         self.files.push(path.to_owned());
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
     }
 
     /// Writes a private key, in a directory for the owner alone.
@@ -407,7 +395,7 @@ impl Files {
         if let Some(dir) = path.parent() {
             self.directories(dir, 0o700)?;
         }
-        keys::write(path, keypair).map_err(|error| Failure::cannot("writing", path, &error))?;
+        keys::write(path, keypair).map_err(|error| cannot("writing", path, &error))?;
         self.files.push(path.to_owned());
         Ok(())
     }

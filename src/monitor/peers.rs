@@ -17,6 +17,7 @@ use crate::mesh::observation::Failure;
 use crate::mesh::roster::Roster;
 use crate::store::Node;
 use crate::store::collector::Dial;
+use crate::store::limit::Limiter;
 
 /// Threads of one peer that may live: more than one only while calls that were given up have not ended. A
 /// name server that never answers must not pile them up.
@@ -32,6 +33,7 @@ pub const THREAD_PREFIX: &str = "peer-";
 pub struct Peers {
     node: Arc<Node>,
     lanes: BTreeMap<NodeId, Lane>,
+    lines: Limiter,
 }
 
 /// The way to a peer.
@@ -56,20 +58,25 @@ struct Worker {
 impl Peers {
     /// No threads yet.
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, lanes: BTreeMap::new() }
+        Self { node, lanes: BTreeMap::new(), lines: Limiter::default() }
     }
 }
 
 impl Lane {
     /// Hands `call` to the peer's thread, which is started if there is none.
-    fn start(&mut self, node: &Arc<Node>, call: Call) -> Result<(), Failure> {
+    fn start(&mut self, node: &Arc<Node>, call: Call, lines: &Limiter) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
         let id = call.id;
         let worker = match self.worker.take() {
             Some(worker) => worker,
             None if Arc::strong_count(&self.alive) > THREADS => return Err(self.why_so_many()),
             None => Worker::start(node, &call.peer, self.alive.clone()).map_err(|error| {
-                error!("starting a thread to call {}: {error}; raise the limit on tasks", call.peer);
+                if let Some(more) = lines.pass("thread") {
+                    error!(
+                        "starting a thread to call {}: {error}; raise the limit on tasks{more}",
+                        call.peer
+                    );
+                }
                 Failure::Other
             })?,
         };
@@ -143,7 +150,8 @@ impl Dial for Peers {
     fn call(&mut self, call: Call) -> Result<(), Box<Called>> {
         let refused = failed(&call, Failure::Other);
         let Some(lane) = self.lanes.get_mut(&call.peer) else { return Err(Box::new(refused)) };
-        lane.start(&self.node, call).map_err(|failure| Box::new(Called { outcome: Err(failure), ..refused }))
+        lane.start(&self.node, call, &self.lines)
+            .map_err(|failure| Box::new(Called { outcome: Err(failure), ..refused }))
     }
 
     fn ended(&mut self, called: &Called) {
