@@ -1,10 +1,11 @@
 //! The bodies of exchanges: the heads of what their sender holds, and the reports that the other side
 //! lacks.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::Visitor;
 use serde_json::value::RawValue;
 
 use super::heads;
@@ -16,6 +17,9 @@ use super::roster::Roster;
 
 /// Messages are filled with reports up to this many bytes.
 pub const FILL_BYTES: usize = 256 * 1024;
+
+/// Reports in one message at most: one of each node of the largest network.
+pub const MAX_REPORTS: usize = 4096;
 
 /// The largest message that is read, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -103,10 +107,34 @@ struct Raw<'a> {
     took_us: Option<u32>,
     #[serde(borrow)]
     heads: &'a RawValue,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "bounded")]
     reports: Vec<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "bounded")]
     proofs: Vec<&'a RawValue>,
+}
+
+/// At most one report of each node can be meant: a list of a million nothings would take memory alone.
+fn bounded<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de RawValue>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_REPORTS} envelopes")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(envelope) = seq.next_element()? {
+                if list.len() == MAX_REPORTS {
+                    return Err(serde::de::Error::invalid_length(list.len() + 1, &self));
+                }
+                list.push(envelope);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(Few)
 }
 
 fn read_heads(raw: &RawValue, roster: &Arc<Roster>) -> Result<Heads, BadMessage> {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rouille::{Request, Response, ResponseBody};
 
@@ -34,7 +34,8 @@ pub struct Ticket {
     sender: NodeId,
     asked: Asked,
     nonce: Nonce,
-    received: Instant,
+    /// How long it took to judge the head.
+    judged: Duration,
 }
 
 /// The signed parts of the request, to which the answer is bound.
@@ -100,7 +101,8 @@ pub(super) fn admit(node: &Arc<Node>, head: &Head, remote: SocketAddr) -> Admiss
         signature: signature.to_owned(),
     };
     let nonce = claim.nonce;
-    let ticket = Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, received };
+    let ticket =
+        Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, judged: received.elapsed() };
     match check_known(&ticket, &picture, head) {
         Ok(()) => Admission::Read { max_body: EXCHANGE_BODY, verified: true, ticket },
         Err(refusal) => Admission::Refuse(ticket.refuse(&refusal)),
@@ -151,6 +153,7 @@ pub(super) fn answer(request: &Request, ticket: &Ticket) -> Response {
 }
 
 fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> {
+    let begun = Instant::now();
     let bad = |detail: String| Refusal::new(400, "Bad Request", shortened(detail));
     let node = &ticket.node;
     let mut body = Vec::new();
@@ -177,7 +180,9 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     }
     let reports = message::lacking(&message.heads, &picture, |_| true);
     let proofs = message::lacking_proofs(&message.heads, &picture);
-    let took_us = u64::try_from(ticket.received.elapsed().as_micros()).unwrap_or(u64::MAX);
+    // The time that the body was under way is the network's, not this node's.
+    let took = ticket.judged + begun.elapsed();
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
     let facts = ReplyFacts { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms };
     let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
@@ -259,7 +264,7 @@ mod tests {
             http_signature::sign_request(&net.keys[2], sender.as_str(), &path, &content_digest, 1, nonce);
         let asked =
             Asked { path, content_digest, signature_input: head.signature_input, signature: head.signature };
-        let ticket = Ticket { node: node.clone(), sender, asked, nonce, received: Instant::now() };
+        let ticket = Ticket { node: node.clone(), sender, asked, nonce, judged: Duration::ZERO };
         answer(&fixture::request("POST", "/mon/net", &[], body), &ticket)
     }
 

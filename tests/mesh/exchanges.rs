@@ -50,6 +50,10 @@ fn bodies() {
         ("no addressee", json!({"heads": {}, "reports": []}).to_string()),
         ("deep arrays", deep("[", "]")),
         ("deep objects", deep("{\"a\":", "}")),
+        (
+            "a million nothings",
+            format!("{{\"to\":\"a\",\"heads\":{{}},\"reports\":[0{}]}}", ",0".repeat(500_000)),
+        ),
         ("heads of a wrong form", json!({"to": "a", "heads": {"a": 1}, "reports": []}).to_string()),
         (
             "a huge number",
@@ -177,6 +181,12 @@ fn nonces() {
     check("the same again", host, &late, 409, true);
     let recorded = good(watcher, host).sign();
     check("one that is recorded", host, &recorded, 200, true);
+    // A thread of its own writes it down, moments after the answer.
+    let number = format!(" {}\n", recorded.nonce.counter);
+    network.wait("it is written down", || {
+        let nonces = std::fs::read_to_string(network.host("a").node_dir().join("nonces")).ok()?;
+        nonces.contains(&number).then_some(())
+    });
     // kill -9, and then a stop in order: neither forgets it.
     network.host_mut("a").kill();
     network.host_mut("a").start();
