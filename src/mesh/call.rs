@@ -195,3 +195,6 @@ impl Mesh {
         own.cloned().into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

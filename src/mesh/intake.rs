@@ -153,7 +153,7 @@ mod tests {
     use crate::crypto::dsse;
     use crate::mesh::id::{NetworkId, Stamp};
     use crate::mesh::report::Report;
-    use crate::mesh::tests::sample::{self, Pen};
+    use crate::mesh::sample::{self, Pen};
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.to_owned()).expect("JSON")

@@ -20,10 +20,10 @@ mod proof;
 mod publisher;
 pub mod report;
 pub mod roster;
+#[cfg(test)]
+mod sample;
 mod state;
 mod target;
-#[cfg(test)]
-mod tests;
 pub mod verdict;
 
 pub use event::{Effect, Event};

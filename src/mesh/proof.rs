@@ -80,7 +80,7 @@ impl UnverifiedProof {
 mod tests {
     use super::*;
     use crate::mesh::report::Report;
-    use crate::mesh::tests::sample;
+    use crate::mesh::sample;
 
     fn conflicting() -> [VerifiedReport; 2] {
         [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }))

@@ -124,7 +124,7 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::tests::sample::{self, Pen};
+    use crate::mesh::sample::{self, Pen};
 
     fn publisher() -> Publisher {
         Publisher::new(Box::new(Pen(sample::keypair(0))), 7)

@@ -251,7 +251,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::tests::sample;
+    use crate::mesh::sample;
 
     fn at(mono_ms: u64) -> Now {
         Now { mono_ms, wall_ms: 1_000_000 + mono_ms }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::mesh::id::Stamp;
 use crate::mesh::report::Report;
-use crate::mesh::tests::sample;
+use crate::mesh::sample;
 
 fn held(reports: &[(usize, u64, u64)]) -> Picture {
     let reports: Vec<_> = reports

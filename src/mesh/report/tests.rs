@@ -3,7 +3,7 @@
 use super::*;
 use crate::crypto::Keypair;
 use crate::mesh::id::Stamp;
-use crate::mesh::tests::sample;
+use crate::mesh::sample;
 use serde_json::{Value, json};
 
 /// An envelope over `payload` by `key`, as `keyid` names it.

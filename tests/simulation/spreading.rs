@@ -1,9 +1,9 @@
 //! How reports travel: soon, around broken links, and not twice.
 
-use super::network::{Network, settled};
-use super::{sample, seeds};
-use crate::mesh::event::Note;
-use crate::mesh::observation::Status;
+use crate::network::{Network, settled};
+use crate::{sample, seeds};
+use distomon::mesh::event::Note;
+use distomon::mesh::observation::Status;
 
 #[test]
 fn a_change_is_published_and_pushed_at_once() {

@@ -1,8 +1,8 @@
 //! Nodes that are doubted, and nodes that doubt themselves.
 
-use super::network::settled;
-use super::{sample, seeds};
-use crate::mesh::observation::Status;
+use crate::network::settled;
+use crate::{sample, seeds};
+use distomon::mesh::observation::Status;
 
 #[test]
 fn a_node_that_nobody_reaches_refutes() {

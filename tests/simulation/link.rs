@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One direction between two machines.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// Messages take this long, in ms, and up to as long again.
-    pub(super) delay_ms: u64,
+    pub(crate) delay_ms: u64,
     /// How many of a hundred messages are lost.
-    pub(super) loss_percent: u8,
+    pub(crate) loss_percent: u8,
     /// Nothing gets through.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// All links; those not named are alike.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(crate) struct Links {
     usual: Link,
     others: BTreeMap<(usize, usize), Link>,
     walled: BTreeSet<usize>,
@@ -23,7 +23,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             usual: Link { delay_ms: 2, loss_percent: 0, cut: false },
             others: BTreeMap::new(),
@@ -32,52 +32,52 @@ impl Links {
         }
     }
 
-    pub(super) fn get(&self, from: usize, to: usize) -> Link {
+    pub(crate) fn get(&self, from: usize, to: usize) -> Link {
         self.others.get(&(from, to)).copied().unwrap_or(self.usual)
     }
 
     /// Makes messages take so long on every link, in ms, and up to as long again.
-    pub(super) fn slow(&mut self, delay_ms: u64) {
+    pub(crate) fn slow(&mut self, delay_ms: u64) {
         self.usual.delay_ms = delay_ms;
     }
 
     /// Loses so many of a hundred messages on every link.
-    pub(super) fn lose(&mut self, percent: u8) {
+    pub(crate) fn lose(&mut self, percent: u8) {
         self.usual.loss_percent = percent;
     }
 
     /// Cuts one direction.
-    pub(super) fn cut_one_way(&mut self, from: usize, to: usize) {
+    pub(crate) fn cut_one_way(&mut self, from: usize, to: usize) {
         let link = Link { cut: true, ..self.get(from, to) };
         self.others.insert((from, to), link);
     }
 
     /// Puts a firewall before a machine: no request reaches it, but replies to its own do.
-    pub(super) fn wall(&mut self, machine: usize) {
+    pub(crate) fn wall(&mut self, machine: usize) {
         self.walled.insert(machine);
     }
 
     /// Lets no request of a machine out, but its replies.
-    pub(super) fn deafen(&mut self, machine: usize) {
+    pub(crate) fn deafen(&mut self, machine: usize) {
         self.deaf.insert(machine);
     }
 
-    pub(super) fn is_deaf(&self, machine: usize) -> bool {
+    pub(crate) fn is_deaf(&self, machine: usize) -> bool {
         self.deaf.contains(&machine)
     }
 
-    pub(super) fn is_walled(&self, machine: usize) -> bool {
+    pub(crate) fn is_walled(&self, machine: usize) -> bool {
         self.walled.contains(&machine)
     }
 
     /// Cuts both directions.
-    pub(super) fn cut(&mut self, one: usize, other: usize) {
+    pub(crate) fn cut(&mut self, one: usize, other: usize) {
         self.cut_one_way(one, other);
         self.cut_one_way(other, one);
     }
 
     /// Makes all links as they were.
-    pub(super) fn mend(&mut self) {
+    pub(crate) fn mend(&mut self) {
         self.others.clear();
         self.walled.clear();
         self.deaf.clear();

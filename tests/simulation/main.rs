@@ -3,7 +3,6 @@
 //!
 //! `DISTOMON_SEED=<n>` replays one seed; a failing run says which it was.
 
-mod calls;
 mod doubts;
 mod hunt;
 mod identity;
@@ -12,7 +11,7 @@ mod liveness;
 mod machine;
 mod membership;
 mod network;
-pub(super) mod sample;
+pub(crate) mod sample;
 mod spreading;
 mod verdicts;
 

@@ -1,12 +1,12 @@
 //! One key in two places, and a node that lost its memory.
 
-use super::machine::Disk;
-use super::network::{Network, settled};
-use super::{sample, seeds};
-use crate::mesh::Event;
-use crate::mesh::event::{Delivery, Note};
-use crate::mesh::message::Heads;
-use crate::mesh::report::Report;
+use crate::machine::Disk;
+use crate::network::{Network, settled};
+use crate::{sample, seeds};
+use distomon::mesh::Event;
+use distomon::mesh::event::{Delivery, Note};
+use distomon::mesh::message::Heads;
+use distomon::mesh::report::Report;
 
 fn proofs(network: &Network) -> usize {
     let machines = network.running();

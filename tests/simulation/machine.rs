@@ -3,31 +3,31 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::sample::Pen;
-use crate::crypto::{Keypair, Nonce};
-use crate::mesh::event::{Answer, Call, Called, Delivery, Note};
-use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::intake::{self, Allowance, Intake};
-use crate::mesh::message::{self, Reply, ReplyFacts, Request};
-use crate::mesh::observation::{Failure, Observation};
-use crate::mesh::report::{Proof, VerifiedReport};
-use crate::mesh::roster::Roster;
-use crate::mesh::{Effect, Event, Mesh, Now, Picture, Setup};
+use crate::sample::Pen;
+use distomon::crypto::{Keypair, Nonce};
+use distomon::mesh::event::{Answer, Call, Called, Delivery, Note};
+use distomon::mesh::id::{NodeId, Stamp};
+use distomon::mesh::intake::{self, Allowance, Intake};
+use distomon::mesh::message::{self, Reply, ReplyFacts, Request};
+use distomon::mesh::observation::{Failure, Observation};
+use distomon::mesh::report::{Proof, VerifiedReport};
+use distomon::mesh::roster::Roster;
+use distomon::mesh::{Effect, Event, Mesh, Now, Picture, Setup};
 
 /// The wall clock when virtual time begins: Unix time in ms.
-pub(super) const WALL_MS: u64 = 1_763_884_800_000;
+pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
 
 /// What survives a restart.
 #[derive(Clone, Default)]
-pub(super) struct Disk {
-    pub(super) epoch: u64,
-    pub(super) nonces: BTreeMap<NodeId, Nonce>,
-    pub(super) floors: Vec<(NodeId, Stamp)>,
-    pub(super) proofs: Vec<Proof>,
+pub(crate) struct Disk {
+    pub(crate) epoch: u64,
+    pub(crate) nonces: BTreeMap<NodeId, Nonce>,
+    pub(crate) floors: Vec<(NodeId, Stamp)>,
+    pub(crate) proofs: Vec<Proof>,
 }
 
 /// What an exchange came to, before it travels back.
-pub(super) enum Response {
+pub(crate) enum Response {
     /// A reply's body.
     Reply(String),
     /// A signed 409 with the evidence.
@@ -38,25 +38,25 @@ pub(super) enum Response {
 
 /// What came of the reports that this machine received.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Received {
-    pub(super) new: u32,
-    pub(super) stale: u32,
-    pub(super) surplus: u32,
-    pub(super) refused: u32,
+pub(crate) struct Received {
+    pub(crate) new: u32,
+    pub(crate) stale: u32,
+    pub(crate) surplus: u32,
+    pub(crate) refused: u32,
 }
 
 /// One process of a node.
-pub(super) struct Machine {
-    pub(super) mesh: Mesh,
-    pub(super) picture: Arc<Picture>,
-    pub(super) disk: Disk,
-    pub(super) notes: Vec<Note>,
-    pub(super) received: Received,
+pub(crate) struct Machine {
+    pub(crate) mesh: Mesh,
+    pub(crate) picture: Arc<Picture>,
+    pub(crate) disk: Disk,
+    pub(crate) notes: Vec<Note>,
+    pub(crate) received: Received,
     /// Added to virtual time to get its wall clock.
-    pub(super) skew_ms: i64,
+    pub(crate) skew_ms: i64,
     /// How long it slept: its monotonic clock lacks that.
-    pub(super) asleep_ms: u64,
-    pub(super) last_turn_ms: u64,
+    pub(crate) asleep_ms: u64,
+    pub(crate) last_turn_ms: u64,
     started_ms: u64,
     allowance: Allowance,
     requests: u64,
@@ -64,7 +64,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Starts a process at `at_ms` of virtual time with what `disk` holds.
-    pub(super) fn start(
+    pub(crate) fn start(
         keypair: &Keypair,
         roster: Arc<Roster>,
         mut disk: Disk,
@@ -100,26 +100,26 @@ impl Machine {
         }
     }
 
-    pub(super) fn now(&self, at_ms: u64) -> Now {
+    pub(crate) fn now(&self, at_ms: u64) -> Now {
         Now {
             mono_ms: (at_ms - self.started_ms).saturating_sub(self.asleep_ms) + 1,
             wall_ms: (WALL_MS + at_ms).saturating_add_signed(self.skew_ms),
         }
     }
 
-    pub(super) fn id(&self) -> &NodeId {
+    pub(crate) fn id(&self) -> &NodeId {
         &self.picture.roster().own().id
     }
 
     /// When its collector turns at the latest, in virtual ms.
-    pub(super) fn wakes_ms(&self, at_ms: u64) -> u64 {
+    pub(crate) fn wakes_ms(&self, at_ms: u64) -> u64 {
         let now = self.now(at_ms);
         let wait_ms = self.mesh.deadline_ms().saturating_sub(now.mono_ms);
         at_ms.saturating_add(wait_ms).min(self.last_turn_ms + 500).max(at_ms)
     }
 
     /// Takes an event as the collector does, and gives back the calls to make.
-    pub(super) fn step(&mut self, at_ms: u64, event: Event) -> Vec<Call> {
+    pub(crate) fn step(&mut self, at_ms: u64, event: Event) -> Vec<Call> {
         self.last_turn_ms = at_ms;
         let now = self.now(at_ms);
         let effects = self.mesh.step(now, event);
@@ -139,7 +139,7 @@ impl Machine {
     }
 
     /// The nonce and the body of a request.
-    pub(super) fn write(&mut self, at_ms: u64, call: &Call) -> (Nonce, String) {
+    pub(crate) fn write(&mut self, at_ms: u64, call: &Call) -> (Nonce, String) {
         self.requests += 1;
         let nonce = Nonce { epoch: call.epoch, counter: self.requests };
         let mono_ms = self.now(at_ms).mono_ms;
@@ -148,7 +148,7 @@ impl Machine {
     }
 
     /// Answers a request, and says what it brought.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &mut self,
         at_ms: u64,
         from: &NodeId,
@@ -183,7 +183,7 @@ impl Machine {
     }
 
     /// How a call ended that was answered after `elapsed_ms`.
-    pub(super) fn read(&mut self, at_ms: u64, call: &Call, response: Response, elapsed_ms: u64) -> Called {
+    pub(crate) fn read(&mut self, at_ms: u64, call: &Call, response: Response, elapsed_ms: u64) -> Called {
         let (id, peer) = (call.id, call.peer.clone());
         let picture = self.picture.clone();
         let (outcome, evidence) = match response {
@@ -224,17 +224,17 @@ impl Machine {
     }
 
     /// What this machine's newest report says of `peer`.
-    pub(super) fn finds(&self, peer: &NodeId) -> Option<Observation> {
+    pub(crate) fn finds(&self, peer: &NodeId) -> Option<Observation> {
         self.picture.own_report()?.report().observation(peer.as_str()).copied()
     }
 
     /// What it holds of `author`.
-    pub(super) fn holds(&self, author: &NodeId) -> Option<Arc<VerifiedReport>> {
+    pub(crate) fn holds(&self, author: &NodeId) -> Option<Arc<VerifiedReport>> {
         self.picture.slot(author)?.held.clone()
     }
 
     /// What is kept for the next process.
-    pub(super) fn shut(&self) -> Disk {
+    pub(crate) fn shut(&self) -> Disk {
         let mut disk = self.disk.clone();
         let members = self.picture.members();
         disk.floors = members

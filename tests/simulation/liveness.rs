@@ -1,11 +1,11 @@
 //! Who is found online and offline, and how soon.
 
-use super::machine::Disk;
-use super::network::{Network, settled, settled_with};
-use super::{sample, seeds};
-use crate::mesh::Event;
-use crate::mesh::event::Note;
-use crate::mesh::observation::{Failure, Status};
+use crate::machine::Disk;
+use crate::network::{Network, settled, settled_with};
+use crate::{sample, seeds};
+use distomon::mesh::Event;
+use distomon::mesh::event::Note;
+use distomon::mesh::observation::{Failure, Status};
 
 /// Whether all that run say so of the node `target`.
 fn all_find(network: &Network, target: usize, status: Status) -> bool {

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use super::machine::Disk;
-use super::network::{Network, settled};
-use super::sample;
-use crate::mesh::verdict::Standing;
+use crate::machine::Disk;
+use crate::network::{Network, settled};
+use crate::sample;
+use distomon::mesh::verdict::Standing;
 
 /// Scenarios in an ordinary run.
 const SCENARIOS: u64 = 12;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::sample::{self, Pen};
 use crate::mesh::event::{Answer, Call, Called, Delivery, Purpose};
 use crate::mesh::message::{Heads, Request, write_request};
 use crate::mesh::observation::{Failure, Status};
 use crate::mesh::report::VerifiedReport;
+use crate::mesh::sample::{self, Pen};
 use crate::mesh::{Effect, Event, Mesh, Now, Setup};
 
 const EPOCH: u64 = 1_000;

@@ -1,9 +1,9 @@
 //! A configuration that changes while the network runs.
 
-use super::machine::Disk;
-use super::network::{Network, settled};
-use super::{sample, seeds};
-use crate::mesh::observation::Status;
+use crate::machine::Disk;
+use crate::network::{Network, settled};
+use crate::{sample, seeds};
+use distomon::mesh::observation::Status;
 
 #[test]
 fn a_new_member_joins_and_what_is_known_stays() {

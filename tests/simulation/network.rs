@@ -4,22 +4,22 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 
-use super::link::Links;
-use super::machine::{Disk, Machine, Response};
-use super::sample;
-use crate::crypto::Nonce;
-use crate::mesh::Event;
-use crate::mesh::event::{Call, Called, Note, Purpose};
-use crate::mesh::id::NodeId;
-use crate::mesh::observation::{Failure, Status};
-use crate::mesh::roster::Member;
+use crate::link::Links;
+use crate::machine::{Disk, Machine, Response};
+use crate::sample;
+use distomon::crypto::Nonce;
+use distomon::mesh::Event;
+use distomon::mesh::event::{Call, Called, Note, Purpose};
+use distomon::mesh::id::NodeId;
+use distomon::mesh::observation::{Failure, Status};
+use distomon::mesh::roster::Member;
 
 /// A network under virtual time. Machines are named by number; at first each runs the node of its number.
-pub(super) struct Network {
-    pub(super) now_ms: u64,
-    pub(super) links: Links,
-    pub(super) members: Vec<Member>,
-    pub(super) traffic: Traffic,
+pub(crate) struct Network {
+    pub(crate) now_ms: u64,
+    pub(crate) links: Links,
+    pub(crate) members: Vec<Member>,
+    pub(crate) traffic: Traffic,
     /// By machine; None for one that does not run.
     machines: Vec<Option<Machine>>,
     /// Which machine stands at a node's address.
@@ -38,11 +38,11 @@ pub(super) struct Network {
 
 /// What was sent.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Traffic {
-    pub(super) probes: u32,
-    pub(super) follow_ups: u32,
-    pub(super) pushes: u32,
-    pub(super) bytes: usize,
+pub(crate) struct Traffic {
+    pub(crate) probes: u32,
+    pub(crate) follow_ups: u32,
+    pub(crate) pushes: u32,
+    pub(crate) bytes: usize,
 }
 
 struct Pending {
@@ -75,7 +75,7 @@ impl Drop for Network {
 
 impl Network {
     /// A network of `members`, named `node-00` and so on, all of which start within half a second.
-    pub(super) fn start(members: Vec<Member>, seed: u64) -> Self {
+    pub(crate) fn start(members: Vec<Member>, seed: u64) -> Self {
         let count = members.len();
         let mut network = Self {
             now_ms: 0,
@@ -102,12 +102,12 @@ impl Network {
     }
 
     /// Starts the node with the number `node` on `machine`.
-    pub(super) fn boot(&mut self, machine: usize, node: usize, disk: Disk) {
+    pub(crate) fn boot(&mut self, machine: usize, node: usize, disk: Disk) {
         self.boot_skewed(machine, node, disk, 0);
     }
 
     /// Likewise, with a wall clock that is off by `skew_ms`.
-    pub(super) fn boot_skewed(&mut self, machine: usize, node: usize, disk: Disk, skew_ms: i64) {
+    pub(crate) fn boot_skewed(&mut self, machine: usize, node: usize, disk: Disk, skew_ms: i64) {
         while self.machines.len() <= machine {
             self.machines.push(None);
             self.frozen_until_ms.push(0);
@@ -118,13 +118,13 @@ impl Network {
     }
 
     /// Ends the process on `machine` without a word, and gives what its disk holds.
-    pub(super) fn kill(&mut self, machine: usize) -> Disk {
+    pub(crate) fn kill(&mut self, machine: usize) -> Disk {
         self.pending.retain(|_, pending| pending.from != machine);
         self.machines[machine].take().expect("it runs").shut()
     }
 
     /// Stops the process on `machine` for a while. When `asleep`, its monotonic clock stops as well.
-    pub(super) fn freeze(&mut self, machine: usize, for_ms: u64, asleep: bool) {
+    pub(crate) fn freeze(&mut self, machine: usize, for_ms: u64, asleep: bool) {
         self.frozen_until_ms[machine] = self.now_ms + for_ms;
         let frozen = self.machines[machine].as_mut().expect("it runs");
         if asleep {
@@ -133,7 +133,7 @@ impl Network {
     }
 
     /// Tells the core on `machine` something.
-    pub(super) fn tell(&mut self, machine: usize, event: Event) {
+    pub(crate) fn tell(&mut self, machine: usize, event: Event) {
         let calls = self.machines[machine].as_mut().expect("it runs").step(self.now_ms, event);
         for call in calls {
             self.send(machine, call);
@@ -141,40 +141,40 @@ impl Network {
     }
 
     /// Adds the next node to the configuration; who is not told does not know it.
-    pub(super) fn add_member(&mut self) {
+    pub(crate) fn add_member(&mut self) {
         let number = self.members.len();
         self.members.push(sample::member(number));
         self.addresses.insert(sample::node_id(number), number);
     }
 
     /// Gives `machine` the configuration as it now is.
-    pub(super) fn reconfigure(&mut self, machine: usize, node: usize) {
+    pub(crate) fn reconfigure(&mut self, machine: usize, node: usize) {
         let roster = sample::roster(&self.members, node);
         self.tell(machine, Event::Reconfigured(roster));
     }
 
-    pub(super) fn machine(&self, machine: usize) -> &Machine {
+    pub(crate) fn machine(&self, machine: usize) -> &Machine {
         self.machines[machine].as_ref().expect("it runs")
     }
 
     /// All that run, with their numbers.
-    pub(super) fn running(&self) -> impl Iterator<Item = (usize, &Machine)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Machine)> {
         self.machines.iter().enumerate().filter_map(|(index, machine)| Some((index, machine.as_ref()?)))
     }
 
     /// What the machine `observer` says of the node `target`.
-    pub(super) fn finds(&self, observer: usize, target: usize) -> Status {
+    pub(crate) fn finds(&self, observer: usize, target: usize) -> Status {
         let found = self.machine(observer).finds(&sample::node_id(target));
         found.map_or(Status::Unknown, |found| found.status)
     }
 
     /// Whether `note` fits anything that `machine` told its operator.
-    pub(super) fn told(&self, machine: usize, note: impl Fn(&Note) -> bool) -> usize {
+    pub(crate) fn told(&self, machine: usize, note: impl Fn(&Note) -> bool) -> usize {
         self.machine(machine).notes.iter().filter(|told| note(told)).count()
     }
 
     /// Whether every running machine finds all others online and holds a fresh report of each.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let nodes: Vec<_> = self.running().map(|(index, machine)| (index, machine.id().clone())).collect();
         self.running().all(|(index, machine)| {
             let now = machine.now(self.now_ms);
@@ -187,7 +187,7 @@ impl Network {
     }
 
     /// Lets time pass until `done`; panics after `limit_ms`. Gives how long it took, in ms.
-    pub(super) fn wait(&mut self, limit_ms: u64, what: &str, mut done: impl FnMut(&Self) -> bool) -> u64 {
+    pub(crate) fn wait(&mut self, limit_ms: u64, what: &str, mut done: impl FnMut(&Self) -> bool) -> u64 {
         let start_ms = self.now_ms;
         while !done(self) {
             let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= start_ms + limit_ms) else {
@@ -199,12 +199,12 @@ impl Network {
     }
 
     /// Lets so much time pass.
-    pub(super) fn run(&mut self, for_ms: u64) {
+    pub(crate) fn run(&mut self, for_ms: u64) {
         self.run_until(self.now_ms + for_ms);
     }
 
     /// Lets so much time pass and checks `holds` after everything that happens.
-    pub(super) fn run_checking(&mut self, for_ms: u64, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    pub(crate) fn run_checking(&mut self, for_ms: u64, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let end_ms = self.now_ms + for_ms;
         while let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) {
             self.run_until(next_ms);
@@ -350,12 +350,12 @@ impl Network {
 }
 
 /// A network of `count` nodes in which everybody knows everything.
-pub(super) fn settled(count: usize, seed: u64) -> Network {
+pub(crate) fn settled(count: usize, seed: u64) -> Network {
     settled_with(sample::members(count), seed)
 }
 
 /// Likewise where probes are rare.
-pub(super) fn settled_slowly(members: Vec<Member>, seed: u64) -> Network {
+pub(crate) fn settled_slowly(members: Vec<Member>, seed: u64) -> Network {
     let mut network = Network::start(members, seed);
     network.wait(60_000, "all online", Network::is_whole);
     network.run(20_000);
@@ -363,7 +363,7 @@ pub(super) fn settled_slowly(members: Vec<Member>, seed: u64) -> Network {
     network
 }
 
-pub(super) fn settled_with(members: Vec<Member>, seed: u64) -> Network {
+pub(crate) fn settled_with(members: Vec<Member>, seed: u64) -> Network {
     let mut network = Network::start(members, seed);
     network.wait(5_000, "all online", Network::is_whole);
     network.run(2_000);

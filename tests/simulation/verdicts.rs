@@ -1,10 +1,10 @@
 //! What is concluded under each fault, by every node, and how soon.
 
-use super::machine::Disk;
-use super::network::{Network, settled, settled_with};
-use super::{sample, seeds};
-use crate::mesh::Event;
-use crate::mesh::verdict::{Cause, Standing};
+use crate::machine::Disk;
+use crate::network::{Network, settled, settled_with};
+use crate::{sample, seeds};
+use distomon::mesh::Event;
+use distomon::mesh::verdict::{Cause, Standing};
 
 /// What the machine `viewer` concludes of the node `target`.
 fn concludes(network: &Network, viewer: usize, target: usize) -> Standing {
