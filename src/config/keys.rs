@@ -264,10 +264,7 @@ fn with_key(roster: &Roster, key: &PublicKey) -> Roster {
     if !roster.own().keys.is_empty() {
         return roster.clone();
     }
-    let mut members = roster.members().to_vec();
-    members[roster.me()].keys.push(key.clone());
-    let me = &roster.own().id;
-    Roster::new(roster.network_id().clone(), members, me).expect("the same members make a roster again")
+    roster.with_own_key(key)
 }
 
 #[cfg(test)]

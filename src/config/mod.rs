@@ -202,7 +202,7 @@ impl Networks {
             }
         }
         let Some((me, at)) = &membership.node_id else { return };
-        network::warn(&file.members, me, page);
+        network::warn(&file, me, page);
         if !file.members.iter().any(|member| member.id == *me) {
             // A name that was not understood may have been this one: it was noted, and that is enough.
             if file.complete {
@@ -218,7 +218,7 @@ impl Networks {
             return;
         }
         if let Some((id, _)) = file.network_id {
-            let roster = Roster::new(id, file.members, me);
+            let roster = Roster::new(id, file.members, me).map(|roster| roster.observed_by(file.observers));
             self.sound.extend(roster.map(|roster| Network { name: membership.name.clone(), roster }));
         }
     }

@@ -8,15 +8,19 @@ use super::error::{Page, Position};
 use super::fields::{Field, Fields};
 use super::file::{self, FileError};
 use super::url::NodeUrl;
-use super::yaml::Node;
+use super::yaml::{Node, Value};
 use crate::crypto::PublicKey;
 use crate::mesh::id::{NetworkId, NodeId};
-use crate::mesh::roster::Member;
+use crate::mesh::roster::{MAX_RINGS, Member, Observers};
 
-/// The most nodes of a network: the heads of more would not fit into one exchange.
-const MAX_NODES: usize = 4096;
+/// The most nodes of a network: what each holds of all of them is named in one message.
+const MAX_NODES: usize = 10_000;
+/// The most nodes that can all observe each other: more observations do not fit into one report.
+const MAX_MESHED: usize = 1_000;
 /// From this size on, work that grows with the square of it is worth a warning.
 const MANY_NODES: usize = 64;
+/// With fewer rings, one lost observer or two may leave no quorum.
+const FEW_RINGS: u32 = 5;
 /// The largest file with a public key, in bytes.
 const MAX_KEY_FILE: u64 = 16 << 10;
 /// The longest text of a public key, in bytes.
@@ -27,6 +31,7 @@ const MAX_KEY_TEXT: usize = 1024;
 pub(super) struct NetworkFile {
     pub(super) network_id: Option<(NetworkId, Position)>,
     pub(super) members: Vec<Member>,
+    pub(super) observers: Observers,
     /// Whether the members are all there: each name was understood.
     pub(super) complete: bool,
 }
@@ -61,14 +66,16 @@ fn milliseconds(seconds: f64) -> u64 {
 
 /// Reads the file `root` of the network directory `dir`.
 pub(super) fn read(root: &Node, dir: &Path, page: &mut Page) -> NetworkFile {
-    let Some(fields) = Fields::open(&Field::root(root), &["network_id", "defaults", "node_config"], page)
-    else {
+    let known = ["network_id", "defaults", "observers", "node_config"];
+    let Some(fields) = Fields::open(&Field::root(root), &known, page) else {
         return NetworkFile::default();
     };
     let network_id = fields.need("network_id", "the name of the network", page);
     let network_id = network_id.and_then(|field| Some((field.name(page)?, field.at)));
     let tempo = defaults(&fields, page);
-    let mut network = NetworkFile { network_id, members: Vec::new(), complete: false };
+    let observed = fields.get_some("observers");
+    let observers = observed.as_ref().and_then(|field| observers(field, page)).unwrap_or_default();
+    let mut network = NetworkFile { network_id, members: Vec::new(), observers, complete: false };
     let Some(nodes) = fields.need("node_config", "a list of the network's nodes", page) else {
         return network;
     };
@@ -95,11 +102,39 @@ pub(super) fn read(root: &Node, dir: &Path, page: &mut Page) -> NetworkFile {
             network.members.push(member);
         }
     }
+    if observers == Observers::All && network.members.len() > MAX_MESHED {
+        let message = format!(
+            "{} nodes cannot all observe each other, at most {MAX_MESHED} can: let each be observed by some \
+             (observers: 10)",
+            network.members.len()
+        );
+        let (at, key) = observed.map_or((nodes.at, nodes.key.clone()), |field| (field.at, field.key));
+        page.error(at, &key, message);
+    }
     network
 }
 
-/// Notes what is allowed in `members`, seen from `me`, and yet is hardly meant.
-pub(super) fn warn(members: &[Member], me: &NodeId, page: &mut Page) {
+/// `all`, or the number of rings.
+fn observers(field: &Field<'_>, page: &mut Page) -> Option<Observers> {
+    if matches!(field.value, Value::Scalar { text, .. } if text == "all") {
+        return Some(Observers::All);
+    }
+    let Value::Scalar { text, .. } = field.value else {
+        field.wrong(&format!("all, or a number of rings from 1 to {MAX_RINGS}"), page);
+        return None;
+    };
+    match text.parse() {
+        Ok(rings) if (1..=MAX_RINGS).contains(&rings) => Some(Observers::Rings(rings)),
+        _ => {
+            field.wrong(&format!("all, or a number of rings from 1 to {MAX_RINGS}"), page);
+            None
+        }
+    }
+}
+
+/// Notes what is allowed in `file`, seen from `me`, and yet is hardly meant.
+pub(super) fn warn(file: &NetworkFile, me: &NodeId, page: &mut Page) {
+    let members = &file.members;
     let mut urls: HashMap<&str, &NodeId> = HashMap::new();
     let mut keys: HashMap<[u8; 32], &NodeId> = HashMap::new();
     for member in members {
@@ -121,12 +156,20 @@ pub(super) fn warn(members: &[Member], me: &NodeId, page: &mut Page) {
             }
         }
     }
-    if members.len() > MANY_NODES {
-        page.warn(format_args!(
-            "{0} nodes all observe each other: every host makes {1} exchanges in each poll_rate",
+    match file.observers {
+        Observers::All if members.len() > MANY_NODES => page.warn(format_args!(
+            "{0} nodes all observe each other: every host makes {1} exchanges in each poll_rate (observers: 10 lets \
+             each be observed by ten)",
             members.len(),
             members.len() - 1
-        ));
+        )),
+        Observers::Rings(rings) if rings < FEW_RINGS && members.len() > rings as usize + 1 => {
+            page.warn(format_args!(
+                "observers: {rings}: each node is observed by {rings} at most, and a verdict needs two of them: \
+                 10 are recommended"
+            ));
+        }
+        _ => {}
     }
 }
 
@@ -139,13 +182,14 @@ fn defaults(fields: &Fields<'_>, page: &mut Page) -> Tempo {
 
 /// One node and the place of its name; None if it has no good one.
 fn member(item: &Field<'_>, tempo: Tempo, dir: &Path, page: &mut Page) -> Option<(Member, Position)> {
-    let known = ["node_id", "url", "poll_rate", "retry", "timeout", "public_key"];
+    let known = ["node_id", "url", "poll_rate", "retry", "timeout", "public_key", "site"];
     let fields = Fields::open(item, &known, page)?;
     let id = fields.need("node_id", "the name of a node", page);
     let id = id.and_then(|field| Some((field.name::<NodeId>(page)?, field.at)));
     let url = fields.get_some("url").and_then(|field| url(&field, page));
     let Tempo { poll_rate_ms, retry, timeout_ms } = tempo.with(&fields, page);
     let given = fields.get_some("public_key").map(|field| (field.at, public_keys(&field, page)));
+    let site = fields.get_some("site").and_then(|field| field.name(page));
     let (id, at) = id?;
     let filed = filed_key(&id, dir, page);
     let keys = match (given, filed) {
@@ -162,7 +206,7 @@ fn member(item: &Field<'_>, tempo: Tempo, dir: &Path, page: &mut Page) -> Option
         (Some((_, keys)), None) => keys,
         (None, filed) => filed.into_iter().collect(),
     };
-    Some((Member { id, url, poll_rate_ms, retry, timeout_ms, keys }, at))
+    Some((Member { id, url, poll_rate_ms, retry, timeout_ms, keys, site }, at))
 }
 
 fn url(field: &Field<'_>, page: &mut Page) -> Option<String> {

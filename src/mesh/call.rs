@@ -80,7 +80,7 @@ impl Mesh {
         if !heads.fit(&self.picture.roster) {
             return;
         }
-        let patience_ms = self.picture.roster.interval_ms() / 4;
+        let patience_ms = self.picture.roster.round_ms() / 4;
         let me = self.picture.roster.me();
         let reports = message::lacking(heads, &self.picture, |author| {
             let slot = &self.picture.slots[author];
@@ -95,8 +95,7 @@ impl Mesh {
     }
 
     pub(super) fn push(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let mut peers: Vec<usize> =
-            (0..self.targets.len()).filter(|&index| self.is_reachable(index)).collect();
+        let mut peers: Vec<usize> = self.reachable().collect();
         self.rng.shuffle(&mut peers);
         peers.sort_by_key(|&index| self.targets[index].busy.is_some());
         let earlier = self.next_call;
@@ -125,9 +124,10 @@ impl Mesh {
     }
 
     pub(super) fn probe(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        for index in 0..self.targets.len() {
+        let roster = self.picture.roster.clone();
+        for index in roster.probed() {
             let target = &self.targets[index];
-            if self.is_probed(index) && target.busy.is_none() && target.next_ms() <= now.mono_ms {
+            if target.busy.is_none() && target.next_ms() <= now.mono_ms {
                 let own = if self.own_is_young(now) { self.own_for(index) } else { Vec::new() };
                 self.call(now, index, Purpose::Probe, own, Vec::new(), effects);
             }
@@ -138,9 +138,10 @@ impl Mesh {
         if now.mono_ms >= self.refuting_until_ms || now.mono_ms < self.refute_ms {
             return;
         }
-        self.refute_ms = now.mono_ms + (self.picture.roster.interval_ms() / 4).min(1_000);
-        for index in 0..self.targets.len() {
-            if self.is_reachable(index) && self.targets[index].busy.is_none() {
+        self.refute_ms = now.mono_ms + (self.picture.roster.round_ms() / 4).min(1_000);
+        let reachable: Vec<usize> = self.reachable().collect();
+        for index in reachable {
+            if self.targets[index].busy.is_none() {
                 let own = self.own_for(index);
                 self.call(now, index, Purpose::Push, own, Vec::new(), effects);
             }
@@ -167,23 +168,18 @@ impl Mesh {
         effects.push(Effect::Call(Call { id, peer, purpose, timeout_ms, reports, proofs, epoch }));
     }
 
-    pub(super) fn is_probed(&self, index: usize) -> bool {
-        let member = &self.picture.roster.members()[index];
-        index != self.picture.roster.me() && member.url.is_some() && !member.keys.is_empty()
+    fn reachable(&self) -> impl Iterator<Item = usize> + '_ {
+        self.picture.roster.probed().filter(|&index| self.targets[index].is_reachable())
     }
 
-    fn is_reachable(&self, index: usize) -> bool {
-        self.is_probed(index) && self.targets[index].is_reachable()
-    }
-
-    /// Whether peers are still likely to lack this node's newest report. Each of n peers fetches what it
-    /// lacks once in an interval, so a report has reached half of them after ln(n) / (n - 1) intervals,
-    /// and most after log2(n) / (n - 1). Who lacks it later is handed it as a follow-up. (Of 16 nodes'
+    /// Whether peers are still likely to lack this node's newest report. Of n nodes each fetches what it
+    /// lacks from each of p others once in an interval, so a report has reached half of them after ln(n) / p
+    /// intervals, and most after log2(n) / p. Who lacks it later is handed it as a follow-up. (Of 16 nodes'
     /// reports, one in five comes twice with this, one in two without, for 2 % more follow-ups.)
     fn own_is_young(&self, now: Now) -> bool {
-        let count = self.picture.roster.members().len() as u64;
-        let doublings = u64::from(count.ilog2()) + 1;
-        let spread_ms = self.picture.roster.interval_ms() * doublings / (count.max(2) - 1);
+        let roster = &self.picture.roster;
+        let doublings = u64::from(roster.members().len().ilog2()) + 1;
+        let spread_ms = roster.round_ms() * doublings / (roster.partners() as u64).max(1);
         let made_ms = self.picture.slots[self.picture.roster.me()].arrived_ms;
         now.mono_ms.saturating_sub(made_ms) <= spread_ms
     }

@@ -14,11 +14,14 @@ impl Mesh {
     pub(super) fn weigh_isolation(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let me = self.picture.roster.me();
         let (mut observed, mut offline) = (0, 0);
-        for (index, target) in self.targets.iter().enumerate() {
+        let roster = self.picture.roster.clone();
+        for (index, target) in
+            self.targets.iter().enumerate().filter(|(index, _)| roster.observes(me, *index))
+        {
             let slot = &self.picture.slots[index];
             let recent = now.mono_ms.saturating_sub(slot.arrived_ms) <= LEAVE_GRACE_MS;
             let left = recent && slot.held.as_ref().is_some_and(|held| held.report().leaving);
-            if index == me || left || !(target.seen || slot.held.is_some()) {
+            if left || !(target.seen || slot.held.is_some()) {
                 continue;
             }
             observed += 1;
@@ -56,7 +59,7 @@ impl Mesh {
             new |= refuted.replace(found.since_ms) != Some(found.since_ms);
         }
         if new && doubters * 4 > observers {
-            self.refuting_until_ms = now.mono_ms + 2 * self.picture.roster.interval_ms();
+            self.refuting_until_ms = now.mono_ms + 2 * self.picture.roster.round_ms();
             self.refute_ms = now.mono_ms;
             self.publisher.hurry();
         }

@@ -87,6 +87,11 @@ name! {
     NetworkId
 }
 
+name! {
+    /// Names what some nodes share: a data centre, a rack, a provider.
+    Site
+}
+
 /// The largest integer that every JSON reader keeps exact: 2^53 − 1 (RFC 8259, section 6).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 

@@ -19,6 +19,7 @@ pub mod picture;
 mod proof;
 mod publisher;
 pub mod report;
+mod rings;
 pub mod roster;
 #[cfg(test)]
 mod sample;

@@ -7,11 +7,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::id::{NetworkId, NodeId};
+use super::id::{NetworkId, NodeId, Site};
+use super::rings::Rings;
+pub use super::rings::{MAX_RINGS, Observers};
 use crate::crypto::PublicKey;
 
 /// Four reports a second: one less than receivers take of an author (`intake::AUTHOR_RATE`).
 const MIN_INTERVAL_MS: u64 = 250;
+
+/// So many nodes report once in each `poll_rate`. In larger networks everybody reports less often, in
+/// proportion, so that no node has more reports to check in a second; changes are told at once all the same.
+pub const UNHURRIED_NODES: u64 = 1_000;
 
 /// One node of the network, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub struct Member {
     pub timeout_ms: u64,
     /// The keys that may sign for it: none (takes no part yet), one, or two while one is rotated.
     pub keys: Vec<PublicKey>,
+    /// What it shares a fate with: a data centre, a rack, a provider.
+    pub site: Option<Site>,
 }
 
 impl Member {
@@ -52,20 +60,94 @@ pub struct Roster {
     me: usize,
     digest: String,
     voices: Vec<usize>,
+    /// Whether two members share a key.
+    shared_keys: bool,
+    able: usize,
+    pace: Pace,
+    observers: Observers,
+    /// None where all observe all.
+    rings: Option<Rings>,
+}
+
+/// What follows from all members: times in ms, and with how many others this node exchanges reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Pace {
+    round_ms: u64,
+    interval_ms: u64,
+    publish_ms: u64,
+    timeout_ms: u64,
+    partners: usize,
 }
 
 impl Roster {
-    /// A roster of `members`, in any order, seen from `me`. None if `me` is not among them or an id
-    /// stands there twice.
+    /// A roster of `members`, in any order, seen from `me`, in which all observe all. None if `me` is not
+    /// among them or an id stands there twice.
     pub fn new(network_id: NetworkId, mut members: Vec<Member>, me: &NodeId) -> Option<Self> {
         members.sort_by(|a, b| a.id.cmp(&b.id));
         if members.windows(2).any(|pair| pair[0].id == pair[1].id) {
             return None;
         }
         let me = members.binary_search_by(|member| member.id.cmp(me)).ok()?;
-        let digest = digest(&members);
         let voices = voices(&members);
-        Some(Self { network_id, members, me, digest, voices })
+        let able = members.iter().filter(|member| !member.keys.is_empty()).count();
+        let mut roster = Self {
+            network_id,
+            members,
+            me,
+            digest: String::new(),
+            shared_keys: voices.iter().enumerate().any(|(index, voice)| index != *voice),
+            voices,
+            able,
+            pace: Pace::default(),
+            observers: Observers::All,
+            rings: None,
+        };
+        roster.observe(Observers::All);
+        Some(roster)
+    }
+
+    /// The same network, in which others observe whom.
+    #[must_use]
+    pub fn observed_by(mut self, observers: Observers) -> Self {
+        self.observe(observers);
+        self
+    }
+
+    /// The same network once this node has a first key.
+    #[must_use]
+    pub fn with_own_key(&self, key: &PublicKey) -> Self {
+        let mut members = self.members.clone();
+        members[self.me].keys.push(key.clone());
+        let me = &self.own().id;
+        let roster = Self::new(self.network_id.clone(), members, me).expect("the same members make a roster");
+        roster.observed_by(self.observers)
+    }
+
+    fn observe(&mut self, observers: Observers) {
+        self.observers = observers;
+        self.rings = match observers {
+            // So few are all observed by all.
+            Observers::Rings(rings) if (rings as usize) + 1 < self.able => {
+                Some(Rings::new(&self.members, rings))
+            }
+            _ => None,
+        };
+        self.digest = digest(&self.members, observers);
+        self.pace = self.reckon();
+    }
+
+    fn reckon(&self) -> Pace {
+        let able = self.members.iter().filter(|member| !member.keys.is_empty());
+        let round_ms = able.clone().map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS);
+        let timeout_ms = able.map(|member| member.timeout_ms).max().unwrap_or(0);
+        let peers =
+            (0..self.members.len()).filter(|&peer| self.calls(self.me, peer) || self.calls(peer, self.me));
+        let partners = peers.clone().count();
+        let quickest_ms = peers.map(|peer| self.members[peer].poll_rate_ms).min();
+        let quickest_ms = quickest_ms.unwrap_or(self.own().poll_rate_ms).max(MIN_INTERVAL_MS);
+        let stretch = |ms: u64| ms.saturating_mul((self.able as u64).max(UNHURRIED_NODES)) / UNHURRIED_NODES;
+        let (interval_ms, publish_ms) = (stretch(round_ms), stretch(quickest_ms));
+        Pace { round_ms, interval_ms, publish_ms, timeout_ms, partners }
     }
 
     /// The network's name.
@@ -98,17 +180,72 @@ impl Roster {
         self.index(id).map(|index| &self.members[index])
     }
 
+    /// How many members have a key, and so take part.
+    pub fn able(&self) -> usize {
+        self.able
+    }
+
+    /// Who observes whom, as configured.
+    pub fn who_observes(&self) -> Observers {
+        self.observers
+    }
+
+    /// Whether `caller` is configured to probe `peer`.
+    pub fn calls(&self, caller: usize, peer: usize) -> bool {
+        let (one, other) = (&self.members[caller], &self.members[peer]);
+        caller != peer
+            && !one.keys.is_empty()
+            && !other.keys.is_empty()
+            && other.url.is_some()
+            && self.rings.as_ref().is_none_or(|rings| rings.calls(caller, peer))
+    }
+
+    /// Whether `observer` is configured to observe `target`. Nobody probes a node without url: it is those
+    /// that it calls who know of it.
+    pub fn observes(&self, observer: usize, target: usize) -> bool {
+        if self.members[target].url.is_some() {
+            self.calls(observer, target)
+        } else {
+            self.calls(target, observer)
+        }
+    }
+
+    /// Who is configured to observe `target`, in ascending order.
+    pub fn observers(&self, target: usize) -> impl Iterator<Item = usize> + '_ {
+        let probed = self.members[target].url.is_some();
+        let listed = self.rings.as_ref().map(|rings| rings.partners(target, !probed));
+        let some = 0..listed.map_or(self.members.len(), <[u32]>::len);
+        some.map(move |at| listed.map_or(at, |listed| listed[at] as usize))
+            .filter(move |&observer| self.observes(observer, target))
+    }
+
+    /// Whom this node is configured to probe, in ascending order.
+    pub fn probed(&self) -> impl Iterator<Item = usize> + '_ {
+        let listed = self.rings.as_ref().map(|rings| rings.partners(self.me, true));
+        let some = 0..listed.map_or(self.members.len(), <[u32]>::len);
+        some.map(move |at| listed.map_or(at, |listed| listed[at] as usize))
+            .filter(move |&peer| self.calls(self.me, peer))
+    }
+
+    /// How many others this node exchanges reports with, whoever begins.
+    pub fn partners(&self) -> usize {
+        self.pace.partners
+    }
+
+    /// The longest time between two probes of any member, in ms.
+    pub fn round_ms(&self) -> u64 {
+        self.pace.round_ms
+    }
+
     /// The longest time between two arrivals of a member's reports when nothing is lost, in ms: it hands
     /// them to each peer whenever it probes that peer, and each peer fetches them whenever it probes it.
     pub fn interval_ms(&self) -> u64 {
-        let able = self.members.iter().filter(|member| !member.keys.is_empty());
-        able.map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS)
+        self.pace.interval_ms
     }
 
     /// The longest time that one exchange with any member may take, in ms.
     pub fn longest_timeout_ms(&self) -> u64 {
-        let able = self.members.iter().filter(|member| !member.keys.is_empty());
-        able.map(|member| member.timeout_ms).max().unwrap_or(0)
+        self.pace.timeout_ms
     }
 
     /// For each member, the first of those that it shares a key with, itself if there is none: they speak
@@ -119,22 +256,17 @@ impl Roster {
 
     /// Whether two members share a key.
     pub fn has_shared_keys(&self) -> bool {
-        self.voices.iter().enumerate().any(|(index, voice)| index != *voice)
+        self.shared_keys
     }
 
     /// How often this node reports, in ms: the shortest `poll_rate` among its peers, but no more often
-    /// than receivers take reports.
+    /// than receivers take reports, and less often in networks of more than [`UNHURRIED_NODES`].
     pub fn publish_ms(&self) -> u64 {
-        let peers = self.members.iter().enumerate().filter(|(index, _)| *index != self.me);
-        let able = peers.filter(|(_, member)| !member.keys.is_empty());
-        able.map(|(_, member)| member.poll_rate_ms)
-            .min()
-            .unwrap_or(self.own().poll_rate_ms)
-            .max(MIN_INTERVAL_MS)
+        self.pace.publish_ms
     }
 
-    /// Base64 of 8 bytes over the sorted node ids and keys: equal where two nodes' configurations name
-    /// the same members with the same keys.
+    /// Base64 of 8 bytes over the sorted node ids and keys, and the number of rings if there are any: equal
+    /// where two nodes' configurations name the same members with the same keys and observers.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -154,7 +286,7 @@ fn voices(members: &[Member]) -> Vec<usize> {
     voices
 }
 
-fn digest(sorted: &[Member]) -> String {
+fn digest(sorted: &[Member], observers: Observers) -> String {
     let mut hash = Sha256::new();
     for member in sorted {
         hash.update(member.id.as_str());
@@ -165,6 +297,9 @@ fn digest(sorted: &[Member]) -> String {
         for key in keys {
             hash.update(key);
         }
+    }
+    if let Observers::Rings(rings) = observers {
+        hash.update(rings.to_be_bytes());
     }
     STANDARD.encode(&hash.finalize()[..8])
 }

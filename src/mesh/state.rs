@@ -111,9 +111,11 @@ impl Mesh {
     /// A target whose first probe is spread evenly over its `poll_rate`, by its place in the roster.
     fn new_target(&self, now: Now, index: usize) -> Target {
         let roster = &self.picture.roster;
-        let (count, me) = (roster.members().len(), roster.me());
-        let place = (index + count - me).saturating_sub(1) % count;
-        let phase_ms = roster.members()[index].poll_rate_ms * place as u64 / count.max(2) as u64;
+        let (count, me) = (roster.probed().count(), roster.me());
+        let before = roster.probed().filter(|&other| other < index).count();
+        let mine = roster.probed().filter(|&other| other < me).count();
+        let place = (before + count - mine) % count.max(1);
+        let phase_ms = roster.members()[index].poll_rate_ms * place as u64 / count.max(1) as u64;
         Target::new(now, now.mono_ms + phase_ms)
     }
 
@@ -157,10 +159,8 @@ impl Mesh {
             return u64::MAX;
         }
         let roster = &self.picture.roster;
-        let probes = self.targets.iter().enumerate();
-        let probes = probes
-            .filter(|(index, target)| self.is_probed(*index) && target.busy.is_none())
-            .map(|(_, target)| target.next_ms());
+        let probes = roster.probed().map(|index| &self.targets[index]);
+        let probes = probes.filter(|target| target.busy.is_none()).map(Target::next_ms);
         let refute = (self.last_turn.mono_ms < self.refuting_until_ms).then_some(self.refute_ms);
         let own = self.publisher.due_ms(roster.publish_ms());
         probes.chain(refute).chain([own, self.judge_ms]).min().unwrap_or(own)
@@ -182,11 +182,11 @@ impl Mesh {
         let asleep_ms = by_wall_ms.saturating_sub(by_mono_ms);
         self.last_turn = now;
         // Turns come at least once a second, so a short interval alone makes no gap.
-        if gap_ms <= (2 * self.picture.roster.interval_ms()).max(3_000) {
+        if gap_ms <= (2 * self.picture.roster.round_ms()).max(3_000) {
             return;
         }
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
-        self.settled_ms = now.mono_ms + self.picture.roster.interval_ms();
+        self.settled_ms = now.mono_ms + self.picture.roster.round_ms();
         for slot in &mut self.picture.slots {
             slot.advanced = false;
             slot.awaited_ms = now.mono_ms;
@@ -287,7 +287,7 @@ impl Mesh {
     fn judge_callers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let roster = self.picture.roster.clone();
         for (index, member) in roster.members().iter().enumerate() {
-            if index == roster.me() || member.url.is_some() {
+            if member.url.is_some() || !roster.observes(roster.me(), index) {
                 continue;
             }
             let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
@@ -303,7 +303,7 @@ impl Mesh {
         let me = roster.me();
         let observations = self.targets.iter().zip(roster.members()).enumerate();
         let observations = observations
-            .filter(|(index, (_, member))| *index != me && !member.keys.is_empty())
+            .filter(|(index, _)| roster.observes(me, *index))
             .map(|(_, (target, member))| (member.id.clone(), target.observation))
             .collect();
         let report = self.publisher.publish(now, &roster, self.picture.isolated, self.leaving, observations);

@@ -10,6 +10,7 @@
 //! | [`cause`] | what explains the matrix of observers and targets |
 //! | [`headline`] | the answer in one sentence |
 //! | [`latch`] | verdicts over time |
+//! | [`side`] | the sides of a network that has fallen apart |
 //! | `scene` | who lives and who may vote, as far as reports and their ages show |
 //!
 //! Where ideas come from: SWIM (Das, Gupta, Motivala 2002) for many vantage points, Lifeguard (Dadgar,
@@ -22,6 +23,7 @@ pub mod cause;
 pub mod headline;
 pub mod latch;
 mod scene;
+pub mod side;
 
 use std::fmt;
 
@@ -31,6 +33,7 @@ use super::picture::{Now, Picture};
 pub use ballot::{Abstention, Ballot, Vote};
 pub use cause::{Cause, Link};
 use scene::{Scene, Sign};
+pub use side::Side;
 
 /// For how long a node that was stopped on purpose counts as stopped, in ms.
 pub const LEAVE_GRACE_MS: u64 = 600_000;
@@ -155,7 +158,7 @@ pub struct Verdicts {
     /// Links that do not work between nodes that live.
     pub links: Vec<Link>,
     /// The sides that cannot reach each other, this node's first; empty if there is only one.
-    pub sides: Vec<Vec<usize>>,
+    pub sides: Vec<Side>,
     /// When something changes by the mere passing of time: monotonic time in ms.
     pub due_ms: u64,
 }
@@ -164,7 +167,7 @@ pub struct Verdicts {
 pub fn judge(picture: &Picture, now: Now) -> Verdicts {
     let scene = Scene::of(picture, now.mono_ms);
     let mut nodes: Vec<Verdict> = (0..scene.count()).map(|index| judge_node(&scene, index)).collect();
-    let sides = cause::sides(&scene, &nodes);
+    let sides = side::find(&scene, &nodes);
     let causes: Vec<_> = (0..nodes.len()).map(|index| cause::of(&scene, &nodes, &sides, index)).collect();
     let links = cause::links(&scene, &nodes, &causes);
     for (node, causes) in nodes.iter_mut().zip(causes) {

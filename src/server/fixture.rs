@@ -64,6 +64,7 @@ impl Net {
             retry: 0,
             timeout_ms: 5_000,
             keys: vec![key.public().clone()],
+            site: None,
         });
         let roster = Roster::new(id.clone(), members.collect(), &node_id(0)).expect("node 0 is a member");
         Self { id, keys, roster: Arc::new(roster) }

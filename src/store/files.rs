@@ -289,6 +289,7 @@ mod tests {
             retry: 0,
             timeout_ms: 1_000,
             keys: vec![key.public().clone()],
+            site: None,
         };
         Roster::new("net".parse().expect("a name"), vec![me], &id).expect("a member")
     }

@@ -134,6 +134,7 @@ mod tests {
             retry: 0,
             timeout_ms: 1_000,
             keys: vec![key.public().clone()],
+            site: None,
         };
         let network = "net".parse().expect("a name");
         let roster = Roster::new(network, vec![member("me"), member("silent")], &id("me")).expect("a member");

@@ -148,6 +148,7 @@ fn roster(keys: &[Keypair]) -> Roster {
         retry: 2,
         timeout_ms: 5_000,
         keys: vec![key.public().clone()],
+        site: None,
     };
     Roster::new(network(), keys.iter().enumerate().map(member).collect(), &id(0)).expect("ids that differ")
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use distomon::mesh::id::Site;
+
 use super::{
     Config, NODECONF, V0_1_KEY, config, directory, etc, instance, loaded, mode, public_key, set_mode, v0_1,
 };
@@ -29,7 +31,7 @@ network_id: 7
 defaults: {poll_rate: 0.25, timeout: 1.5}
 node_config:
 - &base {node_id: 1, url: 'https://h:8443/x/', retry: '3'}
-- {<<: *base, node_id: 2, url: null, poll_rate: 86400, retry: 0}
+- {<<: *base, node_id: 2, url: null, poll_rate: 86400, retry: 0, site: fra-1}
 - node_id: 'yes'
   retry: 2.0
 ";
@@ -49,6 +51,8 @@ node_config:
             ("yes", None, 250, 2, 1500),
         ]
     );
+    let sites: Vec<_> = roster.members().iter().map(|m| m.site.as_ref().map(Site::as_str)).collect();
+    assert_eq!(sites, [None, Some("fra-1"), None]);
     assert_eq!(listen, everywhere(8000), "the port of an https:// url is the proxy's");
     assert!(login.expect("a login").verify("12345"));
     assert!(trusted_proxies[0].contains("10.1.2.3".parse().expect("address")));
@@ -108,6 +112,12 @@ fn warnings() {
         &dir,
         &["git_repo is not used", "other users can read this file", "65 nodes all observe each other"],
     );
+
+    let ringed = |rings: u32| {
+        instance(nodeconf, &format!("network_id: net\nobservers: {rings}\nnode_config:\n{}", nodes.concat()))
+    };
+    check(&ringed(3), &["git_repo is not used", "observers: 3: each node is observed by 3 at most"]);
+    check(&ringed(10), &["git_repo is not used"]);
 
     let key = public_key();
     let twins = format!(

@@ -238,11 +238,34 @@ fn config_yml() {
             "8:10: node_config[3].url: expected a url that starts with http:// or https://, found \"ftp://h\"",
         ],
     );
-    let nodes: Vec<_> = (0..4097).map(|number| format!("  - {{node_id: n{number}}}\n")).collect();
     check(
-        &format!("network_id: net\nnode_config:\n{}", nodes.concat()),
-        &["3:3: node_config: expected at most 4096 entries, found 4097"],
+        &node("    site: Berlin Mitte\n"),
+        &[
+            "5:11: node_config[0].site: expected 1 to 64 of a-z A-Z 0-9 . _ - starting with a letter or digit, \
+           found \"Berlin Mitte\"",
+        ],
     );
+    let many = |observers: &str, count: usize| {
+        let nodes: Vec<_> = (1..=count).map(|number| format!("  - {{node_id: node-{number}}}\n")).collect();
+        format!("network_id: net\n{observers}node_config:\n{}", nodes.concat())
+    };
+    check(&many("", 10_001), &["3:3: node_config: expected at most 10000 entries, found 10001"]);
+    let meshed = "1001 nodes cannot all observe each other, at most 1000 can: let each be observed by some \
+                  (observers: 10)";
+    check(&many("", 1001), &[&format!("3:3: node_config: {meshed}")]);
+    check(&many("observers: all\n", 1001), &[&format!("2:12: observers: {meshed}")]);
+    for (observers, found) in [
+        ("0", "the number 0"),
+        ("65", "the number 65"),
+        ("1.5", "the number 1.5"),
+        ("some", "\"some\""),
+        ("[all]", "a list"),
+    ] {
+        check(
+            &many(&format!("observers: {observers}\n"), 3),
+            &[&format!("2:12: observers: expected all, or a number of rings from 1 to 64, found {found}")],
+        );
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod liveness;
 mod machine;
 mod membership;
 mod network;
+mod rings;
 pub(crate) mod sample;
 mod spreading;
 mod verdicts;

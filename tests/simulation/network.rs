@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::link::Links;
 use crate::machine::{Disk, Machine, Response};
@@ -12,13 +13,14 @@ use distomon::mesh::Event;
 use distomon::mesh::event::{Call, Called, Note, Purpose};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::observation::{Failure, Status};
-use distomon::mesh::roster::Member;
+use distomon::mesh::roster::{Member, Observers, Roster};
 
 /// A network under virtual time. Machines are named by number; at first each runs the node of its number.
 pub(crate) struct Network {
     pub(crate) now_ms: u64,
     pub(crate) links: Links,
     pub(crate) members: Vec<Member>,
+    pub(crate) observers: Observers,
     pub(crate) traffic: Traffic,
     /// By machine; None for one that does not run.
     machines: Vec<Option<Machine>>,
@@ -76,6 +78,11 @@ impl Drop for Network {
 impl Network {
     /// A network of `members`, named `node-00` and so on, all of which start within half a second.
     pub(crate) fn start(members: Vec<Member>, seed: u64) -> Self {
+        Self::start_in(Observers::All, members, seed)
+    }
+
+    /// Likewise, where each is observed by `observers`.
+    pub(crate) fn start_in(observers: Observers, members: Vec<Member>, seed: u64) -> Self {
         let count = members.len();
         let mut network = Self {
             now_ms: 0,
@@ -84,6 +91,7 @@ impl Network {
             machines: (0..count).map(|_| None).collect(),
             frozen_until_ms: vec![0; count],
             members,
+            observers,
             traffic: Traffic::default(),
             under_way: BinaryHeap::new(),
             parcels: BTreeMap::new(),
@@ -112,7 +120,7 @@ impl Network {
             self.machines.push(None);
             self.frozen_until_ms.push(0);
         }
-        let roster = sample::roster(&self.members, node);
+        let roster = self.roster(node);
         let (keypair, seed) = (sample::keypair(node as u64), self.rng.u64(..));
         self.machines[machine] = Some(Machine::start(&keypair, roster, disk, skew_ms, self.now_ms, seed));
     }
@@ -149,8 +157,14 @@ impl Network {
 
     /// Gives `machine` the configuration as it now is.
     pub(crate) fn reconfigure(&mut self, machine: usize, node: usize) {
-        let roster = sample::roster(&self.members, node);
+        let roster = self.roster(node);
         self.tell(machine, Event::Reconfigured(roster));
+    }
+
+    /// The configuration as it now is, seen from a node.
+    fn roster(&self, node: usize) -> Arc<Roster> {
+        let roster = sample::roster(&self.members, node);
+        Arc::new(Arc::unwrap_or_clone(roster).observed_by(self.observers))
     }
 
     pub(crate) fn machine(&self, machine: usize) -> &Machine {
@@ -173,15 +187,17 @@ impl Network {
         self.machine(machine).notes.iter().filter(|told| note(told)).count()
     }
 
-    /// Whether every running machine finds all others online and holds a fresh report of each.
+    /// Whether every running machine finds all whom it observes online and holds a fresh report of each.
     pub(crate) fn is_whole(&self) -> bool {
         let nodes: Vec<_> = self.running().map(|(index, machine)| (index, machine.id().clone())).collect();
         self.running().all(|(index, machine)| {
             let now = machine.now(self.now_ms);
             nodes.iter().filter(|(other, _)| *other != index).all(|(_, id)| {
-                let at = machine.picture.roster().index(id.as_str());
-                machine.finds(id).is_some_and(|found| found.status == Status::Online)
-                    && at.is_some_and(|at| machine.picture.is_fresh(at, now.mono_ms))
+                let roster = machine.picture.roster();
+                roster.index(id.as_str()).is_some_and(|at| {
+                    let online = machine.finds(id).is_some_and(|found| found.status == Status::Online);
+                    (online || !roster.observes(roster.me(), at)) && machine.picture.is_fresh(at, now.mono_ms)
+                })
             })
         })
     }
@@ -359,6 +375,15 @@ pub(crate) fn settled_slowly(members: Vec<Member>, seed: u64) -> Network {
     let mut network = Network::start(members, seed);
     network.wait(60_000, "all online", Network::is_whole);
     network.run(20_000);
+    network.traffic = Traffic::default();
+    network
+}
+
+/// Likewise where each is observed in so many rings.
+pub(crate) fn settled_in_rings(rings: u32, members: Vec<Member>, seed: u64) -> Network {
+    let mut network = Network::start_in(Observers::Rings(rings), members, seed);
+    network.wait(8_000, "all online", Network::is_whole);
+    network.run(2_000);
     network.traffic = Traffic::default();
     network
 }

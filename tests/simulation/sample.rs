@@ -38,6 +38,7 @@ pub(crate) fn member(number: usize) -> Member {
         retry: 2,
         timeout_ms: 1_000,
         keys: vec![keypair(number as u64).public().clone()],
+        site: None,
     }
 }
 

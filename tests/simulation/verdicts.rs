@@ -4,6 +4,7 @@ use crate::machine::Disk;
 use crate::network::{Network, settled, settled_with};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
+use distomon::mesh::verdict::headline::headline;
 use distomon::mesh::verdict::{Cause, Standing};
 
 /// What the machine `viewer` concludes of the node `target`.
@@ -17,6 +18,11 @@ fn causes(network: &Network, viewer: usize, target: usize) -> Vec<Cause> {
     let picture = &network.machine(viewer).picture;
     let index = picture.roster().index(sample::node_id(target).as_str()).expect("a member");
     picture.verdicts().nodes[index].causes.clone()
+}
+
+/// The sides of the network as the machine `viewer` sees it.
+fn sides(network: &Network, viewer: usize) -> Vec<Vec<usize>> {
+    network.machine(viewer).picture.verdicts().sides.iter().map(|side| side.nodes.clone()).collect()
 }
 
 /// Whether all of `viewers` conclude so of `target`.
@@ -181,11 +187,37 @@ fn a_partition_is_decided_by_its_greater_side_only_and_names_the_sides() {
                 small.iter().all(|&viewer| concludes(network, viewer, target) != Standing::Down)
             }) && agree(network, &great, 2, Standing::Up)
         });
-        assert_eq!(network.machine(2).picture.verdicts().sides, [vec![2, 3, 4], vec![0, 1]]);
-        assert_eq!(network.machine(0).picture.verdicts().sides, [vec![0, 1], vec![2, 3, 4]]);
+        assert_eq!(sides(&network, 2), [vec![2, 3, 4], vec![0, 1]]);
+        assert_eq!(sides(&network, 0), [vec![0, 1], vec![2, 3, 4]]);
         assert!(causes(&network, 2, 0).contains(&Cause::Partition));
         network.links.mend();
         network.wait(6_000, "all is well again", all_up);
+    }
+}
+
+#[test]
+fn a_side_is_named_by_its_sites_where_these_are_not_torn() {
+    // The sites of the five nodes, of which the first two are cut off, and what is said of these.
+    for (labels, expected) in [
+        (["fra", "fra", "ams", "ams", "ams"], "site fra (node-00 and node-01) is down since"),
+        (["fra", "ams", "lon", "lon", "lon"], "sites ams and fra (node-00 and node-01) are down since"),
+        (["fra", "fra", "fra", "ams", "ams"], "node-00 and node-01 are down since"),
+        (["fra", "", "ams", "ams", "ams"], "node-00 and node-01 are down since"),
+    ] {
+        let mut members = sample::members(5);
+        for (member, label) in members.iter_mut().zip(labels) {
+            member.site = label.parse().ok();
+        }
+        let mut network = settled_with(members, 1);
+        for (one, other) in [0, 1].into_iter().flat_map(|one| [2, 3, 4].map(|other| (one, other))) {
+            network.links.cut(one, other);
+        }
+        network.wait(7_000, "both are down", |network| {
+            (0..2).all(|target| agree(network, &[2, 3, 4], target, Standing::Down))
+        });
+        network.run(2_000);
+        let said = headline(&network.machine(2).picture);
+        assert!(said.starts_with(expected) && said.contains("cause: partition or node"), "{said}");
     }
 }
 

@@ -21,6 +21,7 @@ impl Host {
             retry: 2,
             timeout_ms: 1000,
             keys: keys.iter().map(|key| key.public().clone()).collect(),
+            site: None,
         };
         let members = vec![member("me", keys), member("peer", &[])];
         let me = "me".parse().expect("a name");

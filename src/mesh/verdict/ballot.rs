@@ -82,17 +82,17 @@ pub struct Ballot {
     pub unrefuted: usize,
     /// How many of these were refused at every attempt.
     pub refused: usize,
-    /// Whether more than half of all configured nodes have reported since it fell silent.
+    /// Whether more than half of all configured nodes find it offline, or have reported since a quorum did.
     pub is_witnessed: bool,
 }
 
 impl Ballot {
     /// The votes on `target`.
     pub(super) fn of(scene: &Scene<'_>, target: usize) -> Self {
-        let mut ballot = Self { is_witnessed: scene.is_witnessed(target), ..Self::default() };
+        let mut ballot = Self::default();
         let mut voices = Voices::new(scene, target);
         let mut living = Voices::new(scene, target);
-        for voter in (0..scene.count()).filter(|voter| scene.observes(*voter, target)) {
+        for voter in scene.roster().observers(target) {
             if scene.life(voter).sign == Sign::Alive && living.is_new(scene, voter) {
                 ballot.electorate += 1;
             }
@@ -105,7 +105,32 @@ impl Ballot {
             }
             ballot.votes.push(vote);
         }
+        ballot.is_witnessed = ballot.is_witnessed(scene, target);
         ballot
+    }
+
+    /// Whoever is cut off together with many others finds these offline only after the cut, and hears nothing
+    /// from beyond it that is younger: so it never hears from more than half of all once most of its own side
+    /// have found one of the others offline. That holds however long reports take to come, which the time of
+    /// the node's last report does not: some came sooner than others before the cut.
+    fn is_witnessed(&self, scene: &Scene<'_>, target: usize) -> bool {
+        let bounds = scene.bounds();
+        let last_ms = scene.silent_since_ms(target);
+        let offline = self.counted().filter(|vote| vote.status == Status::Offline);
+        let mut found_ms: Vec<u64> = offline
+            .map(|vote| {
+                // A vote from before its newest report says nothing of this silence.
+                let after_ms = if vote.refuted { bounds.fresh_ms } else { bounds.witness_ms };
+                scene.found_ms(vote).max(last_ms.saturating_add(after_ms))
+            })
+            .collect();
+        found_ms.sort_unstable();
+        let Some(quorum) = (1..=found_ms.len()).find(|&votes| self.is_quorum(votes)) else { return false };
+        let after_ms = found_ms[quorum - 1];
+        let voters = self.counted().filter(|vote| vote.status == Status::Offline && !vote.refuted);
+        let earlier =
+            voters.filter(|vote| scene.advanced_ms(vote.voter).is_none_or(|ms| ms < after_ms)).count();
+        (scene.reported_since(after_ms) + earlier) * 2 > scene.roster().able()
     }
 
     fn count(&mut self, vote: &Vote) {

@@ -4,7 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use super::scene::{Scene, Sign};
-use super::{Standing, Verdict};
+use super::{Side, Standing, Verdict};
 use crate::mesh::observation::{Failure, Status};
 
 /// What explains a verdict.
@@ -66,7 +66,7 @@ fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Fai
 }
 
 /// The causes of `nodes[index]`'s standing.
-pub(super) fn of(scene: &Scene<'_>, nodes: &[Verdict], sides: &[Vec<usize>], index: usize) -> Vec<Cause> {
+pub(super) fn of(scene: &Scene<'_>, nodes: &[Verdict], sides: &[Side], index: usize) -> Vec<Cause> {
     match nodes[index].standing {
         Standing::Down => silent(&nodes[index], sides, index),
         Standing::Unknown => unknown(scene, &nodes[index], sides, index),
@@ -77,7 +77,7 @@ pub(super) fn of(scene: &Scene<'_>, nodes: &[Verdict], sides: &[Vec<usize>], ind
 }
 
 /// A host that refuses connections is there, and its node is not.
-fn is_refused(verdict: &Verdict) -> bool {
+pub(super) fn is_refused(verdict: &Verdict) -> bool {
     verdict
         .ballot
         .votes
@@ -85,16 +85,16 @@ fn is_refused(verdict: &Verdict) -> bool {
         .any(|vote| vote.status == Status::Offline && !vote.refuted && vote.error == Some(Failure::Refused))
 }
 
-fn silent(verdict: &Verdict, sides: &[Vec<usize>], index: usize) -> Vec<Cause> {
+fn silent(verdict: &Verdict, sides: &[Side], index: usize) -> Vec<Cause> {
     if is_refused(verdict) {
         return vec![Cause::Node];
     }
     // Several that fell silent at once are more likely a side than several that died at once.
-    let in_company = sides.iter().any(|side| side.len() > 1 && side.contains(&index));
+    let in_company = sides.iter().any(|side| side.nodes.len() > 1 && side.nodes.contains(&index));
     if in_company { vec![Cause::Partition, Cause::Node] } else { vec![Cause::Node, Cause::Partition] }
 }
 
-fn unknown(scene: &Scene<'_>, verdict: &Verdict, sides: &[Vec<usize>], index: usize) -> Vec<Cause> {
+fn unknown(scene: &Scene<'_>, verdict: &Verdict, sides: &[Side], index: usize) -> Vec<Cause> {
     let ballot = &verdict.ballot;
     if ballot.online * 2 > ballot.electorate && ballot.online > 0 {
         return vec![Cause::NotPublishing];
@@ -174,51 +174,4 @@ pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>])
         }
     }
     links
-}
-
-/// The sides of a network that has fallen apart, this node's first. Nodes whose reports still come and who
-/// reach each other are one side; those who fell silent at about the same time are another. None where
-/// nobody is silent but for a reason of its own.
-pub(super) fn sides(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<Vec<usize>> {
-    let silent: Vec<usize> = (0..nodes.len())
-        .filter(|&index| matches!(nodes[index].standing, Standing::Down | Standing::Unknown))
-        .filter(|&index| scene.report(index).is_some() && !is_refused(&nodes[index]))
-        .collect();
-    let groups = by_time(scene, silent);
-    let here = component(scene, nodes);
-    // One that is silent alone may as well be dead, unless this node doubts itself.
-    let apart = groups.iter().any(|group| group.len() > 1) || scene.life(scene.me()).isolated;
-    if !apart || groups.is_empty() {
-        return Vec::new();
-    }
-    let mut sides = vec![here];
-    sides.extend(groups);
-    sides
-}
-
-/// Groups of nodes that fell silent within one interval and a timeout of each other.
-fn by_time(scene: &Scene<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
-    silent.sort_by_key(|&index| (scene.silent_since_ms(index), index));
-    let window_ms = scene.bounds().witness_ms + scene.roster().longest_timeout_ms();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut first_ms = 0;
-    for index in silent {
-        let since_ms = scene.silent_since_ms(index);
-        match groups.last_mut() {
-            Some(group) if since_ms.saturating_sub(first_ms) <= window_ms => group.push(index),
-            _ => {
-                first_ms = since_ms;
-                groups.push(vec![index]);
-            }
-        }
-    }
-    for group in &mut groups {
-        group.sort_unstable();
-    }
-    groups
-}
-
-/// Those alive, whom some path joins to this node.
-fn component(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<usize> {
-    (0..nodes.len()).filter(|&index| index == scene.me() || nodes[index].standing.is_alive()).collect()
 }

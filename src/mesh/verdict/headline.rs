@@ -1,7 +1,8 @@
 //! The answer in one sentence.
 
-use super::{Standing, Verdict};
+use super::{Side, Standing, Verdict};
 use crate::mesh::Picture;
+use crate::mesh::id::Site;
 use crate::mesh::observation::Status;
 
 /// How many nodes are named; the others are counted.
@@ -13,21 +14,86 @@ pub fn headline(picture: &Picture) -> String {
     if picture.isolated() {
         return cut_off(picture);
     }
-    let mut troubled: Vec<usize> =
-        (0..nodes.len()).filter(|&index| severity(nodes[index].standing) > 0).collect();
-    troubled.sort_by_key(|&index| (std::cmp::Reverse(severity(nodes[index].standing)), index));
-    if troubled.is_empty() {
+    let together = together(picture);
+    let alone = (0..nodes.len())
+        .filter(|index| severity(nodes[*index].standing) > 0)
+        .filter(|index| !together.iter().any(|side| side.nodes.contains(index)))
+        .map(|index| (severity(nodes[index].standing), index, 1, sentence(picture, index, &nodes[index])));
+    let groups = together.iter().map(|side| {
+        let first = side.nodes[0];
+        (severity(nodes[first].standing), first, side.nodes.len(), shared(picture, side))
+    });
+    let mut troubles: Vec<_> = groups.chain(alone).collect();
+    troubles.sort_by_key(|(severity, first, _, _)| (std::cmp::Reverse(*severity), *first));
+    if troubles.is_empty() {
         return match nodes.len() {
             1 => "this node is up, and alone".to_owned(),
             count => format!("all {count} nodes are up"),
         };
     }
-    let mut named: Vec<String> =
-        troubled.iter().take(NAMED).map(|&index| sentence(picture, index, &nodes[index])).collect();
-    if troubled.len() > NAMED {
-        named.push(format!("and {} more are not up", troubled.len() - NAMED));
+    let left = troubles.split_off(troubles.len().min(NAMED));
+    let mut named: Vec<String> = troubles.into_iter().map(|(_, _, _, sentence)| sentence).collect();
+    let left: usize = left.iter().map(|(_, _, count, _)| count).sum();
+    if left > 0 {
+        named.push(format!("and {left} more are not up"));
     }
     named.join("; ")
+}
+
+/// Sides whose nodes fell silent together and are judged alike: one trouble, not many.
+fn together(picture: &Picture) -> Vec<&Side> {
+    let nodes = &picture.verdicts().nodes;
+    let alike = |side: &&Side| {
+        let first = nodes[side.nodes[0]].standing;
+        side.nodes.len() > 1
+            && matches!(first, Standing::Down | Standing::Unknown)
+            && side.nodes.iter().all(|&index| nodes[index].standing == first)
+    };
+    picture.verdicts().sides.iter().filter(alike).collect()
+}
+
+fn shared(picture: &Picture, side: &Side) -> String {
+    let members = picture.roster().members();
+    let mut names: Vec<&str> =
+        side.nodes.iter().take(NAMED).map(|&index| members[index].id.as_str()).collect();
+    let more = format!("{} more", side.nodes.len().saturating_sub(NAMED));
+    if side.nodes.len() > NAMED {
+        names.push(&more);
+    }
+    let sites: Vec<&str> = side.sites.iter().map(Site::as_str).collect();
+    let who = match sites.len() {
+        0 => list(&names),
+        1 => format!("site {} ({})", sites[0], list(&names)),
+        _ => format!("sites {} ({})", list(&sites), list(&names)),
+    };
+    let is = if sites.len() == 1 { "is" } else { "are" };
+    let first = side.nodes[0];
+    let verdict = &picture.verdicts().nodes[first];
+    let since = since(picture, first);
+    let causes = causes(verdict);
+    if verdict.standing == Standing::Down {
+        format!("{who} {is} down since {since} UTC, all at once{causes}")
+    } else {
+        format!("{who} {is} silent since {since} UTC, and no quorum confirms that they are down{causes}")
+    }
+}
+
+/// `a, b and c`.
+fn list(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+fn since(picture: &Picture, index: usize) -> String {
+    picture.settled().nodes().nth(index).map(|settled| clock_time(settled.since_ms)).unwrap_or_default()
+}
+
+fn causes(verdict: &Verdict) -> String {
+    let causes: Vec<_> = verdict.causes.iter().map(|cause| cause.as_str()).collect();
+    if causes.is_empty() { String::new() } else { format!(", cause: {}", causes.join(" or ")) }
 }
 
 /// How much a standing matters; 0 for what is as it should be.
@@ -53,9 +119,8 @@ fn sentence(picture: &Picture, index: usize, verdict: &Verdict) -> String {
     let id = &picture.roster().members()[index].id;
     let settled = picture.settled().nodes().nth(index);
     let ballot = &verdict.ballot;
-    let since = settled.map(|settled| clock_time(settled.since_ms)).unwrap_or_default();
-    let causes: Vec<_> = verdict.causes.iter().map(|cause| cause.as_str()).collect();
-    let causes = if causes.is_empty() { String::new() } else { format!(", cause: {}", causes.join(" or ")) };
+    let since = since(picture, index);
+    let causes = causes(verdict);
     match verdict.standing {
         Standing::Down => {
             format!(

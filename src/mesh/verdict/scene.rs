@@ -1,7 +1,7 @@
 //! Who lives and who may vote, as far as reports and their ages show.
 
 use super::LEAVE_GRACE_MS;
-use super::ballot::Abstention;
+use super::ballot::{Abstention, Vote};
 use crate::mesh::id::Stamp;
 use crate::mesh::observation::Status;
 use crate::mesh::picture::{Picture, Slot};
@@ -21,7 +21,7 @@ pub(super) struct Bounds {
     pub(super) fresh_ms: u64,
     /// 4 I + 2 T: whose report is older is not alive.
     pub(super) alive_ms: u64,
-    /// I: who has not reported for so much longer than another was silent is no witness of its silence.
+    /// I: a witness has reported so much later than the silent node at least.
     pub(super) witness_ms: u64,
 }
 
@@ -70,12 +70,18 @@ pub(super) struct Scene<'p> {
     now_ms: u64,
     bounds: Bounds,
     lives: Vec<Life>,
+    /// When the reports of each configured node were last seen to advance, in ascending order.
+    advances_ms: Vec<u64>,
 }
 
 impl<'p> Scene<'p> {
     pub(super) fn of(picture: &'p Picture, now_ms: u64) -> Self {
         let bounds = Bounds::of(picture.roster());
-        let mut scene = Self { picture, now_ms, bounds, lives: Vec::new() };
+        let mut scene = Self { picture, now_ms, bounds, lives: Vec::new(), advances_ms: Vec::new() };
+        let able =
+            (0..picture.slots().len()).filter(|&index| !picture.roster().members()[index].keys.is_empty());
+        scene.advances_ms = able.filter_map(|index| scene.advanced_ms(index)).collect();
+        scene.advances_ms.sort_unstable();
         scene.lives = (0..picture.slots().len()).map(|index| scene.live(index)).collect();
         // Who is left out of the half that isolates is known only now.
         for index in 0..scene.lives.len() {
@@ -128,12 +134,21 @@ impl<'p> Scene<'p> {
     }
 
     /// When its reports were last seen to advance, if they were: monotonic time in ms.
-    fn advanced_ms(&self, index: usize) -> Option<u64> {
+    pub(super) fn advanced_ms(&self, index: usize) -> Option<u64> {
         let slot = self.slot(index);
         if index == self.me() {
             return Some(self.now_ms);
         }
         (slot.held.is_some() && slot.advanced).then_some(slot.origin_ms)
+    }
+
+    /// When `vote`'s voter came to what it says, by the age of its report and its own reckoning since:
+    /// monotonic time in ms.
+    pub(super) fn found_ms(&self, vote: &Vote) -> u64 {
+        let made_ms = self.advanced_ms(vote.voter).unwrap_or(self.now_ms);
+        let made_ms = if vote.voter == self.me() { self.slot(vote.voter).origin_ms } else { made_ms };
+        let since_ms = self.report(vote.voter).map_or(0, |report| report.at_ms.saturating_sub(vote.since_ms));
+        made_ms.saturating_sub(since_ms)
     }
 
     fn live(&self, index: usize) -> Life {
@@ -186,26 +201,10 @@ impl<'p> Scene<'p> {
         }
     }
 
-    /// Whether `observer` is configured to observe `target`. Nobody probes a node without url: it is those
-    /// that it calls who know of it.
-    pub(super) fn observes(&self, observer: usize, target: usize) -> bool {
-        let members = self.roster().members();
-        observer != target
-            && !members[observer].keys.is_empty()
-            && !members[target].keys.is_empty()
-            && (members[target].url.is_some() || members[observer].url.is_some())
-    }
-
-    /// Whether more than half of all configured nodes have reported at least one interval after `target`'s
-    /// last sign of life. For those who fall silent together with it, it is the viewer that was cut off.
-    pub(super) fn is_witnessed(&self, target: usize) -> bool {
-        let after_ms = self.silent_since_ms(target).saturating_add(self.bounds.witness_ms);
-        let able = |index: &usize| !self.roster().members()[*index].keys.is_empty();
-        let witness = |index: &usize| {
-            *index != target && self.advanced_ms(*index).is_some_and(|advanced_ms| advanced_ms >= after_ms)
-        };
-        let all = (0..self.count()).filter(able).count();
-        (0..self.count()).filter(able).filter(witness).count() * 2 > all
+    /// How many have reported at `after_ms` or later.
+    pub(super) fn reported_since(&self, after_ms: u64) -> usize {
+        let before = self.advances_ms.partition_point(|advanced_ms| *advanced_ms < after_ms);
+        self.advances_ms.len() - before
     }
 
     /// When somebody's silence next passes a bound: monotonic time in ms.

@@ -232,7 +232,15 @@ fn what_is_remembered_ends() {
     assert_eq!(early.err(), Some(TokenError::Early));
     // The member gets another key.
     let strange = Keypair::generate().expect("the system's random source").public().clone();
-    let member = |id: NodeId, keys| Member { id, keys, url: None, poll_rate_ms: 1, retry: 0, timeout_ms: 1 };
+    let member = |id: NodeId, keys| Member {
+        id,
+        keys,
+        url: None,
+        poll_rate_ms: 1,
+        retry: 0,
+        timeout_ms: 1,
+        site: None,
+    };
     let members =
         vec![member(node_id(0), vec![net.keys[0].public().clone()]), member(node_id(1), vec![strange])];
     let roster = Arc::new(Roster::new(net.id.clone(), members, &node_id(0)).expect("a roster"));

@@ -13,7 +13,7 @@ use crate::mesh::verdict::headline::headline;
 use crate::mesh::{Now, Picture};
 use crate::store::tally::Counts;
 
-use super::verdicts::{write_links, write_sides, write_verdicts};
+use super::verdicts::{write_links, write_sides, write_sites, write_verdicts};
 use super::{finding, status};
 
 /// The whole reply.
@@ -38,6 +38,8 @@ pub(super) struct Body<'a> {
     links: &'a Picture,
     #[serde(serialize_with = "write_sides")]
     partitions: &'a Picture,
+    #[serde(serialize_with = "write_sites")]
+    partition_sites: &'a Picture,
     #[serde(serialize_with = "write_nodes")]
     nodes: &'a Picture,
     counters: AllCounters,
@@ -60,6 +62,7 @@ impl<'a> Body<'a> {
             verdicts: picture,
             links: picture,
             partitions: picture,
+            partition_sites: picture,
             nodes: picture,
             counters: AllCounters::new(picture.counters(), dropped),
         }

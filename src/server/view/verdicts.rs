@@ -7,7 +7,7 @@ use crate::mesh::Picture;
 use crate::mesh::id::{NodeId, Stamp};
 use crate::mesh::observation::{Failure, Status};
 use crate::mesh::verdict::latch::Settled;
-use crate::mesh::verdict::{Abstention, Cause, Link, Standing, Verdict};
+use crate::mesh::verdict::{Abstention, Cause, Link, Side, Standing, Verdict};
 
 /// What is concluded of one node.
 #[derive(Serialize)]
@@ -144,7 +144,13 @@ pub(super) fn write_links<S: Serializer>(picture: &Picture, serializer: S) -> Re
 pub(super) fn write_sides<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
     let members = picture.roster().members();
     let sides = picture.verdicts().sides.iter();
-    serializer.collect_seq(sides.map(|side| side.iter().map(|&index| &members[index].id).collect::<Vec<_>>()))
+    let ids = |side: &Side| side.nodes.iter().map(|&index| &members[index].id).collect::<Vec<_>>();
+    serializer.collect_seq(sides.map(ids))
+}
+
+/// The sites that make up each of these sides, where that fits.
+pub(super) fn write_sites<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(picture.verdicts().sides.iter().map(|side| &side.sites))
 }
 
 /// One node's verdict step by step, for who asks how this node knows.

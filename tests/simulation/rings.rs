@@ -1,0 +1,105 @@
+//! Networks in which each node is observed by some.
+
+use std::collections::BTreeSet;
+
+use crate::network::{Network, settled_in_rings};
+use crate::{sample, seeds};
+use distomon::mesh::observation::Status;
+use distomon::mesh::verdict::Standing;
+
+const COUNT: usize = 40;
+const NODES: u32 = 40;
+const RINGS: u32 = 6;
+
+fn concludes(network: &Network, viewer: usize, target: usize) -> Standing {
+    network.machine(viewer).picture.verdicts().nodes[target].standing
+}
+
+/// Whether all that run say so of `target`.
+fn agree(network: &Network, target: usize, standing: Standing) -> bool {
+    network.running().all(|(viewer, _)| concludes(network, viewer, target) == standing)
+}
+
+fn all_up(network: &Network) -> bool {
+    network.running().all(|(target, _)| agree(network, target, Standing::Up))
+}
+
+#[test]
+fn each_is_probed_and_told_of_by_its_observers_only() {
+    for seed in seeds() {
+        let mut network = settled_in_rings(RINGS, sample::members(COUNT), seed);
+        assert!(all_up(&network));
+        let before = network.traffic.probes;
+        network.run(10_000);
+        let probes = network.traffic.probes - before;
+        let most = 10 * NODES * RINGS;
+        assert!(probes <= most + most / 9 && probes > most / 2, "{probes} probes in 10 s");
+        let roster = network.machine(0).picture.roster().clone();
+        for (viewer, machine) in network.running() {
+            let own = machine.picture.own_report().expect("it reports");
+            let told: BTreeSet<_> = own.report().observations.iter().map(|(id, _)| id.clone()).collect();
+            let meant = (0..COUNT).filter(|&target| roster.observes(viewer, target)).map(sample::node_id);
+            assert_eq!(told, meant.collect());
+        }
+    }
+}
+
+#[test]
+fn a_killed_node_is_down_for_everybody_by_the_votes_of_its_observers() {
+    for seed in seeds() {
+        let mut network = settled_in_rings(RINGS, sample::members(COUNT), seed);
+        let disk = network.kill(0);
+        network.wait(3_800, "down for all", |network| agree(network, 0, Standing::Down));
+        let ballot = network.machine(20).picture.verdicts().nodes[0].ballot.clone();
+        let observers: Vec<_> = network.machine(20).picture.roster().observers(0).collect();
+        assert_eq!(ballot.votes.iter().map(|vote| vote.voter).collect::<Vec<_>>(), observers);
+        assert!(ballot.electorate <= RINGS as usize);
+        network.run_checking(5_000, "nobody else is", |network| {
+            (1..COUNT).all(|target| !agree(network, target, Standing::Down))
+        });
+        network.boot(0, 0, disk);
+        network.wait(4_500, "up again", all_up);
+    }
+}
+
+#[test]
+fn a_partition_of_rings_is_decided_by_its_greater_side_only() {
+    for seed in seeds() {
+        let mut network = settled_in_rings(RINGS, sample::members(COUNT), seed);
+        let side = 16;
+        for one in 0..side {
+            for other in side..COUNT {
+                network.links.cut(one, other);
+            }
+        }
+        network.run_checking(15_000, "the smaller side calls nobody down", |network| {
+            (0..side)
+                .all(|viewer| (0..COUNT).all(|target| concludes(network, viewer, target) != Standing::Down))
+        });
+        for viewer in side..COUNT {
+            for target in 0..COUNT {
+                // Whom most of its observers on this side cannot outvote is left undecided, never wrong.
+                let said = concludes(&network, viewer, target);
+                assert_eq!(said.is_alive(), target >= side, "{viewer} says {said} of {target}");
+            }
+        }
+        network.links.mend();
+        network.wait(8_000, "all is well again", all_up);
+    }
+}
+
+#[test]
+fn in_rings_too_those_who_only_call_out_are_known_by_whom_they_call() {
+    for seed in seeds() {
+        let mut members = sample::members(COUNT);
+        for member in members.iter_mut().step_by(4) {
+            member.url = None;
+        }
+        let mut network = settled_in_rings(RINGS, members, seed);
+        assert!(all_up(&network));
+        let callees: Vec<_> = network.machine(0).picture.roster().observers(0).collect();
+        assert!(callees.iter().all(|&observer| network.finds(observer, 0) == Status::Online));
+        network.kill(0);
+        network.wait(9_000, "down for all", |network| agree(network, 0, Standing::Down));
+    }
+}
