@@ -37,7 +37,7 @@ impl Mesh {
             self.accept(now, report, age_ms, replier == Some(author), effects);
         }
         for proof in proofs {
-            self.keep_proof(proof, effects);
+            self.keep_proof(now, proof, effects);
         }
         self.learn_ages(now, replier, &heads);
         if let Some(index) = replier {
@@ -66,7 +66,7 @@ impl Mesh {
         match &slot.held {
             Some(held) if report.stamp() == held.stamp() && report.digest() != held.digest() => {
                 if let Some(proof) = Proof::new(held.as_ref().clone(), report.clone()) {
-                    self.keep_proof(proof, effects);
+                    self.keep_proof(now, proof, effects);
                 }
                 if index == self.picture.roster.me() {
                     self.supersede(now, report.stamp(), effects);
@@ -81,6 +81,7 @@ impl Mesh {
                 slot.advanced |= from_author || (heard && now.mono_ms >= self.settled_ms);
                 slot.origin_ms = now.mono_ms.saturating_sub(age_ms);
                 slot.arrived_ms = now.mono_ms;
+                slot.changed_ms = now.mono_ms;
                 slot.held = Some(Arc::new(report));
                 self.picture.counters.reports_stored += 1;
                 self.changed = true;
@@ -106,7 +107,7 @@ impl Mesh {
         effects.push(Effect::Note(Note::Superseded { held, epoch }));
     }
 
-    fn keep_proof(&mut self, proof: Proof, effects: &mut Vec<Effect>) {
+    fn keep_proof(&mut self, now: Now, proof: Proof, effects: &mut Vec<Effect>) {
         let Some(index) = self.picture.roster.index(proof.author().as_str()) else { return };
         let keys = &self.picture.roster.members()[index].keys;
         let slot = &mut self.picture.slots[index];
@@ -115,6 +116,7 @@ impl Mesh {
         }
         let proof = Arc::new(proof);
         slot.proof = Some(proof.clone());
+        slot.changed_ms = now.mono_ms;
         self.changed = true;
         let (node, stamp) = (proof.author().clone(), proof.stamp());
         effects.push(Effect::SaveProof(proof));

@@ -31,13 +31,48 @@ pub struct Head {
 pub struct Heads {
     roster: Arc<Roster>,
     slots: Vec<Option<Head>>,
+    /// What is not named has not changed.
+    partial: bool,
 }
 
 impl Heads {
     /// No heads at all.
     pub fn none(roster: Arc<Roster>) -> Self {
         let slots = vec![None; roster.members().len()];
-        Self { roster, slots }
+        Self { roster, slots, partial: false }
+    }
+
+    /// The same, of which those are left out that have not changed.
+    #[must_use]
+    pub(super) fn into_partial(self) -> Self {
+        Self { partial: true, ..self }
+    }
+
+    /// Whether those are left out that have not changed.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// What these heads were read with.
+    pub(super) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// Puts what `known` names in the place of what is left out.
+    #[must_use]
+    pub(super) fn complete(mut self, known: &Self) -> Self {
+        for (slot, known) in self.slots.iter_mut().zip(&known.slots) {
+            *slot = slot.or(*known);
+        }
+        self.partial = false;
+        self
+    }
+
+    /// The same for later: how old something was then says nothing any more.
+    #[must_use]
+    pub(super) fn remembered(&self) -> Self {
+        let slots = self.slots.iter().map(|slot| slot.map(|head| Head { age_ms: MAX_INTEGER, ..head }));
+        Self { roster: self.roster.clone(), slots: slots.collect(), partial: false }
     }
 
     /// The head of the member with this index in `roster`, which may be another than the one these heads
@@ -48,6 +83,11 @@ impl Heads {
         }
         let id = &roster.members().get(index)?.id;
         self.slots[self.roster.index(id.as_str())?].as_ref()
+    }
+
+    /// Whether they say anything of the member with this index in `picture`'s roster.
+    pub fn names(&self, picture: &Picture, index: usize) -> bool {
+        self.get(picture.roster(), index).is_some()
     }
 
     /// Reads the object of heads of a message. Ids that the roster lacks are ignored.
@@ -63,8 +103,14 @@ impl Heads {
 }
 
 /// Writes the member `heads` of a message and a comma: what `picture` holds at `mono_ms`, and what of
-/// `arrived` is newer.
-pub(super) fn write(body: &mut String, picture: &Picture, mono_ms: u64, arrived: &[VerifiedReport]) {
+/// `arrived` is newer. With `since_ms` only what has changed since then, and this node's own.
+pub(super) fn write(
+    body: &mut String,
+    picture: &Picture,
+    mono_ms: u64,
+    since_ms: Option<u64>,
+    arrived: &[VerifiedReport],
+) {
     body.push_str("\"heads\":{");
     let mut first = true;
     let mut newest: Vec<Option<&VerifiedReport>> = vec![None; picture.slots().len()];
@@ -73,7 +119,11 @@ pub(super) fn write(body: &mut String, picture: &Picture, mono_ms: u64, arrived:
             newest[index] = Some(report);
         }
     }
-    for ((member, slot), newer) in picture.members().zip(newest) {
+    let me = picture.roster().me();
+    for (index, ((member, slot), newer)) in picture.members().zip(newest).enumerate() {
+        if newer.is_none() && index != me && since_ms.is_some_and(|since_ms| slot.changed_ms < since_ms) {
+            continue;
+        }
         let newer =
             newer.filter(|report| slot.held.as_ref().is_none_or(|held| held.stamp() < report.stamp()));
         let (Stamp { epoch, seq }, digest, age_ms) = match (newer, &slot.held) {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
+use super::correspondence::{self, Since};
 use super::heads;
 pub use super::heads::{Head, Heads};
 use super::id::MAX_INTEGER;
@@ -34,6 +35,8 @@ pub struct Request<'a> {
     pub to: String,
     /// What its sender holds.
     pub heads: Heads,
+    /// The mark of the answerer's reply that its sender read last: heads name what has changed since.
+    pub since: Option<u64>,
     /// DSSE envelopes, unverified.
     pub reports: Vec<&'a RawValue>,
     /// Pairs of DSSE envelopes, unverified.
@@ -51,6 +54,8 @@ pub struct Reply<'a> {
     pub took_us: u32,
     /// What the answerer holds.
     pub heads: Heads,
+    /// What to hand back as `since` with the next request.
+    pub mark: Option<u64>,
     /// DSSE envelopes, unverified.
     pub reports: Vec<&'a RawValue>,
     /// Pairs of DSSE envelopes, unverified.
@@ -67,9 +72,11 @@ impl<'a> Request<'a> {
     pub fn parse(body: &'a [u8], roster: &Arc<Roster>) -> Result<Self, BadMessage> {
         let raw: Raw<'a> = serde_json::from_slice(body).map_err(|e| BadMessage(e.to_string()))?;
         let to = raw.to.ok_or_else(|| BadMessage("missing field `to`".to_owned()))?;
+        let heads = read_heads(raw.heads, roster)?;
         Ok(Self {
             to: to.into_owned(),
-            heads: read_heads(raw.heads, roster)?,
+            heads: if raw.since.is_some() { heads.into_partial() } else { heads },
+            since: raw.since,
             reports: raw.reports,
             proofs: raw.proofs,
         })
@@ -85,11 +92,13 @@ impl<'a> Reply<'a> {
         if now_ms > MAX_INTEGER {
             return Err(BadMessage("integer larger than 2^53 - 1".to_owned()));
         }
+        let heads = read_heads(raw.heads, roster)?;
         Ok(Self {
             from: raw.from.ok_or_else(|| missing("from"))?.into_owned(),
             now_ms,
             took_us: raw.took_us.ok_or_else(|| missing("took_us"))?,
-            heads: read_heads(raw.heads, roster)?,
+            heads: if raw.partial { heads.into_partial() } else { heads },
+            mark: raw.mark,
             reports: raw.reports,
             proofs: raw.proofs,
         })
@@ -105,6 +114,10 @@ struct Raw<'a> {
     from: Option<std::borrow::Cow<'a, str>>,
     now: Option<u64>,
     took_us: Option<u32>,
+    since: Option<u64>,
+    mark: Option<u64>,
+    #[serde(default)]
+    partial: bool,
     #[serde(borrow)]
     heads: &'a RawValue,
     #[serde(borrow, deserialize_with = "bounded")]
@@ -201,17 +214,22 @@ pub fn lacking_proofs(heads: &Heads, picture: &Picture) -> Vec<Arc<Proof>> {
         .collect()
 }
 
-/// Writes a request's body: `heads` of `picture` as they are at `mono_ms`, and what is to be carried.
+/// Writes a request's body: `heads` of `picture` as they are at `mono_ms`, all or `since`, and what is to be
+/// carried.
 pub fn write_request(
     to: &str,
     picture: &Picture,
     mono_ms: u64,
+    since: Option<Since>,
     reports: &[Arc<VerifiedReport>],
     proofs: &[Arc<Proof>],
 ) -> String {
     let mut body = String::with_capacity(capacity(picture, reports));
     let _ = write!(body, "{{\"to\":\"{to}\",");
-    heads::write(&mut body, picture, mono_ms, &[]);
+    if let Some(Since { mark, .. }) = since {
+        let _ = write!(body, "\"since\":{mark},");
+    }
+    heads::write(&mut body, picture, mono_ms, since.map(|since| since.told_ms), &[]);
     write_reports(&mut body, reports, proofs);
     body.push('}');
     body
@@ -228,6 +246,8 @@ pub struct ReplyFacts<'a> {
     pub took_us: u64,
     /// Monotonic time in ms, for the ages of the heads.
     pub mono_ms: u64,
+    /// Name only heads that have changed since: an earlier [`correspondence::mark`].
+    pub since: Option<u64>,
 }
 
 /// Writes a reply's body. `arrived` are the reports that came in the request: the heads name them
@@ -242,7 +262,13 @@ pub fn write_reply(
     let mut body = String::with_capacity(capacity(picture, reports));
     let took_us = facts.took_us.min(u64::from(u32::MAX));
     let _ = write!(body, "{{\"from\":\"{}\",\"now\":{},\"took_us\":{took_us},", facts.from, facts.now_ms);
-    heads::write(&mut body, picture, facts.mono_ms, arrived);
+    if let Some(mark) = correspondence::mark(picture) {
+        let _ = write!(body, "\"mark\":{mark},");
+    }
+    if facts.since.is_some() {
+        body.push_str("\"partial\":true,");
+    }
+    heads::write(&mut body, picture, facts.mono_ms, facts.since, arrived);
     write_reports(&mut body, reports, proofs);
     body.push('}');
     body

@@ -7,6 +7,7 @@
 //! (signed, chained statements that convict an equivocator).
 
 mod call;
+pub mod correspondence;
 mod delivery;
 mod doubt;
 pub mod event;

@@ -35,6 +35,8 @@ pub struct Slot {
     pub awaited_ms: u64,
     /// Reports before this one were held by an earlier process and are not taken again.
     pub floor: Stamp,
+    /// When anything of this last changed that heads name: monotonic time in ms.
+    pub changed_ms: u64,
     /// Two different reports with one stamp.
     pub proof: Option<Arc<Proof>>,
 }

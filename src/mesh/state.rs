@@ -13,7 +13,8 @@ use super::target::Target;
 use super::verdict;
 use super::verdict::latch::Change;
 
-/// Verdicts are reached at most this often, in ms.
+/// Verdicts are reached at most this often, in ms; in networks of more than 200 nodes less often, in
+/// proportion, since all of them are reached at once.
 const JUDGE_GAP_MS: u64 = 50;
 
 /// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this is no randomness.
@@ -257,17 +258,21 @@ impl Mesh {
     /// Reaches verdicts anew where something has changed, or somebody's silence has passed a bound.
     fn judge(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.changed {
-            self.judge_ms = self.judge_ms.min(self.judged_ms + JUDGE_GAP_MS);
+            self.judge_ms = self.judge_ms.min(self.judged_ms + self.judge_gap_ms());
         }
         if now.mono_ms < self.judge_ms {
             return;
         }
         self.judged_ms = now.mono_ms;
         let changes = self.conclude(now);
-        self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + JUDGE_GAP_MS);
+        self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + self.judge_gap_ms());
         // What nothing is known of yet is no news.
         let news = changes.into_iter().filter(|change| change.from.is_some());
         effects.extend(news.map(|change| Effect::Note(Note::Judged(change))));
+    }
+
+    fn judge_gap_ms(&self) -> u64 {
+        JUDGE_GAP_MS.max(self.picture.roster.able() as u64 / 4)
     }
 
     /// Judges everyone.
@@ -311,6 +316,7 @@ impl Mesh {
         slot.held = Some(Arc::new(report));
         slot.origin_ms = now.mono_ms;
         slot.arrived_ms = now.mono_ms;
+        slot.changed_ms = now.mono_ms;
         slot.advanced = true;
         self.changed = true;
         if reason.is_change() {

@@ -7,6 +7,7 @@ use super::attempt::{Incoming, Outgoing, fetch};
 use crate::crypto::http_signature::{self, ReplyError, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Picture;
+use crate::mesh::correspondence::Since;
 use crate::mesh::event::{Answer, Call, Called, Delivery};
 use crate::mesh::message::{self, Reply};
 use crate::mesh::observation::Failure;
@@ -31,13 +32,10 @@ fn carry_out(node: &Node, call: &Call, evidence: &mut Vec<VerifiedReport>) -> Re
     let path = member.exchange_path(roster.network_id());
     let own_id = roster.own().id.as_str();
 
-    let body = message::write_request(
-        member.id.as_str(),
-        &picture,
-        node.clock.mono_ms(),
-        &call.reports,
-        &call.proofs,
-    );
+    let since = node.correspondence().since(&member.id, &picture);
+    let mono_ms = node.clock.mono_ms();
+    let to = member.id.as_str();
+    let body = message::write_request(to, &picture, mono_ms, since, &call.reports, &call.proofs);
     let digest = crypto::content_digest(body.as_bytes());
     let nonce = Nonce { epoch: call.epoch, counter: node.next_request() };
     let sent_us = wall_us();
@@ -64,7 +62,7 @@ fn carry_out(node: &Node, call: &Call, evidence: &mut Vec<VerifiedReport>) -> Re
         *evidence = read_evidence(node, &picture, member, &incoming.body);
         return Err(refusal(incoming.status));
     }
-    read_reply(node, &picture, member, &incoming, sent_us, received_us)
+    read_reply(node, &picture, member, since, &incoming, sent_us, received_us)
 }
 
 /// Nothing of a reply counts before this.
@@ -115,6 +113,7 @@ fn read_reply(
     node: &Node,
     picture: &Arc<Picture>,
     member: &Member,
+    since: Option<Since>,
     incoming: &Incoming,
     sent_us: u64,
     received_us: u64,
@@ -124,13 +123,14 @@ fn read_reply(
         return Err(Failure::WrongNode);
     }
     let intake = node.check(picture, member.id.as_str(), &reply.reports, &reply.proofs);
+    let heads = node.correspondence().replied(&member.id, picture, since, reply.heads, reply.mark);
     let elapsed_us = u32::try_from(incoming.elapsed.as_micros()).unwrap_or(u32::MAX);
     let took_us = reply.took_us.min(elapsed_us);
     Ok(Answer {
         rtt_us: elapsed_us - took_us,
         took_us,
         clock_offset_ms: clock_offset_ms(sent_us, received_us, reply.now_ms, took_us),
-        delivery: Delivery { heads: reply.heads, reports: intake.reports, proofs: intake.proofs },
+        delivery: Delivery { heads, reports: intake.reports, proofs: intake.proofs },
     })
 }
 

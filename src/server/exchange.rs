@@ -171,22 +171,25 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
         return Err(misdirected(format!("this is {own}")));
     }
     let intake = node.check(&picture, ticket.sender.as_str(), &message.reports, &message.proofs);
+    let (heads, whole) = node.correspondence().asked(&ticket.sender, &picture, message.heads);
     if intake.is_forged() {
         // What came before it was verified, and so took of what its authors may send: it is kept, or a member
         // could use that up with what never arrives.
-        let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+        let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
         node.tell_asked(&ticket.sender, delivery);
         return Err(bad("a report's signature does not verify".to_owned()));
     }
-    let reports = message::lacking(&message.heads, &picture, |_| true);
-    let proofs = message::lacking_proofs(&message.heads, &picture);
+    // Of what it left out and nobody remembers here, it names everything next time.
+    let reports = message::lacking(&heads, &picture, |index| whole || heads.names(&picture, index));
+    let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
     // The time that the body was under way is the network's, not this node's.
     let took = ticket.judged + begun.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
-    let facts = ReplyFacts { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms };
+    let since = message.since.filter(|_| whole);
+    let facts = ReplyFacts { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms, since };
     let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
-    let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+    let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
     node.tell_asked(&ticket.sender, delivery);
     Ok(reply)
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::value::RawValue;
 
 use super::clock::Clock;
 use super::nonces::NonceBook;
 use super::tally::Tally;
 use crate::crypto::Keypair;
+use crate::mesh::correspondence::Correspondence;
 use crate::mesh::event::Delivery;
 use crate::mesh::id::NodeId;
 use crate::mesh::intake::{self, Allowance, Intake};
@@ -32,6 +33,7 @@ pub struct Node {
     picture: RwLock<Arc<Picture>>,
     events: Sender<Event>,
     allowance: Mutex<Allowance>,
+    correspondence: Mutex<Correspondence>,
     requests: AtomicU64,
     turned_ms: AtomicU64,
 }
@@ -53,6 +55,7 @@ impl Node {
             picture: RwLock::new(Arc::new(picture)),
             events,
             allowance: Mutex::default(),
+            correspondence: Mutex::default(),
             requests: AtomicU64::new(0),
             turned_ms: AtomicU64::new(clock.mono_ms()),
         }
@@ -78,6 +81,11 @@ impl Node {
     /// The counter of the next request's nonce, from 1 on.
     pub fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What was told to each partner and by it.
+    pub fn correspondence(&self) -> MutexGuard<'_, Correspondence> {
+        self.correspondence.lock()
     }
 
     /// Checks the reports and proofs that a message brought; what is refused or dropped is counted

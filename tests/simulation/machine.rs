@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::sample::Pen;
 use distomon::crypto::{Keypair, Nonce};
+use distomon::mesh::correspondence::{Correspondence, Since};
 use distomon::mesh::event::{Answer, Call, Called, Delivery, Note};
 use distomon::mesh::id::{NodeId, Stamp};
 use distomon::mesh::intake::{self, Allowance, Intake};
@@ -60,6 +61,9 @@ pub(crate) struct Machine {
     started_ms: u64,
     allowance: Allowance,
     requests: u64,
+    correspondence: Correspondence,
+    /// What the calls under way were written from.
+    written: BTreeMap<u64, (Option<Since>, Arc<Picture>)>,
 }
 
 impl Machine {
@@ -97,6 +101,8 @@ impl Machine {
             started_ms: at_ms,
             allowance: Allowance::default(),
             requests: 0,
+            correspondence: Correspondence::default(),
+            written: BTreeMap::new(),
         }
     }
 
@@ -144,7 +150,10 @@ impl Machine {
         let nonce = Nonce { epoch: call.epoch, counter: self.requests };
         let mono_ms = self.now(at_ms).mono_ms;
         let to = call.peer.as_str();
-        (nonce, message::write_request(to, &self.picture, mono_ms, &call.reports, &call.proofs))
+        let since = self.correspondence.since(&call.peer, &self.picture);
+        self.written.retain(|_, (_, picture)| picture.at().mono_ms + 60_000 > mono_ms);
+        self.written.insert(call.id, (since, self.picture.clone()));
+        (nonce, message::write_request(to, &self.picture, mono_ms, since, &call.reports, &call.proofs))
     }
 
     /// Answers a request, and says what it brought.
@@ -172,13 +181,19 @@ impl Machine {
         if intake.is_forged() {
             return (Response::Rejected(Failure::Rejected), None);
         }
-        let reports = message::lacking(&message.heads, &picture, |_| true);
-        let proofs = message::lacking_proofs(&message.heads, &picture);
+        let (heads, whole) = self.correspondence.asked(from, &picture, message.heads);
+        let reports = message::lacking(&heads, &picture, |index| whole || heads.names(&picture, index));
+        let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
         let now = self.now(at_ms);
-        let facts =
-            ReplyFacts { from: self.id().as_str(), now_ms: now.wall_ms, took_us: 100, mono_ms: now.mono_ms };
+        let facts = ReplyFacts {
+            from: self.id().as_str(),
+            now_ms: now.wall_ms,
+            took_us: 100,
+            mono_ms: now.mono_ms,
+            since: message.since.filter(|_| whole),
+        };
         let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
-        let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+        let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
         (Response::Reply(reply), Some(delivery))
     }
 
@@ -192,9 +207,10 @@ impl Machine {
             Response::Reply(body) => {
                 let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("a message");
                 let intake = self.check(at_ms, &picture, &reply.reports, &reply.proofs);
+                let (since, from) = self.written.remove(&id).expect("it was written");
+                let heads = self.correspondence.replied(&peer, &from, since, reply.heads, reply.mark);
                 let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
-                let delivery =
-                    Delivery { heads: reply.heads, reports: intake.reports, proofs: intake.proofs };
+                let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
                 (Ok(Answer { rtt_us, took_us: reply.took_us, clock_offset_ms: 0, delivery }), Vec::new())
             }
         };

@@ -76,7 +76,7 @@ impl Core {
     /// The peer answers; it holds what `held` lists and sends it along.
     fn answer(&mut self, call: &Call, held: Vec<VerifiedReport>) {
         let picture = sample::picture(self.roster().members().len(), &held);
-        let body = write_request("node-00", &picture, picture.at().mono_ms, &[], &[]);
+        let body = write_request("node-00", &picture, picture.at().mono_ms, None, &[], &[]);
         let heads = Request::parse(body.as_bytes(), self.roster()).expect("own message").heads;
         let delivery = Delivery { heads, reports: held, proofs: Vec::new() };
         self.end(call, Ok(Answer { rtt_us: 900, took_us: 100, clock_offset_ms: 0, delivery }), Vec::new());

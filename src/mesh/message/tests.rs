@@ -23,7 +23,7 @@ fn authors(reports: &[Arc<VerifiedReport>]) -> Vec<&str> {
 
 /// The heads that the holder of `picture` would send.
 fn heads(picture: &Picture) -> Heads {
-    let body = write_request("node-01", picture, 10_000, &[], &[]);
+    let body = write_request("node-01", picture, 10_000, None, &[], &[]);
     Request::parse(body.as_bytes(), picture.roster()).expect("own message").heads
 }
 
@@ -40,7 +40,7 @@ fn requests_round_trip() {
     let reports =
         [picture.slots[0].held.clone().expect("held"), picture.slots[1].held.clone().expect("held")];
     let proofs = [Arc::new(proof(2))];
-    let body = write_request("node-01", &picture, 10_500, &reports, &proofs);
+    let body = write_request("node-01", &picture, 10_500, None, &reports, &proofs);
     let request = Request::parse(body.as_bytes(), picture.roster()).expect("own message");
     assert_eq!(request.to, "node-01");
     let texts: Vec<_> = request.reports.iter().map(|raw| raw.get()).collect();
@@ -59,7 +59,7 @@ fn requests_round_trip() {
 fn replies_round_trip_and_name_what_just_arrived() {
     let picture = held(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
     let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
-    let facts = ReplyFacts { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200 };
+    let facts = ReplyFacts { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200, since: None };
     let body = write_reply(facts, &picture, &arrived, &[], &[]);
     let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("own message");
     assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
@@ -192,7 +192,7 @@ fn no_message_is_larger_than_what_is_read() {
     let (reports, proofs) = (lacking(&none, &picture, |_| true), lacking_proofs(&none, &picture));
     assert_eq!(authors(&reports), ["node-00"], "its own, and no second one fits");
     assert_eq!(proofs.len(), 1, "one always goes");
-    let body = write_request("node-01", &picture, 10_000, &reports, &proofs);
+    let body = write_request("node-01", &picture, 10_000, None, &reports, &proofs);
     assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
 }
 
@@ -212,7 +212,7 @@ proptest! {
     ) {
         let picture = held(&[(0, 1, 2), (1, 3, 4)]);
         let reports = [picture.slots[1].held.clone().expect("held")];
-        let body = write_request("node-01", &picture, 10_500, &reports, &[Arc::new(proof(2))]);
+        let body = write_request("node-01", &picture, 10_500, None, &reports, &[Arc::new(proof(2))]);
         let body = body.as_bytes();
         let short = &body[..cut.min(body.len() - 1)];
         prop_assert!(Request::parse(short, picture.roster()).is_err());
@@ -230,7 +230,7 @@ proptest! {
     #[test]
     fn heads_round_trip(epoch in 1..=MAX_INTEGER, seq in 1..=MAX_INTEGER, mono_ms in 0..=MAX_INTEGER) {
         let picture = held(&[(2, epoch, seq)]);
-        let body = write_request("node-01", &picture, mono_ms, &[], &[]);
+        let body = write_request("node-01", &picture, mono_ms, None, &[], &[]);
         let request = Request::parse(body.as_bytes(), picture.roster()).expect("own message");
         let report = picture.slots[2].held.clone().expect("held");
         let age_ms = mono_ms.saturating_sub(9_000);

@@ -1,0 +1,202 @@
+//! What this node and its partners have told each other of their heads. In a large network most heads are the
+//! same from one exchange to the next, so only those are written that have changed; here they are put
+//! together again.
+//!
+//! A reply of a large network carries a `mark`, a number that only its writer understands. The next request
+//! hands it back as `since`, and names only what has changed since the request that this reply answered. Its
+//! reply then says `partial`, and names only what has changed since the mark. A node that was started anew
+//! knows nothing of it, and names everything; then the other begins anew as well.
+
+use std::collections::HashMap;
+
+use super::heads::Heads;
+use super::id::NodeId;
+use super::picture::Picture;
+use super::roster::{Roster, UNHURRIED_NODES};
+
+/// All correspondence of a node, by partner.
+#[derive(Debug, Default)]
+pub struct Correspondence {
+    partners: HashMap<NodeId, Thread>,
+}
+
+/// What was told by and to one partner.
+#[derive(Debug, Default)]
+struct Thread {
+    /// All heads that it has named.
+    theirs: Option<Heads>,
+    /// What it said last, and what was told to it before that.
+    since: Option<Since>,
+}
+
+/// Since when heads are to be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// The partner's mark.
+    pub mark: u64,
+    /// The monotonic time in ms of the picture that this node told it of.
+    pub told_ms: u64,
+}
+
+/// Whether heads are worth this: in small networks all of them change between two exchanges.
+fn is_large(roster: &Roster) -> bool {
+    roster.able() as u64 > UNHURRIED_NODES
+}
+
+/// What a reply carries so that the next request can be short; None in a small network.
+pub fn mark(picture: &Picture) -> Option<u64> {
+    // What this picture lacks will have changed no earlier than it was taken.
+    is_large(picture.roster()).then(|| picture.at().mono_ms)
+}
+
+impl Correspondence {
+    /// Since when a request to `partner` is to name heads; None for all of them.
+    pub fn since(&self, partner: &NodeId, picture: &Picture) -> Option<Since> {
+        let thread = self.partners.get(partner)?;
+        thread.theirs.as_ref().filter(|theirs| theirs.fit(picture.roster()))?;
+        thread.since
+    }
+
+    /// Takes the heads and the mark of `partner`'s reply to a request that named heads since `asked` and was
+    /// written from `picture`. Gives back all of its heads.
+    pub fn replied(
+        &mut self,
+        partner: &NodeId,
+        picture: &Picture,
+        asked: Option<Since>,
+        heads: Heads,
+        mark: Option<u64>,
+    ) -> Heads {
+        if !is_large(picture.roster()) {
+            self.partners.remove(partner);
+            return heads;
+        }
+        let thread = self.partners.entry(partner.clone()).or_default();
+        // It names everything again where it could make nothing of what was left out.
+        let understood = asked.is_none() || heads.is_partial();
+        let told_ms = picture.at().mono_ms;
+        let (heads, whole) = thread.complete(heads);
+        thread.since = mark.filter(|_| understood && whole).map(|mark| Since { mark, told_ms });
+        heads
+    }
+
+    /// Takes the heads of `partner`'s request, and gives back all of its heads; or what it named, and false,
+    /// where those that it left out are not known here.
+    pub fn asked(&mut self, partner: &NodeId, picture: &Picture, heads: Heads) -> (Heads, bool) {
+        let roster = picture.roster();
+        let me = roster.me();
+        let is_partner = roster
+            .index(partner.as_str())
+            .is_some_and(|index| roster.calls(index, me) || roster.calls(me, index));
+        if !is_large(roster) || !is_partner {
+            let whole = !heads.is_partial();
+            return (heads, whole);
+        }
+        self.partners.entry(partner.clone()).or_default().complete(heads)
+    }
+}
+
+impl Thread {
+    fn complete(&mut self, heads: Heads) -> (Heads, bool) {
+        let known = self.theirs.as_ref();
+        let whole = !heads.is_partial() || known.is_some_and(|known| known.fit(heads.roster()));
+        let heads = match known {
+            Some(known) if heads.is_partial() && whole => heads.complete(known),
+            _ => heads,
+        };
+        self.theirs = whole.then(|| heads.remembered());
+        (heads, whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mesh::id::Stamp;
+    use crate::mesh::sample;
+
+    /// A picture of a network that is large enough.
+    fn large() -> Picture {
+        let mut member = sample::member(0);
+        let members: Vec<_> = (0..1_001)
+            .map(|number| {
+                member.id = format!("node-{number:02}").parse().expect("a name");
+                member.clone()
+            })
+            .collect();
+        let roster =
+            Roster::new(sample::network_id(), members, &sample::node_id(0)).expect("node 0 is there");
+        let mut picture = sample::picture(2, &[]);
+        picture.roster = Arc::new(roster);
+        picture
+    }
+
+    fn heads(picture: &Picture, json: &str, partial: bool) -> Heads {
+        let heads = Heads::parse(json, picture.roster()).expect("heads");
+        if partial { heads.into_partial() } else { heads }
+    }
+
+    fn seq(picture: &Picture, heads: &Heads, number: usize) -> Option<u64> {
+        let index = picture.roster().index(sample::node_id(number).as_str()).expect("a member");
+        heads.get(picture.roster(), index).map(|Head { stamp: Stamp { seq, .. }, .. }| *seq)
+    }
+
+    use crate::mesh::heads::Head;
+
+    const BOTH: &str = r#"{"node-01":[7,1,"AAAAAAAAAAA=",5],"node-02":[7,1,"AAAAAAAAAAA=",5]}"#;
+    const NEXT: &str = r#"{"node-02":[7,2,"AAAAAAAAAAA=",5]}"#;
+
+    #[test]
+    fn what_was_named_before_is_remembered() {
+        let picture = large();
+        let peer = sample::node_id(5);
+        let mut letters = Correspondence::default();
+        assert_eq!(letters.since(&peer, &picture), None, "nothing was said yet");
+        letters.replied(&peer, &picture, None, heads(&picture, BOTH, false), Some(44));
+        let since = letters.since(&peer, &picture);
+        assert_eq!(since, Some(Since { mark: 44, told_ms: picture.at().mono_ms }));
+        let all = letters.replied(&peer, &picture, since, heads(&picture, NEXT, true), Some(45));
+        assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2)), (Some(1), Some(2)));
+        assert_eq!(letters.since(&peer, &picture).map(|since| since.mark), Some(45));
+        // It was started anew: it names everything, and is told everything.
+        let all = letters.replied(&peer, &picture, since, heads(&picture, NEXT, false), Some(3));
+        assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2)), (None, Some(2)));
+        assert_eq!(letters.since(&peer, &picture), None);
+    }
+
+    #[test]
+    fn what_was_left_out_and_is_not_known_is_said_to_be() {
+        let picture = large();
+        let peer = sample::node_id(5);
+        let mut letters = Correspondence::default();
+        let (named, whole) = letters.asked(&peer, &picture, heads(&picture, NEXT, true));
+        assert_eq!((seq(&picture, &named, 2), whole), (Some(2), false));
+        let (_, whole) = letters.asked(&peer, &picture, heads(&picture, BOTH, false));
+        assert!(whole);
+        let (all, whole) = letters.asked(&peer, &picture, heads(&picture, NEXT, true));
+        assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2), whole), (Some(1), Some(2), true));
+    }
+
+    #[test]
+    fn another_configuration_begins_anew() {
+        let (old, new) = (large(), large());
+        let peer = sample::node_id(5);
+        let mut letters = Correspondence::default();
+        letters.replied(&peer, &old, None, heads(&old, BOTH, false), Some(44));
+        assert_eq!(letters.since(&peer, &new), None);
+        assert!(!letters.asked(&peer, &new, heads(&new, NEXT, true)).1);
+    }
+
+    #[test]
+    fn small_networks_name_everything() {
+        let picture = sample::picture(8, &[]);
+        let peer = sample::node_id(5);
+        let mut letters = Correspondence::default();
+        assert_eq!(mark(&picture), None);
+        letters.replied(&peer, &picture, None, heads(&picture, BOTH, false), Some(44));
+        assert_eq!(letters.since(&peer, &picture), None);
+        assert!(letters.partners.is_empty());
+    }
+}

@@ -1,0 +1,337 @@
+//! How the work of one node grows with its network: messages, bytes and processor time in each interval, with
+//! 1,000 and 10,000 nodes in rings.
+//!
+//! One node and all its partners are real cores that exchange real messages in virtual time. The other
+//! authors publish real signed reports as often as such nodes do, and these come to each partner after a time
+//! drawn between a tenth and eight tenths of a `poll_rate`, as they do through rings. Only the one node is
+//! measured: everything from the bodies of its messages to the picture that readers see, so reading and
+//! writing, signatures of reports, the core's step and verdicts; not HTTP and the signatures of messages,
+//! which are the same for each exchange.
+
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+#![expect(clippy::cast_precision_loss, reason = "figures are to be looked at")]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use distomon::crypto::Keypair;
+use distomon::mesh::event::{Answer, Call, Called, Delivery};
+use distomon::mesh::id::NodeId;
+use distomon::mesh::message::Heads;
+use distomon::mesh::observation::{Observation, Status};
+use distomon::mesh::report::{Digest, Report, VerifiedReport};
+use distomon::mesh::roster::{Member, Observers, Roster};
+use distomon::mesh::verdict::Standing;
+use distomon::mesh::{Event, Seal as _};
+use machine::{Disk, Machine, Response, WALL_MS};
+use rustix::time::{ClockId, clock_gettime};
+
+#[path = "../simulation/machine.rs"]
+#[allow(dead_code, reason = "the simulator asks more of its machines")]
+mod machine;
+#[path = "../simulation/sample.rs"]
+#[allow(dead_code, reason = "the simulator needs more samples")]
+mod sample;
+
+/// What the larger network may cost a node, beside the smaller one.
+const TARGET: f64 = 1.5;
+
+const RINGS: u32 = 10;
+const POLL_MS: u64 = 1_000;
+/// Virtual time goes in such steps, in ms.
+const TICK_MS: u64 = 5;
+/// Before the measurement: everybody is heard of, and the first messages with everything are over.
+const WARM_UP: u64 = 25;
+/// For how many intervals is measured.
+const MEASURED: u64 = 20;
+
+fn main() -> ExitCode {
+    // Cargo adds --bench.
+    if std::env::args().skip(1).any(|argument| argument != "--bench") {
+        eprintln!("usage: cargo bench --bench growth");
+        return ExitCode::from(64);
+    }
+    println!("one node of a network in {RINGS} rings, in each interval of {POLL_MS} ms:");
+    println!("  nodes   messages    reports   kB sent  kB received   of it heads   processor ms   up");
+    let [small, large] = [1_000, 10_000].map(|count| {
+        let cost = measure(count);
+        println!("{count:>7} {cost}");
+        cost
+    });
+    let ratio = large.processor_ms() / small.processor_ms();
+    let bytes = large.bytes() / small.bytes();
+    println!(
+        "10,000 beside 1,000: {ratio:.2} x the processor time, {bytes:.2} x the bytes (target: {TARGET} x)"
+    );
+    ExitCode::SUCCESS
+}
+
+/// What one node did, over [`MEASURED`] intervals.
+#[derive(Default)]
+struct Cost {
+    messages: u64,
+    reports: u32,
+    sent: usize,
+    received: usize,
+    heads: usize,
+    processor: Duration,
+    up: usize,
+}
+
+impl Cost {
+    fn processor_ms(&self) -> f64 {
+        self.processor.as_secs_f64() * 1_000.0 / MEASURED as f64
+    }
+
+    fn bytes(&self) -> f64 {
+        (self.sent + self.received) as f64 / MEASURED as f64
+    }
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kb = |bytes: usize| bytes as f64 / 1_000.0 / MEASURED as f64;
+        let messages = self.messages as f64 / MEASURED as f64;
+        let reports = f64::from(self.reports) / MEASURED as f64;
+        write!(
+            f,
+            "{messages:>10.1} {reports:>10.1} {:>9.0} {:>12.0} {:>13.0} {:>14.1} {:>4}",
+            kb(self.sent),
+            kb(self.received),
+            kb(self.heads),
+            self.processor_ms(),
+            self.up
+        )
+    }
+}
+
+/// A node that only publishes.
+struct Author {
+    id: NodeId,
+    keypair: Keypair,
+    seq: u64,
+    prev: Option<Digest>,
+    next_ms: u64,
+    observed: Vec<NodeId>,
+}
+
+/// One node with its partners, amid a network.
+struct Sample {
+    /// The first is measured.
+    machines: Vec<Machine>,
+    authors: Vec<Author>,
+    /// Which report comes when to which machine.
+    coming: BinaryHeap<Reverse<(u64, usize, usize)>>,
+    reports: Vec<VerifiedReport>,
+    publish_ms: u64,
+    rng: fastrand::Rng,
+    cost: Cost,
+}
+
+fn node_id(number: usize) -> NodeId {
+    format!("node-{number:05}").parse().expect("a name")
+}
+
+fn measure(count: usize) -> Cost {
+    let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
+    let members: Vec<Member> = keypairs
+        .iter()
+        .enumerate()
+        .map(|(number, keypair)| Member {
+            id: node_id(number),
+            url: Some(format!("http://node-{number:05}:8000")),
+            keys: vec![keypair.public().clone()],
+            poll_rate_ms: POLL_MS,
+            ..sample::member(0)
+        })
+        .collect();
+    let seen_by = |number: usize| {
+        let roster = Roster::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
+        Arc::new(roster.observed_by(Observers::Rings(RINGS)))
+    };
+    // Ids are as long as each other, so that their order is that of the numbers.
+    let roster = seen_by(0);
+    let partners = (1..count).filter(|&peer| roster.calls(0, peer) || roster.calls(peer, 0));
+    let real: Vec<usize> = std::iter::once(0).chain(partners).collect();
+    let mut rng = fastrand::Rng::with_seed(1);
+    let machines = real.iter().map(|&number| {
+        Machine::start(&keypairs[number], seen_by(number), Disk::default(), 0, 0, number as u64)
+    });
+    let machines: Vec<Machine> = machines.collect();
+    let publish_ms = roster.publish_ms();
+    let authors = keypairs.into_iter().enumerate().filter(|(number, _)| !real.contains(number));
+    let authors: Vec<Author> = authors
+        .map(|(number, keypair)| Author {
+            id: node_id(number),
+            keypair,
+            seq: 0,
+            prev: None,
+            // All have just started, and publish once at the start.
+            next_ms: rng.u64(0..publish_ms.min(2 * POLL_MS)),
+            observed: (0..count).filter(|&peer| roster.observes(number, peer)).map(node_id).collect(),
+        })
+        .collect();
+    let mut sample = Sample {
+        machines,
+        authors,
+        coming: BinaryHeap::new(),
+        reports: Vec::new(),
+        publish_ms,
+        rng,
+        cost: Cost::default(),
+    };
+    let start_ms = WARM_UP * POLL_MS;
+    let end_ms = start_ms + MEASURED * POLL_MS;
+    for now_ms in (0..end_ms).step_by(usize::try_from(TICK_MS).expect("short")) {
+        if now_ms == start_ms {
+            sample.cost = Cost::default();
+            sample.machines[0].received.new = 0;
+        }
+        sample.tick(now_ms);
+    }
+    let verdicts = sample.machines[0].picture.verdicts();
+    sample.cost.up = verdicts.nodes.iter().filter(|verdict| verdict.standing == Standing::Up).count();
+    sample.cost.reports = sample.machines[0].received.new;
+    sample.cost
+}
+
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// How much of a message the heads are.
+fn heads_bytes(body: &str) -> usize {
+    let Some(start) = body.find("\"heads\":{") else { return 0 };
+    body[start..].find("},\"reports\"").unwrap_or(0)
+}
+
+impl Sample {
+    fn tick(&mut self, now_ms: u64) {
+        self.publish(now_ms);
+        self.feed(now_ms);
+        for machine in 0..self.machines.len() {
+            if self.machines[machine].wakes_ms(now_ms) <= now_ms {
+                self.tell(now_ms, machine, Event::Turn);
+            }
+        }
+    }
+
+    /// Does something on a machine, and counts its time if it is the measured one.
+    fn on<T>(&mut self, machine: usize, work: impl FnOnce(&mut Machine) -> T) -> T {
+        let before = processor_time();
+        let done = work(&mut self.machines[machine]);
+        if machine == 0 {
+            self.cost.processor += processor_time().saturating_sub(before);
+        }
+        done
+    }
+
+    fn tell(&mut self, now_ms: u64, machine: usize, event: Event) {
+        let calls = self.on(machine, |machine| machine.step(now_ms, event));
+        for call in calls {
+            let called = self.call(now_ms, machine, &call);
+            self.tell(now_ms, machine, Event::Called(called));
+        }
+    }
+
+    /// Carries out a call at once.
+    fn call(&mut self, now_ms: u64, from: usize, call: &Call) -> Called {
+        let Some(to) = self.machines.iter().position(|machine| *machine.id() == call.peer) else {
+            // A peer that this is not about: it answers, and has no news.
+            let heads = Heads::none(self.machines[from].picture.roster().clone());
+            let delivery = Delivery { heads, reports: Vec::new(), proofs: Vec::new() };
+            let answer = Answer { rtt_us: 2_000, took_us: 100, clock_offset_ms: 0, delivery };
+            return Called {
+                id: call.id,
+                peer: call.peer.clone(),
+                outcome: Ok(answer),
+                evidence: Vec::new(),
+            };
+        };
+        let (nonce, body) = self.on(from, |machine| machine.write(now_ms, call));
+        let sender = self.machines[from].id().clone();
+        self.count(from, to, &body);
+        let (response, delivery) = self.on(to, |machine| machine.answer(now_ms, &sender, nonce, &body));
+        if let Response::Reply(reply) = &response {
+            self.count(to, from, reply);
+        }
+        if let Some(delivery) = delivery {
+            self.tell(now_ms, to, Event::Asked { from: sender, delivery });
+        }
+        self.on(from, |machine| machine.read(now_ms, call, response, 2))
+    }
+
+    fn count(&mut self, from: usize, to: usize, body: &str) {
+        if from == 0 {
+            self.cost.messages += 1;
+            self.cost.sent += body.len();
+            self.cost.heads += heads_bytes(body);
+        } else if to == 0 {
+            self.cost.messages += 1;
+            self.cost.received += body.len();
+            self.cost.heads += heads_bytes(body);
+        }
+    }
+
+    /// The other authors' reports set out.
+    fn publish(&mut self, now_ms: u64) {
+        for author in &mut self.authors {
+            if author.next_ms > now_ms {
+                continue;
+            }
+            author.next_ms = now_ms + self.publish_ms;
+            let report = author.report(now_ms);
+            for machine in 1..self.machines.len() {
+                let at_ms = now_ms + self.rng.u64(POLL_MS / 10..POLL_MS * 8 / 10);
+                self.coming.push(Reverse((at_ms, machine, self.reports.len())));
+            }
+            self.reports.push(report);
+        }
+    }
+
+    /// The partners receive what has come to them.
+    fn feed(&mut self, now_ms: u64) {
+        let mut arrived: Vec<Vec<VerifiedReport>> = self.machines.iter().map(|_| Vec::new()).collect();
+        while self.coming.peek().is_some_and(|Reverse((at_ms, _, _))| *at_ms <= now_ms) {
+            let Reverse((_, machine, report)) = self.coming.pop().expect("just seen");
+            arrived[machine].push(self.reports[report].clone());
+        }
+        for (machine, reports) in arrived.into_iter().enumerate().filter(|(_, reports)| !reports.is_empty()) {
+            let heads = Heads::none(self.machines[machine].picture.roster().clone());
+            let from = reports[0].author().clone();
+            self.tell(
+                now_ms,
+                machine,
+                Event::Asked { from, delivery: Delivery { heads, reports, proofs: Vec::new() } },
+            );
+        }
+    }
+}
+
+impl Author {
+    fn report(&mut self, now_ms: u64) -> VerifiedReport {
+        self.seq += 1;
+        let online = Observation {
+            status: Status::Online,
+            since_ms: WALL_MS,
+            rtt_us: Some(812 + u32::try_from(self.seq).expect("few")),
+            took_us: Some(140),
+            clock_offset_ms: Some(-3),
+            error: None,
+            head: None,
+        };
+        let report = sample::Pen(self.keypair.clone()).seal(Report {
+            node_id: self.id.clone(),
+            prev: self.prev,
+            at_ms: WALL_MS + now_ms,
+            observations: self.observed.iter().map(|id| (id.clone(), online)).collect(),
+            ..sample::report(0, WALL_MS, self.seq)
+        });
+        self.prev = Some(*report.digest());
+        report
+    }
+}
