@@ -1,0 +1,302 @@
+"""One fault on one network: done, watched, undone, and judged by everything that was seen."""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from truth import ALIVE, Truth
+
+# How far a debug build on a busy machine may miss what the design promises; the true figures are told.
+SLACK = 2
+# Until all verdicts are as they must be, those too that the design gives no time for.
+SETTLED_S = 20
+HEALED_S = 20
+# How long the end of a fault is watched on.
+AFTER_S = 2.5
+# A path that has just come back has not brought anything yet: an interval and a timeout.
+GRACE_S = 2
+
+
+class Ended(Exception):
+    """Somebody wants the whole to end."""
+
+
+@dataclass
+class Result:
+    name: str
+    expects: str
+    # (viewer, target, verdict) at the end of the fault.
+    seen: list = field(default_factory=list)
+    agreeing: int = 0
+    viewers: int = 0
+    # By viewer, in s.
+    detect_s: dict = field(default_factory=dict)
+    bound_s: float = None
+    heal_s: float = None
+    lasted_s: float = 0
+    # Verdicts that nothing excuses, and everything else that is not as it must be.
+    wrong: list = field(default_factory=list)
+    failures: list = field(default_factory=list)
+    timeline: list = field(default_factory=list)
+
+    @property
+    def passed(self):
+        return not self.wrong and not self.failures
+
+    @property
+    def detect(self):
+        times = self.detect_s.values()
+        return (statistics.median(times), max(times)) if times else None
+
+
+class Trial:
+    def __init__(self, name, fault, network, ended):
+        self.name, self.fault, self.network, self.ended = name, fault, network, ended
+        self.names = [node.name for node in network.nodes]
+        self.healthy = Truth(self.names)
+        self.afterwards = fault.afterwards or self.healthy
+        self.viewers = [viewer for viewer in network.viewers if viewer.node.name not in fault.truth.mute]
+        self.result = Result(name, fault.expects, viewers=len(self.viewers))
+
+    def run(self, pause_s):
+        # At any moment between two probes.
+        self.wait(pause_s)
+        self.first = {viewer: len(viewer.looks) - 1 for viewer in self.network.viewers}
+        self.began = time.monotonic()
+        self.fault.begin()
+        if self.fault.settles:
+            self.wait_until(lambda: all(self.agrees(viewer, viewer.newest) for viewer in self.viewers), SETTLED_S)
+        self.wait(self.began + self.fault.hold_s - time.monotonic())
+        self.wait_until(lambda: not self.fault.settles
+                        or all(self.agrees(viewer, viewer.newest) for viewer in self.viewers), 2)
+        self.check_processes(self.fault.truth.dead | self.fault.truth.stopped)
+        self.result.failures += self.fault.check()
+        self.lifted = time.monotonic()
+        self.fault.lift()
+        self.wait_until(lambda: all(self.is_well(viewer.newest) for viewer in self.network.viewers), HEALED_S)
+        self.wait(AFTER_S)
+        self.check_processes(())
+        self.over = time.monotonic()
+        self.judge()
+        return self.result
+
+    def wait(self, seconds):
+        if seconds > 0 and self.ended.wait(seconds):
+            raise Ended
+
+    def wait_until(self, holds, seconds):
+        deadline = time.monotonic() + seconds
+        while not holds() and time.monotonic() < deadline:
+            self.wait(0.05)
+
+    def check_processes(self, expected):
+        for node in self.network.nodes:
+            if node.name not in expected and (not node.process or node.process.poll() is not None):
+                self.result.failures.append(f"{node.name} has ended by itself")
+
+    def agrees(self, viewer, look):
+        """Whether all verdicts are those that the truth demands."""
+        name = viewer.node.name
+        return look.standings is not None and all(
+            look.status(target) in self.fault.truth.expected(name, target) for target in self.names)
+
+    def is_well(self, look):
+        return look.standings is not None and not look.links and not look.sides and all(
+            look.status(name) in self.afterwards.expected(self.names[0], name) for name in self.names)
+
+    # Afterwards, from all that was seen.
+
+    def judge(self):
+        self.looks = {viewer: viewer.looks[self.first[viewer]:] for viewer in self.network.viewers}
+        self.result.lasted_s = self.over - self.began
+        self.judge_end()
+        self.judge_times()
+        self.judge_heal()
+        for viewer in self.network.viewers:
+            self.judge_all(viewer)
+        self.write_timeline()
+
+    def at_lift(self, viewer):
+        return [look for look in self.looks[viewer] if look.at <= self.lifted][-1]
+
+    def judge_end(self):
+        """What stood when the fault was lifted."""
+        fail = self.result.failures.append
+        for viewer in self.viewers:
+            name, look, truth = viewer.node.name, self.at_lift(viewer), self.fault.truth
+            if look.standings is None:
+                fail(f"{name} cannot be asked at the end of the fault")
+                continue
+            self.result.seen += [(name, target, look.status(target)) for target in self.names]
+            if not self.fault.settles:
+                self.result.agreeing += 1
+                continue
+            agrees = self.agrees(viewer, look)
+            self.result.agreeing += agrees
+            if not agrees:
+                fail(f"{name} does not come to the verdicts that must stand: " + ", ".join(
+                    f"{target} {look.status(target)} instead of {' or '.join(sorted(truth.expected(name, target)))}"
+                    for target in self.names if look.status(target) not in truth.expected(name, target)))
+                continue
+            for target in self.names:
+                missing = truth.causes(name, target) - set(look.standings[target].causes)
+                if missing:
+                    fail(f"{name}: {target} is {look.status(target)} by {words(look.standings[target].causes)}: "
+                         f"expected {words(missing)} among the causes")
+            if not truth.unsure:
+                if look.links != truth.links(name):
+                    fail(f"{name} names the links {links(look.links)}: expected {links(truth.links(name))}")
+                if look.sides != truth.sides(name):
+                    fail(f"{name} names the sides {look.sides}: expected {truth.sides(name)}")
+
+    def judge_times(self):
+        """How long it took until what must be down was down, or until all stood where nothing is down."""
+        if not self.fault.settles or self.fault.truth.unsure:
+            return
+        changed = [(viewer, target) for viewer in self.viewers for target in self.names
+                   if "up" not in self.fault.truth.expected(viewer.node.name, target)]
+        down = [(viewer, target) for viewer, target in changed
+                if "down" in self.fault.truth.expected(viewer.node.name, target)]
+        for viewer, target in down or changed:
+            took_s = self.settled_s(viewer, target)
+            if took_s is not None:
+                before = self.result.detect_s.get(viewer.node.name, 0)
+                self.result.detect_s[viewer.node.name] = max(before, took_s)
+        if down:
+            self.result.bound_s = self.fault.bound_s
+            worst = max(self.result.detect_s.values(), default=0)
+            if worst > SLACK * self.fault.bound_s:
+                self.result.failures.append(
+                    f"down after {worst:.1f} s: expected {self.fault.bound_s} s, at most {SLACK} times that")
+
+    def settled_s(self, viewer, target):
+        """How long after the fault began the verdict that stood at its end came to stand for good."""
+        expected = self.fault.truth.expected(viewer.node.name, target)
+        since = None
+        for look in self.looks[viewer]:
+            if look.at > self.lifted:
+                break
+            if look.status(target) not in expected:
+                since = None
+            elif since is None:
+                since = look.at
+        return None if since is None else max(0, since - self.began)
+
+    def judge_heal(self):
+        last = []
+        for viewer in self.network.viewers:
+            since = None
+            for look in self.looks[viewer]:
+                if not self.is_well(look):
+                    since = None
+                elif since is None:
+                    since = look.at
+            if since is None:
+                look = self.looks[viewer][-1]
+                told = "cannot be asked" if look.standings is None else describe(look)
+                self.result.failures.append(f"{viewer.node.name} has not healed {self.over - self.lifted:.0f} s "
+                                            f"after the fault: {told}")
+            else:
+                last.append(max(0, since - self.lifted))
+                self.judge_outages(viewer)
+        if len(last) == len(self.network.viewers):
+            self.result.heal_s = max(last)
+
+    def judge_outages(self, viewer):
+        """A node that lived beyond a cut is told apart from one that was started anew."""
+        before, look = self.at_lift(viewer), self.looks[viewer][-1]
+        for target in self.names:
+            if before.status(target) != "down" or target in self.fault.truth.hung:
+                continue
+            outage = look.standings[target].outage
+            cut_off = target not in self.fault.truth.dead
+            if not outage or outage[1] != cut_off:
+                self.result.failures.append(
+                    f"{viewer.node.name} tells of {target} afterwards {outage}: expected an outage, "
+                    f"{'cut off' if cut_off else 'not cut off'}")
+
+    def judge_all(self, viewer):
+        """Each verdict that this node has shown, at any time."""
+        name, looks = viewer.node.name, self.looks[viewer]
+        before = None
+        for look, until in zip(looks, [look.at for look in looks[1:]] + [self.over]):
+            if look.standings is None:
+                continue
+            for target in self.names:
+                status = look.status(target)
+                old = before.status(target) if before else None
+                reason = None
+                if status == "down" and old != "down" and not self.may_be_down(name, target, look.at):
+                    reason = "it lives, and a path joins the two, or this is the smaller side"
+                elif status == "conflict" and target not in self.fault.truth.conflict:
+                    reason = "it signed nothing twice"
+                elif status == "stopped" and target not in self.fault.truth.stopped:
+                    reason = "nobody stopped it"
+                elif status == "never seen" and name not in self.fault.renewed and target not in self.fault.renewed:
+                    reason = "it was seen before"
+                elif status in ALIVE and target in self.fault.truth.dead | self.fault.truth.hung:
+                    limit_s = SLACK * self.fault.bound_s
+                    if look.at < self.lifted and min(until, self.lifted) - self.began > limit_s:
+                        reason = f"it has been dead for more than {limit_s} s"
+                if reason:
+                    self.result.wrong.append(
+                        f"{self.time(look.at)} {name} says that {target} is {status}: {reason}")
+            before = look
+
+    def may_be_down(self, viewer, target, at):
+        during = self.fault.truth.may_be_down(viewer, target)
+        if viewer in self.fault.truth.mute:
+            # A node that was dead itself, or hung.
+            during = False
+        return during and self.began <= at <= self.lifted + GRACE_S
+
+    def time(self, at):
+        if at < self.lifted or self.lifted < self.began:
+            return f"{at - self.began:+7.2f} s"
+        return f"{at - self.began:+7.2f} s (lifted {at - self.lifted:+.2f} s)"
+
+    def write_timeline(self):
+        lines = [(self.began, "the fault begins"), (self.lifted, "the fault is lifted")]
+        for viewer in self.network.viewers:
+            before = None
+            for look in self.looks[viewer]:
+                lines += [(look.at, f"{viewer.node.name}: {text}") for text in differences(before, look)]
+                before = look
+        self.result.timeline = [f"{at - self.began:+8.2f} s  {text}" for at, text in sorted(lines)]
+
+
+def differences(before, look):
+    if look.standings is None:
+        return ["cannot be asked"]
+    if before is None or before.standings is None:
+        return [describe(look)]
+    texts = []
+    for name, standing in look.standings.items():
+        old = before.standings[name]
+        if old == standing:
+            continue
+        text = f"{name} {standing.status} (was {old.status})" if old.status != standing.status else \
+            f"{name} {standing.status}"
+        if standing.causes:
+            text += f", by {words(standing.causes)}"
+        if standing.outage != old.outage:
+            text += ", after an outage, " + ("cut off" if standing.outage and standing.outage[1] else "not cut off")
+        texts.append(text)
+    if look.links != before.links:
+        texts.append(f"broken links {links(look.links)}")
+    if look.sides != before.sides:
+        texts.append(f"sides {look.sides or 'none'}")
+    return texts
+
+
+def describe(look):
+    text = ", ".join(f"{name} {standing.status}" for name, standing in look.standings.items())
+    return text + f"; broken links {links(look.links)}; sides {look.sides or 'none'}"
+
+
+def links(found):
+    return ", ".join(f"{one} {'-' if is_both else '>'} {other}" for one, other, is_both in sorted(found)) or "none"
+
+
+def words(causes):
+    return " or ".join(sorted(causes)) or "nothing"
