@@ -1,10 +1,12 @@
 """The faults: what is done to a network, how it is undone, and what is true meanwhile."""
 
 import itertools
+import time
 from dataclasses import dataclass, field
 from typing import Callable
 
 from network import calls, packets
+from node import Node
 from truth import Truth
 
 # Poll 1 s, timeout 1 s: until a killed node is down on every survivor, and a hung or cut-off one.
@@ -19,8 +21,9 @@ class Fault:
     truth: Truth
     begin: Callable
     lift: Callable
-    # Before the nodes start; only for what cannot be had on a node that runs.
-    prepare: Callable = lambda: None
+    # The node that must have a relay before it, which cannot be had on a node that runs; or a clock of its own.
+    needs_relay: Node = None
+    needs_clock: Node = None
     # Until `down` stands where it must, as the design promises.
     bound_s: float = CUT_OFF_S
     # How long it lasts at least.
@@ -78,11 +81,8 @@ def reboot_in_the_past(network, nodes, rng):
     """The state is lost, and the clock starts before the last reports: a board without a clock of its own."""
     victim = nodes[0]
 
-    def lose():
-        victim.forget()
-        victim.has_own_clock = True
-
-    fault = reboot_with(nodes, rng, "state lost, clock behind", lose)
+    fault = reboot_with(nodes, rng, "state lost, clock behind", victim.forget)
+    fault.needs_clock = victim
     fault.lift = lambda: victim.start(-CLOCK_S)
     return fault
 
@@ -185,7 +185,11 @@ def loss(network, nodes, percent):
 
 
 def drops(network, nodes, expects, broken, *rules):
-    return Fault(expects, Truth(names(nodes), broken=broken), lambda: network.drop(*rules), network.drop_nothing)
+    def check():
+        return [f"no packet fits the rule {handle}" for handle in network.idle_rules()]
+
+    return Fault(expects, Truth(names(nodes), broken=broken), lambda: network.drop(*rules), network.drop_nothing,
+                 check=check)
 
 
 def slow(network, nodes, rng):
@@ -197,9 +201,13 @@ def slow(network, nodes, rng):
             network.relays[victim].delay_s = (least, most)
         return set_delay
 
+    def check():
+        took = [network.viewer(node).took_ms.get(victim.name) for node in nodes[1:]]
+        return [] if any(ms and ms >= 800 for ms in took) else [f"{victim.name}'s replies took {took} ms"]
+
     # The request waits, and the reply.
     return Fault("none down", Truth(names(nodes), unsure=[victim.name]), delay(0.4, 0.45), delay(0, 0),
-                 prepare=lambda: network.put_relay_before(victim), hold_s=15)
+                 needs_relay=victim, hold_s=15, check=check)
 
 
 def clock_ahead(network, nodes, rng):
@@ -214,18 +222,14 @@ def clock(network, nodes, offset_s):
     """The wall clock of one node is set while it runs."""
     victim, other = nodes[:2]
 
-    def prepare():
-        victim.has_own_clock = True
-
     def check():
-        told = network.viewer(other).told_at_ms
-        differs_s = (told[victim.name] - told[other.name]) / 1000
+        differs_s = network.viewer(other).told_at_ms[victim.name] / 1000 - time.time()
         if abs(differs_s - offset_s) < 5:
             return []
         return [f"{victim.name}'s reports are {differs_s:+.1f} s off: expected {offset_s:+} s"]
 
     return Fault("all up", Truth(names(nodes)), lambda: victim.set_clock(offset_s), lambda: victim.set_clock(0),
-                 prepare=prepare, check=check, renewed=frozenset({victim.name}))
+                 needs_clock=victim, check=check, renewed=frozenset({victim.name}))
 
 
 def false_votes(network, nodes, rng):

@@ -17,7 +17,7 @@ use distomon::store::clock::wall_us;
 use serde_json::{Value, json};
 
 /// How often it reports and calls.
-const INTERVAL: Duration = Duration::from_millis(1000);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 struct Liar {
     key: Keypair,
@@ -27,8 +27,10 @@ struct Liar {
     peers: Vec<(String, String)>,
     lies: Vec<String>,
     epoch: u64,
-    seq: AtomicU64,
     counter: AtomicU64,
+    /// Its newest report, and what it signed under the same number for every other peer: the same, unless it
+    /// equivocates.
+    newest: Mutex<[Value; 2]>,
     /// The newest report of each peer that it was told of: its votes name them, so that they look current.
     heads: Mutex<HashMap<String, (u64, u64)>>,
 }
@@ -47,29 +49,45 @@ fn main() {
         peers: peers.map(|(peer, url)| (peer.to_owned(), url.to_owned())).collect(),
         lies: lies.to_vec(),
         epoch: wall_us() / 1000,
-        seq: AtomicU64::new(1),
         counter: AtomicU64::new(0),
+        newest: Mutex::default(),
         heads: Mutex::default(),
     });
     let listener = TcpListener::bind(listen.as_str()).expect("a free address");
     let server = liar.clone();
+    liar.publish(1);
     std::thread::spawn(move || server.serve(&listener));
-    loop {
+    for seq in 2.. {
         for at in 0..liar.peers.len() {
             let caller = liar.clone();
             std::thread::spawn(move || caller.call(at));
         }
         std::thread::sleep(INTERVAL);
-        liar.seq.fetch_add(1, Ordering::Relaxed);
+        liar.publish(seq);
     }
 }
 
 impl Liar {
-    /// Its newest report, as it is for that peer.
-    fn report(&self, reader: &str) -> Value {
-        let equivocates = self.lies.iter().any(|lie| lie == "equivocate");
-        let is_other = self.peers.iter().position(|(peer, _)| peer == reader).is_some_and(|at| at % 2 == 1);
-        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    fn publish(&self, seq: u64) {
+        let at_ms = wall_us() / 1000;
+        let report = self.report(seq, at_ms);
+        let other = if self.lies.iter().any(|lie| lie == "equivocate") {
+            self.report(seq, at_ms + 1)
+        } else {
+            report.clone()
+        };
+        *lock(&self.newest) = [report, other];
+    }
+
+    /// What a peer is told.
+    fn newest(&self, reader: &str) -> Value {
+        let at = self.peers.iter().position(|(peer, _)| peer == reader).unwrap_or(0);
+        lock(&self.newest)[at % 2].clone()
+    }
+
+    /// A report with that number, signed.
+    fn report(&self, seq: u64, at_ms: u64) -> Value {
+        let heads = lock(&self.heads);
         let observations = self.peers.iter().map(|(peer, _)| {
             let found = if self.lies.contains(peer) {
                 let head = heads.get(peer).map(|&(epoch, seq)| json!([epoch, seq]));
@@ -79,19 +97,17 @@ impl Liar {
             };
             (peer.clone(), found)
         });
-        let at = wall_us() / 1000 / 1000 * 1000 + u64::from(equivocates && is_other);
         let report = json!({
-            "network_id": self.network, "node_id": self.id, "epoch": self.epoch,
-            "seq": self.seq.load(Ordering::Relaxed), "prev": null, "at": at, "interval_ms": 1000,
-            "version": "6.6.6", "config": "AAAAAAAAAAA=", "isolated": false, "leaving": false,
-            "observations": observations.collect::<serde_json::Map<_, _>>(),
+            "network_id": self.network, "node_id": self.id, "epoch": self.epoch, "seq": seq, "prev": null,
+            "at": at_ms, "interval_ms": 1000, "version": "6.6.6", "config": "AAAAAAAAAAA=", "isolated": false,
+            "leaving": false, "observations": observations.collect::<serde_json::Map<_, _>>(),
         });
         let envelope = dsse::seal(&self.key, &self.id, report.to_string().as_bytes());
         serde_json::from_str(&envelope).expect("an envelope is JSON")
     }
 
     fn learn(&self, message: &Value) {
-        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heads = lock(&self.heads);
         for (peer, head) in message["heads"].as_object().into_iter().flatten() {
             if let (Some(epoch), Some(seq)) = (head[0].as_u64(), head[1].as_u64()) {
                 let newest = heads.entry(peer.clone()).or_default();
@@ -104,7 +120,7 @@ impl Liar {
     fn call(&self, at: usize) {
         let (peer, url) = &self.peers[at];
         let path = format!("/mon/{}", self.network);
-        let body = json!({"to": peer, "heads": {}, "reports": [self.report(peer)]}).to_string();
+        let body = json!({"to": peer, "heads": {}, "reports": [self.newest(peer)]}).to_string();
         let digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 };
         let created_s = wall_us() / 1_000_000;
@@ -141,7 +157,7 @@ impl Liar {
         self.learn(&serde_json::from_slice(&body).ok()?);
         let reply = json!({
             "from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": {},
-            "reports": [self.report(&asked.keyid)],
+            "reports": [self.newest(&asked.keyid)],
         });
         let (reply, request_digest) = (reply.to_string(), field("content-digest")?);
         let digest = crypto::content_digest(reply.as_bytes());
@@ -164,6 +180,10 @@ impl Liar {
         );
         stream.write_all(text.as_bytes()).ok()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads one request to its end: its head, and its body.

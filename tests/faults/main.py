@@ -62,7 +62,10 @@ class Run:
             nodes = rng.sample(network.nodes, len(network.nodes))
             network.write(self.place / name)
             fault = FAULTS[name](network, nodes, rng)
-            fault.prepare()
+            if fault.needs_relay:
+                network.put_relay_before(fault.needs_relay)
+            if fault.needs_clock:
+                fault.needs_clock.has_own_clock = True
             network.start()
             self.wait_until_well(network)
             result = Trial(name, fault, network, self.ended).run(rng.random())
@@ -75,26 +78,33 @@ class Run:
         return result
 
     def soak(self, network, rng):
-        """Faults drawn by chance on one network that lives on."""
+        """Faults drawn by chance on one network that lives on, until the time is over or one is not told as it
+        is: what comes after that says nothing."""
+        # A conviction would stand for the rest of the time.
         names = [name for name in FAULTS if name != "equivocation"]
-        # Whatever a fault needs is there from the start, since the network is not started again.
         network.write(self.place / "soak")
         for node in network.nodes:
             node.has_own_clock = True
-            network.put_relay_before(node)
         network.start()
         self.wait_until_well(network)
         until = time.monotonic() + 60 * self.options.soak
-        while time.monotonic() < until and not self.ended.is_set():
-            name, at = rng.choice(names), len(self.results)
+        while time.monotonic() < until and all(result.passed for result in self.results.values()):
+            name = rng.choice(names)
             fault = FAULTS[name](network, rng.sample(network.nodes, len(network.nodes)), rng)
+            if fault.needs_relay:
+                self.restart(network, fault.needs_relay, network.put_relay_before)
             result = Trial(name, fault, network, self.ended).run(rng.random())
             self.find_panics(result, self.place / "soak")
-            self.results[at] = result
+            self.results[len(self.results)] = result
             self.tell(1, result)
-            if not result.passed:
-                # What comes after it says nothing.
-                return
+            if fault.needs_relay:
+                self.restart(network, fault.needs_relay, network.take_relay_from)
+
+    def restart(self, network, node, change):
+        node.kill()
+        change(node)
+        node.start()
+        self.wait_until_well(network)
 
     def work_soak(self):
         network = None

@@ -52,6 +52,7 @@ class Namespace:
         done = subprocess.run(self.command(*words), input=stdin, capture_output=True, text=True, timeout=30)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(words)}: status {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
 
     def close(self):
         os.close(self.fd)

@@ -1,6 +1,7 @@
 """Five hosts on a bridge that is in a namespace of its own, so that nothing of this machine's network is touched.
 All faults of links are rules of that bridge."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -88,12 +89,24 @@ class Network:
         self.listen(node, "127.0.0.1")
         self.relays[node] = Relay(node.namespace, node.address, PORT)
 
+    def take_relay_from(self, node):
+        """While the node does not run: the other way round."""
+        self.relays.pop(node).end()
+        self.listen(node, "[::]")
+
     def drop(self, *rules):
         """Drops packets on their way over the bridge, by nftables' conditions."""
-        lines = [f"add rule bridge faults forward {rule} drop" for rule in rules]
+        lines = [f"add rule bridge faults forward {rule} counter drop" for rule in rules]
         self.switch.run("nft", "-f", "-", stdin="\n".join([
             "add table bridge faults",
             "add chain bridge faults forward { type filter hook forward priority 0; }", *lines, ""]))
+
+    def idle_rules(self):
+        """The rules that have dropped nothing."""
+        told = json.loads(self.switch.run("nft", "--json", "list", "table", "bridge", "faults"))
+        rules = [entry["rule"] for entry in told["nftables"] if "rule" in entry]
+        return [rule["handle"] for rule in rules
+                if any(part.get("counter", {}).get("packets") == 0 for part in rule["expr"])]
 
     def drop_nothing(self):
         self.switch.run("nft", "delete", "table", "bridge", "faults")

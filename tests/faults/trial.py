@@ -70,6 +70,7 @@ class Trial:
         self.wait_until(lambda: not self.fault.settles
                         or all(self.agrees(viewer, viewer.newest) for viewer in self.viewers), 2)
         self.check_processes(self.fault.truth.dead | self.fault.truth.stopped)
+        # That the fault is real, before anything is said of what was seen of it.
         self.result.failures += self.fault.check()
         self.lifted = time.monotonic()
         self.fault.lift()
@@ -150,18 +151,18 @@ class Trial:
                     fail(f"{name} names the sides {look.sides}: expected {truth.sides(name)}")
 
     def judge_times(self):
-        """How long it took until what must be down was down, or until all stood where nothing is down."""
-        if not self.fault.settles or self.fault.truth.unsure:
+        """How long it took until what must be down was down; where nothing is, until all was told as it is."""
+        truth = self.fault.truth
+        if not self.fault.settles or truth.unsure or truth.is_all_well:
             return
-        changed = [(viewer, target) for viewer in self.viewers for target in self.names
-                   if "up" not in self.fault.truth.expected(viewer.node.name, target)]
-        down = [(viewer, target) for viewer, target in changed
-                if "down" in self.fault.truth.expected(viewer.node.name, target)]
-        for viewer, target in down or changed:
-            took_s = self.settled_s(viewer, target)
-            if took_s is not None:
-                before = self.result.detect_s.get(viewer.node.name, 0)
-                self.result.detect_s[viewer.node.name] = max(before, took_s)
+        down = [(viewer, target) for viewer in self.viewers for target in self.names
+                if "down" in truth.expected(viewer.node.name, target)]
+        for viewer in self.viewers:
+            name = viewer.node.name
+            if not down:
+                self.note_time(viewer, lambda look: self.tells_all(name, look))
+            for target in (target for other, target in down if other is viewer):
+                self.note_time(viewer, lambda look: look.status(target) in truth.expected(name, target))
         if down:
             self.result.bound_s = self.fault.bound_s
             worst = max(self.result.detect_s.values(), default=0)
@@ -169,18 +170,24 @@ class Trial:
                 self.result.failures.append(
                     f"down after {worst:.1f} s: expected {self.fault.bound_s} s, at most {SLACK} times that")
 
-    def settled_s(self, viewer, target):
-        """How long after the fault began the verdict that stood at its end came to stand for good."""
-        expected = self.fault.truth.expected(viewer.node.name, target)
+    def tells_all(self, name, look):
+        truth = self.fault.truth
+        return look.standings is not None and look.links == truth.links(name) and look.sides == truth.sides(name) \
+            and all(look.status(target) in truth.expected(name, target) for target in self.names)
+
+    def note_time(self, viewer, holds):
+        """How long after the fault began it came to hold for good, the longest for each viewer."""
         since = None
         for look in self.looks[viewer]:
             if look.at > self.lifted:
                 break
-            if look.status(target) not in expected:
+            if not holds(look):
                 since = None
             elif since is None:
                 since = look.at
-        return None if since is None else max(0, since - self.began)
+        if since is not None:
+            name = viewer.node.name
+            self.result.detect_s[name] = max(self.result.detect_s.get(name, 0), since - self.began, 0)
 
     def judge_heal(self):
         last = []
@@ -238,17 +245,23 @@ class Trial:
                     limit_s = SLACK * self.fault.bound_s
                     if look.at < self.lifted and min(until, self.lifted) - self.began > limit_s:
                         reason = f"it has been dead for more than {limit_s} s"
+                if status == "unknown" and old not in (None, "unknown") and not self.may_be_unknown(name, target, look.at):
+                    self.result.failures.append(f"{self.time(look.at)} {name} cannot tell of {target}, which lives, and "
+                                                "whose reports come")
                 if reason:
                     self.result.wrong.append(
                         f"{self.time(look.at)} {name} says that {target} is {status}: {reason}")
             before = look
 
     def may_be_down(self, viewer, target, at):
-        during = self.fault.truth.may_be_down(viewer, target)
-        if viewer in self.fault.truth.mute:
-            # A node that was dead itself, or hung.
-            during = False
-        return during and self.began <= at <= self.lifted + GRACE_S
+        # A node that was dead itself, or hung, knows of nobody's end.
+        return (viewer not in self.fault.truth.mute and self.fault.truth.may_be_down(viewer, target)
+                and self.began <= at <= self.lifted + GRACE_S)
+
+    def may_be_unknown(self, viewer, target, at):
+        if viewer in self.fault.renewed:
+            return True
+        return target not in self.fault.truth.component(viewer) and self.began <= at <= self.lifted + GRACE_S
 
     def time(self, at):
         if at < self.lifted or self.lifted < self.began:

@@ -9,7 +9,7 @@ class Truth:
     (from, to) of which the first cannot call the second, or says so. All by name."""
 
     def __init__(self, names, dead=(), hung=(), broken=(), conflict=(), stopped=(), unsure=()):
-        self.names = tuple(names)
+        self.names = tuple(sorted(names))
         self.dead, self.hung, self.broken = frozenset(dead), frozenset(hung), frozenset(broken)
         self.conflict, self.stopped = frozenset(conflict), frozenset(stopped)
         # Nodes whose calls may or may not succeed.
@@ -17,6 +17,10 @@ class Truth:
         self.silent = self.dead | self.hung | self.stopped
         # Nodes without a view.
         self.mute = self.silent
+
+    @property
+    def is_all_well(self):
+        return not (self.silent | self.broken | self.conflict | self.unsure)
 
     def lives(self, name):
         return name not in self.silent

@@ -39,8 +39,8 @@ class Viewer(threading.Thread):
         super().__init__(name=f"viewer of {node.name}", daemon=True)
         self.node, self.network_id, self.password = node, network_id, password
         self.looks = [Look(time.monotonic(), None, None, None)]
-        # When the node's own clock was last read, in ms; for all of its reports, by author.
-        self.told_at_ms = {}
+        # By node: when its newest report was made, by its own clock, in ms; and how long its newest answer took.
+        self.told_at_ms, self.took_ms = {}, {}
         self.ended = threading.Event()
         self.connection = self.token = self.etag = None
 
@@ -89,6 +89,8 @@ class Viewer(threading.Thread):
             return Standing(entry["status"], tuple(entry["causes"]), outage and (outage["from"], outage["cut_off"]))
 
         self.told_at_ms = {name: found["at"] for name, found in view["data"].items()}
+        own = view["data"].get(self.node.name, {"ping_data": {}})["ping_data"]
+        self.took_ms = {name: found["response_time_rtt"] for name, found in own.items()}
         links = frozenset((link["from"], link["to"], link["both"]) for link in view["links"])
         sides = tuple(tuple(side) for side in view["partitions"])
         return Look(at, {name: standing(entry) for name, entry in view["verdicts"].items()}, links, sides)
