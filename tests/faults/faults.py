@@ -242,6 +242,13 @@ def all_false_votes(network, nodes, rng):
     return lies(network, nodes, names(nodes[1:]), f"{nodes[0].name} degraded, egress")
 
 
+def false_ages(network, nodes, rng):
+    """A member lies: it passes on the others' reports before they come themselves, and says that they are old."""
+    liar = nodes[0]
+    return replaced(network, liar, Fault("all up", Truth(names(nodes)), lambda: network.start_liar(liar, "ages"),
+                                         liar.start))
+
+
 def lies(network, nodes, offline, expects):
     liar = nodes[0]
     truth = Truth(names(nodes), broken=[(liar.name, name) for name in offline])
@@ -270,5 +277,5 @@ def replaced(network, liar, fault):
 
 FAULTS = {fault.__name__.replace("_", "-"): fault for fault in (
     loss_30, loss_10, slow, killed, hung, halves, cable, uplink, bridge, chain, link, link_one_way, packets_one_way,
-    calls_out_only, called_only, clock_ahead, clock_behind, false_votes, all_false_votes, equivocation, stopped,
+    calls_out_only, called_only, clock_ahead, clock_behind, false_votes, all_false_votes, false_ages, equivocation, stopped,
     reboot, reboot_without_state, reboot_in_the_past)}

@@ -1,8 +1,8 @@
 //! A member that lies, for `tests/faults/run`: it has a node's key, answers at its address and calls its peers as
 //! a node does, and what it reports is not what it sees.
 //!
-//! `liar KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is `equivocate`, or the peers that it says are
-//! offline.
+//! `liar KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is `equivocate`, or `ages`, with which it passes
+//! on the others' reports at once and says that they are old, or the peers that it says are offline.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -11,13 +11,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use distomon::crypto::http_signature::{self, RequestContext};
 use distomon::crypto::{self, Keypair, Nonce, dsse};
 use distomon::store::clock::wall_us;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-/// How often it reports and calls.
+/// How often it reports.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it calls each peer in that time, where it wants to be the first to bring news.
+const HASTE: u32 = 10;
+
+/// How old it says that others' reports are, in ms.
+const OLD_MS: u64 = 3_600_000;
 
 struct Liar {
     key: Keypair,
@@ -33,6 +42,8 @@ struct Liar {
     newest: Mutex<[Value; 2]>,
     /// The newest report of each peer that it was told of: its votes name them, so that they look current.
     heads: Mutex<HashMap<String, (u64, u64)>>,
+    /// What it passes on of each peer: the report, and the head that names it.
+    news: Mutex<HashMap<String, (Value, Value)>>,
 }
 
 fn main() {
@@ -52,30 +63,34 @@ fn main() {
         counter: AtomicU64::new(0),
         newest: Mutex::default(),
         heads: Mutex::default(),
+        news: Mutex::default(),
     });
     let listener = TcpListener::bind(listen.as_str()).expect("a free address");
     let server = liar.clone();
     liar.publish(1);
     std::thread::spawn(move || server.serve(&listener));
+    let calls = if liar.tells("ages") { HASTE } else { 1 };
     for seq in 2.. {
-        for at in 0..liar.peers.len() {
-            let caller = liar.clone();
-            std::thread::spawn(move || caller.call(at));
+        for _ in 0..calls {
+            for at in 0..liar.peers.len() {
+                let caller = liar.clone();
+                std::thread::spawn(move || caller.call(at));
+            }
+            std::thread::sleep(INTERVAL / calls);
         }
-        std::thread::sleep(INTERVAL);
         liar.publish(seq);
     }
 }
 
 impl Liar {
+    fn tells(&self, lie: &str) -> bool {
+        self.lies.iter().any(|told| told == lie)
+    }
+
     fn publish(&self, seq: u64) {
         let at_ms = wall_us() / 1000;
         let report = self.report(seq, at_ms);
-        let other = if self.lies.iter().any(|lie| lie == "equivocate") {
-            self.report(seq, at_ms + 1)
-        } else {
-            report.clone()
-        };
+        let other = if self.tells("equivocate") { self.report(seq, at_ms + 1) } else { report.clone() };
         *lock(&self.newest) = [report, other];
     }
 
@@ -106,6 +121,7 @@ impl Liar {
         serde_json::from_str(&envelope).expect("an envelope is JSON")
     }
 
+    /// Takes from a message what the liar needs of it.
     fn learn(&self, message: &Value) {
         let mut heads = lock(&self.heads);
         for (peer, head) in message["heads"].as_object().into_iter().flatten() {
@@ -114,13 +130,44 @@ impl Liar {
                 *newest = (*newest).max((epoch, seq));
             }
         }
+        if self.tells("ages") {
+            let reports = message["reports"].as_array().into_iter().flatten();
+            lock(&self.news).extend(reports.filter_map(|report| self.news_of(report, &heads)));
+        }
+    }
+
+    /// A peer's report with its head, if it is the newest that the liar heard of.
+    fn news_of(
+        &self,
+        report: &Value,
+        heads: &HashMap<String, (u64, u64)>,
+    ) -> Option<(String, (Value, Value))> {
+        let envelope = dsse::Envelope::parse(&report.to_string()).ok()?;
+        let payload: Value = serde_json::from_slice(&envelope.payload).ok()?;
+        let stamp = (payload["epoch"].as_u64()?, payload["seq"].as_u64()?);
+        let is_newest = heads.get(&envelope.keyid).is_none_or(|newest| *newest <= stamp);
+        let hash = STANDARD.encode(&Sha256::digest(&envelope.payload)[..8]);
+        let head = json!([stamp.0, stamp.1, hash, OLD_MS]);
+        (is_newest && envelope.keyid != self.id).then_some((envelope.keyid, (report.clone(), head)))
+    }
+
+    /// What goes into each message for that peer: heads, and reports.
+    fn load(&self, reader: &str) -> (Value, Value) {
+        let (mut heads, mut reports) = (serde_json::Map::new(), vec![self.newest(reader)]);
+        for (peer, (report, head)) in lock(&self.news).iter() {
+            heads.insert(peer.clone(), head.clone());
+            reports.push(report.clone());
+        }
+        (heads.into(), reports.into())
     }
 
     /// One exchange with a peer, which brings it the newest report.
     fn call(&self, at: usize) {
         let (peer, url) = &self.peers[at];
         let path = format!("/mon/{}", self.network);
-        let body = json!({"to": peer, "heads": {}, "reports": [self.newest(peer)]}).to_string();
+        let (heads, reports) = self.load(peer);
+        // It shows no heads unless it lies about them: so it is told everything.
+        let body = json!({"to": peer, "heads": heads, "reports": reports}).to_string();
         let digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 };
         let created_s = wall_us() / 1_000_000;
@@ -155,10 +202,8 @@ impl Liar {
         let (input, signature) = (field("signature-input")?, field("signature")?);
         let asked = http_signature::parse_request(&input, &signature).ok()?;
         self.learn(&serde_json::from_slice(&body).ok()?);
-        let reply = json!({
-            "from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": {},
-            "reports": [self.newest(&asked.keyid)],
-        });
+        let (heads, reports) = self.load(&asked.keyid);
+        let reply = json!({"from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": heads, "reports": reports});
         let (reply, request_digest) = (reply.to_string(), field("content-digest")?);
         let digest = crypto::content_digest(reply.as_bytes());
         let context = RequestContext {

@@ -78,8 +78,8 @@ class Run:
         return result
 
     def soak(self, network, rng):
-        """Faults drawn by chance on one network that lives on, until the time is over or one is not told as it
-        is: what comes after that says nothing."""
+        """Faults drawn by chance on one network that lives on, until the time is over or one has not healed: what
+        comes after that says nothing."""
         # A conviction would stand for the rest of the time.
         names = [name for name in FAULTS if name != "equivocation"]
         network.write(self.place / "soak")
@@ -88,7 +88,8 @@ class Run:
         network.start()
         self.wait_until_well(network)
         until = time.monotonic() + 60 * self.options.soak
-        while time.monotonic() < until and all(result.passed for result in self.results.values()):
+        while time.monotonic() < until and all(
+                result.heal_s is not None for result in self.results.values()):
             name = rng.choice(names)
             fault = FAULTS[name](network, rng.sample(network.nodes, len(network.nodes)), rng)
             if fault.needs_relay:

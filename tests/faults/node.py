@@ -73,7 +73,7 @@ class Node:
         shutil.rmtree(self.state)
 
     def set_clock(self, offset_s):
-        """Sets its wall clock, and leaves the monotonic one alone. Takes up to a second."""
+        """Sets its wall clock, and leaves the monotonic one alone."""
         draft = self.clock.with_suffix(".new")
         draft.write_text(f"{offset_s:+}\n")
         draft.rename(self.clock)
@@ -88,5 +88,5 @@ def own_clock(file):
                           check=True, capture_output=True, text=True, timeout=30).stdout.strip()
     # Found by its path: faketime itself names the library for its own machine.
     library = pathlib.Path(told)
-    return {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_CACHE_DURATION": "1",
+    return {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
