@@ -243,16 +243,15 @@ def all_false_votes(network, nodes, rng):
 
 
 def false_ages(network, nodes, rng):
-    """A member lies: it passes on the others' reports before they come themselves, and says that they are old."""
-    liar = nodes[0]
-    return replaced(network, liar, Fault("all up", Truth(names(nodes)), lambda: network.start_liar(liar, "ages"),
-                                         liar.start))
+    """A member lies: it passes on the others' reports before they come themselves, says that they are old, and of
+    two of them that they are offline."""
+    return lies(network, nodes, names(nodes[1:3]), "none down or degraded", "ages")
 
 
-def lies(network, nodes, offline, expects):
+def lies(network, nodes, offline, expects, *more):
     liar = nodes[0]
     truth = Truth(names(nodes), broken=[(liar.name, name) for name in offline])
-    return replaced(network, liar, Fault(expects, truth, lambda: network.start_liar(liar, *offline), liar.start))
+    return replaced(network, liar, Fault(expects, truth, lambda: network.start_liar(liar, *offline, *more), liar.start))
 
 
 def equivocation(network, nodes, rng):

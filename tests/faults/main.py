@@ -46,7 +46,7 @@ class Run:
                     at, name = waiting.get_nowait()
                 except queue.Empty:
                     return
-                rng = random.Random(f"{self.options.seed} {at} {name}")
+                rng = random.Random(f"{self.options.seed} {name}")
                 self.results[at] = self.attempt(lane, network, name, rng)
         except Ended:
             pass
@@ -215,7 +215,7 @@ def parse(words):
     parser.add_argument("faults", nargs="*")
     options = parser.parse_intermixed_args(words)
     options.seed = random.randrange(1_000_000) if options.seed is None else options.seed
-    options.faults = options.faults or list(FAULTS)
+    options.faults = list(dict.fromkeys(options.faults)) or list(FAULTS)
     unknown = [name for name in options.faults if name not in FAULTS]
     if unknown:
         print(f"tests/faults/run: no fault {unknown[0]}: expected some of: {' '.join(FAULTS)}", file=sys.stderr)

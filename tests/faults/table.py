@@ -9,9 +9,10 @@ HEAD = ("fault", "expected", "verdicts seen", "viewers", "detect median/worst s"
 def row(result):
     detect = "-"
     if result.detect:
-        detect = "{:.1f} / {:.1f}".format(*result.detect)
+        median, worst = result.detect
+        detect = f"{median:.1f} / {worst:.1f}"
         if result.bound_s:
-            detect += f" (of {result.bound_s})"
+            detect += f" ({'OVER' if worst > result.bound_s else 'of'} {result.bound_s})"
     return (result.name, result.expects, seen(result), f"{result.agreeing}/{result.viewers}", detect,
             "-" if result.heal_s is None else f"{result.heal_s:.1f}", str(len(result.wrong)))
 

@@ -10,6 +10,7 @@ from truth import ALIVE, Truth
 SLACK = 2
 # Until all verdicts are as they must be, those too that the design gives no time for.
 SETTLED_S = 20
+STEADY_S = 3
 HEALED_S = 20
 # How long the end of a fault is watched on.
 AFTER_S = 2.5
@@ -65,10 +66,11 @@ class Trial:
         self.began = time.monotonic()
         self.fault.begin()
         if self.fault.settles:
-            self.wait_until(lambda: all(self.agrees(viewer, viewer.newest) for viewer in self.viewers), SETTLED_S)
+            self.wait_until(self.is_told, SETTLED_S)
         self.wait(self.began + self.fault.hold_s - time.monotonic())
-        self.wait_until(lambda: not self.fault.settles
-                        or all(self.agrees(viewer, viewer.newest) for viewer in self.viewers), 2)
+        if self.fault.settles:
+            # It may change for a moment what is told, as reports that came a long way grow old.
+            self.wait_until(self.is_told, STEADY_S)
         self.check_processes(self.fault.truth.dead | self.fault.truth.stopped)
         # That the fault is real, before anything is said of what was seen of it.
         self.result.failures += self.fault.check()
@@ -100,6 +102,17 @@ class Trial:
         name = viewer.node.name
         return look.standings is not None and all(
             look.status(target) in self.fault.truth.expected(name, target) for target in self.names)
+
+    def is_told(self):
+        """Whether every viewer tells the fault as it is."""
+        return all(self.tells_all(viewer.node.name, viewer.newest) for viewer in self.viewers)
+
+    def tells_all(self, name, look):
+        truth = self.fault.truth
+        if look.standings is None or any(look.status(target) not in truth.expected(name, target)
+                                         for target in self.names):
+            return False
+        return bool(truth.unsure) or (look.links == truth.links(name) and look.sides == truth.sides(name))
 
     def is_well(self, look):
         return look.standings is not None and not look.links and not look.sides and all(
@@ -169,11 +182,6 @@ class Trial:
             if worst > SLACK * self.fault.bound_s:
                 self.result.failures.append(
                     f"down after {worst:.1f} s: expected {self.fault.bound_s} s, at most {SLACK} times that")
-
-    def tells_all(self, name, look):
-        truth = self.fault.truth
-        return look.standings is not None and look.links == truth.links(name) and look.sides == truth.sides(name) \
-            and all(look.status(target) in truth.expected(name, target) for target in self.names)
 
     def note_time(self, viewer, holds):
         """How long after the fault began it came to hold for good, the longest for each viewer."""
