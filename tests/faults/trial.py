@@ -4,6 +4,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+from timeline import describe, links, timeline, words
 from truth import ALIVE, Truth
 
 # How far a debug build on a busy machine may miss what the design promises; the true figures are told.
@@ -128,7 +129,7 @@ class Trial:
         self.judge_heal()
         for viewer in self.network.viewers:
             self.judge_all(viewer)
-        self.write_timeline()
+        self.result.timeline = timeline(self.began, self.lifted, self.looks)
 
     def at_lift(self, viewer):
         return [look for look in self.looks[viewer] if look.at <= self.lifted][-1]
@@ -218,7 +219,7 @@ class Trial:
             self.result.heal_s = max(last)
 
     def judge_outages(self, viewer):
-        """A node that lived beyond a cut is told apart from one that was started anew."""
+        """A node that lived beyond a cut is told apart from one that was started anew. A hung one is neither."""
         before, look = self.at_lift(viewer), self.looks[viewer][-1]
         for target in self.names:
             if before.status(target) != "down" or target in self.fault.truth.hung:
@@ -253,9 +254,11 @@ class Trial:
                     limit_s = SLACK * self.fault.bound_s
                     if look.at < self.lifted and min(until, self.lifted) - self.began > limit_s:
                         reason = f"it has been dead for more than {limit_s} s"
-                if status == "unknown" and old not in (None, "unknown") and not self.may_be_unknown(name, target, look.at):
-                    self.result.failures.append(f"{self.time(look.at)} {name} cannot tell of {target}, which lives, and "
-                                                "whose reports come")
+                elif status == "unknown" and old not in (None, "unknown"):
+                    # Not wrong, and yet not as it must be.
+                    if not self.may_be_unknown(name, target, look.at):
+                        self.result.failures.append(f"{self.time(look.at)} {name} cannot tell of {target}, which "
+                                                    "lives, and whose reports come")
                 if reason:
                     self.result.wrong.append(
                         f"{self.time(look.at)} {name} says that {target} is {status}: {reason}")
@@ -275,49 +278,3 @@ class Trial:
         if at < self.lifted or self.lifted < self.began:
             return f"{at - self.began:+7.2f} s"
         return f"{at - self.began:+7.2f} s (lifted {at - self.lifted:+.2f} s)"
-
-    def write_timeline(self):
-        lines = [(self.began, "the fault begins"), (self.lifted, "the fault is lifted")]
-        for viewer in self.network.viewers:
-            before = None
-            for look in self.looks[viewer]:
-                lines += [(look.at, f"{viewer.node.name}: {text}") for text in differences(before, look)]
-                before = look
-        self.result.timeline = [f"{at - self.began:+8.2f} s  {text}" for at, text in sorted(lines)]
-
-
-def differences(before, look):
-    if look.standings is None:
-        return ["cannot be asked"]
-    if before is None or before.standings is None:
-        return [describe(look)]
-    texts = []
-    for name, standing in look.standings.items():
-        old = before.standings[name]
-        if old == standing:
-            continue
-        text = f"{name} {standing.status} (was {old.status})" if old.status != standing.status else \
-            f"{name} {standing.status}"
-        if standing.causes:
-            text += f", by {words(standing.causes)}"
-        if standing.outage != old.outage:
-            text += ", after an outage, " + ("cut off" if standing.outage and standing.outage[1] else "not cut off")
-        texts.append(text)
-    if look.links != before.links:
-        texts.append(f"broken links {links(look.links)}")
-    if look.sides != before.sides:
-        texts.append(f"sides {look.sides or 'none'}")
-    return texts
-
-
-def describe(look):
-    text = ", ".join(f"{name} {standing.status}" for name, standing in look.standings.items())
-    return text + f"; broken links {links(look.links)}; sides {look.sides or 'none'}"
-
-
-def links(found):
-    return ", ".join(f"{one} {'-' if is_both else '>'} {other}" for one, other, is_both in sorted(found)) or "none"
-
-
-def words(causes):
-    return " or ".join(sorted(causes)) or "nothing"
