@@ -1,0 +1,251 @@
+//! A member that lies, for `tests/faults/run`: it has a node's key, answers at its address and calls its peers as
+//! a node does, and what it reports is not what it sees.
+//!
+//! `liar KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is `equivocate`, or `ages`, with which it passes
+//! on the others' reports at once and says that they are old, or the peers that it says are offline.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use distomon::crypto::http_signature::{self, RequestContext};
+use distomon::crypto::{self, Keypair, Nonce, dsse};
+use distomon::store::clock::wall_us;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// How often it reports.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it calls each peer in that time, where it wants to be the first to bring news.
+const HASTE: u32 = 10;
+
+/// How old it says that others' reports are, in ms.
+const OLD_MS: u64 = 3_600_000;
+
+struct Liar {
+    key: Keypair,
+    network: String,
+    id: String,
+    /// Each peer and its URL.
+    peers: Vec<(String, String)>,
+    lies: Vec<String>,
+    epoch: u64,
+    counter: AtomicU64,
+    /// Its newest report, and what it signed under the same number for every other peer: the same, unless it
+    /// equivocates.
+    newest: Mutex<[Value; 2]>,
+    /// The newest report of each peer that it was told of: its votes name them, so that they look current.
+    heads: Mutex<HashMap<String, (u64, u64)>>,
+    /// What it passes on of each peer: the report, and the head that names it.
+    news: Mutex<HashMap<String, (Value, Value)>>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [key_file, network, id, listen, peers, lies @ ..] = arguments.as_slice() else {
+        panic!("expected KEY_FILE NETWORK NODE LISTEN PEERS LIE…");
+    };
+    let pem = std::fs::read_to_string(key_file).expect("a key file");
+    let peers = peers.split(',').map(|peer| peer.split_once('=').expect("PEER=URL"));
+    let liar = Arc::new(Liar {
+        key: Keypair::from_pem(&pem).expect("a private key"),
+        network: network.clone(),
+        id: id.clone(),
+        peers: peers.map(|(peer, url)| (peer.to_owned(), url.to_owned())).collect(),
+        lies: lies.to_vec(),
+        epoch: wall_us() / 1000,
+        counter: AtomicU64::new(0),
+        newest: Mutex::default(),
+        heads: Mutex::default(),
+        news: Mutex::default(),
+    });
+    let listener = TcpListener::bind(listen.as_str()).expect("a free address");
+    let server = liar.clone();
+    liar.publish(1);
+    std::thread::spawn(move || server.serve(&listener));
+    let calls = if liar.tells("ages") { HASTE } else { 1 };
+    for seq in 2.. {
+        for _ in 0..calls {
+            for at in 0..liar.peers.len() {
+                let caller = liar.clone();
+                std::thread::spawn(move || caller.call(at));
+            }
+            std::thread::sleep(INTERVAL / calls);
+        }
+        liar.publish(seq);
+    }
+}
+
+impl Liar {
+    fn tells(&self, lie: &str) -> bool {
+        self.lies.iter().any(|told| told == lie)
+    }
+
+    fn publish(&self, seq: u64) {
+        let at_ms = wall_us() / 1000;
+        let report = self.report(seq, at_ms);
+        let other = if self.tells("equivocate") { self.report(seq, at_ms + 1) } else { report.clone() };
+        *lock(&self.newest) = [report, other];
+    }
+
+    /// What a peer is told.
+    fn newest(&self, reader: &str) -> Value {
+        let at = self.peers.iter().position(|(peer, _)| peer == reader).unwrap_or(0);
+        lock(&self.newest)[at % 2].clone()
+    }
+
+    /// A report with that number, signed.
+    fn report(&self, seq: u64, at_ms: u64) -> Value {
+        let heads = lock(&self.heads);
+        let observations = self.peers.iter().map(|(peer, _)| {
+            let found = if self.lies.contains(peer) {
+                let head = heads.get(peer).map(|&(epoch, seq)| json!([epoch, seq]));
+                json!({"status": "offline", "since": self.epoch, "error": "refused", "head": head})
+            } else {
+                json!({"status": "online", "since": self.epoch, "rtt_us": 500})
+            };
+            (peer.clone(), found)
+        });
+        let report = json!({
+            "network_id": self.network, "node_id": self.id, "epoch": self.epoch, "seq": seq, "prev": null,
+            "at": at_ms, "interval_ms": 1000, "version": "6.6.6", "config": "AAAAAAAAAAA=", "isolated": false,
+            "leaving": false, "observations": observations.collect::<serde_json::Map<_, _>>(),
+        });
+        let envelope = dsse::seal(&self.key, &self.id, report.to_string().as_bytes());
+        serde_json::from_str(&envelope).expect("an envelope is JSON")
+    }
+
+    /// Takes from a message what the liar needs of it.
+    fn learn(&self, message: &Value) {
+        let mut heads = lock(&self.heads);
+        for (peer, head) in message["heads"].as_object().into_iter().flatten() {
+            if let (Some(epoch), Some(seq)) = (head[0].as_u64(), head[1].as_u64()) {
+                let newest = heads.entry(peer.clone()).or_default();
+                *newest = (*newest).max((epoch, seq));
+            }
+        }
+        if self.tells("ages") {
+            let reports = message["reports"].as_array().into_iter().flatten();
+            lock(&self.news).extend(reports.filter_map(|report| self.news_of(report, &heads)));
+        }
+    }
+
+    /// A peer's report with its head, if it is the newest that the liar heard of.
+    fn news_of(
+        &self,
+        report: &Value,
+        heads: &HashMap<String, (u64, u64)>,
+    ) -> Option<(String, (Value, Value))> {
+        let envelope = dsse::Envelope::parse(&report.to_string()).ok()?;
+        let payload: Value = serde_json::from_slice(&envelope.payload).ok()?;
+        let stamp = (payload["epoch"].as_u64()?, payload["seq"].as_u64()?);
+        let is_newest = heads.get(&envelope.keyid).is_none_or(|newest| *newest <= stamp);
+        let hash = STANDARD.encode(&Sha256::digest(&envelope.payload)[..8]);
+        let head = json!([stamp.0, stamp.1, hash, OLD_MS]);
+        (is_newest && envelope.keyid != self.id).then_some((envelope.keyid, (report.clone(), head)))
+    }
+
+    /// What goes into each message for that peer: heads, and reports.
+    fn load(&self, reader: &str) -> (Value, Value) {
+        let (mut heads, mut reports) = (serde_json::Map::new(), vec![self.newest(reader)]);
+        for (peer, (report, head)) in lock(&self.news).iter() {
+            heads.insert(peer.clone(), head.clone());
+            reports.push(report.clone());
+        }
+        (heads.into(), reports.into())
+    }
+
+    /// One exchange with a peer, which brings it the newest report.
+    fn call(&self, at: usize) {
+        let (peer, url) = &self.peers[at];
+        let path = format!("/mon/{}", self.network);
+        let (heads, reports) = self.load(peer);
+        // It shows no heads unless it lies about them: so it is told everything.
+        let body = json!({"to": peer, "heads": heads, "reports": reports}).to_string();
+        let digest = crypto::content_digest(body.as_bytes());
+        let nonce = Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 };
+        let created_s = wall_us() / 1_000_000;
+        let head = http_signature::sign_request(&self.key, &self.id, &path, &digest, created_s, nonce);
+        let reply = minreq::post(format!("{url}{path}"))
+            .with_header("Content-Type", "application/json")
+            .with_header("Content-Digest", digest)
+            .with_header("Signature-Input", head.signature_input)
+            .with_header("Signature", head.signature)
+            .with_body(body)
+            .with_timeout(2)
+            .send();
+        if let Some(message) = reply.ok().and_then(|reply| serde_json::from_slice(reply.as_bytes()).ok()) {
+            self.learn(&message);
+        }
+    }
+
+    fn serve(self: &Arc<Self>, listener: &TcpListener) {
+        for stream in listener.incoming().flatten() {
+            let liar = self.clone();
+            std::thread::spawn(move || liar.answer(stream));
+        }
+    }
+
+    /// Answers one request as a node does. Its caller's signature is not checked: a liar trusts everybody.
+    fn answer(&self, mut stream: TcpStream) -> Option<()> {
+        let (head, body) = read(&mut stream)?;
+        let field = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+            lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+        };
+        let (input, signature) = (field("signature-input")?, field("signature")?);
+        let asked = http_signature::parse_request(&input, &signature).ok()?;
+        self.learn(&serde_json::from_slice(&body).ok()?);
+        let (heads, reports) = self.load(&asked.keyid);
+        let reply = json!({"from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": heads, "reports": reports});
+        let (reply, request_digest) = (reply.to_string(), field("content-digest")?);
+        let digest = crypto::content_digest(reply.as_bytes());
+        let context = RequestContext {
+            path: head.split(' ').nth(1)?,
+            content_digest: &request_digest,
+            signature_input: &input,
+            signature: &signature,
+        };
+        let created_s = wall_us() / 1_000_000;
+        let signed =
+            http_signature::sign_reply(&self.key, &self.id, 200, &digest, &context, created_s, asked.nonce);
+        let signed = signed.ok()?;
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Digest: {digest}\r\nSignature-Input: \
+             {}\r\nSignature: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reply}",
+            signed.signature_input,
+            signed.signature,
+            reply.len()
+        );
+        stream.write_all(text.as_bytes()).ok()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads one request to its end: its head, and its body.
+fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let length = stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
+        bytes.extend_from_slice(&buffer[..length]);
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let length = head.lines().filter_map(|line| line.split_once(": ")).find_map(|(name, value)| {
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        });
+        if bytes.len() >= end + 4 + length? {
+            return Some((head, bytes[end + 4..].to_vec()));
+        }
+    }
+}
