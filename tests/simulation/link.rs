@@ -20,6 +20,7 @@ pub(crate) struct Links {
     others: BTreeMap<(usize, usize), Link>,
     walled: BTreeSet<usize>,
     deaf: BTreeSet<usize>,
+    barred: BTreeSet<(usize, usize)>,
 }
 
 impl Links {
@@ -29,6 +30,7 @@ impl Links {
             others: BTreeMap::new(),
             walled: BTreeSet::new(),
             deaf: BTreeSet::new(),
+            barred: BTreeSet::new(),
         }
     }
 
@@ -62,12 +64,19 @@ impl Links {
         self.deaf.insert(machine);
     }
 
-    pub(crate) fn is_deaf(&self, machine: usize) -> bool {
-        self.deaf.contains(&machine)
+    /// Puts a one-way firewall on a link: no request gets from the one to the other, but replies do.
+    pub(crate) fn bar(&mut self, from: usize, to: usize) {
+        self.barred.insert((from, to));
     }
 
-    pub(crate) fn is_walled(&self, machine: usize) -> bool {
-        self.walled.contains(&machine)
+    /// Whether no firewall stops requests.
+    pub(crate) fn admits(&self, from: usize, to: usize) -> bool {
+        !self.walled.contains(&to) && !self.deaf.contains(&from) && !self.barred.contains(&(from, to))
+    }
+
+    /// Whether a call gets through and is answered, unless messages are lost.
+    pub(crate) fn carries(&self, from: usize, to: usize) -> bool {
+        self.admits(from, to) && !self.get(from, to).cut && !self.get(to, from).cut
     }
 
     /// Cuts both directions.
@@ -81,5 +90,6 @@ impl Links {
         self.others.clear();
         self.walled.clear();
         self.deaf.clear();
+        self.barred.clear();
     }
 }

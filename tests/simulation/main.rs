@@ -5,14 +5,18 @@
 
 mod doubts;
 mod hunt;
+mod hunter;
 mod identity;
+mod liar;
 mod link;
 mod liveness;
 mod machine;
 mod membership;
 mod network;
 pub(crate) mod sample;
+mod scenario;
 mod spreading;
+mod truth;
 mod verdicts;
 
 /// The seeds that each scenario is run with.
