@@ -40,8 +40,12 @@ pub(crate) struct Wrong {
 /// What one node said of another when it was last looked at.
 #[derive(Clone, Copy)]
 struct Said {
-    /// The process that its newest report came from, where it was known and has fallen silent.
-    silent: Option<u32>,
+    /// The process that its newest report came from.
+    process: Option<u32>,
+    /// Since when that process is known.
+    since_ms: u64,
+    /// It was known, and has fallen silent; the process is from then.
+    silent: bool,
 }
 
 /// One scenario being played.
@@ -147,6 +151,10 @@ impl<'s> Hunter<'s> {
         if self.scenario.faults.iter().any(|fault| matches!(fault.what, What::Replay(_))) {
             self.network.sniff(true);
         }
+        self.network.advance(self.start_ms + 1);
+        for viewer in 0..self.truth.count {
+            self.look(viewer)?;
+        }
         let mut turns: Vec<(u64, bool, usize)> = Vec::new();
         for (index, fault) in self.scenario.faults.iter().enumerate() {
             turns.push((self.start_ms + fault.at_ms, true, index));
@@ -222,9 +230,12 @@ impl<'s> Hunter<'s> {
             What::Sleep(node) if begins => network.freeze(node, fault.for_ms, true),
             What::Jump(node, by_ms) => {
                 network.set_clock(node, |clock| clock.skew_ms += if begins { by_ms } else { -by_ms });
-                // A jump looks like a gap of time.
+                // A jump looks like a gap of time: the node starts over, and takes what it holds for old,
+                // so that others may take it for old until they hear of it elsewhere.
                 self.excused_ms[node].fill(network.now_ms);
-                self.unheard_ms[node].fill(network.now_ms);
+                for unheard_ms in &mut self.unheard_ms {
+                    unheard_ms.fill(network.now_ms);
+                }
             }
             What::Lie(node, lie) => {
                 network.desk(node).lie(begins.then_some(lie));
@@ -295,9 +306,13 @@ impl<'s> Hunter<'s> {
     /// Whether it is no wonder now that `viewer` calls `target` down.
     fn is_excused(&self, viewer: usize, target: usize) -> bool {
         let truth = &self.truth;
-        !truth.lives.has(viewer)
-            || !truth.lives.has(target)
-            || (!truth.joined(viewer).has(target) && truth.is_majority(viewer))
+        // A majority that is joined anew finds out what each of it knew before it hears of anybody else.
+        let heard = || {
+            let unheard_ms = self.unheard_ms[viewer][target];
+            truth.joined(viewer).has(target)
+                && self.network.now_ms - unheard_ms.max(self.start_ms) > self.heard_within_ms(viewer)
+        };
+        !truth.lives.has(viewer) || !truth.lives.has(target) || (truth.is_majority(viewer) && !heard())
     }
 
     /// Whether reports of `target` come to `viewer` now.
@@ -377,19 +392,26 @@ impl<'s> Hunter<'s> {
         let before = self.said[viewer][target];
         let is_silent = matches!(standing, Standing::Down | Standing::Unknown);
         let known = standing == Standing::Down || settled.decided.is_some();
-        let silent = match before {
-            Some(Said { silent: Some(process) }) if is_silent => Some(process),
-            _ if is_silent && known => process,
-            _ => None,
-        };
-        if let (Some(Said { silent: Some(then) }), Some(now), true) = (before, process, standing.is_alive()) {
+        // A verdict may lag a little behind what came meanwhile: then nobody knows which process was meant.
+        const LAG_MS: u64 = 100;
+        let now_ms = self.network.now_ms;
+        let was_silent = before.is_some_and(|before| before.silent);
+        let then = before.and_then(|before| before.process);
+        if let (true, Some(then), Some(now), true) = (was_silent, then, process, standing.is_alive()) {
             let told = settled.outage.map(|outage| outage.cut_off);
-            if told != Some(then == now) {
+            if told != Some(then == now) && !self.liars.has(target) {
                 let text = format!("{viewer} of {target}: {told:?}, and it was the processes {then}, {now}");
                 return Err(wrong("cut off or started anew", text));
             }
         }
-        self.said[viewer][target] = Some(Said { silent });
+        let said = match before {
+            Some(said) if was_silent && is_silent => said,
+            Some(said) if is_silent && now_ms - said.since_ms < LAG_MS => Said { process: None, ..said },
+            Some(said) if is_silent => said,
+            Some(said) if said.process == process => said,
+            _ => Said { process, since_ms: now_ms, silent: false },
+        };
+        self.said[viewer][target] = Some(Said { silent: is_silent && (known || was_silent), ..said });
         Ok(())
     }
 
@@ -418,7 +440,7 @@ impl<'s> Hunter<'s> {
                     if !matches!(standing, Standing::Down | Standing::NeverSeen | Standing::Conflict) {
                         return Err(wrong("not told that it is dead", tell()));
                     }
-                } else if standing.is_alive() {
+                } else if standing.is_alive() && !self.truth.may_hear(viewer, target) {
                     return Err(wrong("alive without a sign of life", tell()));
                 } else if standing == Standing::Down && !self.truth.is_majority(viewer) {
                     return Err(wrong("down without a quorum", tell()));

@@ -79,6 +79,11 @@ impl Links {
         self.admits(from, to) && !self.get(from, to).cut && !self.get(to, from).cut
     }
 
+    /// Whether a request gets through, unless messages are lost.
+    pub(crate) fn brings(&self, from: usize, to: usize) -> bool {
+        self.admits(from, to) && !self.get(from, to).cut
+    }
+
     /// Cuts both directions.
     pub(crate) fn cut(&mut self, one: usize, other: usize) {
         self.cut_one_way(one, other);

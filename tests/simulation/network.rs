@@ -60,7 +60,7 @@ struct Pending {
     sent_ms: u64,
 }
 
-/// A request as it went over the wire.
+/// A request as it came over the wire.
 #[derive(Clone)]
 pub(crate) struct Sniffed {
     pub(crate) to: usize,
@@ -372,15 +372,6 @@ impl Network {
         self.pending.insert(id, Pending { from, call, sent_ms: now_ms });
         self.post(timeout_ms, Parcel::Failed { to: from, call: id, failure: Failure::Timeout });
         let arrival = self.travel(from, to).filter(|_| self.links.admits(from, to));
-        if let Some(tape) = &mut self.tape {
-            tape.push(Sniffed {
-                to,
-                sender: sender.clone(),
-                nonce,
-                body: body.clone(),
-                cargo: cargo.clone(),
-            });
-        }
         if let Some(at_ms) = arrival {
             self.post(at_ms, Parcel::Request { from, to, call: id, sender, nonce, body, cargo });
         }
@@ -430,6 +421,9 @@ impl Network {
             }
             return;
         };
+        if let Some(tape) = &mut self.tape {
+            tape.push(Sniffed { to, sender: sender.clone(), nonce, body: body.to_owned(), cargo: cargo.clone() });
+        }
         let (mut response, delivery) = machine.answer(now_ms, sender, nonce, body, cargo);
         if let Response::Reply(body, cargo) = &mut response {
             self.traffic.bytes += body.len();

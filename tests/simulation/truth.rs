@@ -60,7 +60,8 @@ pub(crate) struct Truth {
     joined: Vec<Nodes>,
     /// How many exchanges the longest of these paths takes.
     hops: Vec<u64>,
-    /// Likewise, if the mute should hand on after all.
+    /// Those of whom something may come: if the mute should hand it on after all, or with requests that get
+    /// through although their replies do not.
     perhaps: Vec<Nodes>,
 }
 
@@ -85,7 +86,13 @@ impl Truth {
             joined.push(known);
             hops.push(count);
         }
-        let perhaps = (0..count).map(|viewer| reach(&talks, viewer, Nodes::default()).0).collect();
+        let hears: Vec<Nodes> = (0..count)
+            .map(|one| {
+                let heard = (0..count).filter(|&other| other != one && links.brings(other, one));
+                heard.fold(talks[one], Nodes::with).and(lives)
+            })
+            .collect();
+        let perhaps = (0..count).map(|viewer| reach(&hears, viewer, Nodes::default()).0).collect();
         Self { count, lives, stopped, lossy, calls, joined, hops, perhaps }
     }
 
@@ -106,6 +113,11 @@ impl Truth {
     /// Whether more than half of all may report to `viewer`.
     pub(crate) fn is_majority(&self, viewer: usize) -> bool {
         self.perhaps[viewer].len() * 2 > self.count
+    }
+
+    /// Whether something of `target` may come to `viewer`.
+    pub(crate) fn may_hear(&self, viewer: usize, target: usize) -> bool {
+        self.perhaps[viewer].has(target)
     }
 
     /// Those that `node` cannot call, or that do not answer, of those that did not say goodbye.
