@@ -60,6 +60,8 @@ pub(crate) struct Hunter<'s> {
     /// Until when it last was no wonder that the one called the other down, and did not hear of it.
     excused_ms: Vec<Vec<u64>>,
     unheard_ms: Vec<Vec<u64>>,
+    /// Of whom the one may have heard since the other fell silent: these witness its silence.
+    witnesses: Vec<Vec<Nodes>>,
     /// When messages were last lost.
     lossy_ms: u64,
     disks: Vec<Option<Disk>>,
@@ -118,6 +120,7 @@ impl<'s> Hunter<'s> {
             since_ms: 0,
             excused_ms: vec![vec![0; count]; count],
             unheard_ms: vec![vec![0; count]; count],
+            witnesses: vec![vec![none; count]; count],
             lossy_ms: 0,
             disks: vec![None; count],
             said: vec![vec![None; count]; count],
@@ -261,6 +264,7 @@ impl<'s> Hunter<'s> {
                 if !self.is_heard(viewer, target) {
                     self.unheard_ms[viewer][target] = now_ms;
                 }
+                self.witnesses[viewer][target] = self.witnesses(viewer, target);
             }
         }
     }
@@ -303,6 +307,19 @@ impl<'s> Hunter<'s> {
         self.truth = Truth::of(links, count, lives, stopped, mute, loss > 0);
     }
 
+    fn witnesses(&self, viewer: usize, target: usize) -> Nodes {
+        if self.truth.lives.has(target) && self.truth.hears(viewer).has(target) {
+            return Nodes::default();
+        }
+        self.witnesses[viewer][target].or(self.truth.hears(viewer))
+    }
+
+    /// Whether more than half of all may have reported to `viewer` since `target` fell silent.
+    fn is_majority(&self, viewer: usize, target: usize) -> bool {
+        let heard = self.witnesses(viewer, target).or(self.truth.hears(viewer));
+        heard.less(Nodes::one(target)).len() * 2 > self.truth.count
+    }
+
     /// Whether it is no wonder now that `viewer` calls `target` down.
     fn is_excused(&self, viewer: usize, target: usize) -> bool {
         let truth = &self.truth;
@@ -312,7 +329,7 @@ impl<'s> Hunter<'s> {
             truth.joined(viewer).has(target)
                 && self.network.now_ms - unheard_ms.max(self.start_ms) > self.heard_within_ms(viewer)
         };
-        !truth.lives.has(viewer) || !truth.lives.has(target) || (truth.is_majority(viewer) && !heard())
+        !truth.lives.has(viewer) || !truth.lives.has(target) || (self.is_majority(viewer, target) && !heard())
     }
 
     /// Whether reports of `target` come to `viewer` now.
@@ -440,9 +457,9 @@ impl<'s> Hunter<'s> {
                     if !matches!(standing, Standing::Down | Standing::NeverSeen | Standing::Conflict) {
                         return Err(wrong("not told that it is dead", tell()));
                     }
-                } else if standing.is_alive() && !self.truth.may_hear(viewer, target) {
+                } else if standing.is_alive() && !self.truth.hears(viewer).has(target) {
                     return Err(wrong("alive without a sign of life", tell()));
-                } else if standing == Standing::Down && !self.truth.is_majority(viewer) {
+                } else if standing == Standing::Down && !self.is_majority(viewer, target) {
                     return Err(wrong("down without a quorum", tell()));
                 }
             }

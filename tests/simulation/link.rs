@@ -43,6 +43,14 @@ impl Links {
         self.usual.delay_ms = delay_ms;
     }
 
+    /// Makes messages between two take so long, in ms, and up to as long again.
+    pub(crate) fn delay(&mut self, one: usize, other: usize, delay_ms: u64) {
+        for (from, to) in [(one, other), (other, one)] {
+            let link = Link { delay_ms, ..self.get(from, to) };
+            self.others.insert((from, to), link);
+        }
+    }
+
     /// Loses so many of a hundred messages on every link.
     pub(crate) fn lose(&mut self, percent: u8) {
         self.usual.loss_percent = percent;

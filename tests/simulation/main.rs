@@ -3,6 +3,7 @@
 //!
 //! `DISTOMON_SEED=<n>` replays one seed; a failing run says which it was.
 
+mod detection;
 mod doubts;
 mod hunt;
 mod hunter;

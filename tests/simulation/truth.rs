@@ -110,14 +110,9 @@ impl Truth {
         self.hops[viewer]
     }
 
-    /// Whether more than half of all may report to `viewer`.
-    pub(crate) fn is_majority(&self, viewer: usize) -> bool {
-        self.perhaps[viewer].len() * 2 > self.count
-    }
-
-    /// Whether something of `target` may come to `viewer`.
-    pub(crate) fn may_hear(&self, viewer: usize, target: usize) -> bool {
-        self.perhaps[viewer].has(target)
+    /// Those of whom something may come to `viewer`, itself included.
+    pub(crate) fn hears(&self, viewer: usize) -> Nodes {
+        self.perhaps[viewer]
     }
 
     /// Those that `node` cannot call, or that do not answer, of those that did not say goodbye.
