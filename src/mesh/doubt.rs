@@ -41,8 +41,9 @@ impl Mesh {
         let own = self.publisher.stamp();
         let me = self.picture.roster.own().id.clone();
         let (mut observers, mut doubters, mut new) = (0, 0, false);
-        for index in 0..self.targets.len() {
-            if index == self.picture.roster.me() || !self.picture.is_fresh(index, now.mono_ms) {
+        let roster = self.picture.roster.clone();
+        for index in roster.observers(roster.me()) {
+            if !self.picture.is_fresh(index, now.mono_ms) {
                 continue;
             }
             let Some(held) = &self.picture.slots[index].held else { continue };

@@ -26,7 +26,7 @@ use distomon::mesh::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::roster::{Member, Observers, Roster};
 use distomon::mesh::verdict::Standing;
 use distomon::mesh::{Event, Seal as _};
-use machine::{Disk, Machine, Response, WALL_MS};
+use machine::{Clock, Disk, Machine, Response, WALL_MS, Wire};
 use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../simulation/machine.rs"]
@@ -158,7 +158,9 @@ fn measure(count: usize) -> Cost {
     let real: Vec<usize> = std::iter::once(0).chain(partners).collect();
     let mut rng = fastrand::Rng::with_seed(1);
     let machines = real.iter().map(|&number| {
-        Machine::start(&keypairs[number], seen_by(number), Disk::default(), 0, 0, number as u64)
+        let pen = Box::new(sample::Pen(keypairs[number].clone()));
+        let (disk, clock) = (Disk::default(), Clock::default());
+        Machine::start(pen, Wire::Whole, seen_by(number), disk, clock, 0, number as u64)
     });
     let machines: Vec<Machine> = machines.collect();
     let publish_ms = roster.publish_ms();
@@ -252,11 +254,12 @@ impl Sample {
                 evidence: Vec::new(),
             };
         };
-        let (nonce, body) = self.on(from, |machine| machine.write(now_ms, call));
+        let (nonce, body, beside) = self.on(from, |machine| machine.write(now_ms, call));
         let sender = self.machines[from].id().clone();
         self.count(from, to, &body);
-        let (response, delivery) = self.on(to, |machine| machine.answer(now_ms, &sender, nonce, &body));
-        if let Response::Reply(reply) = &response {
+        let (response, delivery) =
+            self.on(to, |machine| machine.answer(now_ms, &sender, nonce, &body, beside));
+        if let Response::Reply(reply, _) = &response {
             self.count(to, from, reply);
         }
         if let Some(delivery) = delivery {

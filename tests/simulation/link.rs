@@ -20,6 +20,7 @@ pub(crate) struct Links {
     others: BTreeMap<(usize, usize), Link>,
     walled: BTreeSet<usize>,
     deaf: BTreeSet<usize>,
+    barred: BTreeSet<(usize, usize)>,
 }
 
 impl Links {
@@ -29,6 +30,7 @@ impl Links {
             others: BTreeMap::new(),
             walled: BTreeSet::new(),
             deaf: BTreeSet::new(),
+            barred: BTreeSet::new(),
         }
     }
 
@@ -39,6 +41,14 @@ impl Links {
     /// Makes messages take so long on every link, in ms, and up to as long again.
     pub(crate) fn slow(&mut self, delay_ms: u64) {
         self.usual.delay_ms = delay_ms;
+    }
+
+    /// Makes messages between two take so long, in ms, and up to as long again.
+    pub(crate) fn delay(&mut self, one: usize, other: usize, delay_ms: u64) {
+        for (from, to) in [(one, other), (other, one)] {
+            let link = Link { delay_ms, ..self.get(from, to) };
+            self.others.insert((from, to), link);
+        }
     }
 
     /// Loses so many of a hundred messages on every link.
@@ -62,12 +72,24 @@ impl Links {
         self.deaf.insert(machine);
     }
 
-    pub(crate) fn is_deaf(&self, machine: usize) -> bool {
-        self.deaf.contains(&machine)
+    /// Puts a one-way firewall on a link: no request gets from the one to the other, but replies do.
+    pub(crate) fn bar(&mut self, from: usize, to: usize) {
+        self.barred.insert((from, to));
     }
 
-    pub(crate) fn is_walled(&self, machine: usize) -> bool {
-        self.walled.contains(&machine)
+    /// Whether no firewall stops requests.
+    pub(crate) fn admits(&self, from: usize, to: usize) -> bool {
+        !self.walled.contains(&to) && !self.deaf.contains(&from) && !self.barred.contains(&(from, to))
+    }
+
+    /// Whether a call gets through and is answered, unless messages are lost.
+    pub(crate) fn carries(&self, from: usize, to: usize) -> bool {
+        self.admits(from, to) && !self.get(from, to).cut && !self.get(to, from).cut
+    }
+
+    /// Whether a request gets through, unless messages are lost.
+    pub(crate) fn brings(&self, from: usize, to: usize) -> bool {
+        self.admits(from, to) && !self.get(from, to).cut
     }
 
     /// Cuts both directions.
@@ -81,5 +103,6 @@ impl Links {
         self.others.clear();
         self.walled.clear();
         self.deaf.clear();
+        self.barred.clear();
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::sample::Pen;
-use distomon::crypto::{Keypair, Nonce};
+use distomon::crypto::Nonce;
 use distomon::mesh::correspondence::{Correspondence, Since};
 use distomon::mesh::event::{Answer, Call, Called, Delivery, Note};
 use distomon::mesh::id::{NodeId, Stamp};
@@ -13,7 +12,7 @@ use distomon::mesh::message::{self, Reply, ReplyFacts, Request};
 use distomon::mesh::observation::{Failure, Observation};
 use distomon::mesh::report::{Proof, VerifiedReport};
 use distomon::mesh::roster::Roster;
-use distomon::mesh::{Effect, Event, Mesh, Now, Picture, Setup};
+use distomon::mesh::{Effect, Event, Mesh, Now, Picture, Seal, Setup};
 
 /// The wall clock when virtual time begins: Unix time in ms.
 pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
@@ -27,10 +26,77 @@ pub(crate) struct Disk {
     pub(crate) proofs: Vec<Proof>,
 }
 
+/// How reports travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// As the service sends them: sealed, written into messages, read and verified.
+    Whole,
+    /// As values beside the messages, signed by nobody and believed by everybody: much faster.
+    Values,
+}
+
+/// What travels beside a message where reports do so as values.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cargo {
+    pub(crate) reports: Vec<Arc<VerifiedReport>>,
+    pub(crate) proofs: Vec<Arc<Proof>>,
+}
+
+/// How a machine's clocks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Clock {
+    /// Added to virtual time to get its wall clock.
+    pub(crate) skew_ms: i64,
+    /// How much faster both clocks run, in parts of a million.
+    pub(crate) drift_ppm: i64,
+}
+
+impl Cargo {
+    /// Takes of it what `intake::check` would take of a message: what advances, and no more of an author
+    /// than is taken.
+    fn sort(self, picture: &Picture, allowance: &mut Allowance, mono_ms: u64, intake: &mut Intake) {
+        for report in self.reports {
+            let Some(author) = picture.roster().index(report.author().as_str()) else { continue };
+            let slot = &picture.slots()[author];
+            let stamp = report.stamp();
+            let is_news = match &slot.held {
+                None => stamp >= slot.floor,
+                Some(held) if held.stamp() == stamp => {
+                    slot.proof.is_none() && held.digest() != report.digest()
+                }
+                Some(held) => stamp > held.stamp(),
+            };
+            if !is_news || intake.reports.iter().any(|other| other.author() == report.author()) {
+                intake.stale += 1;
+            } else if !allowance.has(author, mono_ms) {
+                intake.surplus += 1;
+            } else {
+                allowance.take(author, mono_ms);
+                intake.reports.push(report.as_ref().clone());
+            }
+        }
+        for proof in self.proofs {
+            let known = picture.slot(proof.author()).is_none_or(|slot| slot.proof.is_some());
+            if known || intake.proofs.iter().any(|other| other.author() == proof.author()) {
+                intake.stale += 1;
+            } else {
+                intake.proofs.push(proof.as_ref().clone());
+            }
+        }
+    }
+}
+
+impl Clock {
+    fn drift(self, for_ms: u64) -> u64 {
+        let drift_ms = i128::from(for_ms) * i128::from(self.drift_ppm) / 1_000_000;
+        for_ms.saturating_add_signed(i64::try_from(drift_ms).expect("short"))
+    }
+}
+
 /// What an exchange came to, before it travels back.
 pub(crate) enum Response {
-    /// A reply's body.
-    Reply(String),
+    /// A reply's body, and what travels beside it.
+    Reply(String, Cargo),
     /// A signed 409 with the evidence.
     Replayed(Vec<VerifiedReport>),
     /// Another signed refusal.
@@ -53,8 +119,7 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
     pub(crate) notes: Vec<Note>,
     pub(crate) received: Received,
-    /// Added to virtual time to get its wall clock.
-    pub(crate) skew_ms: i64,
+    pub(crate) clock: Clock,
     /// How long it slept: its monotonic clock lacks that.
     pub(crate) asleep_ms: u64,
     pub(crate) last_turn_ms: u64,
@@ -64,24 +129,26 @@ pub(crate) struct Machine {
     correspondence: Correspondence,
     /// What the calls under way were written from.
     written: BTreeMap<u64, (Option<Since>, Arc<Picture>)>,
+    wire: Wire,
 }
 
 impl Machine {
     /// Starts a process at `at_ms` of virtual time with what `disk` holds.
     pub(crate) fn start(
-        keypair: &Keypair,
+        seal: Box<dyn Seal>,
+        wire: Wire,
         roster: Arc<Roster>,
         mut disk: Disk,
-        skew_ms: i64,
+        clock: Clock,
         at_ms: u64,
         seed: u64,
     ) -> Self {
-        let wall_ms = (WALL_MS + at_ms).saturating_add_signed(skew_ms);
+        let wall_ms = (WALL_MS + at_ms).saturating_add_signed(clock.skew_ms);
         let now = Now { mono_ms: 1, wall_ms };
         disk.epoch = (disk.epoch + 1).max(wall_ms);
         let setup = Setup {
             roster,
-            seal: Box::new(Pen(keypair.clone())),
+            seal,
             seed,
             epoch: disk.epoch,
             floors: disk.floors.clone(),
@@ -95,7 +162,7 @@ impl Machine {
             disk,
             notes: Vec::new(),
             received: Received::default(),
-            skew_ms,
+            clock,
             asleep_ms: 0,
             last_turn_ms: at_ms,
             started_ms: at_ms,
@@ -103,13 +170,16 @@ impl Machine {
             requests: 0,
             correspondence: Correspondence::default(),
             written: BTreeMap::new(),
+            wire,
         }
     }
 
     pub(crate) fn now(&self, at_ms: u64) -> Now {
+        let ran_ms = at_ms - self.started_ms;
+        let wall_ms = WALL_MS + self.started_ms + self.clock.drift(ran_ms);
         Now {
-            mono_ms: (at_ms - self.started_ms).saturating_sub(self.asleep_ms) + 1,
-            wall_ms: (WALL_MS + at_ms).saturating_add_signed(self.skew_ms),
+            mono_ms: self.clock.drift(ran_ms.saturating_sub(self.asleep_ms)) + 1,
+            wall_ms: wall_ms.saturating_add_signed(self.clock.skew_ms),
         }
     }
 
@@ -120,7 +190,11 @@ impl Machine {
     /// When its collector turns at the latest, in virtual ms.
     pub(crate) fn wakes_ms(&self, at_ms: u64) -> u64 {
         let now = self.now(at_ms);
-        let wait_ms = self.mesh.deadline_ms().saturating_sub(now.mono_ms);
+        let mut wait_ms = self.mesh.deadline_ms().saturating_sub(now.mono_ms).min(1_000);
+        while self.clock.drift_ppm != 0 && self.now(at_ms + wait_ms).mono_ms < now.mono_ms + wait_ms.min(500)
+        {
+            wait_ms += 1;
+        }
         at_ms.saturating_add(wait_ms).min(self.last_turn_ms + 500).max(at_ms)
     }
 
@@ -145,7 +219,7 @@ impl Machine {
     }
 
     /// The nonce and the body of a request.
-    pub(crate) fn write(&mut self, at_ms: u64, call: &Call) -> (Nonce, String) {
+    pub(crate) fn write(&mut self, at_ms: u64, call: &Call) -> (Nonce, String, Cargo) {
         self.requests += 1;
         let nonce = Nonce { epoch: call.epoch, counter: self.requests };
         let mono_ms = self.now(at_ms).mono_ms;
@@ -153,7 +227,18 @@ impl Machine {
         let since = self.correspondence.since(&call.peer, &self.picture);
         self.written.retain(|_, (_, picture)| picture.at().mono_ms + 60_000 > mono_ms);
         self.written.insert(call.id, (since, self.picture.clone()));
-        (nonce, message::write_request(to, &self.picture, mono_ms, since, &call.reports, &call.proofs))
+        let (inside, beside) = self.load(call.reports.clone(), call.proofs.clone());
+        let body = message::write_request(to, &self.picture, mono_ms, since, &inside.reports, &inside.proofs);
+        (nonce, body, beside)
+    }
+
+    /// What travels inside a message, and what beside it.
+    fn load(&self, reports: Vec<Arc<VerifiedReport>>, proofs: Vec<Arc<Proof>>) -> (Cargo, Cargo) {
+        let cargo = Cargo { reports, proofs };
+        match self.wire {
+            Wire::Whole => (cargo, Cargo::default()),
+            Wire::Values => (Cargo::default(), cargo),
+        }
     }
 
     /// Answers a request, and says what it brought.
@@ -163,6 +248,7 @@ impl Machine {
         from: &NodeId,
         nonce: Nonce,
         body: &str,
+        cargo: Cargo,
     ) -> (Response, Option<Delivery>) {
         let picture = self.picture.clone();
         if picture.roster().member(from.as_str()).is_none_or(|member| member.keys.is_empty()) {
@@ -177,7 +263,7 @@ impl Machine {
         if message.to != self.id().as_str() {
             return (Response::Rejected(Failure::Misdirected), None);
         }
-        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs);
+        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs, cargo);
         if intake.is_forged() {
             return (Response::Rejected(Failure::Rejected), None);
         }
@@ -192,9 +278,18 @@ impl Machine {
             mono_ms: now.mono_ms,
             since: message.since.filter(|_| whole),
         };
-        let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
+        let (inside, beside) = self.load(reports, proofs);
+        let reply = message::write_reply(facts, &picture, &intake.reports, &inside.reports, &inside.proofs);
         let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
-        (Response::Reply(reply), Some(delivery))
+        (Response::Reply(reply, beside), Some(delivery))
+    }
+
+    /// What the heads in `body` and `cargo` bring.
+    pub(crate) fn take(&mut self, at_ms: u64, body: &str, cargo: Cargo) -> Delivery {
+        let picture = self.picture.clone();
+        let message = Request::parse(body.as_bytes(), picture.roster()).expect("a message");
+        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs, cargo);
+        Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs }
     }
 
     /// How a call ended that was answered after `elapsed_ms`.
@@ -204,9 +299,9 @@ impl Machine {
         let (outcome, evidence) = match response {
             Response::Rejected(failure) => (Err(failure), Vec::new()),
             Response::Replayed(evidence) => (Err(Failure::Replayed), evidence),
-            Response::Reply(body) => {
+            Response::Reply(body, cargo) => {
                 let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("a message");
-                let intake = self.check(at_ms, &picture, &reply.reports, &reply.proofs);
+                let intake = self.check(at_ms, &picture, &reply.reports, &reply.proofs, cargo);
                 let (since, from) = self.written.remove(&id).expect("it was written");
                 let heads = self.correspondence.replied(&peer, &from, since, reply.heads, reply.mark);
                 let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
@@ -223,15 +318,17 @@ impl Machine {
         picture: &Picture,
         reports: &[&serde_json::value::RawValue],
         proofs: &[&serde_json::value::RawValue],
+        cargo: Cargo,
     ) -> Intake {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let intake = intake::check(picture, reports, proofs, |author, take| {
+        let mut intake = intake::check(picture, reports, proofs, |author, take| {
             if take {
                 allowance.take(author, mono_ms);
             }
             allowance.has(author, mono_ms)
         });
+        cargo.sort(picture, allowance, mono_ms, &mut intake);
         self.received.new += u32::try_from(intake.reports.len()).expect("few");
         self.received.stale += intake.stale;
         self.received.surplus += intake.surplus;

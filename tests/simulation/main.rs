@@ -3,9 +3,12 @@
 //!
 //! `DISTOMON_SEED=<n>` replays one seed; a failing run says which it was.
 
+mod detection;
 mod doubts;
 mod hunt;
+mod hunter;
 mod identity;
+mod liar;
 mod link;
 mod liveness;
 mod machine;
@@ -13,7 +16,9 @@ mod membership;
 mod network;
 mod rings;
 pub(crate) mod sample;
+mod scenario;
 mod spreading;
+mod truth;
 mod verdicts;
 
 /// The seeds that each scenario is run with.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::liar::Desk;
 use crate::link::Links;
-use crate::machine::{Disk, Machine, Response};
+use crate::machine::{Cargo, Clock, Disk, Machine, Response, Wire};
 use crate::sample;
 use distomon::crypto::Nonce;
 use distomon::mesh::Event;
@@ -27,6 +28,13 @@ pub(crate) struct Network {
     /// Which machine stands at a node's address.
     addresses: BTreeMap<NodeId, usize>,
     frozen_until_ms: Vec<u64>,
+    /// When each collector turns next, as of its last step.
+    turns_ms: Vec<u64>,
+    /// Where each machine's reports are written, honestly or not.
+    desks: Vec<Arc<Desk>>,
+    /// What somebody sniffed, for as long as that is asked for.
+    tape: Option<Vec<Sniffed>>,
+    wire: Wire,
     under_way: BinaryHeap<Reverse<(u64, u64)>>,
     parcels: BTreeMap<u64, Parcel>,
     /// Calls that wait for their end, by a number of their own.
@@ -53,8 +61,18 @@ struct Pending {
     sent_ms: u64,
 }
 
+/// A request as it came over the wire.
+#[derive(Clone)]
+pub(crate) struct Sniffed {
+    pub(crate) to: usize,
+    sender: NodeId,
+    nonce: Nonce,
+    body: String,
+    pub(crate) cargo: Cargo,
+}
+
 enum Parcel {
-    Request { from: usize, to: usize, call: u64, sender: NodeId, nonce: Nonce, body: String },
+    Request { from: usize, to: usize, call: u64, sender: NodeId, nonce: Nonce, body: String, cargo: Cargo },
     Response { to: usize, call: u64, response: Response },
     Failed { to: usize, call: u64, failure: Failure },
 }
@@ -83,6 +101,22 @@ impl Network {
 
     /// Likewise, where each is observed by `observers`.
     pub(crate) fn start_in(observers: Observers, members: Vec<Member>, seed: u64) -> Self {
+        let clocks = vec![Clock::default(); members.len()];
+        Self::start_all(Wire::Whole, observers, members, &clocks, seed)
+    }
+
+    /// Likewise, with a wire and clocks of one's choice.
+    pub(crate) fn start_over(wire: Wire, members: Vec<Member>, clocks: &[Clock], seed: u64) -> Self {
+        Self::start_all(wire, Observers::All, members, clocks, seed)
+    }
+
+    fn start_all(
+        wire: Wire,
+        observers: Observers,
+        members: Vec<Member>,
+        clocks: &[Clock],
+        seed: u64,
+    ) -> Self {
         let count = members.len();
         let mut network = Self {
             now_ms: 0,
@@ -90,6 +124,10 @@ impl Network {
             addresses: (0..count).map(|index| (sample::node_id(index), index)).collect(),
             machines: (0..count).map(|_| None).collect(),
             frozen_until_ms: vec![0; count],
+            turns_ms: vec![u64::MAX; count],
+            desks: (0..count).map(|_| Arc::default()).collect(),
+            tape: None,
+            wire,
             members,
             observers,
             traffic: Traffic::default(),
@@ -101,8 +139,8 @@ impl Network {
             rng: fastrand::Rng::with_seed(seed),
             seed,
         };
-        for index in 0..count {
-            network.boot(index, index, Disk::default());
+        for (index, clock) in clocks.iter().enumerate() {
+            network.boot_with(index, index, Disk::default(), *clock);
             let until_ms = network.now_ms + network.rng.u64(0..=500 / count as u64);
             network.run_until(until_ms);
         }
@@ -111,23 +149,51 @@ impl Network {
 
     /// Starts the node with the number `node` on `machine`.
     pub(crate) fn boot(&mut self, machine: usize, node: usize, disk: Disk) {
-        self.boot_skewed(machine, node, disk, 0);
+        self.boot_with(machine, node, disk, Clock::default());
     }
 
     /// Likewise, with a wall clock that is off by `skew_ms`.
     pub(crate) fn boot_skewed(&mut self, machine: usize, node: usize, disk: Disk, skew_ms: i64) {
+        self.boot_with(machine, node, disk, Clock { skew_ms, ..Clock::default() });
+    }
+
+    /// Likewise, with clocks of one's choice.
+    pub(crate) fn boot_with(&mut self, machine: usize, node: usize, disk: Disk, clock: Clock) {
         while self.machines.len() <= machine {
             self.machines.push(None);
             self.frozen_until_ms.push(0);
+            self.turns_ms.push(u64::MAX);
+            self.desks.push(Arc::default());
         }
         let roster = self.roster(node);
-        let (keypair, seed) = (sample::keypair(node as u64), self.rng.u64(..));
-        self.machines[machine] = Some(Machine::start(&keypair, roster, disk, skew_ms, self.now_ms, seed));
+        let seed = self.rng.u64(..);
+        let seal = self.desks[machine].pen(sample::keypair(node as u64), self.wire);
+        let started = Machine::start(seal, self.wire, roster, disk, clock, self.now_ms, seed);
+        self.machines[machine] = Some(started);
+        self.plan_turn(machine);
+    }
+
+    fn plan_turn(&mut self, machine: usize) {
+        let wakes_ms = self.machines[machine].as_ref().map(|running| running.wakes_ms(self.now_ms));
+        self.turns_ms[machine] = wakes_ms.map_or(u64::MAX, |at_ms| at_ms.max(self.frozen_until_ms[machine]));
+    }
+
+    /// Where `machine` writes its reports.
+    pub(crate) fn desk(&self, machine: usize) -> &Desk {
+        &self.desks[machine]
+    }
+
+    /// Sets the clocks of `machine`, which runs.
+    pub(crate) fn set_clock(&mut self, machine: usize, change: impl FnOnce(&mut Clock)) {
+        change(&mut self.machines[machine].as_mut().expect("it runs").clock);
+        self.plan_turn(machine);
     }
 
     /// Ends the process on `machine` without a word, and gives what its disk holds.
     pub(crate) fn kill(&mut self, machine: usize) -> Disk {
         self.pending.retain(|_, pending| pending.from != machine);
+        self.frozen_until_ms[machine] = 0;
+        self.turns_ms[machine] = u64::MAX;
         self.machines[machine].take().expect("it runs").shut()
     }
 
@@ -138,11 +204,47 @@ impl Network {
         if asleep {
             frozen.asleep_ms += for_ms;
         }
+        self.plan_turn(machine);
+    }
+
+    /// Begins or ends to keep what goes over the wire.
+    pub(crate) fn sniff(&mut self, on: bool) {
+        self.tape = on.then(|| self.tape.take().unwrap_or_default());
+    }
+
+    /// What was sniffed, oldest first.
+    pub(crate) fn tape(&self) -> &[Sniffed] {
+        self.tape.as_deref().unwrap_or_default()
+    }
+
+    /// Sends a sniffed request again to the machine it went to.
+    pub(crate) fn replay(&mut self, sniffed: Sniffed) {
+        let Sniffed { to, sender, nonce, body, cargo } = sniffed;
+        let now_ms = self.now_ms;
+        let Some(machine) = self.machines[to].as_mut() else { return };
+        let (_, delivery) = machine.answer(now_ms, &sender, nonce, &body, cargo);
+        if let Some(delivery) = delivery {
+            self.tell(to, Event::Asked { from: sender, delivery });
+        }
+    }
+
+    /// Hands `cargo` to `to` in the name of the member `from`, beside the heads in `body`.
+    pub(crate) fn hand(&mut self, to: usize, from: &NodeId, body: &str, cargo: Cargo) {
+        let now_ms = self.now_ms;
+        let Some(machine) = self.machines[to].as_mut() else { return };
+        let delivery = machine.take(now_ms, body, cargo);
+        self.tell(to, Event::Asked { from: from.clone(), delivery });
+    }
+
+    /// Whether `machine` runs and is not frozen.
+    pub(crate) fn turns(&self, machine: usize) -> bool {
+        self.machines[machine].is_some() && self.frozen_until_ms[machine] <= self.now_ms
     }
 
     /// Tells the core on `machine` something.
     pub(crate) fn tell(&mut self, machine: usize, event: Event) {
         let calls = self.machines[machine].as_mut().expect("it runs").step(self.now_ms, event);
+        self.plan_turn(machine);
         for call in calls {
             self.send(machine, call);
         }
@@ -229,33 +331,37 @@ impl Network {
         self.now_ms = end_ms;
     }
 
-    fn next_ms(&self) -> Option<u64> {
-        let parcel = self.under_way.peek().map(|Reverse((at_ms, _))| *at_ms);
-        let turns = self.running().map(|(index, _)| self.turn_ms(index));
-        turns.chain(parcel).min().map(|next_ms| next_ms.max(self.now_ms))
+    /// Lets the next thing happen if it does by `end_ms`, and says which machine it concerned; else lets
+    /// time pass until then.
+    pub(crate) fn advance(&mut self, end_ms: u64) -> Option<usize> {
+        let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) else {
+            self.now_ms = end_ms.max(self.now_ms);
+            return None;
+        };
+        self.steps_at_once = if next_ms == self.now_ms { self.steps_at_once + 1 } else { 0 };
+        assert!(self.steps_at_once < 10_000, "stuck\n{}", self.describe());
+        self.now_ms = next_ms;
+        if self.under_way.peek().is_some_and(|Reverse((at_ms, _))| *at_ms <= next_ms) {
+            let Reverse((_, id)) = self.under_way.pop().expect("just seen");
+            let parcel = self.parcels.remove(&id).expect("sent once");
+            let recipient = parcel.recipient();
+            self.arrive(parcel);
+            return Some(recipient);
+        }
+        let due = self.turns_ms.iter().position(|turn_ms| *turn_ms <= next_ms).expect("someone is due");
+        self.tell(due, Event::Turn);
+        Some(due)
     }
 
-    /// When the machine's collector turns next.
-    fn turn_ms(&self, machine: usize) -> u64 {
-        self.machine(machine).wakes_ms(self.now_ms).max(self.frozen_until_ms[machine])
+    fn next_ms(&self) -> Option<u64> {
+        let parcel = self.under_way.peek().map_or(u64::MAX, |Reverse((at_ms, _))| *at_ms);
+        let turn = self.turns_ms.iter().copied().min().unwrap_or(u64::MAX);
+        let next_ms = parcel.min(turn);
+        (next_ms < u64::MAX).then_some(next_ms.max(self.now_ms))
     }
 
     fn run_until(&mut self, end_ms: u64) {
-        while let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) {
-            self.steps_at_once = if next_ms == self.now_ms { self.steps_at_once + 1 } else { 0 };
-            assert!(self.steps_at_once < 10_000, "stuck\n{}", self.describe());
-            self.now_ms = next_ms;
-            if self.under_way.peek().is_some_and(|Reverse((at_ms, _))| *at_ms <= next_ms) {
-                let Reverse((_, id)) = self.under_way.pop().expect("just seen");
-                let parcel = self.parcels.remove(&id).expect("sent once");
-                self.arrive(parcel);
-            } else {
-                let due =
-                    self.running().map(|(index, _)| index).find(|&index| self.turn_ms(index) <= next_ms);
-                self.tell(due.expect("someone is due"), Event::Turn);
-            }
-        }
-        self.now_ms = end_ms.max(self.now_ms);
+        while self.advance(end_ms).is_some() {}
     }
 
     fn post(&mut self, at_ms: u64, parcel: Parcel) {
@@ -275,9 +381,10 @@ impl Network {
     fn send(&mut self, from: usize, call: Call) {
         let now_ms = self.now_ms;
         let machine = self.machines[from].as_mut().expect("it runs");
-        let (nonce, body) = machine.write(now_ms, &call);
+        let (nonce, body, mut cargo) = machine.write(now_ms, &call);
         let sender = machine.id().clone();
         let to = self.addresses[&call.peer];
+        self.desks[from].tamper(&mut cargo, &sender, to);
         self.next_number += 1;
         let id = self.next_number;
         self.traffic.bytes += body.len();
@@ -289,10 +396,9 @@ impl Network {
         let timeout_ms = now_ms + call.timeout_ms;
         self.pending.insert(id, Pending { from, call, sent_ms: now_ms });
         self.post(timeout_ms, Parcel::Failed { to: from, call: id, failure: Failure::Timeout });
-        let arrival =
-            self.travel(from, to).filter(|_| !self.links.is_walled(to) && !self.links.is_deaf(from));
+        let arrival = self.travel(from, to).filter(|_| self.links.admits(from, to));
         if let Some(at_ms) = arrival {
-            self.post(at_ms, Parcel::Request { from, to, call: id, sender, nonce, body });
+            self.post(at_ms, Parcel::Request { from, to, call: id, sender, nonce, body, cargo });
         }
     }
 
@@ -302,8 +408,8 @@ impl Network {
             return self.post(self.frozen_until_ms[recipient], parcel);
         }
         match parcel {
-            Parcel::Request { from, to, call, sender, nonce, body } => {
-                self.answer(from, to, call, &sender, nonce, &body);
+            Parcel::Request { from, to, call, sender, nonce, body, cargo } => {
+                self.answer(from, to, call, (&sender, nonce), &body, cargo);
             }
             Parcel::Response { to, call, response } => {
                 let Some(Pending { call, sent_ms, .. }) = self.pending.remove(&call) else { return };
@@ -322,7 +428,15 @@ impl Network {
         }
     }
 
-    fn answer(&mut self, from: usize, to: usize, call: u64, sender: &NodeId, nonce: Nonce, body: &str) {
+    fn answer(
+        &mut self,
+        from: usize,
+        to: usize,
+        call: u64,
+        (sender, nonce): (&NodeId, Nonce),
+        body: &str,
+        cargo: Cargo,
+    ) {
         let now_ms = self.now_ms;
         let back_ms = self.travel(to, from);
         let Some(machine) = self.machines[to].as_mut() else {
@@ -332,9 +446,19 @@ impl Network {
             }
             return;
         };
-        let (response, delivery) = machine.answer(now_ms, sender, nonce, body);
-        if let Response::Reply(body) = &response {
+        if let Some(tape) = &mut self.tape {
+            tape.push(Sniffed {
+                to,
+                sender: sender.clone(),
+                nonce,
+                body: body.to_owned(),
+                cargo: cargo.clone(),
+            });
+        }
+        let (mut response, delivery) = machine.answer(now_ms, sender, nonce, body, cargo);
+        if let Response::Reply(body, cargo) = &mut response {
             self.traffic.bytes += body.len();
+            self.desks[to].tamper(cargo, machine.id(), from);
         }
         if let Some(at_ms) = back_ms {
             self.post(at_ms, Parcel::Response { to: from, call, response });
@@ -345,7 +469,7 @@ impl Network {
     }
 
     /// Who finds what of whom, for a failing test.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let mut text = format!("seed {}, at {} ms\n", self.seed, self.now_ms);
         for (index, machine) in self.running() {
             let _ = write!(text, "machine {index} ({}):", machine.id());

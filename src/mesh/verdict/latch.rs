@@ -90,7 +90,8 @@ impl Latch {
         let mut changes = Vec::new();
         for ((member, slot), verdict) in picture.members().zip(&verdicts.nodes) {
             let old = before.binary_search_by(|(id, _)| id.cmp(&member.id)).ok().map(|at| &before[at].1);
-            let epoch = slot.held.as_ref().map_or(0, |held| held.stamp().epoch);
+            // What an earlier process of this node held counts as well.
+            let epoch = slot.held.as_ref().map_or(slot.floor, |held| held.stamp()).epoch;
             let silent_ms = now.wall_ms.saturating_sub(now.mono_ms.saturating_sub(verdict.silent_since_ms));
             let next = step(old, verdict.standing, epoch, silent_ms, now.wall_ms);
             let from = old.map(|old| old.standing);
@@ -145,6 +146,7 @@ fn step(
         cut_off: old.epoch != 0 && old.epoch == epoch,
     });
     let outage = ended.or_else(|| old.and_then(|old| old.outage));
-    let epoch = if is_silent { old.map_or(epoch, |old| old.epoch) } else { epoch };
+    // A viewer that was itself just started may learn of a silent node's newest report only later.
+    let epoch = old.map(|old| old.epoch).filter(|before| is_silent && *before != 0).unwrap_or(epoch);
     Settled { standing, since_ms, decided, outage, epoch }
 }
