@@ -79,7 +79,8 @@ impl Mesh {
                 // Right after a start, what is older than the start may advance what was held before.
                 let heard = std::mem::replace(&mut self.targets[index].heard, true);
                 slot.advanced |= from_author || (heard && now.mono_ms >= self.settled_ms);
-                slot.origin_ms = now.mono_ms.saturating_sub(age_ms);
+                // It is younger than the one before it, whatever age is claimed.
+                slot.origin_ms = slot.origin_ms.max(now.mono_ms.saturating_sub(age_ms));
                 slot.arrived_ms = now.mono_ms;
                 slot.changed_ms = now.mono_ms;
                 slot.held = Some(Arc::new(report));

@@ -40,8 +40,10 @@ fn trial(count: usize, loss: Loss, distance: Distance, poll_ms: (u64, u64), seed
         for one in 0..count {
             for other in one + 1..count {
                 // Twice as long at most is drawn for each message: 0.75 makes it right on average.
-                let round_trip_ms = 200_f64.powf(rng.f64());
-                network.links.delay(one, other, (round_trip_ms * 2.0 / 3.0) as u64);
+                let round_trip_us = 1_000.0 * 200_f64.powf(rng.f64());
+                let delay = std::time::Duration::from_secs_f64(round_trip_us * 2.0 / 3.0 / 1e6);
+                let delay_ms = u64::try_from(delay.as_millis()).expect("short");
+                network.links.delay(one, other, delay_ms);
             }
         }
     }

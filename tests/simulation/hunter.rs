@@ -10,6 +10,7 @@ use crate::sample;
 use crate::scenario::{Scenario, What};
 use crate::truth::{Nodes, Truth};
 use distomon::mesh::Event;
+use distomon::mesh::verdict::latch::Ending;
 use distomon::mesh::verdict::{Cause, Standing};
 
 /// Who is joined anew is heard of within so long and a while for each exchange on the way, in ms: a call
@@ -46,7 +47,16 @@ struct Said {
     since_ms: u64,
     /// It was known, and has fallen silent; the process is from then.
     silent: bool,
+    /// The process that fell silent, until a report tells what it was; and since when it is alive again.
+    lost: Option<u32>,
+    back_ms: u64,
 }
+
+/// A verdict may lag a little behind what came meanwhile: then nobody knows which process was meant, in ms.
+const LAG_MS: u64 = 100;
+
+/// After so long in sight again, no outage is left to be explained, in ms.
+const EXPLAINED_MS: u64 = 3_000;
 
 /// One scenario being played.
 pub(crate) struct Hunter<'s> {
@@ -408,15 +418,14 @@ impl<'s> Hunter<'s> {
         let before = self.said[viewer][target];
         let is_silent = matches!(standing, Standing::Down | Standing::Unknown);
         let known = standing == Standing::Down || settled.decided.is_some();
-        // A verdict may lag a little behind what came meanwhile: then nobody knows which process was meant.
-        const LAG_MS: u64 = 100;
         let now_ms = self.network.now_ms;
         let was_silent = before.is_some_and(|before| before.silent);
-        let then = before.and_then(|before| before.process);
-        if let (true, Some(then), Some(now), true) = (was_silent, then, process, standing.is_alive()) {
-            let told = settled.outage.map(|outage| outage.cut_off);
-            if told != Some(then == now) && !self.liars.has(target) {
-                let text = format!("{viewer} of {target}: {told:?}, and it was the processes {then}, {now}");
+        let then = before.and_then(|before| before.lost);
+        let wall_ms = self.network.machine(viewer).now(now_ms).wall_ms;
+        let ended = settled.outage.filter(|outage| outage.to_ms == wall_ms);
+        if let (Some(then), Some(now), Some(ended)) = (then, process, ended) {
+            if (ended.ending != Ending::StartedAnew) != (then == now) && !self.liars.has(target) {
+                let text = format!("{viewer} of {target}: {ended:?}, and it was the processes {then}, {now}");
                 return Err(wrong("cut off or started anew", text));
             }
         }
@@ -425,9 +434,14 @@ impl<'s> Hunter<'s> {
             Some(said) if is_silent && now_ms - said.since_ms < LAG_MS => Said { process: None, ..said },
             Some(said) if is_silent => said,
             Some(said) if said.process == process => said,
-            _ => Said { process, since_ms: now_ms, silent: false },
+            _ => Said { process, since_ms: now_ms, silent: false, lost: then, back_ms: now_ms },
         };
-        self.said[viewer][target] = Some(Said { silent: is_silent && (known || was_silent), ..said });
+        let silent = is_silent && (known || was_silent);
+        let back_ms = if is_silent { now_ms } else { said.back_ms };
+        let explained = ended.is_some() || now_ms - back_ms > EXPLAINED_MS;
+        let lost = if silent && !was_silent { then.or(said.process) } else { said.lost };
+        let lost = lost.filter(|_| is_silent || !explained);
+        self.said[viewer][target] = Some(Said { silent, lost, back_ms, ..said });
         Ok(())
     }
 
@@ -535,8 +549,9 @@ impl<'s> Hunter<'s> {
         let expected = [mine, theirs].map(|side| side.iter().collect::<Vec<_>>());
         let verdicts = self.network.machine(viewer).picture.verdicts();
         let alone = theirs.len() == 1 && !self.network.machine(viewer).picture.isolated();
-        if verdicts.sides != expected && !(alone && verdicts.sides.is_empty()) {
-            return Err(wrong("sides", format!("{viewer} names {:?}, not {expected:?}", verdicts.sides)));
+        let named: Vec<_> = verdicts.sides.iter().map(|side| side.nodes.clone()).collect();
+        if named != expected && !(alone && named.is_empty()) {
+            return Err(wrong("sides", format!("{viewer} names {named:?}, not {expected:?}")));
         }
         Ok(())
     }

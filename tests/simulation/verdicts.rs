@@ -5,6 +5,7 @@ use crate::network::{Network, settled, settled_with};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
 use distomon::mesh::verdict::headline::headline;
+use distomon::mesh::verdict::latch::Ending;
 use distomon::mesh::verdict::{Cause, Standing};
 
 /// What the machine `viewer` concludes of the node `target`.
@@ -76,7 +77,7 @@ fn a_killed_node_is_down_for_every_survivor() {
             network.boot(0, 0, disk);
             network.wait(3_500, "up again", all_up);
             let settled = network.machine(1).picture.settled().nodes().next().expect("node 0").clone();
-            assert!(settled.outage.is_some_and(|outage| !outage.cut_off), "it was started anew");
+            assert!(settled.outage.is_some_and(|outage| outage.ending == Ending::StartedAnew), "as it was");
         }
     }
 }
@@ -94,7 +95,7 @@ fn a_hung_node_is_down_for_every_survivor_and_says_so_of_nobody() {
         });
         assert!(all_up(&network), "all is well again");
         let settled = network.machine(1).picture.settled().nodes().next().expect("node 0").clone();
-        assert!(settled.outage.is_some_and(|outage| outage.cut_off), "it numbers on: it never died");
+        assert!(settled.outage.is_some_and(|outage| outage.ending == Ending::Hung), "it never died");
     }
 }
 
@@ -145,7 +146,7 @@ fn a_node_that_is_cut_off_says_that_it_cannot_tell() {
         network.links.mend();
         network.wait(5_000, "all is well again", all_up);
         let settled = network.machine(1).picture.settled().nodes().next().expect("node 0").clone();
-        assert!(settled.outage.is_some_and(|outage| outage.cut_off), "cut off, not down");
+        assert!(settled.outage.is_some_and(|outage| outage.ending == Ending::CutOff), "not down");
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use super::scene::{Scene, Sign};
-use super::{Side, Standing, Verdict};
+use super::{Side, Standing, Verdict, Vote};
 use crate::mesh::observation::{Failure, Status};
 
 /// What explains a verdict.
@@ -71,7 +71,7 @@ pub(super) fn of(scene: &Scene<'_>, nodes: &[Verdict], sides: &[Side], index: us
         Standing::Down => silent(&nodes[index], sides, index),
         Standing::Unknown => unknown(scene, &nodes[index], sides, index),
         Standing::Degraded => degraded(scene, nodes, index),
-        Standing::Up if is_unreachable(&nodes[index]) => vec![Cause::Ingress],
+        Standing::Up if is_unreachable(scene, &nodes[index]) => vec![Cause::Ingress],
         Standing::Up | Standing::Stopped | Standing::NeverSeen | Standing::Conflict => Vec::new(),
     }
 }
@@ -113,14 +113,16 @@ fn unknown(scene: &Scene<'_>, verdict: &Verdict, sides: &[Side], index: usize) -
     causes
 }
 
-fn is_unreachable(verdict: &Verdict) -> bool {
-    let ballot = &verdict.ballot;
-    ballot.offline >= 2 && ballot.online == 0
+/// Whether nobody who lives reaches it, as far as anybody's newest report shows: one that comes a long way may
+/// be too old for a vote.
+fn is_unreachable(scene: &Scene<'_>, verdict: &Verdict) -> bool {
+    let reaches = |vote: &Vote| vote.status == Status::Online && scene.life(vote.voter).sign == Sign::Alive;
+    verdict.ballot.offline >= 2 && !verdict.ballot.votes.iter().any(reaches)
 }
 
 fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
     let mut causes = Vec::new();
-    if is_unreachable(&nodes[index]) {
+    if is_unreachable(scene, &nodes[index]) {
         causes.push(Cause::Ingress);
     }
     if reaches_nobody(scene, nodes, index) {
@@ -136,7 +138,7 @@ fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
 fn reaches_nobody(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> bool {
     let mut failed = 0;
     for (peer, verdict) in nodes.iter().enumerate() {
-        if peer == index || !verdict.standing.is_alive() || is_unreachable(verdict) {
+        if peer == index || !verdict.standing.is_alive() || is_unreachable(scene, verdict) {
             continue;
         }
         match says(scene, index, peer) {

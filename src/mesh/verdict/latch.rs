@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Cause, Standing, Verdicts};
-use crate::mesh::id::NodeId;
+use crate::mesh::id::{NodeId, Stamp};
 use crate::mesh::picture::{Now, Picture};
 
 /// A time without a sign of life that is over.
@@ -13,8 +13,39 @@ pub struct Outage {
     pub from_ms: u64,
     /// When the first one after it came: Unix time in ms.
     pub to_ms: u64,
-    /// The node lived on: it kept numbering its reports through all of it, so it was cut off, not down.
-    pub cut_off: bool,
+    /// What the node's own numbering tells of it.
+    pub ending: Ending,
+}
+
+/// What a node did while no sign of life came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It lived on and numbered its reports through all of it: it was cut off, not down.
+    CutOff,
+    /// It was started anew.
+    StartedAnew,
+    /// It is the same process, and made no reports meanwhile: it, or its host, stood still.
+    Hung,
+}
+
+impl Ending {
+    /// The word for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CutOff => "cut off",
+            Self::StartedAnew => "started anew",
+            Self::Hung => "hung",
+        }
+    }
+}
+
+/// A time without a sign of life that is not over, or not yet explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Silence {
+    from_ms: u64,
+    newest: Stamp,
+    /// It says something of the node.
+    is_known: bool,
 }
 
 /// How a verdict on one node stands in time.
@@ -28,8 +59,7 @@ pub struct Settled {
     pub decided: Option<(Standing, u64)>,
     /// The newest outage that is over.
     pub outage: Option<Outage>,
-    /// The start that its newest report before the silence came from.
-    epoch: u64,
+    silence: Option<Silence>,
 }
 
 /// A verdict that has changed.
@@ -68,8 +98,11 @@ impl fmt::Display for Change {
         }
         match self.to.outage {
             Some(outage) if self.to.standing.is_alive() && outage.to_ms == self.to.since_ms => {
-                let what =
-                    if outage.cut_off { "it lived on, cut off from here" } else { "it was started anew" };
+                let what = match outage.ending {
+                    Ending::CutOff => "it lived on, cut off from here",
+                    Ending::StartedAnew => "it was started anew",
+                    Ending::Hung => "it is the same process, which stood still",
+                };
                 write!(f, "; {what}, after {} s", outage.to_ms.saturating_sub(outage.from_ms) / 1000)
             }
             _ => Ok(()),
@@ -91,9 +124,17 @@ impl Latch {
         for ((member, slot), verdict) in picture.members().zip(&verdicts.nodes) {
             let old = before.binary_search_by(|(id, _)| id.cmp(&member.id)).ok().map(|at| &before[at].1);
             // What an earlier process of this node held counts as well.
-            let epoch = slot.held.as_ref().map_or(slot.floor, |held| held.stamp()).epoch;
-            let silent_ms = now.wall_ms.saturating_sub(now.mono_ms.saturating_sub(verdict.silent_since_ms));
-            let next = step(old, verdict.standing, epoch, silent_ms, now.wall_ms);
+            let newest = slot.held.as_ref().map_or(slot.floor, |held| held.stamp());
+            let silent_ms = now.mono_ms.saturating_sub(verdict.silent_since_ms);
+            let moment = Moment {
+                standing: verdict.standing,
+                newest,
+                last_ms: now.wall_ms.saturating_sub(silent_ms),
+                only_here: verdict.silent_since_ms == slot.awaited_ms,
+                wall_ms: now.wall_ms,
+                interval_ms: picture.roster().interval_ms(),
+            };
+            let next = step(old, &moment);
             let from = old.map(|old| old.standing);
             if from != Some(next.standing) {
                 changes.push(Change {
@@ -102,7 +143,7 @@ impl Latch {
                     to: next.clone(),
                     causes: verdict.causes.clone(),
                     offline: (verdict.ballot.offline, verdict.ballot.electorate),
-                    silent_ms: now.mono_ms.saturating_sub(verdict.silent_since_ms),
+                    silent_ms,
                 });
             }
             self.settled.push((member.id.clone(), next));
@@ -116,20 +157,46 @@ impl Latch {
     }
 }
 
-fn step(
-    old: Option<&Settled>,
+/// What a verdict is reached from.
+struct Moment {
     standing: Standing,
-    epoch: u64,
-    silent_since_ms: u64,
+    /// The newest report of the node that this one or an earlier process of this node held.
+    newest: Stamp,
+    /// Its last sign of life: Unix time in ms.
+    last_ms: u64,
+    /// It is only since this node's own start, or a gap of its own time, that there was none.
+    only_here: bool,
+    /// Unix time in ms.
     wall_ms: u64,
-) -> Settled {
+    /// Its reports come so often at least, in ms.
+    interval_ms: u64,
+}
+
+impl Silence {
+    /// What it was, once a report has come that is newer than all before.
+    fn end(self, moment: &Moment) -> Outage {
+        let elapsed_ms = moment.wall_ms.saturating_sub(self.from_ms);
+        let numbered = moment.newest.seq.saturating_sub(self.newest.seq);
+        let ending = if moment.newest.epoch != self.newest.epoch {
+            Ending::StartedAnew
+        } else if numbered.saturating_mul(2 * moment.interval_ms) >= elapsed_ms {
+            Ending::CutOff
+        } else {
+            Ending::Hung
+        };
+        Outage { from_ms: self.from_ms, to_ms: moment.wall_ms, ending }
+    }
+}
+
+fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
+    let &Moment { standing, newest, last_ms, wall_ms, .. } = moment;
     let is_silent = matches!(standing, Standing::Down | Standing::Unknown);
     let was_silent = old.is_some_and(|old| matches!(old.standing, Standing::Down | Standing::Unknown));
     let since_ms = match old {
         Some(old) if old.standing == standing => old.since_ms,
         // Down after unknown, or the other way round, is the same silence.
         Some(old) if is_silent && was_silent => old.since_ms,
-        _ if is_silent => silent_since_ms,
+        _ if is_silent => last_ms,
         _ => wall_ms,
     };
     let decided = match old {
@@ -138,15 +205,82 @@ fn step(
         Some(old) if old.standing != Standing::NeverSeen => Some((old.standing, old.since_ms)),
         _ => None,
     };
-    // A node that nothing was known of before did not come back.
-    let known = |old: &&Settled| old.standing == Standing::Down || old.decided.is_some();
-    let ended = old.filter(|_| was_silent && standing.is_alive()).filter(known).map(|old| Outage {
-        from_ms: old.since_ms,
-        to_ms: wall_ms,
-        cut_off: old.epoch != 0 && old.epoch == epoch,
-    });
-    let outage = ended.or_else(|| old.and_then(|old| old.outage));
-    // A viewer that was itself just started may learn of a silent node's newest report only later.
-    let epoch = old.map(|old| old.epoch).filter(|before| is_silent && *before != 0).unwrap_or(epoch);
-    Settled { standing, since_ms, decided, outage, epoch }
+    let silence = old.and_then(|old| old.silence);
+    let mut outage = old.and_then(|old| old.outage);
+    let silence = if is_silent {
+        let begun = Silence { from_ms: since_ms, newest, is_known: decided.is_some() && !moment.only_here };
+        let mut silence = silence.unwrap_or(begun);
+        silence.is_known |= standing == Standing::Down;
+        // A viewer that was itself just started may learn of a silent node's newest report only later.
+        if silence.newest == Stamp::default() {
+            silence.newest = newest;
+        }
+        Some(silence)
+    } else {
+        // Others may reach it again before its first report has come, which tells what it was.
+        let ended = silence.filter(|silence| newest > silence.newest && standing.is_alive());
+        outage = ended.filter(|silence| silence.is_known).map(|silence| silence.end(moment)).or(outage);
+        silence.filter(|_| ended.is_none() && standing.is_alive())
+    };
+    Settled { standing, since_ms, decided, outage, silence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(wall_ms: u64, standing: Standing, newest: (u64, u64)) -> Moment {
+        Moment {
+            standing,
+            newest: Stamp { epoch: newest.0, seq: newest.1 },
+            last_ms: wall_ms - 3_000,
+            only_here: false,
+            wall_ms,
+            interval_ms: 1_000,
+        }
+    }
+
+    /// What remains of a silence from 103 s to 130 s.
+    fn after(moments: &[Moment]) -> Option<Outage> {
+        let mut settled = step(None, &at(100_000, Standing::Up, (7, 10)));
+        for moment in moments {
+            settled = step(Some(&settled), moment);
+        }
+        settled.outage
+    }
+
+    fn down() -> Moment {
+        at(106_000, Standing::Down, (7, 13))
+    }
+
+    #[test]
+    fn the_first_report_after_a_silence_tells_what_it_was() {
+        for (newest, ending) in
+            [((7, 40), Ending::CutOff), ((7, 14), Ending::Hung), ((8, 1), Ending::StartedAnew)]
+        {
+            let outage = Outage { from_ms: 103_000, to_ms: 130_000, ending };
+            assert_eq!(after(&[down(), at(130_000, Standing::Up, newest)]), Some(outage));
+            // It was decided before, or not at all.
+            let unknown = Moment { standing: Standing::Unknown, ..down() };
+            assert_eq!(after(&[unknown, at(130_000, Standing::Degraded, newest)]), Some(outage));
+        }
+    }
+
+    #[test]
+    fn that_others_reach_it_again_does_not_tell() {
+        let early = at(128_000, Standing::Degraded, (7, 13));
+        assert_eq!(after(&[down(), early]), None);
+        let early = at(128_000, Standing::Degraded, (7, 13));
+        let told = after(&[down(), early, at(130_000, Standing::Up, (8, 1))]);
+        assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
+    }
+
+    #[test]
+    fn a_silence_of_this_node_itself_is_no_outage_of_others() {
+        let gap = || Moment { standing: Standing::Unknown, only_here: true, ..down() };
+        assert_eq!(after(&[gap(), at(130_000, Standing::Up, (7, 40))]), None);
+        // But the node may have died meanwhile.
+        let told = after(&[gap(), down(), at(130_000, Standing::Up, (8, 1))]);
+        assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::mesh::Picture;
 use crate::mesh::id::{NodeId, Stamp};
 use crate::mesh::observation::{Failure, Status};
-use crate::mesh::verdict::latch::Settled;
+use crate::mesh::verdict::latch::{Ending, Settled};
 use crate::mesh::verdict::{Abstention, Cause, Link, Side, Standing, Verdict};
 
 /// What is concluded of one node.
@@ -41,6 +41,7 @@ struct Outage {
     from: u64,
     to: u64,
     cut_off: bool,
+    ending: &'static str,
 }
 
 /// The votes, by what they say.
@@ -101,7 +102,8 @@ impl<'a> Entry<'a> {
             outage: settled.outage.map(|outage| Outage {
                 from: outage.from_ms,
                 to: outage.to_ms,
-                cut_off: outage.cut_off,
+                cut_off: outage.ending == Ending::CutOff,
+                ending: outage.ending.as_str(),
             }),
         }
     }
