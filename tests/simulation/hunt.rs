@@ -117,7 +117,9 @@ fn what_was_found_before_is_mended() {
 fn both_wires_come_to_the_same() {
     let honest = |scenario: &Scenario| scenario.faults.iter().all(|fault| fault.what.liar().is_none());
     let mut compared = 0;
-    for scenario in (1..).map(Scenario::draw).filter(|scenario| honest(scenario) && scenario.nodes <= 5).take(15) {
+    for scenario in
+        (1..).map(Scenario::draw).filter(|scenario| honest(scenario) && scenario.nodes <= 5).take(15)
+    {
         let [one, other] = [Wire::Values, Wire::Whole].map(|wire| {
             let network = hunter::play(&scenario, wire).unwrap_or_else(|wrong| panic!("{}", wrong.text));
             let told = network.running().map(|(_, machine)| {

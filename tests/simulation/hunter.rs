@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use crate::liar::Lie;
+use crate::link::Links;
 use crate::machine::{Cargo, Disk, Machine, Wire};
 use crate::network::Network;
 use crate::sample;
 use crate::scenario::{Scenario, What};
 use crate::truth::{Nodes, Truth};
 use distomon::mesh::Event;
+use distomon::mesh::id::Stamp;
 use distomon::mesh::verdict::{Cause, Standing};
 
 /// Who is joined anew is heard of within so long and a while for each exchange on the way, in ms: a call
@@ -65,6 +67,8 @@ pub(crate) struct Hunter<'s> {
     /// When messages were last lost.
     lossy_ms: u64,
     disks: Vec<Option<Disk>>,
+    /// What each process's forerunner held of each node, where the disk kept it.
+    floors: Vec<Vec<Stamp>>,
     said: Vec<Vec<Option<Said>>>,
     /// Which verdicts of each machine were looked at last.
     seen: Vec<u64>,
@@ -100,7 +104,7 @@ fn wrong(rule: &'static str, text: impl Into<String>) -> Wrong {
     Wrong { rule, text: text.into() }
 }
 
-fn stamps(machine: &Machine) -> Vec<(Option<distomon::mesh::id::Stamp>, bool)> {
+fn stamps(machine: &Machine) -> Vec<(Option<Stamp>, bool)> {
     let slots = machine.picture.slots().iter();
     slots.map(|slot| (slot.held.as_ref().map(|held| held.stamp()), slot.advanced)).collect()
 }
@@ -108,8 +112,7 @@ fn stamps(machine: &Machine) -> Vec<(Option<distomon::mesh::id::Stamp>, bool)> {
 impl<'s> Hunter<'s> {
     fn new(scenario: &'s Scenario, wire: Wire) -> Self {
         let count = scenario.nodes;
-        let mut network =
-            Network::start_over(wire, sample::members(count), &scenario.clocks, scenario.seed);
+        let mut network = Network::start_over(wire, sample::members(count), &scenario.clocks, scenario.seed);
         network.links.slow(scenario.delay_ms);
         let liars = scenario.faults.iter().filter_map(|fault| fault.what.liar());
         let (all, none) = (Nodes::all(count), Nodes::default());
@@ -123,6 +126,7 @@ impl<'s> Hunter<'s> {
             witnesses: vec![vec![none; count]; count],
             lossy_ms: 0,
             disks: vec![None; count],
+            floors: vec![vec![Stamp::default(); count]; count],
             said: vec![vec![None; count]; count],
             seen: vec![0; count],
             starts: vec![0; count],
@@ -225,6 +229,11 @@ impl<'s> Hunter<'s> {
                 }
                 let disk = self.disks[node].take().expect("kept when it died");
                 let disk = if matches!(fault.what, What::Wipe(_)) { Disk::default() } else { disk };
+                self.floors[node].fill(Stamp::default());
+                for (id, stamp) in &disk.floors {
+                    let target = network.machine_of(id);
+                    self.floors[node][target] = *stamp;
+                }
                 network.boot_with(node, node, disk, self.scenario.clocks[node]);
                 self.starts[node] += 1;
                 self.said[node].fill(None);
@@ -287,13 +296,17 @@ impl<'s> Hunter<'s> {
                 What::Bar(from, to) => links.bar(from, to),
                 What::Wall(node) => links.wall(node),
                 What::Deafen(node) => links.deafen(node),
-                What::Part(side) => {
-                    let side = Nodes(side);
-                    for one in side.iter().filter(|one| *one < count) {
-                        for other in Nodes::all(count).less(side).iter() {
-                            links.cut(one, other);
-                        }
-                    }
+                What::Part(side) => part(links, count, Nodes(side), None),
+                What::Bridge(node, side) => part(links, count, Nodes(side), Some(node)),
+                What::Chain => {
+                    let pairs = (0..count).flat_map(|one| (one + 2..count).map(move |other| (one, other)));
+                    pairs.for_each(|(one, other)| links.cut(one, other));
+                }
+                What::Star(hub) => {
+                    let pairs = (0..count).flat_map(|one| (one + 1..count).map(move |other| (one, other)));
+                    pairs
+                        .filter(|(one, other)| *one != hub && *other != hub)
+                        .for_each(|(one, other)| links.cut(one, other));
                 }
                 What::Lose(percent) => loss = loss.max(percent),
                 What::Slow(ms) => delay_ms = delay_ms.max(ms),
@@ -369,6 +382,10 @@ impl<'s> Hunter<'s> {
         for target in (0..self.truth.count).filter(|target| *target != viewer) {
             let standing = self.network.machine(viewer).picture.verdicts().nodes[target].standing;
             let tell = || format!("{viewer} says that {target} is {standing}");
+            let held = self.network.machine(viewer).picture.slots()[target].held.as_ref();
+            if held.is_some_and(|held| held.stamp() < self.floors[viewer][target]) {
+                return Err(wrong("taken although an earlier process held newer", tell()));
+            }
             if standing == Standing::Down
                 && !self.is_excused(viewer, target)
                 && now_ms - self.excused_ms[viewer][target] > within_ms
@@ -453,7 +470,10 @@ impl<'s> Hunter<'s> {
                     if standing != Standing::Stopped && standing != Standing::Conflict {
                         return Err(wrong("stopped on purpose", tell()));
                     }
-                } else if died && !self.truth.stopped.has(target) && self.truth.can_tell(viewer, target, self.liars) {
+                } else if died
+                    && !self.truth.stopped.has(target)
+                    && self.truth.can_tell(viewer, target, self.liars)
+                {
                     if !matches!(standing, Standing::Down | Standing::NeverSeen | Standing::Conflict) {
                         return Err(wrong("not told that it is dead", tell()));
                     }
@@ -480,7 +500,8 @@ impl<'s> Hunter<'s> {
         for (target, (a, b)) in says(one).iter().zip(says(other)).enumerate() {
             let forgot = [a, b].iter().any(|verdict| verdict.standing == Standing::NeverSeen);
             if a.standing != b.standing && !forgot {
-                let text = format!("{one} says that {target} is {}, {other} that it is {}", a.standing, b.standing);
+                let text =
+                    format!("{one} says that {target} is {}, {other} that it is {}", a.standing, b.standing);
                 return Err(wrong("disagree", text));
             }
         }
@@ -499,7 +520,8 @@ impl<'s> Hunter<'s> {
                 });
                 let explained = verdicts.nodes[from].causes.contains(&Cause::Egress)
                     || verdicts.nodes[to].causes.contains(&Cause::Ingress);
-                let conflict = [from, to].iter().any(|end| verdicts.nodes[*end].standing == Standing::Conflict);
+                let conflict =
+                    [from, to].iter().any(|end| verdicts.nodes[*end].standing == Standing::Conflict);
                 let works = self.truth.can_call(from, to);
                 if works && named.is_some() {
                     return Err(wrong("a link that works", format!("{viewer} names {named:?}")));
@@ -520,7 +542,8 @@ impl<'s> Hunter<'s> {
         let What::Part(side) = fault.what else { return Ok(()) };
         let whole = self.scenario.faults.iter().all(|other| {
             let passed_ms = other.at_ms + other.for_ms;
-            other == fault || other.at_ms > fault.at_ms || passed_ms + QUIET_MS < fault.at_ms
+            let now_ms = self.network.now_ms - self.start_ms;
+            other == fault || other.at_ms > now_ms || passed_ms + QUIET_MS < fault.at_ms
         });
         let side = Nodes(side).and(Nodes::all(self.truth.count));
         let other = Nodes::all(self.truth.count).less(side);
@@ -546,7 +569,8 @@ impl<'s> Hunter<'s> {
             let What::Lie(target, Lie::Double) = fault.what else { continue };
             let audience = |parity: usize| {
                 let near = honest.iter().copied().filter(|&viewer| {
-                    viewer % 2 == parity && (self.truth.can_call(viewer, target) || self.truth.can_call(target, viewer))
+                    viewer % 2 == parity
+                        && (self.truth.can_call(viewer, target) || self.truth.can_call(target, viewer))
                 });
                 near.fold(Nodes::default(), Nodes::with)
             };
@@ -635,6 +659,15 @@ impl<'s> Hunter<'s> {
             }
         }
         Ok(())
+    }
+}
+
+/// Cuts all links between `side` and the others, but those of a bridge.
+fn part(links: &mut Links, count: usize, side: Nodes, bridge: Option<usize>) {
+    for one in side.and(Nodes::all(count)).iter().filter(|one| Some(*one) != bridge) {
+        for other in Nodes::all(count).less(side).iter().filter(|other| Some(*other) != bridge) {
+            links.cut(one, other);
+        }
     }
 }
 

@@ -185,7 +185,8 @@ impl Machine {
     pub(crate) fn wakes_ms(&self, at_ms: u64) -> u64 {
         let now = self.now(at_ms);
         let mut wait_ms = self.mesh.deadline_ms().saturating_sub(now.mono_ms).min(1_000);
-        while self.clock.drift_ppm != 0 && self.now(at_ms + wait_ms).mono_ms < now.mono_ms + wait_ms.min(500) {
+        while self.clock.drift_ppm != 0 && self.now(at_ms + wait_ms).mono_ms < now.mono_ms + wait_ms.min(500)
+        {
             wait_ms += 1;
         }
         at_ms.saturating_add(wait_ms).min(self.last_turn_ms + 500).max(at_ms)
@@ -263,8 +264,7 @@ impl Machine {
         let facts =
             ReplyFacts { from: self.id().as_str(), now_ms: now.wall_ms, took_us: 100, mono_ms: now.mono_ms };
         let (inside, beside) = self.load(reports, proofs);
-        let reply =
-            message::write_reply(facts, &picture, &intake.reports, &inside.reports, &inside.proofs);
+        let reply = message::write_reply(facts, &picture, &intake.reports, &inside.reports, &inside.proofs);
         let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
         (Response::Reply(reply, beside), Some(delivery))
     }

@@ -161,6 +161,11 @@ impl Network {
         self.turns_ms[machine] = wakes_ms.map_or(u64::MAX, |at_ms| at_ms.max(self.frozen_until_ms[machine]));
     }
 
+    /// Which machine stands at the node's address.
+    pub(crate) fn machine_of(&self, id: &NodeId) -> usize {
+        self.addresses[id]
+    }
+
     /// Where `machine` writes its reports.
     pub(crate) fn desk(&self, machine: usize) -> &Desk {
         &self.desks[machine]
@@ -422,7 +427,13 @@ impl Network {
             return;
         };
         if let Some(tape) = &mut self.tape {
-            tape.push(Sniffed { to, sender: sender.clone(), nonce, body: body.to_owned(), cargo: cargo.clone() });
+            tape.push(Sniffed {
+                to,
+                sender: sender.clone(),
+                nonce,
+                body: body.to_owned(),
+                cargo: cargo.clone(),
+            });
         }
         let (mut response, delivery) = machine.answer(now_ms, sender, nonce, body, cargo);
         if let Response::Reply(body, cargo) = &mut response {

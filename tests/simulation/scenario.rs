@@ -54,6 +54,12 @@ pub(crate) enum What {
     Deafen(usize),
     /// The nodes of this set are apart from the others.
     Part(u64),
+    /// Each reaches only the next: links but those between neighbours are cut.
+    Chain,
+    /// All reach only this one.
+    Star(usize),
+    /// The nodes of this set reach the others only by way of this one, which is none of them.
+    Bridge(usize, u64),
     /// So many of a hundred messages are lost.
     Lose(u8),
     /// Messages take so long, in ms, and up to as long again.
@@ -102,31 +108,40 @@ impl What {
             Self::Wall(node) => Self::Wall(moved(node)?),
             Self::Deafen(node) => Self::Deafen(moved(node)?),
             Self::Part(side) => Self::Part((side & ((1 << gone) - 1)) | ((side >> 1) & !((1 << gone) - 1))),
+            Self::Star(node) => Self::Star(moved(node)?),
+            Self::Bridge(node, side) => match Self::Part(side).without(gone)? {
+                Self::Part(side) => Self::Bridge(moved(node)?, side),
+                other => other,
+            },
             Self::Lie(node, Lie::Without(victim)) => Self::Lie(moved(node)?, Lie::Without(moved(victim)?)),
             Self::Lie(node, lie) => Self::Lie(moved(node)?, lie),
             Self::Replay(node) => Self::Replay(moved(node)?),
-            Self::Lose(_) | Self::Slow(_) => self,
+            Self::Chain | Self::Lose(_) | Self::Slow(_) => self,
         })
     }
 
     fn draw(rng: &mut fastrand::Rng, nodes: usize, liars: &[usize]) -> Self {
         let node = rng.usize(0..nodes);
         let other = (node + rng.usize(1..nodes)) % nodes;
-        match rng.u8(0..30) {
-            0..=2 => Self::Kill(node),
-            3 => Self::Wipe(node),
-            4 => Self::Stop(node),
-            5..=6 => Self::Hang(node),
-            7 => Self::Sleep(node),
-            8 => Self::Jump(node, rng.i64(-288_000..=288_000)),
-            9..=11 => Self::Cut(node, other),
-            12 => Self::Drop(node, other),
-            13..=14 => Self::Bar(node, other),
-            15 => Self::Wall(node),
-            16 => Self::Deafen(node),
-            17..=20 => Self::Part(rng.u64(1..(1 << (nodes - 1)) * 2 - 1)),
-            21..=22 => Self::Lose(rng.u8(1..=10)),
-            23 => Self::Slow(rng.u64(40..=110)),
+        let side = rng.u64(1..(1 << (nodes - 1)) * 2 - 1);
+        match rng.u8(0..40) {
+            0..=3 => Self::Kill(node),
+            4 => Self::Wipe(node),
+            5..=7 => Self::Stop(node),
+            8..=9 => Self::Hang(node),
+            10 => Self::Sleep(node),
+            11 => Self::Jump(node, rng.i64(-288_000..=288_000)),
+            12..=14 => Self::Cut(node, other),
+            15 => Self::Drop(node, other),
+            16..=17 => Self::Bar(node, other),
+            18 => Self::Wall(node),
+            19 => Self::Deafen(node),
+            20..=23 => Self::Part(side),
+            24..=25 => Self::Chain,
+            26 => Self::Star(node),
+            27 => Self::Bridge(node, side & !(1 << node)),
+            28..=30 => Self::Lose(rng.u8(1..=25)),
+            31 => Self::Slow(rng.u64(40..=110)),
             _ if liars.is_empty() => Self::Cut(node, other),
             _ => {
                 let liar = liars[rng.usize(0..liars.len())];
@@ -212,10 +227,13 @@ impl Scenario {
         }
         for at in 0..self.faults.len() {
             let Fault { at_ms, for_ms, .. } = self.faults[at];
-            for (at_ms, for_ms) in [(0, for_ms), (at_ms / 2, for_ms), (at_ms, for_ms / 2), (at_ms, for_ms * 3 / 4)] {
+            for (at_ms, for_ms) in
+                [(0, for_ms), (at_ms / 2, for_ms), (at_ms, for_ms / 2), (at_ms, for_ms * 3 / 4)]
+            {
                 let mut faults = self.faults.clone();
                 faults[at] = Fault { at_ms, for_ms, ..faults[at] };
-                let clashes = (0..faults.len()).any(|other| other != at && faults[at].clashes(&faults[other]));
+                let clashes =
+                    (0..faults.len()).any(|other| other != at && faults[at].clashes(&faults[other]));
                 if for_ms >= 100 && !clashes && faults != self.faults {
                     smaller.push(Self { faults, ..self.clone() });
                 }
@@ -266,6 +284,12 @@ impl fmt::Display for Fault {
                 f.write_str("part")?;
                 (0..64).filter(|node| side >> node & 1 == 1).try_for_each(|node| write!(f, " {node}"))
             }
+            What::Chain => f.write_str("chain"),
+            What::Star(node) => write!(f, "star {node}"),
+            What::Bridge(node, side) => {
+                write!(f, "bridge {node}")?;
+                (0..64).filter(|node| side >> node & 1 == 1).try_for_each(|node| write!(f, " {node}"))
+            }
             What::Lose(percent) => write!(f, "lose {percent}"),
             What::Slow(delay_ms) => write!(f, "slow {delay_ms}"),
             What::Lie(node, Lie::Nobody) => write!(f, "nobody {node}"),
@@ -283,8 +307,7 @@ impl FromStr for Scenario {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut scenario =
-            Self { seed: 0, nodes: 0, delay_ms: 2, clocks: Vec::new(), faults: Vec::new() };
+        let mut scenario = Self { seed: 0, nodes: 0, delay_ms: 2, clocks: Vec::new(), faults: Vec::new() };
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let mut words = part.split_whitespace();
             let word = words.next().ok_or("nothing")?;
@@ -292,7 +315,8 @@ impl FromStr for Scenario {
                 (_, Some((at_ms, for_ms))) => {
                     let number = |text: &str| text.parse().map_err(|_| format!("no time: {part}"));
                     let kind = words.next().ok_or_else(|| format!("no fault: {part}"))?;
-                    let what = read_what(kind, &numbers(words, part)?).ok_or_else(|| format!("no fault: {part}"))?;
+                    let what =
+                        read_what(kind, &numbers(words, part)?).ok_or_else(|| format!("no fault: {part}"))?;
                     scenario.faults.push(Fault { at_ms: number(at_ms)?, for_ms: number(for_ms)?, what });
                 }
                 ("nodes", _) => {
@@ -305,7 +329,9 @@ impl FromStr for Scenario {
                 }
                 ("clock", _) => {
                     let numbers = numbers(words, part)?;
-                    let [node, skew_ms, drift_ppm] = numbers[..] else { return Err(format!("no clock: {part}")) };
+                    let [node, skew_ms, drift_ppm] = numbers[..] else {
+                        return Err(format!("no clock: {part}"));
+                    };
                     let clock = usize::try_from(node).ok().and_then(|node| scenario.clocks.get_mut(node));
                     *clock.ok_or_else(|| format!("no node: {part}"))? = Clock { skew_ms, drift_ppm };
                 }
@@ -340,6 +366,9 @@ fn read_what(kind: &str, numbers: &[i64]) -> Option<What> {
         "wall" => What::Wall(one()?),
         "deafen" => What::Deafen(one()?),
         "part" => What::Part(numbers.iter().fold(0, |side, node| side | 1 << node)),
+        "chain" => What::Chain,
+        "star" => What::Star(one()?),
+        "bridge" => What::Bridge(one()?, numbers[1..].iter().fold(0, |side, node| side | 1 << node)),
         "lose" => What::Lose(u8::try_from(one()?).ok()?),
         "slow" => What::Slow(one()? as u64),
         "nobody" => What::Lie(one()?, Lie::Nobody),

@@ -66,7 +66,14 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    pub(crate) fn of(links: &Links, count: usize, lives: Nodes, stopped: Nodes, mute: Nodes, lossy: bool) -> Self {
+    pub(crate) fn of(
+        links: &Links,
+        count: usize,
+        lives: Nodes,
+        stopped: Nodes,
+        mute: Nodes,
+        lossy: bool,
+    ) -> Self {
         let calls: Vec<Nodes> = (0..count)
             .map(|from| {
                 let called = (0..count).filter(|&to| to != from && links.carries(from, to));
