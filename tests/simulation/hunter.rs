@@ -479,7 +479,9 @@ impl<'s> Hunter<'s> {
                     }
                 } else if standing.is_alive() && !self.truth.hears(viewer).has(target) {
                     return Err(wrong("alive without a sign of life", tell()));
-                } else if standing == Standing::Down && !self.is_majority(viewer, target) {
+                } else if standing == Standing::Down
+                    && !(self.is_majority(viewer, target) && self.truth.may_tell(viewer, target))
+                {
                     return Err(wrong("down without a quorum", tell()));
                 }
             }
