@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use crate::liar::Lie;
+use crate::link::Links;
 use crate::machine::{Cargo, Disk, Machine, Wire};
 use crate::network::Network;
 use crate::sample;
 use crate::scenario::{Scenario, What};
 use crate::truth::{Nodes, Truth};
 use distomon::mesh::Event;
+use distomon::mesh::id::Stamp;
 use distomon::mesh::verdict::latch::Ending;
 use distomon::mesh::verdict::{Cause, Standing};
 
@@ -75,6 +77,8 @@ pub(crate) struct Hunter<'s> {
     /// When messages were last lost.
     lossy_ms: u64,
     disks: Vec<Option<Disk>>,
+    /// What each process's forerunner held of each node, where the disk kept it.
+    floors: Vec<Vec<Stamp>>,
     said: Vec<Vec<Option<Said>>>,
     /// Which verdicts of each machine were looked at last.
     seen: Vec<u64>,
@@ -110,7 +114,7 @@ fn wrong(rule: &'static str, text: impl Into<String>) -> Wrong {
     Wrong { rule, text: text.into() }
 }
 
-fn stamps(machine: &Machine) -> Vec<(Option<distomon::mesh::id::Stamp>, bool)> {
+fn stamps(machine: &Machine) -> Vec<(Option<Stamp>, bool)> {
     let slots = machine.picture.slots().iter();
     slots.map(|slot| (slot.held.as_ref().map(|held| held.stamp()), slot.advanced)).collect()
 }
@@ -132,6 +136,7 @@ impl<'s> Hunter<'s> {
             witnesses: vec![vec![none; count]; count],
             lossy_ms: 0,
             disks: vec![None; count],
+            floors: vec![vec![Stamp::default(); count]; count],
             said: vec![vec![None; count]; count],
             seen: vec![0; count],
             starts: vec![0; count],
@@ -234,6 +239,11 @@ impl<'s> Hunter<'s> {
                 }
                 let disk = self.disks[node].take().expect("kept when it died");
                 let disk = if matches!(fault.what, What::Wipe(_)) { Disk::default() } else { disk };
+                self.floors[node].fill(Stamp::default());
+                for (id, stamp) in &disk.floors {
+                    let target = network.machine_of(id);
+                    self.floors[node][target] = *stamp;
+                }
                 network.boot_with(node, node, disk, self.scenario.clocks[node]);
                 self.starts[node] += 1;
                 self.said[node].fill(None);
@@ -296,13 +306,17 @@ impl<'s> Hunter<'s> {
                 What::Bar(from, to) => links.bar(from, to),
                 What::Wall(node) => links.wall(node),
                 What::Deafen(node) => links.deafen(node),
-                What::Part(side) => {
-                    let side = Nodes(side);
-                    for one in side.iter().filter(|one| *one < count) {
-                        for other in Nodes::all(count).less(side).iter() {
-                            links.cut(one, other);
-                        }
-                    }
+                What::Part(side) => part(links, count, Nodes(side), None),
+                What::Bridge(node, side) => part(links, count, Nodes(side), Some(node)),
+                What::Chain => {
+                    let pairs = (0..count).flat_map(|one| (one + 2..count).map(move |other| (one, other)));
+                    pairs.for_each(|(one, other)| links.cut(one, other));
+                }
+                What::Star(hub) => {
+                    let pairs = (0..count).flat_map(|one| (one + 1..count).map(move |other| (one, other)));
+                    pairs
+                        .filter(|(one, other)| *one != hub && *other != hub)
+                        .for_each(|(one, other)| links.cut(one, other));
                 }
                 What::Lose(percent) => loss = loss.max(percent),
                 What::Slow(ms) => delay_ms = delay_ms.max(ms),
@@ -378,6 +392,10 @@ impl<'s> Hunter<'s> {
         for target in (0..self.truth.count).filter(|target| *target != viewer) {
             let standing = self.network.machine(viewer).picture.verdicts().nodes[target].standing;
             let tell = || format!("{viewer} says that {target} is {standing}");
+            let held = self.network.machine(viewer).picture.slots()[target].held.as_ref();
+            if held.is_some_and(|held| held.stamp() < self.floors[viewer][target]) {
+                return Err(wrong("taken although an earlier process held newer", tell()));
+            }
             if standing == Standing::Down
                 && !self.is_excused(viewer, target)
                 && now_ms - self.excused_ms[viewer][target] > within_ms
@@ -475,7 +493,9 @@ impl<'s> Hunter<'s> {
                     }
                 } else if standing.is_alive() && !self.truth.hears(viewer).has(target) {
                     return Err(wrong("alive without a sign of life", tell()));
-                } else if standing == Standing::Down && !self.is_majority(viewer, target) {
+                } else if standing == Standing::Down
+                    && !(self.is_majority(viewer, target) && self.truth.may_tell(viewer, target))
+                {
                     return Err(wrong("down without a quorum", tell()));
                 }
             }
@@ -538,7 +558,8 @@ impl<'s> Hunter<'s> {
         let What::Part(side) = fault.what else { return Ok(()) };
         let whole = self.scenario.faults.iter().all(|other| {
             let passed_ms = other.at_ms + other.for_ms;
-            other == fault || other.at_ms > fault.at_ms || passed_ms + QUIET_MS < fault.at_ms
+            let now_ms = self.network.now_ms - self.start_ms;
+            other == fault || other.at_ms > now_ms || passed_ms + QUIET_MS < fault.at_ms
         });
         let side = Nodes(side).and(Nodes::all(self.truth.count));
         let other = Nodes::all(self.truth.count).less(side);
@@ -655,6 +676,15 @@ impl<'s> Hunter<'s> {
             }
         }
         Ok(())
+    }
+}
+
+/// Cuts all links between `side` and the others, but those of a bridge.
+fn part(links: &mut Links, count: usize, side: Nodes, bridge: Option<usize>) {
+    for one in side.and(Nodes::all(count)).iter().filter(|one| Some(*one) != bridge) {
+        for other in Nodes::all(count).less(side).iter().filter(|other| Some(*other) != bridge) {
+            links.cut(one, other);
+        }
     }
 }
 

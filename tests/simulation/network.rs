@@ -178,6 +178,11 @@ impl Network {
         self.turns_ms[machine] = wakes_ms.map_or(u64::MAX, |at_ms| at_ms.max(self.frozen_until_ms[machine]));
     }
 
+    /// Which machine stands at the node's address.
+    pub(crate) fn machine_of(&self, id: &NodeId) -> usize {
+        self.addresses[id]
+    }
+
     /// Where `machine` writes its reports.
     pub(crate) fn desk(&self, machine: usize) -> &Desk {
         &self.desks[machine]

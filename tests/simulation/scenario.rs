@@ -54,6 +54,12 @@ pub(crate) enum What {
     Deafen(usize),
     /// The nodes of this set are apart from the others.
     Part(u64),
+    /// Each reaches only the next: links but those between neighbours are cut.
+    Chain,
+    /// All reach only this one.
+    Star(usize),
+    /// The nodes of this set reach the others only by way of this one, which is none of them.
+    Bridge(usize, u64),
     /// So many of a hundred messages are lost.
     Lose(u8),
     /// Messages take so long, in ms, and up to as long again.
@@ -102,31 +108,40 @@ impl What {
             Self::Wall(node) => Self::Wall(moved(node)?),
             Self::Deafen(node) => Self::Deafen(moved(node)?),
             Self::Part(side) => Self::Part((side & ((1 << gone) - 1)) | ((side >> 1) & !((1 << gone) - 1))),
+            Self::Star(node) => Self::Star(moved(node)?),
+            Self::Bridge(node, side) => match Self::Part(side).without(gone)? {
+                Self::Part(side) => Self::Bridge(moved(node)?, side),
+                other => other,
+            },
             Self::Lie(node, Lie::Without(victim)) => Self::Lie(moved(node)?, Lie::Without(moved(victim)?)),
             Self::Lie(node, lie) => Self::Lie(moved(node)?, lie),
             Self::Replay(node) => Self::Replay(moved(node)?),
-            Self::Lose(_) | Self::Slow(_) => self,
+            Self::Chain | Self::Lose(_) | Self::Slow(_) => self,
         })
     }
 
     fn draw(rng: &mut fastrand::Rng, nodes: usize, liars: &[usize]) -> Self {
         let node = rng.usize(0..nodes);
         let other = (node + rng.usize(1..nodes)) % nodes;
-        match rng.u8(0..30) {
-            0..=2 => Self::Kill(node),
-            3 => Self::Wipe(node),
-            4 => Self::Stop(node),
-            5..=6 => Self::Hang(node),
-            7 => Self::Sleep(node),
-            8 => Self::Jump(node, rng.i64(-288_000..=288_000)),
-            9..=11 => Self::Cut(node, other),
-            12 => Self::Drop(node, other),
-            13..=14 => Self::Bar(node, other),
-            15 => Self::Wall(node),
-            16 => Self::Deafen(node),
-            17..=20 => Self::Part(rng.u64(1..(1 << (nodes - 1)) * 2 - 1)),
-            21..=22 => Self::Lose(rng.u8(1..=10)),
-            23 => Self::Slow(rng.u64(40..=110)),
+        let side = rng.u64(1..(1 << (nodes - 1)) * 2 - 1);
+        match rng.u8(0..40) {
+            0..=3 => Self::Kill(node),
+            4 => Self::Wipe(node),
+            5..=7 => Self::Stop(node),
+            8..=9 => Self::Hang(node),
+            10 => Self::Sleep(node),
+            11 => Self::Jump(node, rng.i64(-288_000..=288_000)),
+            12..=14 => Self::Cut(node, other),
+            15 => Self::Drop(node, other),
+            16..=17 => Self::Bar(node, other),
+            18 => Self::Wall(node),
+            19 => Self::Deafen(node),
+            20..=23 => Self::Part(side),
+            24..=25 => Self::Chain,
+            26 => Self::Star(node),
+            27 => Self::Bridge(node, side & !(1 << node)),
+            28..=30 => Self::Lose(rng.u8(1..=25)),
+            31 => Self::Slow(rng.u64(40..=110)),
             _ if liars.is_empty() => Self::Cut(node, other),
             _ => {
                 let liar = liars[rng.usize(0..liars.len())];
@@ -269,6 +284,12 @@ impl fmt::Display for Fault {
                 f.write_str("part")?;
                 (0..64).filter(|node| side >> node & 1 == 1).try_for_each(|node| write!(f, " {node}"))
             }
+            What::Chain => f.write_str("chain"),
+            What::Star(node) => write!(f, "star {node}"),
+            What::Bridge(node, side) => {
+                write!(f, "bridge {node}")?;
+                (0..64).filter(|node| side >> node & 1 == 1).try_for_each(|node| write!(f, " {node}"))
+            }
             What::Lose(percent) => write!(f, "lose {percent}"),
             What::Slow(delay_ms) => write!(f, "slow {delay_ms}"),
             What::Lie(node, Lie::Nobody) => write!(f, "nobody {node}"),
@@ -345,6 +366,9 @@ fn read_what(kind: &str, numbers: &[i64]) -> Option<What> {
         "wall" => What::Wall(one()?),
         "deafen" => What::Deafen(one()?),
         "part" => What::Part(numbers.iter().fold(0, |side, node| side | 1 << node)),
+        "chain" => What::Chain,
+        "star" => What::Star(one()?),
+        "bridge" => What::Bridge(one()?, numbers[1..].iter().fold(0, |side, node| side | 1 << node)),
         "lose" => What::Lose(u8::try_from(one()?).ok()?),
         "slow" => What::Slow(one()? as u64),
         "nobody" => What::Lie(one()?, Lie::Nobody),

@@ -133,6 +133,12 @@ impl Truth {
         self.misses(node).len() * 2 > others.len()
     }
 
+    /// Whether any two voters that `viewer` still hears may say that `target` is offline.
+    pub(crate) fn may_tell(&self, viewer: usize, target: usize) -> bool {
+        let voters = self.hears(viewer).less(Nodes::one(target));
+        voters.iter().filter(|&voter| !self.is_isolated(voter)).count() >= 2
+    }
+
     /// Whether a majority around `viewer` is certain to find out that `dead` is.
     pub(crate) fn can_tell(&self, viewer: usize, dead: usize, liars: Nodes) -> bool {
         let others = self.joined[viewer].less(Nodes::one(dead));
