@@ -11,7 +11,7 @@ use super::verdict::latch::Latch;
 /// One moment, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// A clock that never goes back, in ms since some fixed moment.
+    /// A clock that never goes back and that goes on while the machine sleeps, in ms since some fixed moment.
     pub mono_ms: u64,
     /// The wall clock: Unix time in ms.
     pub wall_ms: u64,

@@ -176,11 +176,7 @@ impl Mesh {
     /// A long gap between two turns is a start: what was heard before it says nothing about now, and
     /// failures across it are this node's own.
     fn watch_clock(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let by_mono_ms = now.mono_ms.saturating_sub(self.last_turn.mono_ms);
-        let by_wall_ms = now.wall_ms.saturating_sub(self.last_turn.wall_ms);
-        let gap_ms = by_mono_ms.max(by_wall_ms);
-        // The monotonic clock stands still while the machine sleeps; reports grow older all the same.
-        let asleep_ms = by_wall_ms.saturating_sub(by_mono_ms);
+        let gap_ms = now.mono_ms.saturating_sub(self.last_turn.mono_ms);
         self.last_turn = now;
         // Turns come at least once a second, so a short interval alone makes no gap.
         if gap_ms <= (2 * self.picture.roster.round_ms()).max(3_000) {
@@ -191,8 +187,6 @@ impl Mesh {
         for slot in &mut self.picture.slots {
             slot.advanced = false;
             slot.awaited_ms = now.mono_ms;
-            slot.origin_ms = slot.origin_ms.saturating_sub(asleep_ms);
-            slot.arrived_ms = slot.arrived_ms.saturating_sub(asleep_ms);
         }
         for index in 0..self.targets.len() {
             let first_ms = self.new_target(now, index).next_ms();

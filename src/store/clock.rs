@@ -1,19 +1,25 @@
 //! The two clocks of this process.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::mesh::Now;
 
 /// Reads both clocks. Monotonic time counts from when the clock was made, from 1 ms on.
+///
+/// It is `CLOCK_BOOTTIME`: what was heard before the machine was suspended is older afterwards, whatever the
+/// wall clock says. `CLOCK_MONOTONIC`, and so [`Instant`](std::time::Instant), stands still meanwhile
+/// (clock_gettime(2)).
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    start: Instant,
+    start_ms: u64,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start_ms: boot_ms() }
     }
 
     /// This moment, by both clocks.
@@ -23,8 +29,14 @@ impl Clock {
 
     /// Monotonic time in ms.
     pub fn mono_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        boot_ms() - self.start_ms + 1
     }
+}
+
+/// Time since the machine was started, in ms.
+fn boot_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 /// The wall clock: Unix time in µs, 0 for times before 1970.

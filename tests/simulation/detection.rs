@@ -52,7 +52,7 @@ fn trial(count: usize, loss: Loss, distance: Distance, poll_ms: (u64, u64), seed
     network.run(poll_ms.0 * 2 + rng.u64(0..poll_ms.0));
     match loss {
         Loss::Killed => drop(network.kill(0)),
-        Loss::Hung => network.freeze(0, 1_000_000, false),
+        Loss::Hung => network.freeze(0, 1_000_000),
         Loss::Isolated => (1..count).for_each(|other| network.links.cut(0, other)),
     }
     let start_ms = network.now_ms;

@@ -30,6 +30,12 @@ const FOUND: &[(u64, &str)] = &[
     (15, "nodes 3; delay 2; 0+121 wipe 2; 0+3068 hang 0"),
     (16, "nodes 3; delay 2; 0+3257 cut 1 0; 0+111 kill 2; 0+3414 cut 2 0"),
     (66, "nodes 3; delay 2; 0+2635 hang 1; 0+121 wipe 0"),
+    // Who had not run for a while told a node that was started anew meanwhile as cut off.
+    (40, "nodes 3; delay 2; 0+105 jump 2 -41805; 0+1307 stop 0"),
+    (176, "nodes 3; delay 2; 53+3492 stop 1; 0+3051 hang 0"),
+    (58, "nodes 3; delay 2; 3507+3011 hang 0; 0+6876 stop 1"),
+    (482, "nodes 3; delay 2; 0+112 stop 1; 0+132 jump 2 233713"),
+    (874, "nodes 3; delay 2; 6863+2674 hang 2; 5384+4956 stop 1"),
 ];
 
 /// Plays `scenario`; a panic is as wrong as anything.

@@ -248,8 +248,7 @@ impl<'s> Hunter<'s> {
                 self.starts[node] += 1;
                 self.said[node].fill(None);
             }
-            What::Hang(node) if begins => network.freeze(node, fault.for_ms, false),
-            What::Sleep(node) if begins => network.freeze(node, fault.for_ms, true),
+            What::Hang(node) if begins => network.freeze(node, fault.for_ms),
             What::Jump(node, by_ms) => {
                 network.set_clock(node, |clock| clock.skew_ms += if begins { by_ms } else { -by_ms });
                 // A jump looks like a gap of time: the node starts over, and takes what it holds for old,
@@ -297,7 +296,7 @@ impl<'s> Hunter<'s> {
         let (mut dead, mut stopped, mut mute) = (Nodes::default(), Nodes::default(), Nodes::default());
         for (fault, _) in self.scenario.faults.iter().zip(&self.active).filter(|(_, active)| **active) {
             match fault.what {
-                What::Kill(node) | What::Wipe(node) | What::Hang(node) | What::Sleep(node) => {
+                What::Kill(node) | What::Wipe(node) | What::Hang(node) => {
                     dead = dead.with(node);
                 }
                 What::Stop(node) => (dead, stopped) = (dead.with(node), stopped.with(node)),

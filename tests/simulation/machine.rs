@@ -120,8 +120,6 @@ pub(crate) struct Machine {
     pub(crate) notes: Vec<Note>,
     pub(crate) received: Received,
     pub(crate) clock: Clock,
-    /// How long it slept: its monotonic clock lacks that.
-    pub(crate) asleep_ms: u64,
     pub(crate) last_turn_ms: u64,
     started_ms: u64,
     allowance: Allowance,
@@ -163,7 +161,6 @@ impl Machine {
             notes: Vec::new(),
             received: Received::default(),
             clock,
-            asleep_ms: 0,
             last_turn_ms: at_ms,
             started_ms: at_ms,
             allowance: Allowance::default(),
@@ -178,7 +175,7 @@ impl Machine {
         let ran_ms = at_ms - self.started_ms;
         let wall_ms = WALL_MS + self.started_ms + self.clock.drift(ran_ms);
         Now {
-            mono_ms: self.clock.drift(ran_ms.saturating_sub(self.asleep_ms)) + 1,
+            mono_ms: self.clock.drift(ran_ms) + 1,
             wall_ms: wall_ms.saturating_add_signed(self.clock.skew_ms),
         }
     }

@@ -202,13 +202,9 @@ impl Network {
         self.machines[machine].take().expect("it runs").shut()
     }
 
-    /// Stops the process on `machine` for a while. When `asleep`, its monotonic clock stops as well.
-    pub(crate) fn freeze(&mut self, machine: usize, for_ms: u64, asleep: bool) {
+    /// Stops the process on `machine`, or the machine, for a while.
+    pub(crate) fn freeze(&mut self, machine: usize, for_ms: u64) {
         self.frozen_until_ms[machine] = self.now_ms + for_ms;
-        let frozen = self.machines[machine].as_mut().expect("it runs");
-        if asleep {
-            frozen.asleep_ms += for_ms;
-        }
         self.plan_turn(machine);
     }
 

@@ -36,10 +36,8 @@ pub(crate) enum What {
     Wipe(usize),
     /// A node is stopped on purpose, and started again.
     Stop(usize),
-    /// A process hangs.
+    /// A process hangs, or its machine sleeps.
     Hang(usize),
-    /// A machine sleeps: its monotonic clock stands still.
-    Sleep(usize),
     /// A node's wall clock is set, by so many ms, and back again.
     Jump(usize, i64),
     /// A link is cut.
@@ -78,7 +76,6 @@ impl What {
             | Self::Wipe(node)
             | Self::Stop(node)
             | Self::Hang(node)
-            | Self::Sleep(node)
             | Self::Jump(node, _) => Some(node),
             _ => None,
         }
@@ -100,7 +97,6 @@ impl What {
             Self::Wipe(node) => Self::Wipe(moved(node)?),
             Self::Stop(node) => Self::Stop(moved(node)?),
             Self::Hang(node) => Self::Hang(moved(node)?),
-            Self::Sleep(node) => Self::Sleep(moved(node)?),
             Self::Jump(node, by_ms) => Self::Jump(moved(node)?, by_ms),
             Self::Cut(one, other) => Self::Cut(moved(one)?, moved(other)?),
             Self::Drop(from, to) => Self::Drop(moved(from)?, moved(to)?),
@@ -128,8 +124,7 @@ impl What {
             0..=3 => Self::Kill(node),
             4 => Self::Wipe(node),
             5..=7 => Self::Stop(node),
-            8..=9 => Self::Hang(node),
-            10 => Self::Sleep(node),
+            8..=10 => Self::Hang(node),
             11 => Self::Jump(node, rng.i64(-288_000..=288_000)),
             12..=14 => Self::Cut(node, other),
             15 => Self::Drop(node, other),
@@ -273,7 +268,6 @@ impl fmt::Display for Fault {
             What::Wipe(node) => write!(f, "wipe {node}"),
             What::Stop(node) => write!(f, "stop {node}"),
             What::Hang(node) => write!(f, "hang {node}"),
-            What::Sleep(node) => write!(f, "sleep {node}"),
             What::Jump(node, by_ms) => write!(f, "jump {node} {by_ms}"),
             What::Cut(one, other) => write!(f, "cut {one} {other}"),
             What::Drop(from, to) => write!(f, "drop {from} {to}"),
@@ -358,7 +352,6 @@ fn read_what(kind: &str, numbers: &[i64]) -> Option<What> {
         "wipe" => What::Wipe(one()?),
         "stop" => What::Stop(one()?),
         "hang" => What::Hang(one()?),
-        "sleep" => What::Sleep(one()?),
         "jump" => What::Jump(one()?, *numbers.get(1)?),
         "cut" => What::Cut(one()?, other()?),
         "drop" => What::Drop(one()?, other()?),

@@ -86,7 +86,7 @@ fn a_killed_node_is_down_for_every_survivor() {
 fn a_hung_node_is_down_for_every_survivor_and_says_so_of_nobody() {
     for seed in seeds() {
         let mut network = settled(5, seed);
-        network.freeze(0, 30_000, false);
+        network.freeze(0, 30_000);
         let survivors = others(5, 0);
         network.wait(5_000, "down for all", |network| agree(network, &survivors, 0, Standing::Down));
         network.run(25_500);

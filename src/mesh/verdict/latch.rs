@@ -59,6 +59,9 @@ pub struct Settled {
     pub decided: Option<(Standing, u64)>,
     /// The newest outage that is over.
     pub outage: Option<Outage>,
+    /// The newest report while it was last not silent. One that came after a gap of this node's own time is
+    /// no sign of life, and may yet tell of another process.
+    newest: Stamp,
     silence: Option<Silence>,
 }
 
@@ -205,10 +208,11 @@ fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
         Some(old) if old.standing != Standing::NeverSeen => Some((old.standing, old.since_ms)),
         _ => None,
     };
+    let known = old.map(|old| old.newest).filter(|_| is_silent).unwrap_or(newest);
     let silence = old.and_then(|old| old.silence);
     let mut outage = old.and_then(|old| old.outage);
     let silence = if is_silent {
-        let begun = Silence { from_ms: since_ms, newest, is_known: decided.is_some() && !moment.only_here };
+        let begun = Silence { from_ms: since_ms, newest: known, is_known: decided.is_some() && !moment.only_here };
         let mut silence = silence.unwrap_or(begun);
         silence.is_known |= standing == Standing::Down;
         // A viewer that was itself just started may learn of a silent node's newest report only later.
@@ -222,7 +226,7 @@ fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
         outage = ended.filter(|silence| silence.is_known).map(|silence| silence.end(moment)).or(outage);
         silence.filter(|_| ended.is_none() && standing.is_alive())
     };
-    Settled { standing, since_ms, decided, outage, silence }
+    Settled { standing, since_ms, decided, outage, newest: known, silence }
 }
 
 #[cfg(test)]
