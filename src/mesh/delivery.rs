@@ -83,7 +83,7 @@ impl Mesh {
                 slot.origin_ms = slot.origin_ms.max(now.mono_ms.saturating_sub(age_ms));
                 slot.arrived_ms = now.mono_ms;
                 slot.changed_ms = now.mono_ms;
-                slot.held = Some(Arc::new(report));
+                slot.hold(Arc::new(report), &self.picture.roster);
                 self.picture.counters.reports_stored += 1;
                 self.changed = true;
             }

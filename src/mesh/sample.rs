@@ -16,13 +16,8 @@ pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Picture {
     let mut slots = vec![Slot::default(); count];
     for report in held {
         let index = roster.index(report.author().as_str()).expect("a member");
-        slots[index] = Slot {
-            held: Some(Arc::new(report.clone())),
-            origin_ms: 9_000,
-            arrived_ms: 9_000,
-            advanced: true,
-            ..Slot::default()
-        };
+        slots[index] = Slot { origin_ms: 9_000, arrived_ms: 9_000, advanced: true, ..Slot::default() };
+        slots[index].hold(Arc::new(report.clone()), &roster);
     }
     Picture {
         roster,

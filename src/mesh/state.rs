@@ -220,8 +220,10 @@ impl Mesh {
                 (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index))
             });
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
-            if slot.held.as_deref().is_some_and(|held| !valid(held)) {
-                slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() };
+            match slot.held.take() {
+                Some(held) if valid(&held) => slot.hold(held, roster),
+                Some(_) => slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() },
+                None => {}
             }
             slot.proof = slot.proof.filter(|proof| proof.reports().into_iter().all(valid));
             self.picture.slots.push(slot);
@@ -244,10 +246,6 @@ impl Mesh {
             self.probe(now, effects);
             self.call_refuting(now, effects);
         }
-        for index in 0..self.fresh.len() {
-            let fresh = self.picture.is_fresh(index, now.mono_ms);
-            self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
-        }
         self.judge(now, effects);
     }
 
@@ -260,6 +258,10 @@ impl Mesh {
             return;
         }
         self.judged_ms = now.mono_ms;
+        for index in 0..self.fresh.len() {
+            let fresh = self.picture.is_fresh(index, now.mono_ms);
+            self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
+        }
         let changes = self.conclude(now);
         self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + self.judge_gap_ms());
         let news = changes.into_iter().filter(Change::is_news);
@@ -299,8 +301,9 @@ impl Mesh {
 
     fn judge_callers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let roster = self.picture.roster.clone();
-        for (index, member) in roster.members().iter().enumerate() {
-            if member.url.is_some() || !roster.observes(roster.me(), index) {
+        for &index in roster.observed() {
+            let member = &roster.members()[index];
+            if member.url.is_some() {
                 continue;
             }
             let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
@@ -314,14 +317,13 @@ impl Mesh {
         let roster = self.picture.roster.clone();
         let Some(reason) = self.publisher.due(now, roster.publish_ms(), self.leaving) else { return };
         let me = roster.me();
-        let observations = self.targets.iter().zip(roster.members()).enumerate();
-        let observations = observations
-            .filter(|(index, _)| roster.observes(me, *index))
-            .map(|(_, (target, member))| (member.id.clone(), target.observation))
+        let observed = roster.observed().iter();
+        let observations = observed
+            .map(|&index| (roster.members()[index].id.clone(), self.targets[index].observation))
             .collect();
         let report = self.publisher.publish(now, &roster, self.picture.isolated, self.leaving, observations);
         let slot = &mut self.picture.slots[me];
-        slot.held = Some(Arc::new(report));
+        slot.hold(Arc::new(report), &roster);
         slot.origin_ms = now.mono_ms;
         slot.arrived_ms = now.mono_ms;
         slot.changed_ms = now.mono_ms;

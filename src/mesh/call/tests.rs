@@ -135,6 +135,8 @@ fn a_reply_to_a_call_from_before_a_gap_of_time_is_no_sign_of_life() {
     let mut core = Core::start(2);
     core.step(Event::Turn);
     let probe = core.call();
+    // As Core::pass does, but without a turn before the answer.
+    core.now.mono_ms += 3_600_000;
     core.now.wall_ms += 3_600_000;
     core.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 7))]);
     assert!(core.mesh.picture.slots[1].held.is_none());

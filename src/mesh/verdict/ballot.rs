@@ -158,7 +158,7 @@ impl Ballot {
 
 fn vote(scene: &Scene<'_>, voter: usize, target: usize) -> Option<Vote> {
     let report = scene.report(voter)?;
-    let found = report.observation(scene.roster().members()[target].id.as_str())?;
+    let found = scene.slot(voter).observation(target)?;
     let newest = scene.report(target).map(crate::mesh::report::Report::stamp);
     let refuted = found.status == Status::Offline
         && newest.is_some_and(|newest| {

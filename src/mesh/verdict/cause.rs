@@ -61,7 +61,7 @@ fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Fai
     if scene.life(from).sign != Sign::Alive {
         return None;
     }
-    let found = scene.report(from)?.observation(scene.roster().members()[to].id.as_str())?;
+    let found = scene.slot(from).observation(to)?;
     Some((found.status, found.error))
 }
 
