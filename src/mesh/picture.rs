@@ -99,7 +99,8 @@ pub struct Counters {
 #[derive(Debug, Clone)]
 pub struct Picture {
     pub(super) roster: Arc<Roster>,
-    pub(super) slots: Vec<Slot>,
+    /// Pictures share those that have not changed between them: a large network has one picture after the other.
+    pub(super) slots: Vec<Arc<Slot>>,
     pub(super) at: Now,
     pub(super) revision: u64,
     pub(super) isolated: bool,
@@ -117,8 +118,12 @@ impl Picture {
     }
 
     /// What is held of each member, by its index in the roster.
-    pub fn slots(&self) -> &[Slot] {
+    pub fn slots(&self) -> &[Arc<Slot>] {
         &self.slots
+    }
+
+    pub(super) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        Arc::make_mut(&mut self.slots[index])
     }
 
     /// When this picture was taken.
@@ -168,12 +173,12 @@ impl Picture {
 
     /// Members with what is held of them.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &Slot)> {
-        self.roster.members().iter().zip(&self.slots)
+        self.roster.members().iter().zip(self.slots.iter().map(AsRef::as_ref))
     }
 
     /// What is held of the member `id`.
     pub fn slot(&self, id: &NodeId) -> Option<&Slot> {
-        self.roster.index(id.as_str()).map(|index| &self.slots[index])
+        self.roster.index(id.as_str()).map(|index| self.slots[index].as_ref())
     }
 
     /// Whether the member's newest report is recent enough to count: it is a sign of life, and no older

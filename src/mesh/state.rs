@@ -79,7 +79,7 @@ impl Mesh {
         }
         let picture = Picture {
             roster: setup.roster,
-            slots,
+            slots: slots.into_iter().map(Arc::new).collect(),
             at: now,
             revision: 0,
             isolated: false,
@@ -187,6 +187,7 @@ impl Mesh {
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
         self.settled_ms = now.mono_ms + self.picture.roster.round_ms();
         for slot in &mut self.picture.slots {
+            let slot = Arc::make_mut(slot);
             slot.advanced = false;
             slot.awaited_ms = now.mono_ms;
         }
@@ -216,17 +217,23 @@ impl Mesh {
                 let keys = &old.members()[at].keys;
                 *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
             });
-            let (mut slot, target) = at.and_then(|at| known[at].take()).unwrap_or_else(|| {
-                (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index))
-            });
+            let unknown = Slot { awaited_ms: now.mono_ms, ..Slot::default() };
+            let (slot, target) = match at.and_then(|at| known[at].take()) {
+                Some((slot, target)) => (Arc::unwrap_or_clone(slot), target),
+                None => (unknown.clone(), self.new_target(now, index)),
+            };
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
-            match slot.held.take() {
-                Some(held) if valid(&held) => slot.hold(held, roster),
-                Some(_) => slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() },
-                None => {}
+            let proof = slot.proof.clone().filter(|proof| proof.reports().into_iter().all(valid));
+            let mut slot = match &slot.held {
+                Some(held) if !valid(held) => unknown,
+                _ => slot,
+            };
+            slot.proof = proof;
+            // Another roster has other indices.
+            if let Some(held) = slot.held.take() {
+                slot.hold(held, roster);
             }
-            slot.proof = slot.proof.filter(|proof| proof.reports().into_iter().all(valid));
-            self.picture.slots.push(slot);
+            self.picture.slots.push(Arc::new(slot));
             self.targets.push(target);
             self.targets[index].hasten(now, member);
         }
@@ -322,7 +329,7 @@ impl Mesh {
             .map(|&index| (roster.members()[index].id.clone(), self.targets[index].observation))
             .collect();
         let report = self.publisher.publish(now, &roster, self.picture.isolated, self.leaving, observations);
-        let slot = &mut self.picture.slots[me];
+        let slot = self.picture.slot_mut(me);
         slot.hold(Arc::new(report), &roster);
         slot.origin_ms = now.mono_ms;
         slot.arrived_ms = now.mono_ms;
