@@ -15,6 +15,7 @@ mod machine;
 mod membership;
 mod network;
 mod rings;
+mod rollout;
 pub(crate) mod sample;
 mod scenario;
 mod spreading;

@@ -1,0 +1,283 @@
+//! A change of the configuration comes to one node after another, with pauses in between, in an order that
+//! the seed draws: whoever is not part of it must not notice.
+
+use crate::machine::{Clock, Disk, Machine, Wire};
+use crate::network::{Network, settled};
+use crate::truth::Nodes;
+use crate::{sample, seeds};
+use distomon::mesh::Event;
+use distomon::mesh::event::Note;
+use distomon::mesh::id::NodeId;
+use distomon::mesh::roster::{Member, Observers};
+use distomon::mesh::verdict::Standing;
+
+/// The longest pause between two nodes, in ms.
+const PAUSE_MS: u64 = 4_000;
+
+/// A network in which the configuration changes.
+struct Rollout {
+    network: Network,
+    /// Those whom the change is about: they may be unknown or degraded, but not down.
+    subjects: Nodes,
+    /// Those that do not live, or that no path joins to the others.
+    lost: Nodes,
+    rng: fastrand::Rng,
+}
+
+impl Rollout {
+    fn new(network: Network, subjects: &[usize], seed: u64) -> Self {
+        let subjects = subjects.iter().copied().fold(Nodes::default(), Nodes::with);
+        Self { network, subjects, lost: Nodes::default(), rng: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// Of five that have settled.
+    fn of_five(subjects: &[usize], seed: u64) -> Self {
+        Self::new(settled(5, seed), subjects, seed)
+    }
+
+    /// Hands the configuration as it now is to each machine that runs.
+    fn reach_all(&mut self) {
+        let nodes: Vec<_> =
+            self.network.running().map(|(index, machine)| (index, number(machine.id()))).collect();
+        self.reach(nodes);
+    }
+
+    /// Hands the configuration as it now is to these machines, which run these nodes.
+    fn reach(&mut self, mut nodes: Vec<(usize, usize)>) {
+        self.rng.shuffle(&mut nodes);
+        for (machine, node) in nodes {
+            self.network.reconfigure(machine, node);
+            let pause_ms = self.rng.u64(0..PAUSE_MS);
+            self.pass(pause_ms);
+        }
+    }
+
+    /// Lets time pass and looks on.
+    fn pass(&mut self, for_ms: u64) {
+        let (subjects, lost) = (self.subjects, self.lost);
+        let mut wrong = None;
+        self.network.run_checking(for_ms, "all is well", |network| {
+            wrong = find_wrong(network, subjects, lost);
+            wrong.as_ref().inspect(|wrong| eprintln!("{wrong}")).is_none()
+        });
+    }
+
+    /// All nodes agree that all are up, and nobody was told of anybody who is not part of the change.
+    fn ends_well(&mut self) {
+        self.network.wait(6_000, "all up for all", all_up);
+        self.subjects = Nodes::default();
+        self.pass(4_000);
+    }
+
+    /// What those who are not part of the change told their operators of each other.
+    fn has_no_news(&self) {
+        for (_, machine) in self.network.running() {
+            let untouched = |id: &NodeId| !self.subjects.has(number(id));
+            if !untouched(machine.id()) {
+                continue;
+            }
+            let news = machine.notes.iter().skip_while(|note| is_start(note)).find(|note| match note {
+                Note::Changed { peer, from, .. } => {
+                    untouched(peer) && *from != distomon::mesh::observation::Status::Unknown
+                }
+                Note::Judged(change) => untouched(&change.node) && change.from != Some(Standing::NeverSeen),
+                _ => true,
+            });
+            assert!(news.is_none(), "{} told its operator: {}", machine.id(), news.expect("news"));
+        }
+    }
+}
+
+fn is_start(note: &Note) -> bool {
+    matches!(note, Note::Changed { .. } | Note::Judged(_))
+}
+
+fn number(id: &NodeId) -> usize {
+    id.as_str()["node-".len()..].parse().expect("a node's name ends with its number")
+}
+
+/// What is wrong by the verdicts of anybody.
+fn find_wrong(network: &Network, subjects: Nodes, lost: Nodes) -> Option<String> {
+    network.running().find_map(|(index, machine)| {
+        let viewer = number(machine.id());
+        (!lost.has(viewer) && network.turns(index)).then(|| find_wrong_of(machine, viewer, subjects, lost))?
+    })
+}
+
+fn find_wrong_of(machine: &Machine, viewer: usize, subjects: Nodes, lost: Nodes) -> Option<String> {
+    let picture = &machine.picture;
+    let numbers: Vec<_> = picture.members().map(|(member, _)| number(&member.id)).collect();
+    let spared = |node: usize| subjects.has(node) || lost.has(node);
+    for (&target, verdict) in numbers.iter().zip(&picture.verdicts().nodes) {
+        let standing = verdict.standing;
+        let is_wrong = match standing {
+            Standing::Down => !lost.has(target),
+            Standing::Up => !verdict.causes.is_empty() && !spared(viewer) && !spared(target),
+            _ => !spared(viewer) && !spared(target),
+        };
+        if is_wrong {
+            return Some(format!("{viewer} says that {target} is {standing} {:?}", verdict.causes));
+        }
+    }
+    let links = &picture.verdicts().links;
+    let link = links.iter().find(|link| !spared(numbers[link.from]) && !spared(numbers[link.to]));
+    let link = link.filter(|_| !spared(viewer));
+    link.map(|link| format!("{viewer} names the link {} {}", numbers[link.from], numbers[link.to]))
+}
+
+/// Whether all that run have one configuration, and find all of it up.
+fn all_up(network: &Network) -> bool {
+    let digest = network.running().next().expect("some run").1.picture.roster().digest().to_owned();
+    network.running().all(|(_, machine)| {
+        let verdicts = machine.picture.verdicts();
+        machine.picture.roster().digest() == digest
+            && verdicts.nodes.iter().all(|verdict| verdict.standing == Standing::Up)
+            && verdicts.links.is_empty()
+    })
+}
+
+#[test]
+fn nodes_are_added() {
+    for (seed, count) in seeds().into_iter().flat_map(|seed| [(seed, 1), (seed, 3)]) {
+        let new: Vec<_> = (5..5 + count).collect();
+        let mut rollout = Rollout::of_five(&new, seed);
+        let early = rollout.rng.usize(0..=5);
+        let mut old: Vec<_> = (0..5).map(|node| (node, node)).collect();
+        rollout.rng.shuffle(&mut old);
+        let later = old.split_off(early);
+        for _ in &new {
+            rollout.network.add_member();
+        }
+        rollout.reach(old);
+        for &node in &new {
+            rollout.network.boot(node, node, Disk::default());
+        }
+        rollout.reach(later);
+        rollout.network.wait(8_000, "all up for all", all_up);
+        rollout.has_no_news();
+        rollout.ends_well();
+    }
+}
+
+#[test]
+fn nodes_are_removed_that_live_for_a_while_or_are_dead() {
+    for (seed, count) in seeds().into_iter().flat_map(|seed| [(seed, 1), (seed, 2)]) {
+        for dead in [false, true] {
+            let gone: Vec<_> = (7 - count..7).collect();
+            let mut rollout = Rollout::new(settled(7, seed), &gone, seed);
+            if dead {
+                for &node in &gone {
+                    rollout.lost = rollout.lost.with(node);
+                    rollout.network.kill(node);
+                }
+                rollout.pass(6_000);
+            }
+            rollout.network.members.truncate(7 - count);
+            rollout.reach((0..7 - count).map(|node| (node, node)).collect());
+            rollout.pass(3_000);
+            for &node in gone.iter().filter(|_| !dead) {
+                rollout.network.kill(node);
+            }
+            rollout.has_no_news();
+            rollout.ends_well();
+        }
+    }
+}
+
+#[test]
+fn a_key_is_rotated() {
+    for seed in seeds() {
+        let mut rollout = Rollout::of_five(&[], seed);
+        let new = sample::keypair(99).public().clone();
+        rollout.network.members[2].keys.push(new.clone());
+        rollout.reach_all();
+        rollout.has_no_news();
+        // Its process is started anew with the other key, which it names first.
+        rollout.subjects = Nodes::one(2);
+        rollout.network.tell(2, Event::Leaving);
+        rollout.pass(300);
+        let disk = rollout.network.kill(2);
+        rollout.network.keys.insert(2, 99);
+        rollout.network.boot(2, 2, disk);
+        rollout.pass(4_000);
+        rollout.has_no_news();
+        rollout.network.members[2].keys = vec![new];
+        rollout.reach_all();
+        rollout.has_no_news();
+        rollout.ends_well();
+    }
+}
+
+#[test]
+fn a_key_is_replaced_at_once() {
+    for seed in seeds() {
+        for keep in [true, false] {
+            let mut rollout = Rollout::of_five(&[2], seed);
+            rollout.network.members[2].keys = vec![sample::keypair(99).public().clone()];
+            rollout.network.keys.insert(2, 99);
+            let others: Vec<_> = [0, 1, 3, 4].into_iter().map(|node| (node, node)).collect();
+            let (early, later) = others.split_at(rollout.rng.usize(0..=4));
+            let (early, later) = (early.to_vec(), later.to_vec());
+            rollout.reach(early);
+            let disk = rollout.network.kill(2);
+            rollout.network.boot(2, 2, if keep { disk } else { Disk::default() });
+            rollout.pass(PAUSE_MS);
+            rollout.reach(later);
+            rollout.network.wait(8_000, "all up for all", all_up);
+            rollout.has_no_news();
+            rollout.ends_well();
+        }
+    }
+}
+
+#[test]
+fn rings_come_and_go() {
+    for seed in seeds() {
+        let count = 12 + seed as usize % 5;
+        let clocks = vec![Clock::default(); count];
+        let members: Vec<Member> = sample::members(count);
+        let mut network = Network::start_all(Wire::Values, Observers::All, members, &clocks, seed);
+        network.wait(8_000, "all up", all_up);
+        network.run(2_000);
+        let mut rollout = Rollout::new(network, &[], seed);
+        for observers in [Observers::Rings(4), Observers::Rings(6), Observers::All] {
+            rollout.network.observers = observers;
+            rollout.reach_all();
+            rollout.has_no_news();
+            rollout.ends_well();
+        }
+    }
+}
+
+#[test]
+fn rates_timeouts_and_retries_change() {
+    for seed in seeds() {
+        let mut rollout = Rollout::of_five(&[], seed);
+        for (poll_rate_ms, timeout_ms, retry) in [(2_000, 2_000, 1), (500, 300, 0), (1_000, 1_000, 2)] {
+            for member in &mut rollout.network.members {
+                (member.poll_rate_ms, member.timeout_ms, member.retry) = (poll_rate_ms, timeout_ms, retry);
+            }
+            rollout.reach_all();
+            rollout.has_no_news();
+        }
+        rollout.ends_well();
+    }
+}
+
+#[test]
+fn a_node_moves() {
+    for seed in seeds() {
+        let mut rollout = Rollout::of_five(&[1], seed);
+        rollout.network.move_member(1, 5);
+        let others: Vec<_> = [0, 2, 3, 4].into_iter().map(|node| (node, node)).collect();
+        let (early, later) = others.split_at(rollout.rng.usize(0..=4));
+        let (early, later) = (early.to_vec(), later.to_vec());
+        rollout.reach(early);
+        let disk = rollout.network.kill(1);
+        rollout.network.boot(5, 1, disk);
+        rollout.pass(PAUSE_MS);
+        rollout.reach(later);
+        rollout.has_no_news();
+        rollout.ends_well();
+    }
+}
