@@ -10,6 +10,9 @@ use super::report::{Proof, ReportError, UnverifiedProof, UnverifiedReport, Verif
 /// New reports that are taken of one author in a second.
 pub const AUTHOR_RATE: u64 = 5;
 
+/// So many refused reports are borne in one message of a sender with another configuration.
+pub const MAX_DOUBTS: u32 = 8;
+
 /// What a node still takes of each author: a token bucket of [`AUTHOR_RATE`] tokens a second, holding
 /// as many. Only verified reports take a token, so nobody can use up another's.
 #[derive(Debug, Default)]
@@ -55,6 +58,8 @@ pub struct Intake {
     pub surplus: u32,
     /// The first that was refused, and how many were.
     pub refused: Option<(ReportError, u32)>,
+    /// A signature did not verify, and no difference of configuration explains it.
+    forged: bool,
 }
 
 impl Intake {
@@ -67,14 +72,29 @@ impl Intake {
 
     /// Whether a signature did not verify, which ends the exchange.
     pub fn is_forged(&self) -> bool {
-        matches!(self.refused, Some((ReportError::BadSignature, _)))
+        self.forged
+    }
+
+    /// Refuses what a key of the author's did not sign, and says whether to go on: whoever has another
+    /// configuration may know another key, and hands on in good faith what it has verified itself.
+    fn doubt(&mut self, picture: &Picture, sender: &str, error: ReportError) -> bool {
+        self.refuse(error);
+        let newest = self.reports.iter().find(|report| report.author().as_str() == sender);
+        let held = || picture.slots()[picture.roster().index(sender)?].held.as_deref();
+        let config = newest.or_else(held).map(|report| report.report().config.as_str());
+        let excused = config.is_some_and(|config| config != picture.roster().digest());
+        let count = self.refused.map_or(0, |(_, count)| count);
+        self.forged |= !excused || count > MAX_DOUBTS;
+        !self.forged
     }
 }
 
-/// Checks what a message brought against `picture`. Stops at the first bad signature. `allowance` is
-/// asked with the author's index and whether to take a token, and answers whether there was one.
+/// Checks what a message of the member `sender` brought against `picture`. Stops at the first bad signature,
+/// or after [`MAX_DOUBTS`] of a sender whose newest report shows another configuration. `allowance` is asked
+/// with the author's index and whether to take a token, and answers whether there was one.
 pub fn check(
     picture: &Picture,
+    sender: &str,
     reports: &[&RawValue],
     proofs: &[&RawValue],
     mut allowance: impl FnMut(usize, bool) -> bool,
@@ -105,8 +125,9 @@ pub fn check(
                 intake.reports.push(report);
             }
             Err(error) => {
-                intake.refuse(error);
-                return intake;
+                if !intake.doubt(picture, sender, error) {
+                    return intake;
+                }
             }
         }
     }
@@ -128,8 +149,9 @@ pub fn check(
         match proof.verify(roster) {
             Ok(proof) => intake.proofs.push(proof),
             Err(error) => {
-                intake.refuse(error);
-                return intake;
+                if !intake.doubt(picture, sender, error) {
+                    return intake;
+                }
             }
         }
     }
@@ -165,7 +187,7 @@ mod tests {
         let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
         let (envelopes, proofs): (Vec<_>, Vec<_>) =
             (envelopes.iter().map(|raw| &**raw).collect(), proofs.iter().map(|raw| &**raw).collect());
-        check(picture, &envelopes, &proofs, |_, _| true)
+        check(picture, "node-01", &envelopes, &proofs, |_, _| true)
     }
 
     /// Not signed by the node that it names.

@@ -51,6 +51,8 @@ pub(super) struct Target {
     next_ms: u64,
     smoothed_us: Option<u64>,
     asked_ms: Option<u64>,
+    /// Since when something else answers at its address: monotonic time in ms.
+    strange_ms: Option<u64>,
 }
 
 impl Target {
@@ -79,6 +81,7 @@ impl Target {
             next_ms: first_ms,
             smoothed_us: None,
             asked_ms: None,
+            strange_ms: None,
         }
     }
 
@@ -114,6 +117,7 @@ impl Target {
         let Timing { rtt_us, took_us, offset_ms } = timing;
         self.failures = 0;
         self.refusals = 0;
+        self.strange_ms = None;
         self.seen = true;
         let before = self.become_status(now, Status::Online, None);
         // A follow-up may carry much, so its time says little about the next probe's.
@@ -125,6 +129,14 @@ impl Target {
             self.observation.clock_offset_ms = Some(offset_ms);
         }
         before
+    }
+
+    /// A call failed. Since when something else than it answers at its address, if that is so: monotonic time
+    /// in ms.
+    pub(super) fn strange_since(&mut self, now: Now, failure: Failure) -> Option<u64> {
+        let since_ms = self.strange_ms.unwrap_or(now.mono_ms);
+        self.strange_ms = failure.is_strange().then_some(since_ms);
+        self.strange_ms
     }
 
     /// It answered and refused: it lives, but says nothing more.

@@ -268,7 +268,7 @@ impl Machine {
         if message.to != self.id().as_str() {
             return (Response::Rejected(Failure::Misdirected), None);
         }
-        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs, cargo);
+        let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
         let (heads, whole) = self.correspondence.asked(from, &picture, message.heads);
         if intake.is_forged() {
             // What came before it was verified, and is kept.
@@ -292,10 +292,10 @@ impl Machine {
     }
 
     /// What the heads in `body` and `cargo` bring.
-    pub(crate) fn take(&mut self, at_ms: u64, body: &str, cargo: Cargo) -> Delivery {
+    pub(crate) fn take(&mut self, at_ms: u64, from: &NodeId, body: &str, cargo: Cargo) -> Delivery {
         let picture = self.picture.clone();
         let message = Request::parse(body.as_bytes(), picture.roster()).expect("a message");
-        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs, cargo);
+        let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
         Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs }
     }
 
@@ -319,7 +319,7 @@ impl Machine {
             Response::Replayed(evidence) => (Err(Failure::Replayed), evidence),
             Response::Reply(body, cargo) => {
                 let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("a message");
-                let intake = self.check(at_ms, &picture, &reply.reports, &reply.proofs, cargo);
+                let intake = self.check(at_ms, &picture, &peer, &reply.reports, &reply.proofs, cargo);
                 let (since, from) = self.written.remove(&id).expect("it was written");
                 let heads = self.correspondence.replied(&peer, &from, since, reply.heads, reply.mark);
                 let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
@@ -334,13 +334,14 @@ impl Machine {
         &mut self,
         at_ms: u64,
         picture: &Picture,
+        sender: &NodeId,
         reports: &[&serde_json::value::RawValue],
         proofs: &[&serde_json::value::RawValue],
         cargo: Cargo,
     ) -> Intake {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let mut intake = intake::check(picture, reports, proofs, |author, take| {
+        let mut intake = intake::check(picture, sender.as_str(), reports, proofs, |author, take| {
             if take {
                 allowance.take(author, mono_ms);
             }

@@ -9,7 +9,7 @@ use crate::liar::Desk;
 use crate::link::Links;
 use crate::machine::{Cargo, Clock, Disk, Machine, Response, Sender, Wire};
 use crate::sample;
-use distomon::crypto::{Nonce, PublicKey};
+use distomon::crypto::{Keypair, Nonce, PublicKey};
 use distomon::mesh::Event;
 use distomon::mesh::event::{Call, Called, Note, Purpose};
 use distomon::mesh::id::NodeId;
@@ -171,13 +171,18 @@ impl Network {
         self.provide(machine);
         let roster = self.roster(node);
         let seed = self.rng.u64(..);
-        let key = sample::keypair(self.keys.get(&node).copied().unwrap_or(node as u64));
+        let key = self.key(node);
         self.signers.resize(self.machines.len(), key.public().clone());
         self.signers[machine] = key.public().clone();
         let seal = self.desks[machine].pen(key, self.wire);
         let started = Machine::start(seal, self.wire, roster, disk, clock, self.now_ms, seed);
         self.machines[machine] = Some(started);
         self.plan_turn(machine);
+    }
+
+    /// What a node's next process signs with.
+    pub(crate) fn key(&self, node: usize) -> Keypair {
+        sample::keypair(self.keys.get(&node).copied().unwrap_or(node as u64))
     }
 
     /// Provides a machine, on which nothing runs yet.
@@ -250,7 +255,7 @@ impl Network {
     pub(crate) fn hand(&mut self, to: usize, from: &NodeId, body: &str, cargo: Cargo) {
         let now_ms = self.now_ms;
         let Some(machine) = self.machines[to].as_mut() else { return };
-        let delivery = machine.take(now_ms, body, cargo);
+        let delivery = machine.take(now_ms, from, body, cargo);
         self.tell(to, Event::Asked { from: from.clone(), delivery });
     }
 

@@ -55,10 +55,9 @@ impl Rollout {
     /// Lets time pass and looks on.
     fn pass(&mut self, for_ms: u64) {
         let (subjects, lost) = (self.subjects, self.lost);
-        let mut wrong = None;
-        self.network.run_checking(for_ms, "all is well", |network| {
-            wrong = find_wrong(network, subjects, lost);
-            wrong.as_ref().inspect(|wrong| eprintln!("{wrong}")).is_none()
+        self.network.run_checking(for_ms, "something is wrong", |network| {
+            let wrong = find_wrong(network, subjects, lost);
+            wrong.inspect(|wrong| eprintln!("{wrong}")).is_none()
         });
     }
 
@@ -100,18 +99,25 @@ fn number(id: &NodeId) -> usize {
 fn find_wrong(network: &Network, subjects: Nodes, lost: Nodes) -> Option<String> {
     network.running().find_map(|(index, machine)| {
         let viewer = number(machine.id());
-        (!lost.has(viewer) && network.turns(index)).then(|| find_wrong_of(machine, viewer, subjects, lost))?
+        let looks = !lost.has(viewer) && network.turns(index);
+        looks.then(|| find_wrong_of(network, machine, viewer, subjects, lost))?
     })
 }
 
-fn find_wrong_of(machine: &Machine, viewer: usize, subjects: Nodes, lost: Nodes) -> Option<String> {
+fn find_wrong_of(
+    network: &Network,
+    machine: &Machine,
+    viewer: usize,
+    subjects: Nodes,
+    lost: Nodes,
+) -> Option<String> {
     let picture = &machine.picture;
     let numbers: Vec<_> = picture.members().map(|(member, _)| number(&member.id)).collect();
     let spared = |node: usize| subjects.has(node) || lost.has(node);
     for (&target, verdict) in numbers.iter().zip(&picture.verdicts().nodes) {
         let standing = verdict.standing;
         let is_wrong = match standing {
-            Standing::Down => !lost.has(target),
+            Standing::Down => !lost.has(target) && knows_key(network, machine, target),
             Standing::Up => !verdict.causes.is_empty() && !spared(viewer) && !spared(target),
             _ => !spared(viewer) && !spared(target),
         };
@@ -123,6 +129,13 @@ fn find_wrong_of(machine: &Machine, viewer: usize, subjects: Nodes, lost: Nodes)
     let link = links.iter().find(|link| !spared(numbers[link.from]) && !spared(numbers[link.to]));
     let link = link.filter(|_| !spared(viewer));
     link.map(|link| format!("{viewer} names the link {} {}", numbers[link.from], numbers[link.to]))
+}
+
+/// Whether what the process of `target` signs counts on `machine`: where it does not, no sign of life of it
+/// can.
+fn knows_key(network: &Network, machine: &Machine, target: usize) -> bool {
+    let member = machine.picture.roster().member(sample::node_id(target).as_str());
+    member.is_some_and(|member| member.keys.contains(network.key(target).public()))
 }
 
 /// Whether all that run have one configuration, and find all of it up.
