@@ -214,9 +214,12 @@ impl Mesh {
                 let keys = &old.members()[at].keys;
                 *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
             });
-            let (mut slot, target) = at.and_then(|at| known[at].take()).unwrap_or_else(|| {
+            let (mut slot, mut target) = at.and_then(|at| known[at].take()).unwrap_or_else(|| {
                 (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index))
             });
+            if at.is_some_and(|at| !old.observes(old.me(), at)) {
+                target = target.found_anew(now, self.new_target(now, index).next_ms());
+            }
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
             if slot.held.as_deref().is_some_and(|held| !valid(held)) {
                 slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() };

@@ -244,6 +244,18 @@ impl Target {
         self.next_ms = self.next_ms.min(now.mono_ms + member.poll_rate_ms);
     }
 
+    /// The same peer, which this node did not observe for a while: what was found before says nothing any more.
+    /// It is first probed at `first_ms`.
+    pub(super) fn found_anew(&self, now: Now, first_ms: u64) -> Self {
+        Self {
+            seen: self.seen,
+            busy: self.busy,
+            heard: self.heard,
+            knows_own: self.knows_own,
+            ..Self::new(now, first_ms)
+        }
+    }
+
     /// Starts over: a call under way is forgotten, since its reply may be as old as the gap, and that
     /// nobody called meanwhile tells nothing. The next probe is due at `first_ms`.
     pub(super) fn start_over(&mut self, now: Now, first_ms: u64) {

@@ -35,6 +35,15 @@ impl Rollout {
         Self::new(settled(5, seed), subjects, seed)
     }
 
+    /// Of so many that their signatures would take too long.
+    fn of_many(members: Vec<Member>, subjects: &[usize], seed: u64) -> Self {
+        let clocks = vec![Clock::default(); members.len()];
+        let mut network = Network::start_all(Wire::Values, Observers::All, members, &clocks, seed);
+        network.wait(8_000, "all up", all_up);
+        network.run(2_000);
+        Self::new(network, subjects, seed)
+    }
+
     /// Hands the configuration as it now is to each machine that runs.
     fn reach_all(&mut self) {
         let nodes: Vec<_> =
@@ -50,6 +59,21 @@ impl Rollout {
             let pause_ms = self.rng.u64(0..PAUSE_MS);
             self.pass(pause_ms);
         }
+    }
+
+    fn set_rates(&mut self, poll_rate_ms: u64, timeout_ms: u64, retry: u32) {
+        for member in &mut self.network.members {
+            (member.poll_rate_ms, member.timeout_ms, member.retry) = (poll_rate_ms, timeout_ms, retry);
+        }
+    }
+
+    /// These nodes in a drawn order, in two parts: who gets a new configuration before something
+    /// happens, and who does after it.
+    fn halves(&mut self, nodes: impl Iterator<Item = usize>) -> [Vec<(usize, usize)>; 2] {
+        let mut early: Vec<_> = nodes.map(|node| (node, node)).collect();
+        self.rng.shuffle(&mut early);
+        let later = early.split_off(self.rng.usize(0..=early.len()));
+        [early, later]
     }
 
     /// Lets time pass and looks on.
@@ -154,14 +178,11 @@ fn nodes_are_added() {
     for (seed, count) in seeds().into_iter().flat_map(|seed| [(seed, 1), (seed, 3)]) {
         let new: Vec<_> = (5..5 + count).collect();
         let mut rollout = Rollout::of_five(&new, seed);
-        let early = rollout.rng.usize(0..=5);
-        let mut old: Vec<_> = (0..5).map(|node| (node, node)).collect();
-        rollout.rng.shuffle(&mut old);
-        let later = old.split_off(early);
+        let [early, later] = rollout.halves(0..5);
         for _ in &new {
             rollout.network.add_member();
         }
-        rollout.reach(old);
+        rollout.reach(early);
         for &node in &new {
             rollout.network.boot(node, node, Disk::default());
         }
@@ -228,9 +249,7 @@ fn a_key_is_replaced_at_once() {
             let mut rollout = Rollout::of_five(&[2], seed);
             rollout.network.members[2].keys = vec![sample::keypair(99).public().clone()];
             rollout.network.keys.insert(2, 99);
-            let others: Vec<_> = [0, 1, 3, 4].into_iter().map(|node| (node, node)).collect();
-            let (early, later) = others.split_at(rollout.rng.usize(0..=4));
-            let (early, later) = (early.to_vec(), later.to_vec());
+            let [early, later] = rollout.halves([0, 1, 3, 4].into_iter());
             rollout.reach(early);
             let disk = rollout.network.kill(2);
             rollout.network.boot(2, 2, if keep { disk } else { Disk::default() });
@@ -246,13 +265,7 @@ fn a_key_is_replaced_at_once() {
 #[test]
 fn rings_come_and_go() {
     for seed in seeds() {
-        let count = 12 + seed as usize % 5;
-        let clocks = vec![Clock::default(); count];
-        let members: Vec<Member> = sample::members(count);
-        let mut network = Network::start_all(Wire::Values, Observers::All, members, &clocks, seed);
-        network.wait(8_000, "all up", all_up);
-        network.run(2_000);
-        let mut rollout = Rollout::new(network, &[], seed);
+        let mut rollout = Rollout::of_many(sample::members(12 + seed as usize % 5), &[], seed);
         for observers in [Observers::Rings(4), Observers::Rings(6), Observers::All] {
             rollout.network.observers = observers;
             rollout.reach_all();
@@ -266,12 +279,23 @@ fn rings_come_and_go() {
 fn rates_timeouts_and_retries_change() {
     for seed in seeds() {
         let mut rollout = Rollout::of_five(&[], seed);
-        for (poll_rate_ms, timeout_ms, retry) in [(2_000, 2_000, 1), (500, 300, 0), (1_000, 1_000, 2)] {
-            for member in &mut rollout.network.members {
-                (member.poll_rate_ms, member.timeout_ms, member.retry) = (poll_rate_ms, timeout_ms, retry);
-            }
+        // Who reports half as often as another expects is alive for it all the same.
+        for (poll_rate_ms, timeout_ms, retry) in [(2_000, 2_000, 1), (1_000, 500, 0), (500, 1_000, 2)] {
+            rollout.set_rates(poll_rate_ms, timeout_ms, retry);
             rollout.reach_all();
             rollout.has_no_news();
+        }
+        rollout.ends_well();
+    }
+}
+
+#[test]
+fn who_reports_far_less_often_than_expected_is_unknown_at_worst() {
+    for seed in seeds() {
+        let mut rollout = Rollout::of_five(&[0, 1, 2, 3, 4], seed);
+        for poll_rate_ms in [10_000, 250, 1_000] {
+            rollout.set_rates(poll_rate_ms, 1_000, 2);
+            rollout.reach_all();
         }
         rollout.ends_well();
     }
@@ -282,9 +306,7 @@ fn a_node_moves() {
     for seed in seeds() {
         let mut rollout = Rollout::of_five(&[1], seed);
         rollout.network.move_member(1, 5);
-        let others: Vec<_> = [0, 2, 3, 4].into_iter().map(|node| (node, node)).collect();
-        let (early, later) = others.split_at(rollout.rng.usize(0..=4));
-        let (early, later) = (early.to_vec(), later.to_vec());
+        let [early, later] = rollout.halves([0, 2, 3, 4].into_iter());
         rollout.reach(early);
         let disk = rollout.network.kill(1);
         rollout.network.boot(5, 1, disk);
@@ -292,5 +314,139 @@ fn a_node_moves() {
         rollout.reach(later);
         rollout.has_no_news();
         rollout.ends_well();
+    }
+}
+
+#[test]
+fn in_rings_those_who_only_call_out_are_not_missed_for_long() {
+    for seed in seeds() {
+        let mut members = sample::members(12);
+        (members[3].url, members[8].url) = (None, None);
+        let mut rollout = Rollout::of_many(members, &[3, 8], seed);
+        for observers in [Observers::Rings(4), Observers::All] {
+            rollout.network.observers = observers;
+            rollout.reach_all();
+            rollout.pass(6_000);
+            rollout.has_no_news();
+            assert!(all_up(&rollout.network), "{}", rollout.network.describe());
+        }
+    }
+}
+
+#[test]
+fn whom_nobody_observed_for_a_while_is_unknown_until_looked_at() {
+    for seed in seeds() {
+        let mut rollout = Rollout::of_many(sample::members(12), &[], seed);
+        let disk = rollout.network.kill(0);
+        rollout.lost = Nodes::one(0);
+        rollout.pass(6_000);
+        rollout.network.observers = Observers::Rings(3);
+        rollout.reach_all();
+        rollout.network.boot(0, 0, disk);
+        rollout.network.wait(8_000, "up again", all_up);
+        rollout.lost = Nodes::default();
+        rollout.network.observers = Observers::All;
+        rollout.reach_all();
+        rollout.ends_well();
+    }
+}
+
+/// What changes while something else happens.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Add,
+    Remove,
+    Rotate,
+    Rings,
+}
+
+impl Change {
+    const ALL: [Self; 4] = [Self::Add, Self::Remove, Self::Rotate, Self::Rings];
+
+    /// Begins it in a network of nine, of which the last is its subject.
+    fn begin(self, seed: u64) -> Rollout {
+        let mut rollout = Rollout::of_many(sample::members(9), &[], seed);
+        let network = &mut rollout.network;
+        match self {
+            Self::Add => network.add_member(),
+            Self::Remove => drop(network.members.pop()),
+            Self::Rotate => network.members[8].keys.push(sample::keypair(99).public().clone()),
+            Self::Rings => network.observers = Observers::Rings(4),
+        }
+        if let Self::Add = self {
+            network.boot(9, 9, Disk::default());
+        }
+        rollout.subjects = Nodes::one(8).with(9);
+        rollout
+    }
+}
+
+fn is_found_up(machine: &Machine, target: usize) -> bool {
+    let verdicts = machine.picture.verdicts();
+    verdicts.nodes[target].standing == Standing::Up && verdicts.links.is_empty()
+}
+
+fn are_down(network: &Network, target: usize) -> bool {
+    let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
+    viewers.all(|(_, machine)| machine.picture.verdicts().nodes[target].standing == Standing::Down)
+}
+
+#[test]
+fn who_dies_meanwhile_is_found_down_in_time() {
+    for (seed, change) in seeds().into_iter().flat_map(|seed| Change::ALL.map(|change| (seed, change))) {
+        let mut rollout = change.begin(seed);
+        let [early, later] = rollout.halves(0..8);
+        rollout.reach(early);
+        let disk = rollout.network.kill(5);
+        rollout.lost = Nodes::one(5);
+        let later: Vec<_> = later.into_iter().filter(|(node, _)| *node != 5).collect();
+        // Between all and rings, nobody knows whose votes to wait for.
+        if !matches!(change, Change::Rings) {
+            rollout.network.wait(3_400, "down for all", |network| are_down(network, 5));
+        }
+        rollout.reach(later);
+        rollout.network.wait(3_400, "down for all in the end", |network| are_down(network, 5));
+        rollout.network.boot(5, 5, disk);
+        rollout.network.reconfigure(5, 5);
+        rollout.network.wait(5_000, "up again", |network| {
+            let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
+            viewers.all(|(_, machine)| is_found_up(machine, 5))
+        });
+        rollout.lost = Nodes::default();
+        rollout.pass(3_000);
+    }
+}
+
+#[test]
+fn a_partition_meanwhile_makes_nobody_down_who_is_connected() {
+    for (seed, change) in seeds().into_iter().flat_map(|seed| Change::ALL.map(|change| (seed, change))) {
+        let mut rollout = change.begin(seed);
+        let [early, later] = rollout.halves(0..8);
+        rollout.reach(early);
+        let side = rollout.rng.u64(1..0x1ff);
+        let apart = |one: usize, other: usize| side >> one & 1 != side >> other & 1;
+        for one in 0..10 {
+            for other in (one + 1..10).filter(|&other| apart(one, other)) {
+                rollout.network.links.cut(one, other);
+            }
+        }
+        let checked = |network: &Network| {
+            network.running().all(|(viewer, machine)| {
+                let members = machine.picture.members().zip(&machine.picture.verdicts().nodes);
+                members.into_iter().all(|((member, _), verdict)| {
+                    verdict.standing != Standing::Down || apart(viewer, number(&member.id))
+                })
+            })
+        };
+        for (machine, node) in later {
+            rollout.network.reconfigure(machine, node);
+            let pause_ms = rollout.rng.u64(0..PAUSE_MS);
+            rollout.network.run_checking(pause_ms, "nobody on the same side is down", checked);
+        }
+        rollout.network.run_checking(8_000, "nobody on the same side is down", checked);
+        rollout.network.links.mend();
+        rollout.network.run_checking(1_000, "nobody on the same side is down", checked);
+        rollout.network.run(8_000);
+        rollout.pass(2_000);
     }
 }
