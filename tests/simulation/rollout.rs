@@ -381,11 +381,6 @@ impl Change {
     }
 }
 
-fn is_found_up(machine: &Machine, target: usize) -> bool {
-    let verdicts = machine.picture.verdicts();
-    verdicts.nodes[target].standing == Standing::Up && verdicts.links.is_empty()
-}
-
 fn are_down(network: &Network, target: usize) -> bool {
     let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
     viewers.all(|(_, machine)| machine.picture.verdicts().nodes[target].standing == Standing::Down)
@@ -406,11 +401,17 @@ fn who_dies_meanwhile_is_found_down_in_time() {
         }
         rollout.reach(later);
         rollout.network.wait(3_400, "down for all in the end", |network| are_down(network, 5));
+        if let Change::Remove = change {
+            rollout.network.kill(8);
+        }
         rollout.network.boot(5, 5, disk);
         rollout.network.reconfigure(5, 5);
         rollout.network.wait(5_000, "up again", |network| {
             let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
-            viewers.all(|(_, machine)| is_found_up(machine, 5))
+            viewers.all(|(_, machine)| {
+                let verdicts = machine.picture.verdicts();
+                verdicts.links.is_empty() && verdicts.nodes[..8].iter().all(|node| node.standing == Standing::Up)
+            })
         });
         rollout.lost = Nodes::default();
         rollout.pass(3_000);
