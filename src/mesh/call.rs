@@ -81,11 +81,10 @@ impl Mesh {
     /// nothing is known of it yet.
     fn is_stranger(&self, now: Now, index: usize, since_ms: u64) -> bool {
         let (roster, slot) = (&self.picture.roster, &self.picture.slots[index]);
-        match &slot.held {
-            Some(held) if self.picture.is_fresh(index, now.mono_ms) => {
-                held.report().config != roster.digest() || slot.origin_ms <= since_ms
-            }
-            _ => !slot.advanced && now.mono_ms.saturating_sub(slot.awaited_ms) <= 4 * roster.interval_ms(),
+        if self.picture.is_fresh(index, now.mono_ms) {
+            self.picture.differs(index) || slot.origin_ms <= since_ms
+        } else {
+            !slot.advanced && now.mono_ms.saturating_sub(slot.awaited_ms) <= 4 * roster.interval_ms()
         }
     }
 

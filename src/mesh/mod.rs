@@ -9,6 +9,7 @@
 mod call;
 pub mod correspondence;
 mod delivery;
+mod difference;
 mod doubt;
 pub mod event;
 mod heads;

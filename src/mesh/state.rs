@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::difference::Difference;
 use super::event::{Effect, Event, Note};
 use super::id::{NodeId, Stamp};
 use super::observation::{Observation, Status};
@@ -56,6 +57,7 @@ pub struct Mesh {
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
     pub(super) leaving: bool,
+    pub(super) difference: Difference,
     /// When verdicts were last reached, and when to reach them anew: monotonic time in ms.
     pub(super) judged_ms: u64,
     pub(super) judge_ms: u64,
@@ -100,6 +102,7 @@ impl Mesh {
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
             leaving: false,
+            difference: Difference::default(),
             judged_ms: 0,
             judge_ms: 0,
             picture,
@@ -319,5 +322,6 @@ impl Mesh {
         if reason.is_change() {
             self.push(now, effects);
         }
+        self.compare_configurations(now, effects);
     }
 }

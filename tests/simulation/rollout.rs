@@ -410,7 +410,8 @@ fn who_dies_meanwhile_is_found_down_in_time() {
             let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
             viewers.all(|(_, machine)| {
                 let verdicts = machine.picture.verdicts();
-                verdicts.links.is_empty() && verdicts.nodes[..8].iter().all(|node| node.standing == Standing::Up)
+                verdicts.links.is_empty()
+                    && verdicts.nodes[..8].iter().all(|node| node.standing == Standing::Up)
             })
         });
         rollout.lost = Nodes::default();

@@ -212,7 +212,8 @@ fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
     let silence = old.and_then(|old| old.silence);
     let mut outage = old.and_then(|old| old.outage);
     let silence = if is_silent {
-        let begun = Silence { from_ms: since_ms, newest: known, is_known: decided.is_some() && !moment.only_here };
+        let begun =
+            Silence { from_ms: since_ms, newest: known, is_known: decided.is_some() && !moment.only_here };
         let mut silence = silence.unwrap_or(begun);
         silence.is_known |= standing == Standing::Down;
         // A viewer that was itself just started may learn of a silent node's newest report only later.
