@@ -8,6 +8,7 @@
 //! | module | what lives there | what does not |
 //! | --- | --- | --- |
 //! | [`mesh`] | reports, observations, schedule, the step function | threads, sockets, files, clocks, randomness |
+//! | [`moment`] | times as text | clocks |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | any idea of nodes or networks |
 //! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
 //! | [`store`] | the collector thread, the snapshot, the state directory | decisions |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod mesh;
+pub mod moment;
 pub mod monitor;
 pub mod server;
 pub mod service;

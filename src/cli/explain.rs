@@ -5,16 +5,13 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client;
+use super::ask::ask;
 use super::failure::Failure;
-use super::instance::Instance;
 use super::line::clean;
-use super::{EX_UNAVAILABLE, EX_USAGE, Global};
+use super::{EX_UNAVAILABLE, EX_USAGE, Global, when};
 use crate::config::NodeUrl;
 use crate::mesh::id::is_name;
-
-/// How long the token that is signed for the request is good, in seconds.
-const LIFETIME_S: u64 = 60;
+use crate::moment;
 
 /// The most characters of any text that the node answers with.
 const TEXT: usize = 200;
@@ -22,12 +19,16 @@ const TEXT: usize = 200;
 const EXAMPLES: &str = "\
 Examples:
   sudo distomon explain production node-3
+  sudo distomon explain production node-3 --at 02:47
+  sudo distomon explain production node-3 --at 15m
   sudo distomon explain production node-3 --json | jq .ballot";
 
 /// Explain the verdict on a node: who says what by which report, who abstains, and which rule decided
 ///
 /// The node on this host is asked for its own reckoning; any other node's can be asked with --url, and all of
-/// them reach the same verdict from the same reports.
+/// them reach the same verdict from the same reports. With --at it tells how it came to the verdict that stood
+/// then, as far back as it remembers: it keeps the last changes since it was started, and distomon changes
+/// lists them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -35,6 +36,10 @@ pub(super) struct Args {
     network: String,
     /// The node that the verdict is about
     node: String,
+    /// Explain the verdict that stood then: 2026-01-31T03:00:00Z, "2026-01-31 03:00", 03:00 (all UTC unless
+    /// they name an offset), or how long ago: 90s, 15m, 2h, 1d
+    #[arg(long, value_name = "TIME", value_parser = when::parse, allow_hyphen_values = true)]
+    at: Option<u64>,
     /// Print the node's answer as JSON
     #[arg(long)]
     json: bool,
@@ -58,27 +63,20 @@ fn explain(args: &Args, global: &Global) -> Result<String, Failure> {
     if !is_name(&args.node) {
         return Err(Failure::new(EX_USAGE, "expected the node_id of a node"));
     }
-    let instance = Instance::open(global)?;
-    instance.check_login()?;
-    let network = instance.network_id(&args.network)?;
-    let token = instance.signer(Some(&network))?.token(LIFETIME_S)?;
-    let url = match &args.url {
-        Some(url) => url.as_str().to_owned(),
-        None => instance.url()?,
-    };
-    let body = client::get(&format!("{url}/explain/{network}/{}", args.node), &token).map_err(|error| {
-        Failure::new(
-            EX_UNAVAILABLE,
-            format!("the node at {url} does not explain: {error}\n{}", instance.advice()),
-        )
-    })?;
+    let at = args.at.map(|ms| format!("?at={ms}")).unwrap_or_default();
+    let path = |network: &str| format!("/explain/{network}/{}{at}", args.node);
+    let body = ask(global, &args.network, args.url.as_ref(), "explain", path)?;
     if args.json {
         return Ok(body + "\n");
     }
-    let answer: Value = serde_json::from_str(&body).map_err(|_| {
-        Failure::new(EX_UNAVAILABLE, format!("the node at {url} answers in a form that is not understood"))
-    })?;
+    let answer: Value = serde_json::from_str(&body)
+        .map_err(|_| Failure::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
     Ok(story(&answer))
+}
+
+/// Unix time in ms, as a date.
+fn date(value: &Value) -> String {
+    moment::write(number(value))
 }
 
 /// A text of the node's, fit for a terminal.
@@ -94,12 +92,6 @@ fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
-fn date(ms: u64) -> String {
-    // Dates of more than four digits cannot be shown.
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms.min(253_402_300_799_000));
-    httpdate::fmt_http_date(time)
-}
-
 fn stamp(value: &Value) -> String {
     format!("({}, {})", number(&value[0]), number(&value[1]))
 }
@@ -111,14 +103,20 @@ fn story(answer: &Value) -> String {
     let mut out = String::new();
     let cause =
         verdict["cause"].as_str().map_or(String::new(), |cause| format!(", cause: {}", clean(cause, TEXT)));
-    let _ = writeln!(out, "{node} of {} is {}{cause}", text(&answer["network_id"]), text(&verdict["status"]));
-    let _ = writeln!(
-        out,
-        "  since {}, as {} finds at {}",
-        date(number(&verdict["since"])),
-        text(&answer["viewer"]),
-        date(number(&answer["at"]))
-    );
+    let (network, status) = (text(&answer["network_id"]), text(&verdict["status"]));
+    let (viewer, since) = (text(&answer["viewer"]), date(&verdict["since"]));
+    let at = date(&answer["at"]);
+    if answer["asked_at"].is_null() {
+        let _ = writeln!(out, "{node} of {network} is {status}{cause}");
+        let _ = writeln!(out, "  since {since}, as {viewer} finds at {at}");
+    } else {
+        let until = match answer["until"].as_u64() {
+            Some(_) => format!("and stood until {}", date(&answer["until"])),
+            None => "and stands still".to_owned(),
+        };
+        let _ = writeln!(out, "{node} of {network} was {status}{cause} at {}", date(&answer["asked_at"]));
+        let _ = writeln!(out, "  since {since}; {viewer} came to it at {at}, as follows, {until}");
+    }
     let _ = writeln!(out, "\n1. Signs of life: {}", life(answer));
     let _ = writeln!(
         out,
@@ -143,7 +141,7 @@ fn story(answer: &Value) -> String {
     let witnessed = votes["witnessed"].as_bool() == Some(true);
     let _ = writeln!(
         out,
-        "5. Witnesses: {} of all nodes have reported since it fell silent.",
+        "5. Witnesses: {} of all nodes find it offline, or have reported since a quorum did.",
         if witnessed { "more than half" } else { "no more than half" }
     );
     let _ = writeln!(out, "6. Decided by: {}.", text(&verdict["rule"]));
@@ -199,12 +197,25 @@ mod tests {
             "a: offline (refused), by its report (1, 2)\n",
             "does not count: its report is too old",
             "2 say offline, which is a quorum",
-            "more than half of all nodes have reported",
+            "more than half of all nodes find it offline",
+            "since 1970-01-01T00:16:35Z, as a finds at 1970-01-01T00:16:40Z",
             "Decided by: a rule.",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
         assert!(!text.contains('\u{1b}'), "nothing of a node's steers the terminal");
+        for (until, expected) in [
+            (Value::Null, "and stands still"),
+            (Value::from(2_000_000), "and stood until 1970-01-01T00:33:20Z"),
+        ] {
+            let mut answer = answer.clone();
+            answer["asked_at"] = Value::from(1_500_000);
+            answer["until"] = until;
+            let text = story(&answer);
+            assert!(text.contains("c of net was down, cause: node at 1970-01-01T00:25:00Z\n"), "{text}");
+            assert!(text.contains("a came to it at 1970-01-01T00:16:40Z, as follows, "), "{text}");
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
         assert!(story(&Value::Null).contains("no report of it is held here"));
     }
 }

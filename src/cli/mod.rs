@@ -5,6 +5,8 @@
     reason = "clap shows these comments to users as they stand, backticks included"
 )]
 
+mod ask;
+mod changes;
 mod check;
 mod client;
 mod demo;
@@ -19,6 +21,7 @@ mod secret;
 mod status;
 mod token;
 mod version;
+mod when;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -101,6 +104,7 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Changes(changes::Args),
     Check(check::Args),
     Demo(demo::Args),
     Explain(explain::Args),
@@ -123,6 +127,7 @@ pub fn main() -> ExitCode {
         }
     };
     match command {
+        Command::Changes(args) => changes::run(&args, &global),
         Command::Check(args) => check::run(&args, &global),
         Command::Demo(args) => demo::run(&args, &global),
         Command::Explain(args) => explain::run(&args, &global),

@@ -3,8 +3,11 @@
 //! [`Mesh::step`] takes the time and an [`Event`] and returns [`Effect`]s. No thread, socket, file, clock
 //! or randomness of its own is found here: the same code runs under real threads and under virtual time.
 //!
-//! Ideas come from SWIM (probing from many places), Lifeguard (doubt about oneself), and PeerReview
-//! (signed, chained statements that convict an equivocator).
+//! Ideas come from SWIM (Das, Gupta, Motivala 2002: probing from many places), Lifeguard (Dadgar, Phillips,
+//! Currey 2017: doubt about oneself), Rapid (Suresh et al. 2018: observers on several rings, and agreement of
+//! most before anything is said), `PeerReview` (Haeberlen, Kouznetsov, Druschel 2007: signed, chained statements
+//! that convict an equivocator), and boolean tomography (Duffield 2006: naming what is broken by who does not
+//! reach whom).
 
 mod call;
 pub mod correspondence;

@@ -6,6 +6,7 @@ use super::id::{NodeId, Stamp};
 use super::report::{Proof, VerifiedReport};
 use super::roster::{Member, Roster};
 use super::verdict::Verdicts;
+use super::verdict::history::History;
 use super::verdict::latch::Latch;
 
 /// One moment, by two clocks.
@@ -68,6 +69,7 @@ pub struct Picture {
     pub(super) counters: Counters,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) settled: Arc<Latch>,
+    pub(super) history: Arc<History>,
 }
 
 impl Picture {
@@ -109,6 +111,11 @@ impl Picture {
     /// How these verdicts stand in time.
     pub fn settled(&self) -> &Latch {
         &self.settled
+    }
+
+    /// The verdicts of the past, as far as they are kept.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// What came and went.

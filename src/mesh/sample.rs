@@ -34,5 +34,6 @@ pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Picture {
         counters: Counters::default(),
         verdicts: Arc::default(),
         settled: Arc::default(),
+        history: Arc::default(),
     }
 }

@@ -12,6 +12,7 @@ use super::report::{Proof, VerifiedReport};
 use super::roster::Roster;
 use super::target::Target;
 use super::verdict;
+use super::verdict::history::Decision;
 use super::verdict::latch::Change;
 
 /// Verdicts are reached at most this often, in ms; in networks of more than 200 nodes less often, in
@@ -88,6 +89,7 @@ impl Mesh {
             counters: Counters::default(),
             verdicts: Arc::default(),
             settled: Arc::default(),
+            history: Arc::default(),
         };
         let mut mesh = Self {
             targets: Vec::new(),
@@ -266,8 +268,7 @@ impl Mesh {
         self.judged_ms = now.mono_ms;
         let changes = self.conclude(now);
         self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + self.judge_gap_ms());
-        // What nothing is known of yet is no news.
-        let news = changes.into_iter().filter(|change| change.from.is_some());
+        let news = changes.into_iter().filter(Change::is_news);
         effects.extend(news.map(|change| Effect::Note(Note::Judged(change))));
     }
 
@@ -284,6 +285,19 @@ impl Mesh {
         let mut settled = Arc::unwrap_or_clone(std::mem::take(&mut self.picture.settled));
         let changes = settled.settle(&self.picture, &verdicts, now);
         self.picture.settled = Arc::new(settled);
+        if !changes.is_empty() {
+            let decisions = changes.iter().map(|change| Decision {
+                roster: self.picture.roster.clone(),
+                index: change.index,
+                at_ms: now.wall_ms,
+                from: change.from,
+                verdict: verdicts.nodes[change.index].clone(),
+                settled: change.to.clone(),
+                newest: self.picture.slots[change.index].held.as_ref().map(|held| held.stamp()),
+                silent_ms: change.silent_ms,
+            });
+            Arc::make_mut(&mut self.picture.history).record(decisions);
+        }
         self.picture.verdicts = Arc::new(verdicts);
         self.changed = true;
         changes

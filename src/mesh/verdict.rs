@@ -9,6 +9,7 @@
 //! | [`ballot`] | votes, who may vote, and the quorum |
 //! | [`cause`] | what explains the matrix of observers and targets |
 //! | [`headline`] | the answer in one sentence |
+//! | [`history`] | past verdicts with their votes |
 //! | [`latch`] | verdicts over time |
 //! | [`side`] | the sides of a network that has fallen apart |
 //! | `scene` | who lives and who may vote, as far as reports and their ages show |
@@ -21,6 +22,7 @@
 pub mod ballot;
 pub mod cause;
 pub mod headline;
+pub mod history;
 pub mod latch;
 mod scene;
 pub mod side;

@@ -4,6 +4,8 @@ use std::io::{self, Read as _};
 use std::net::ToSocketAddrs as _;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::mesh::message::MAX_BYTES;
 use crate::mesh::observation::Failure;
 
@@ -68,6 +70,10 @@ pub(super) fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, F
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(if headers.is_empty() && body.is_empty() { Failure::Reset } else { Failure::BadReply });
     }
+    // RFC 9110, section 15: anything else is no status.
+    if !(100..600).contains(&response.status_code) {
+        return Err(Failure::BadReply);
+    }
     Ok(Incoming { status: response.status_code, headers, body, elapsed: start.elapsed() })
 }
 
@@ -82,6 +88,7 @@ fn look_up(url: &str) -> Result<(), Failure> {
         if has_port { authority.to_socket_addrs() } else { format!("{authority}:{port}").to_socket_addrs() };
     match found.map(|mut addresses| addresses.next()) {
         Ok(Some(_)) => Ok(()),
+        Err(error) if is_own_want(&error) => Err(Failure::Other),
         Ok(None) | Err(_) => Err(Failure::Dns),
     }
 }
@@ -111,6 +118,7 @@ fn io_kind(error: &io::Error) -> Failure {
         Kind::InvalidData if error.get_ref().is_some_and(|inner| !inner.is::<minreq::Error>()) => {
             Failure::Tls
         }
+        _ if is_own_want(error) => Failure::Other,
         // The standard library has no kind for a failed lookup, only this text.
         _ if error.to_string().contains("failed to lookup address") => Failure::Dns,
         _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<minreq::Error>()) {
@@ -118,6 +126,12 @@ fn io_kind(error: &io::Error) -> Failure {
             None => Failure::BadReply,
         },
     }
+}
+
+/// Whether this process or machine is short of descriptors or memory: nothing was learnt of the peer.
+fn is_own_want(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
 
 #[cfg(test)]
@@ -159,6 +173,31 @@ mod tests {
             let (failure, taken) = answered_with(&reply);
             assert!(matches!(failure, Some(Failure::TooLarge | Failure::BadReply)), "{failure:?}");
             assert!(taken < MUCH / 2, "{taken}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer() {
+        for (reply, expected) in [
+            (&b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"[..], Some(Failure::BadReply)),
+            (b"HTTP/1.1 42 Odd\r\nContent-Length: 0\r\n\r\n", Some(Failure::BadReply)),
+            (b"", Some(Failure::Reset)),
+            (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", None),
+        ] {
+            let (failure, _) = answered_with(&[reply]);
+            assert_eq!(failure, expected, "{}", String::from_utf8_lossy(reply));
+        }
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_no_peers_failure() {
+        for (errno, expected) in [
+            (Errno::MFILE, Failure::Other),
+            (Errno::NOBUFS, Failure::Other),
+            (Errno::CONNREFUSED, Failure::Refused),
+            (Errno::HOSTUNREACH, Failure::Unreachable),
+        ] {
+            assert_eq!(io_kind(&errno.into()), expected, "{errno}");
         }
     }
 

@@ -111,6 +111,7 @@ impl Service for Routes {
             (GET) ["/explain/{network}/{node}", network: String, node: String] => {
                 self.explain(&instance, &request, &network, &node)
             },
+            (GET) ["/changes/{network}", network: String] => { self.changes(&instance, &request, &network) },
             _ => nothing(&request)
         )
     }
@@ -133,7 +134,14 @@ impl Routes {
 
     fn explain(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
-            Ok(node) => Views::explain(node, id),
+            Ok(node) => Views::explain(node, id, request),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn changes(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+        match self.open(instance, request, network) {
+            Ok(node) => Views::changes(node, request),
             Err(refusal) => refusal,
         }
     }
@@ -168,7 +176,10 @@ fn nothing(request: &Request) -> Response {
         "/token" | "/logout" => "POST",
         "/login" => "GET, HEAD, POST",
         "/" | "/healthz" | "/view" => "GET, HEAD",
-        path if ["/view/", "/explain/", "/network/"].iter().any(|start| path.starts_with(start)) => {
+        path if ["/view/", "/explain/", "/changes/", "/network/"]
+            .iter()
+            .any(|start| path.starts_with(start)) =>
+        {
             "GET, HEAD"
         }
         _ => return problem(404, "Not Found", "no such page"),

@@ -11,16 +11,20 @@ use rouille::{Request, Response, ResponseBody};
 use serde::Serialize;
 
 use self::body::Body;
-use self::verdicts::Explanation;
+use self::changes::{Changes, MOST, SOME};
+use self::explanation::{Explanation, Missing};
 use super::instance::Instance;
 use super::login::Viewer;
 use super::problem::problem;
 use crate::mesh::Picture;
-use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::id::{NetworkId, NodeId, is_name};
 use crate::mesh::observation::{Observation, Status};
+use crate::moment;
 use crate::store::Node;
 
 mod body;
+mod changes;
+mod explanation;
 mod verdicts;
 
 /// While a picture is being rendered, the one before is served if it was taken at most this much earlier,
@@ -141,14 +145,40 @@ impl Views {
         Response { status_code, headers, data, upgrade: None }
     }
 
-    /// `GET /explain/{network_id}/{node_id}`: how `node` comes to its verdict on another, step by step.
-    pub fn explain(node: &Node, id: &str) -> Response {
-        let picture = node.picture();
-        let index = picture.roster().index(id);
-        match index.and_then(|index| Explanation::of(&picture, index)) {
-            Some(explanation) => Response::json(&explanation).with_unique_header("Cache-Control", "no-store"),
-            None => problem(404, "Not Found", "no such node in this network"),
+    /// `GET /explain/{network_id}/{node_id}?at=TIME`: how `node` comes to its verdict on another, step by step;
+    /// with a time, how it came to the one that stood then.
+    pub fn explain(node: &Node, id: &str, request: &Request) -> Response {
+        // A plus sign in a query means a blank, and who writes an offset may not know that.
+        let read = |text: &str| moment::read(text).or_else(|| moment::read(&text.replace(' ', "+")));
+        let at = request.get_param("at").map(|text| read(&text));
+        if at == Some(None) {
+            return problem(400, "Bad Request", &format!("at: {}", moment::EXPECTED));
         }
+        let picture = node.picture();
+        match Explanation::of(&picture, id, at.flatten()) {
+            Ok(explanation) => Response::json(&explanation).with_unique_header("Cache-Control", "no-store"),
+            Err(Missing::Node) => problem(404, "Not Found", "no such node in this network"),
+            Err(Missing::Past(why)) => problem(404, "Not Found", &why),
+            Err(Missing::Future(ms)) => {
+                let detail = format!("at: that is {} s after now, by this node's clock", ms / 1000);
+                problem(400, "Bad Request", &detail)
+            }
+        }
+    }
+
+    /// `GET /changes/{network_id}?node=ID&limit=N`: what has changed since this process' start, newest first.
+    pub fn changes(node: &Node, request: &Request) -> Response {
+        let limit = request.get_param("limit").map(|text| text.parse().ok());
+        let Some(limit) = limit.unwrap_or(Some(SOME)).filter(|limit| (1..=MOST).contains(limit)) else {
+            return problem(400, "Bad Request", &format!("limit: expected a number from 1 to {MOST}"));
+        };
+        let picture = node.picture();
+        let only = request.get_param("node");
+        if only.as_deref().is_some_and(|id| !is_name(id)) {
+            return problem(400, "Bad Request", "node: expected the node_id of a node");
+        }
+        let changes = Changes::of(&picture, only.as_deref(), limit);
+        Response::json(&changes).with_unique_header("Cache-Control", "no-store")
     }
 
     /// `GET /view`: the networks that are open to `viewer`, in short.

@@ -10,7 +10,7 @@ use crate::mesh::Now;
 ///
 /// It is `CLOCK_BOOTTIME`: what was heard before the machine was suspended is older afterwards, whatever the
 /// wall clock says. `CLOCK_MONOTONIC`, and so [`Instant`](std::time::Instant), stands still meanwhile
-/// (clock_gettime(2)).
+/// (`clock_gettime(2)`).
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start_ms: u64,

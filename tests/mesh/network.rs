@@ -232,13 +232,28 @@ impl Host {
 
     /// What `GET {path}` gives to the holder of a token that the node's own key signed.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        let reply = self.request(path).filter(|reply| reply.status_code == 200)?;
+        Some(serde_json::from_slice(reply.as_bytes()).expect("JSON"))
+    }
+
+    /// The answer to such a request, whatever its status.
+    pub(crate) fn request(&self, path: &str) -> Option<minreq::Response> {
         let now_s = wall_us() / 1_000_000;
         let kid = format!("{NETWORK}/{}", self.id);
         let token = token::issue(&self.keypair, &kid, &self.id, &[NETWORK.to_owned()], now_s, 60);
         let request = minreq::get(format!("{}{path}", self.url()));
         let request = request.with_header("Authorization", format!("Bearer {token}")).with_timeout(5);
-        let reply = request.send().ok().filter(|reply| reply.status_code == 200)?;
-        Some(serde_json::from_slice(reply.as_bytes()).expect("JSON"))
+        request.send().ok()
+    }
+
+    /// What another subcommand prints with this node's configuration: standard output, and all of what a
+    /// failure says.
+    pub(crate) fn command_line(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distomon"));
+        command.args(arguments).arg("--config").arg(&self.dir).arg("--state").arg(self.state_dir());
+        let output = command.env_remove("STATE_DIRECTORY").output().expect("the built program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -251,12 +251,6 @@ impl<'s> Hunter<'s> {
             What::Hang(node) if begins => network.freeze(node, fault.for_ms),
             What::Jump(node, by_ms) => {
                 network.set_clock(node, |clock| clock.skew_ms += if begins { by_ms } else { -by_ms });
-                // A jump looks like a gap of time: the node starts over, and takes what it holds for old,
-                // so that others may take it for old until they hear of it elsewhere.
-                self.excused_ms[node].fill(network.now_ms);
-                for unheard_ms in &mut self.unheard_ms {
-                    unheard_ms.fill(network.now_ms);
-                }
             }
             What::Lie(node, lie) => {
                 network.desk(node).lie(begins.then_some(lie));

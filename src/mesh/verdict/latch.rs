@@ -63,13 +63,16 @@ pub struct Settled {
     /// no sign of life, and may yet tell of another process.
     newest: Stamp,
     silence: Option<Silence>,
+    causes: Vec<Cause>,
 }
 
-/// A verdict that has changed.
+/// A verdict that has changed, or only what explains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Of whom.
     pub node: NodeId,
+    /// The same, by index into the roster.
+    pub index: usize,
     /// What it was; none before the first.
     pub from: Option<Standing>,
     /// What it is.
@@ -80,6 +83,13 @@ pub struct Change {
     pub offline: (usize, usize),
     /// For how long its reports have not advanced, in ms.
     pub silent_ms: u64,
+}
+
+impl Change {
+    /// Whether the standing is another than before. What is found first, when nothing is known yet, is no news.
+    pub fn is_news(&self) -> bool {
+        self.from.is_some_and(|from| from != self.to.standing)
+    }
 }
 
 impl fmt::Display for Change {
@@ -124,7 +134,7 @@ impl Latch {
     pub fn settle(&mut self, picture: &Picture, verdicts: &Verdicts, now: Now) -> Vec<Change> {
         let before = std::mem::take(&mut self.settled);
         let mut changes = Vec::new();
-        for ((member, slot), verdict) in picture.members().zip(&verdicts.nodes) {
+        for (index, ((member, slot), verdict)) in picture.members().zip(&verdicts.nodes).enumerate() {
             let old = before.binary_search_by(|(id, _)| id.cmp(&member.id)).ok().map(|at| &before[at].1);
             // What an earlier process of this node held counts as well.
             let newest = slot.held.as_ref().map_or(slot.floor, |held| held.stamp());
@@ -137,11 +147,12 @@ impl Latch {
                 wall_ms: now.wall_ms,
                 interval_ms: picture.roster().interval_ms(),
             };
-            let next = step(old, &moment);
+            let next = Settled { causes: verdict.causes.clone(), ..step(old, &moment) };
             let from = old.map(|old| old.standing);
-            if from != Some(next.standing) {
+            if old.is_none_or(|old| (old.standing, &old.causes) != (next.standing, &next.causes)) {
                 changes.push(Change {
                     node: member.id.clone(),
+                    index,
                     from,
                     to: next.clone(),
                     causes: verdict.causes.clone(),
@@ -227,7 +238,7 @@ fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
         outage = ended.filter(|silence| silence.is_known).map(|silence| silence.end(moment)).or(outage);
         silence.filter(|_| ended.is_none() && standing.is_alive())
     };
-    Settled { standing, since_ms, decided, outage, newest: known, silence }
+    Settled { standing, since_ms, decided, outage, newest: known, silence, causes: Vec::new() }
 }
 
 #[cfg(test)]

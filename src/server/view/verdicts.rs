@@ -1,17 +1,86 @@
 //! Verdicts as JSON.
 
-use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::mesh::Picture;
 use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::observation::{Failure, Status};
+use crate::mesh::observation::Status;
+use crate::mesh::roster::Roster;
+use crate::mesh::verdict::history::Decision;
 use crate::mesh::verdict::latch::{Ending, Settled};
-use crate::mesh::verdict::{Abstention, Cause, Link, Side, Standing, Verdict};
+use crate::mesh::verdict::{Abstention, Cause, Link, Side, Standing, Verdict, Vote};
+
+/// A verdict with what it was reached from: one of now, or one of the past.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    /// Who is or was configured.
+    pub(super) roster: &'a Roster,
+    /// The node, by its index in that roster.
+    pub(super) index: usize,
+    /// What is concluded of it.
+    pub(super) verdict: &'a Verdict,
+    /// How that stands in time.
+    pub(super) settled: &'a Settled,
+    /// The node's newest report.
+    pub(super) newest: Option<Stamp>,
+    /// For how long it has not reported, in ms.
+    pub(super) silent_ms: u64,
+    /// When this was so: Unix time in ms.
+    pub(super) at_ms: u64,
+}
+
+impl<'a> Found<'a> {
+    /// What `picture` shows of each node, in the order of its roster.
+    pub(super) fn all(picture: &'a Picture) -> impl Iterator<Item = Self> {
+        let verdicts = picture.verdicts().nodes.iter().zip(picture.settled().nodes()).enumerate();
+        verdicts.map(|(index, (verdict, settled))| Self {
+            roster: picture.roster(),
+            index,
+            verdict,
+            settled,
+            newest: picture.slots()[index].held.as_ref().map(|held| held.stamp()),
+            silent_ms: picture.at().mono_ms.saturating_sub(verdict.silent_since_ms),
+            at_ms: picture.at().wall_ms,
+        })
+    }
+
+    /// What was decided in the past.
+    pub(super) fn then(decision: &'a Decision) -> Self {
+        Self {
+            roster: &decision.roster,
+            index: decision.index,
+            verdict: &decision.verdict,
+            settled: &decision.settled,
+            newest: decision.newest,
+            silent_ms: decision.silent_ms,
+            at_ms: decision.at_ms,
+        }
+    }
+
+    /// The id of the member with this index.
+    pub(super) fn id(&self, index: usize) -> &'a NodeId {
+        &self.roster.members()[index].id
+    }
+
+    /// What explains it; several that explain it equally well are joined by `or`.
+    pub(super) fn cause(&self) -> Option<String> {
+        let causes: Vec<_> = self.verdict.causes.iter().map(|cause| cause.as_str()).collect();
+        (!causes.is_empty()).then(|| causes.join(" or "))
+    }
+
+    /// The reports that decided it: node, epoch, seq. A living node's newest report decides; else those that
+    /// say offline, beside the last of its own.
+    fn evidence(&self) -> Vec<(&'a NodeId, u64, u64)> {
+        let own = self.newest.map(|newest| (self.id(self.index), newest.epoch, newest.seq));
+        let offline = self.verdict.ballot.counted().filter(|vote| vote.status == Status::Offline);
+        let offline = offline.map(|vote| (self.id(vote.voter), vote.stamp.epoch, vote.stamp.seq));
+        own.into_iter().chain(offline).collect()
+    }
+}
 
 /// What is concluded of one node.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     status: Standing,
     /// Unix time in ms.
     since: u64,
@@ -55,7 +124,7 @@ struct Votes<'a> {
     #[serde(serialize_with = "write_map")]
     abstained: Vec<(&'a NodeId, Abstention)>,
     electorate: usize,
-    /// Whether most of all nodes have reported since this one fell silent.
+    /// Whether more than half of all nodes find it offline, or have reported since a quorum did.
     witnessed: bool,
 }
 
@@ -64,40 +133,38 @@ fn write_map<S: Serializer>(list: &[(&NodeId, Abstention)], serializer: S) -> Re
 }
 
 impl<'a> Votes<'a> {
-    fn of(picture: &'a Picture, verdict: &Verdict) -> Self {
-        let id = |voter: usize| &picture.roster().members()[voter].id;
-        let counted = |status: Status| {
-            verdict.ballot.counted().filter(|vote| vote.status == status).map(|vote| id(vote.voter)).collect()
+    fn of(found: &Found<'a>) -> Self {
+        let ballot = &found.verdict.ballot;
+        let ids = |of: &dyn Fn(&Vote) -> bool| {
+            ballot.counted().filter(|vote| of(vote)).map(|vote| found.id(vote.voter)).collect()
         };
-        let all = verdict.ballot.votes.iter();
         Self {
-            online: counted(Status::Online),
-            offline: counted(Status::Offline),
-            unknown: counted(Status::Unknown),
-            refuted: verdict
-                .ballot
-                .counted()
-                .filter(|vote| vote.refuted)
-                .map(|vote| id(vote.voter))
+            online: ids(&|vote| vote.status == Status::Online),
+            offline: ids(&|vote| vote.status == Status::Offline),
+            unknown: ids(&|vote| vote.status == Status::Unknown),
+            refuted: ids(&|vote| vote.refuted),
+            abstained: ballot
+                .votes
+                .iter()
+                .filter_map(|vote| Some((found.id(vote.voter), vote.abstains?)))
                 .collect(),
-            abstained: all.filter_map(|vote| Some((id(vote.voter), vote.abstains?))).collect(),
-            electorate: verdict.ballot.electorate,
-            witnessed: verdict.ballot.is_witnessed,
+            electorate: ballot.electorate,
+            witnessed: ballot.is_witnessed,
         }
     }
 }
 
 impl<'a> Entry<'a> {
-    fn of(picture: &'a Picture, index: usize, verdict: &'a Verdict, settled: &Settled) -> Self {
-        let causes: Vec<_> = verdict.causes.iter().map(|cause| cause.as_str()).collect();
+    pub(super) fn of(found: &Found<'a>) -> Self {
+        let Found { verdict, settled, .. } = found;
         Self {
             status: verdict.standing,
             since: settled.since_ms,
-            cause: (!causes.is_empty()).then(|| causes.join(" or ")),
+            cause: found.cause(),
             causes: &verdict.causes,
             rule: verdict.rule.as_str(),
-            votes: Votes::of(picture, verdict),
-            evidence: evidence(picture, index, verdict),
+            votes: Votes::of(found),
+            evidence: found.evidence(),
             decided: settled.decided.map(|(status, since)| Decided { status, since }),
             outage: settled.outage.map(|outage| Outage {
                 from: outage.from_ms,
@@ -109,24 +176,9 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A living node's newest report decides; else those that say offline, beside the last of its own.
-fn evidence<'a>(picture: &'a Picture, index: usize, verdict: &Verdict) -> Vec<(&'a NodeId, u64, u64)> {
-    let id = |index: usize| &picture.roster().members()[index].id;
-    let own =
-        picture.slots()[index].held.as_ref().map(|held| (id(index), held.stamp().epoch, held.stamp().seq));
-    let offline = verdict.ballot.counted().filter(|vote| vote.status == Status::Offline);
-    let offline = offline.map(|vote| (id(vote.voter), vote.stamp.epoch, vote.stamp.seq));
-    own.into_iter().chain(offline).collect()
-}
-
 /// All verdicts, by node.
 pub(super) fn write_verdicts<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    let verdicts = picture.verdicts().nodes.iter().zip(picture.settled().nodes());
-    for (index, (member, (verdict, settled))) in picture.roster().members().iter().zip(verdicts).enumerate() {
-        map.serialize_entry(&member.id, &Entry::of(picture, index, verdict, settled))?;
-    }
-    map.end()
+    serializer.collect_map(Found::all(picture).map(|found| (found.id(found.index), Entry::of(&found))))
 }
 
 /// Links that do not work, as `{"from","to","both"}`.
@@ -153,62 +205,4 @@ pub(super) fn write_sides<S: Serializer>(picture: &Picture, serializer: S) -> Re
 /// The sites that make up each of these sides, where that fits.
 pub(super) fn write_sites<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(picture.verdicts().sides.iter().map(|side| &side.sites))
-}
-
-/// One node's verdict step by step, for who asks how this node knows.
-#[derive(Serialize)]
-pub(super) struct Explanation<'a> {
-    network_id: &'a str,
-    node_id: &'a NodeId,
-    viewer: &'a NodeId,
-    /// Unix time in ms.
-    at: u64,
-    verdict: Entry<'a>,
-    silent_ms: u64,
-    newest_report: Option<Stamp>,
-    interval_ms: u64,
-    timeout_ms: u64,
-    ballot: Vec<Statement<'a>>,
-}
-
-/// One vote.
-#[derive(Serialize)]
-struct Statement<'a> {
-    voter: &'a NodeId,
-    says: Status,
-    error: Option<Failure>,
-    since: u64,
-    report: Stamp,
-    refuted: bool,
-    abstains: Option<Abstention>,
-}
-
-impl<'a> Explanation<'a> {
-    /// How `picture`'s node comes to its verdict on the member with this index.
-    pub(super) fn of(picture: &'a Picture, index: usize) -> Option<Self> {
-        let roster = picture.roster();
-        let verdict = picture.verdicts().nodes.get(index)?;
-        let settled = picture.settled().nodes().nth(index)?;
-        let ballot = verdict.ballot.votes.iter().map(|vote| Statement {
-            voter: &roster.members()[vote.voter].id,
-            says: vote.status,
-            error: vote.error,
-            since: vote.since_ms,
-            report: vote.stamp,
-            refuted: vote.refuted,
-            abstains: vote.abstains,
-        });
-        Some(Self {
-            network_id: roster.network_id().as_str(),
-            node_id: &roster.members()[index].id,
-            viewer: &roster.own().id,
-            at: picture.at().wall_ms,
-            silent_ms: picture.at().mono_ms.saturating_sub(verdict.silent_since_ms),
-            newest_report: picture.slots()[index].held.as_ref().map(|held| held.stamp()),
-            interval_ms: roster.interval_ms(),
-            timeout_ms: roster.longest_timeout_ms(),
-            ballot: ballot.collect(),
-            verdict: Entry::of(picture, index, verdict, settled),
-        })
-    }
 }

@@ -1,0 +1,150 @@
+//! `distomon changes`: how the verdicts of the node on this host have changed.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde::Deserialize;
+
+use super::ask::ask;
+use super::failure::Failure;
+use super::line::clean;
+use super::{EX_UNAVAILABLE, EX_USAGE, Global};
+use crate::config::NodeUrl;
+use crate::mesh::id::{MAX_NAME, is_name};
+use crate::moment;
+
+/// The most characters of a cause.
+const CAUSE: usize = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo distomon changes production
+  sudo distomon changes production --node node-3 --limit 10
+  sudo distomon changes production --json | jq -r '.changes[].status'";
+
+/// List how verdicts have changed, newest first
+///
+/// They are those of the node on this host since it was started, as far as it remembers: at least the last few
+/// of each node, 64 at most. The journal has them all. distomon explain --at tells how it came to any of them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The network: its network_id or its directory under networks/
+    network: String,
+    /// Only those about this node
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// So many at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Print the node's answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask the node at this address instead of the one on this host
+    #[arg(long, value_name = "URL", value_parser = NodeUrl::parse)]
+    url: Option<NodeUrl>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    changes: Vec<Change>,
+    more: bool,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    at: u64,
+    node_id: String,
+    from: Option<String>,
+    status: String,
+    cause: Option<String>,
+    offline: u64,
+    electorate: u64,
+}
+
+/// Prints the changes. Exit status 0, 64 for a name that is none, 69 where the node does not answer it.
+pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
+    match changes(args, global) {
+        Ok(text) => {
+            super::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => failure.tell("changes"),
+    }
+}
+
+fn changes(args: &Args, global: &Global) -> Result<String, Failure> {
+    let node = match &args.node {
+        Some(node) if !is_name(node) => {
+            return Err(Failure::new(EX_USAGE, "--node: expected the node_id of a node"));
+        }
+        Some(node) => format!("&node={node}"),
+        None => String::new(),
+    };
+    let path = |network: &str| format!("/changes/{network}?limit={}{node}", args.limit);
+    let body = ask(global, &args.network, args.url.as_ref(), "tell its changes", path)?;
+    if args.json {
+        return Ok(body + "\n");
+    }
+    let answer = serde_json::from_str(&body)
+        .map_err(|_| Failure::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
+    Ok(table(&answer))
+}
+
+fn table(answer: &Answer) -> String {
+    let mut out = String::new();
+    for change in &answer.changes {
+        let name = |text: &str| clean(text, MAX_NAME);
+        let _ = write!(
+            out,
+            "{}  {} is {}",
+            moment::write(change.at),
+            name(&change.node_id),
+            name(&change.status)
+        );
+        if let Some(cause) = &change.cause {
+            let _ = write!(out, ", cause: {}", clean(cause, CAUSE));
+        }
+        match &change.from {
+            Some(from) if *from != change.status => {
+                let _ = write!(out, " (was {})", name(from));
+            }
+            _ => {}
+        }
+        if change.offline > 0 {
+            let _ = write!(out, "; {} of {} observers do not reach it", change.offline, change.electorate);
+        }
+        out.push('\n');
+    }
+    if answer.changes.is_empty() {
+        out.push_str("nothing has changed\n");
+    } else if answer.more {
+        out.push_str("older ones are left out; --limit shows more, and the journal has them all\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table() {
+        let answer = serde_json::json!({"more": true, "changes": [
+            {"at": 1_769_828_400_000_u64, "node_id": "c", "from": "up", "status": "down", "cause": "node",
+             "offline": 2, "electorate": 2},
+            {"at": 1_769_828_300_000_u64, "node_id": "c\u{1b}[31m", "from": null, "status": "up", "cause": null,
+             "offline": 0, "electorate": 2},
+        ]});
+        let text = table(&serde_json::from_value(answer).expect("an answer"));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(
+            lines[0],
+            "2026-01-31T03:00:00Z  c is down, cause: node (was up); 2 of 2 observers do not reach it"
+        );
+        assert!(lines[1].starts_with("2026-01-31T02:58:20Z  c") && lines[1].ends_with(" is up"), "{text}");
+        assert!(!text.contains('\u{1b}'), "nothing of a node's steers the terminal");
+        assert_eq!(table(&Answer { changes: Vec::new(), more: false }), "nothing has changed\n");
+    }
+}
