@@ -8,6 +8,7 @@ mod doubts;
 mod hunt;
 mod hunter;
 mod identity;
+mod interruption;
 mod liar;
 mod link;
 mod liveness;
