@@ -8,6 +8,7 @@ use crate::{sample, seeds};
 use distomon::mesh::Event;
 use distomon::mesh::event::Note;
 use distomon::mesh::id::NodeId;
+use distomon::mesh::observation::Status;
 use distomon::mesh::roster::{Member, Observers};
 use distomon::mesh::verdict::Standing;
 
@@ -99,20 +100,20 @@ impl Rollout {
             if !untouched(machine.id()) {
                 continue;
             }
-            let news = machine.notes.iter().skip_while(|note| is_start(note)).find(|note| match note {
-                Note::Changed { peer, from, .. } => {
-                    untouched(peer) && *from != distomon::mesh::observation::Status::Unknown
+            // At its start, a node comes to know what it did not.
+            let news = machine.notes.iter().find(|note| match note {
+                Note::Changed { peer, from, .. } => untouched(peer) && *from != Status::Unknown,
+                Note::Judged(change) => {
+                    let was_known = change
+                        .from
+                        .is_some_and(|from| !matches!(from, Standing::NeverSeen | Standing::Unknown));
+                    untouched(&change.node) && was_known
                 }
-                Note::Judged(change) => untouched(&change.node) && change.from != Some(Standing::NeverSeen),
                 _ => true,
             });
             assert!(news.is_none(), "{} told its operator: {}", machine.id(), news.expect("news"));
         }
     }
-}
-
-fn is_start(note: &Note) -> bool {
-    matches!(note, Note::Changed { .. } | Note::Judged(_))
 }
 
 pub(crate) fn number(id: &NodeId) -> usize {
