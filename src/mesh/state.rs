@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::difference::Difference;
 use super::event::{Effect, Event, Note};
 use super::id::{NodeId, Stamp};
 use super::observation::{Observation, Status};
@@ -57,6 +58,7 @@ pub struct Mesh {
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
     pub(super) leaving: bool,
+    pub(super) difference: Difference,
     /// When verdicts were last reached, and when to reach them anew: monotonic time in ms.
     pub(super) judged_ms: u64,
     pub(super) judge_ms: u64,
@@ -102,6 +104,7 @@ impl Mesh {
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
             leaving: false,
+            difference: Difference::default(),
             judged_ms: 0,
             judge_ms: 0,
             picture,
@@ -218,10 +221,13 @@ impl Mesh {
                 *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
             });
             let unknown = Slot { awaited_ms: now.mono_ms, ..Slot::default() };
-            let (slot, target) = match at.and_then(|at| known[at].take()) {
+            let (slot, mut target) = match at.and_then(|at| known[at].take()) {
                 Some((slot, target)) => (Arc::unwrap_or_clone(slot), target),
                 None => (unknown.clone(), self.new_target(now, index)),
             };
+            if at.is_some_and(|at| !old.observes(old.me(), at)) {
+                target = target.found_anew(now, self.new_target(now, index).next_ms());
+            }
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
             let proof = slot.proof.clone().filter(|proof| proof.reports().into_iter().all(valid));
             let mut slot = match &slot.held {
@@ -339,5 +345,6 @@ impl Mesh {
         if reason.is_change() {
             self.push(now, effects);
         }
+        self.compare_configurations(now, effects);
     }
 }

@@ -177,7 +177,7 @@ impl Turning {
         };
         match note {
             // What one node finds is no alarm yet: the verdict is.
-            Note::Changed { .. } | Note::Isolated(false) => {
+            Note::Changed { .. } | Note::Isolated(false) | Note::Alike => {
                 info!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
             }
             Note::Twin { .. } | Note::Equivocated { .. } => {
