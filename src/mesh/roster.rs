@@ -223,7 +223,8 @@ impl Roster {
         let listed = self.rings.as_ref().map(|rings| rings.partners(target, !probed));
         let some = 0..listed.map_or(self.members.len(), <[u32]>::len);
         some.map(move |at| listed.map_or(at, |listed| listed[at] as usize))
-            .filter(move |&observer| self.observes(observer, target))
+            // Rings list nobody else.
+            .filter(move |&observer| listed.is_some() || self.observes(observer, target))
     }
 
     /// Whom this node is configured to observe, in ascending order.

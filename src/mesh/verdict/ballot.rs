@@ -92,7 +92,9 @@ impl Ballot {
         let mut ballot = Self::default();
         let mut voices = Voices::new(scene, target);
         let mut living = Voices::new(scene, target);
-        for voter in scene.roster().observers(target) {
+        let observers = scene.roster().observers(target);
+        ballot.votes.reserve(observers.size_hint().1.unwrap_or_default());
+        for voter in observers {
             if scene.life(voter).sign == Sign::Alive && living.is_new(scene, voter) {
                 ballot.electorate += 1;
             }

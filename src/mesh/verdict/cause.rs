@@ -163,9 +163,7 @@ pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>])
     let living = nodes.iter().enumerate().filter(|(_, node)| node.standing.is_alive());
     for (from, _) in living {
         // Only what a report names is looked at: in rings that is far less than everybody.
-        let Some(report) = scene.report(from) else { continue };
-        for (id, found) in &report.observations {
-            let Some(to) = scene.roster().index(id.as_str()) else { continue };
+        for (to, found) in scene.slot(from).observations() {
             if found.status != Status::Offline || !broken(from, to) {
                 continue;
             }
