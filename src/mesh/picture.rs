@@ -22,7 +22,7 @@ pub struct Now {
 /// What is held of one member.
 #[derive(Debug, Clone, Default)]
 pub struct Slot {
-    /// Its newest report; set by [`Slot::hold`].
+    /// Its newest report; set by `Slot::hold` alone.
     pub held: Option<Arc<VerifiedReport>>,
     /// Of whom that report tells: each observation's node, by index into the roster, in ascending order, and
     /// its place in the report. Verdicts are reached from all observations, again and again.
