@@ -96,11 +96,9 @@ impl Mesh {
         }
         let patience_ms = self.picture.roster.round_ms() / 4;
         let me = self.picture.roster.me();
-        let reports = message::lacking(heads, &self.picture, |author| {
+        let reports = message::lacking(heads, &self.picture, |author, lag| {
             let slot = &self.picture.slots[author];
-            author == me
-                || message::lag(heads, &self.picture, author) != 1
-                || now.mono_ms.saturating_sub(slot.arrived_ms) >= patience_ms
+            author == me || lag != 1 || now.mono_ms.saturating_sub(slot.arrived_ms) >= patience_ms
         });
         let proofs = message::lacking_proofs(heads, &self.picture);
         if !reports.is_empty() || !proofs.is_empty() {

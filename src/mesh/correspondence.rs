@@ -98,14 +98,17 @@ impl Correspondence {
 
 impl Thread {
     fn complete(&mut self, heads: Heads) -> (Heads, bool) {
-        let known = self.theirs.as_ref();
-        let whole = !heads.is_partial() || known.is_some_and(|known| known.fit(heads.roster()));
-        let heads = match known {
-            Some(known) if heads.is_partial() && whole => heads.complete(known),
-            _ => heads,
-        };
-        self.theirs = whole.then(|| heads.remembered());
-        (heads, whole)
+        if !heads.is_partial() {
+            self.theirs = Some(heads.remembered());
+            return (heads, true);
+        }
+        match self.theirs.as_mut().filter(|known| known.fit(heads.roster())) {
+            Some(known) => (heads.complete(known), true),
+            None => {
+                self.theirs = None;
+                (heads, false)
+            }
+        }
     }
 }
 
@@ -114,7 +117,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mesh::id::Stamp;
+    use crate::mesh::id::{MAX_INTEGER, Stamp};
     use crate::mesh::sample;
 
     /// A picture of a network that is large enough.
@@ -134,8 +137,7 @@ mod tests {
     }
 
     fn heads(picture: &Picture, json: &str, partial: bool) -> Heads {
-        let heads = Heads::parse(json, picture.roster()).expect("heads");
-        if partial { heads.into_partial() } else { heads }
+        Heads::parse(json, picture.roster(), partial).expect("heads")
     }
 
     fn seq(picture: &Picture, heads: &Heads, number: usize) -> Option<u64> {
@@ -164,6 +166,24 @@ mod tests {
         let all = letters.replied(&peer, &picture, since, heads(&picture, NEXT, false), Some(3));
         assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2)), (None, Some(2)));
         assert_eq!(letters.since(&peer, &picture), None);
+    }
+
+    #[test]
+    fn only_what_a_message_names_itself_is_known_to_be_young() {
+        let picture = large();
+        let peer = sample::node_id(5);
+        let age_ms = |heads: &Heads, number: usize, seq: u64| {
+            let index = picture.roster().index(sample::node_id(number).as_str()).expect("a member");
+            heads.age_ms(picture.roster(), index, Stamp { epoch: 7, seq })
+        };
+        let first = heads(&picture, BOTH, false);
+        assert_eq!((age_ms(&first, 1, 1), age_ms(&first, 1, 2)), (5, 0));
+        let mut letters = Correspondence::default();
+        letters.replied(&peer, &picture, None, first, Some(44));
+        let (next, _) = letters.asked(&peer, &picture, heads(&picture, NEXT, true));
+        assert_eq!((age_ms(&next, 1, 1), age_ms(&next, 2, 2)), (MAX_INTEGER, 5));
+        let (unknown, _) = Correspondence::default().asked(&peer, &picture, heads(&picture, NEXT, true));
+        assert_eq!((age_ms(&unknown, 1, 1), age_ms(&unknown, 2, 2)), (MAX_INTEGER, 5));
     }
 
     #[test]

@@ -32,8 +32,7 @@ impl Mesh {
         let Delivery { heads, reports, proofs } = delivery;
         for report in reports {
             let Some(author) = self.picture.roster.index(report.author().as_str()) else { continue };
-            let head = heads.get(&self.picture.roster, author);
-            let age_ms = head.filter(|head| head.stamp == report.stamp()).map_or(0, |head| head.age_ms);
+            let age_ms = heads.age_ms(&self.picture.roster, author, report.stamp());
             self.accept(now, report, age_ms, replier == Some(author), effects);
         }
         for proof in proofs {
@@ -77,7 +76,7 @@ impl Mesh {
             None if report.stamp() < slot.floor => self.picture.counters.reports_stale += 1,
             _ => {
                 let Picture { slots, roster, .. } = &mut self.picture;
-                let slot = Arc::make_mut(&mut slots[index]);
+                let slot = slots.get_mut(index);
                 // Right after a start, what is older than the start may advance what was held before.
                 let heard = std::mem::replace(&mut self.targets[index].heard, true);
                 slot.advanced |= from_author || (heard && now.mono_ms >= self.settled_ms);
@@ -118,7 +117,7 @@ impl Mesh {
             return;
         }
         let proof = Arc::new(proof);
-        let slot = self.picture.slot_mut(index);
+        let slot = self.picture.slots.get_mut(index);
         slot.proof = Some(proof.clone());
         slot.changed_ms = now.mono_ms;
         self.changed = true;
@@ -129,8 +128,15 @@ impl Mesh {
 
     /// A report is as young as anyone claims it to be, but never younger than its arrival here.
     fn learn_ages(&mut self, now: Now, replier: Option<usize>, heads: &Heads) {
-        for (index, slot) in self.picture.slots.iter_mut().enumerate() {
-            let Some(head) = heads.get(&self.picture.roster, index) else { continue };
+        let Picture { slots, roster, .. } = &mut self.picture;
+        for (place, head) in heads.named() {
+            let known = if heads.fit(roster) {
+                Some(*place)
+            } else {
+                roster.index(heads.roster().members()[*place].id.as_str())
+            };
+            let Some(index) = known else { continue };
+            let slot = &slots[index];
             let Some(held) = slot.held.as_ref().filter(|held| held.stamp() == head.stamp) else { continue };
             if held.short_digest() != head.hash {
                 continue;
@@ -140,7 +146,7 @@ impl Mesh {
             let advanced = slot.advanced || replier == Some(index);
             // Most know nothing better, and stay shared with the picture before.
             if (slot.origin_ms, slot.advanced) != (origin_ms, advanced) {
-                let slot = Arc::make_mut(slot);
+                let slot = slots.get_mut(index);
                 (slot.origin_ms, slot.advanced) = (origin_ms, advanced);
             }
         }

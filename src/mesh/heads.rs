@@ -30,7 +30,10 @@ pub struct Head {
 #[derive(Debug, Clone)]
 pub struct Heads {
     roster: Arc<Roster>,
-    slots: Vec<Option<Head>>,
+    /// What the message itself names, in ascending order: only of these the ages say anything.
+    named: Vec<(usize, Head)>,
+    /// Of each member, also what was named earlier; empty where that is not known.
+    all: Arc<Vec<Option<Head>>>,
     /// What is not named has not changed.
     partial: bool,
 }
@@ -38,14 +41,7 @@ pub struct Heads {
 impl Heads {
     /// No heads at all.
     pub fn none(roster: Arc<Roster>) -> Self {
-        let slots = vec![None; roster.members().len()];
-        Self { roster, slots, partial: false }
-    }
-
-    /// The same, of which those are left out that have not changed.
-    #[must_use]
-    pub(super) fn into_partial(self) -> Self {
-        Self { partial: true, ..self }
+        Self { roster, named: Vec::new(), all: Arc::default(), partial: false }
     }
 
     /// Whether those are left out that have not changed.
@@ -58,31 +54,64 @@ impl Heads {
         &self.roster
     }
 
-    /// Puts what `known` names in the place of what is left out.
+    /// Puts what earlier messages named in the place of what is left out. `known` learns what is named here.
     #[must_use]
-    pub(super) fn complete(mut self, known: &Self) -> Self {
-        for (slot, known) in self.slots.iter_mut().zip(&known.slots) {
-            *slot = slot.or(*known);
+    pub(super) fn complete(mut self, known: &mut Self) -> Self {
+        let all = Arc::make_mut(&mut known.all);
+        for (index, head) in &self.named {
+            all[*index] = Some(*head);
         }
+        self.all = known.all.clone();
         self.partial = false;
         self
     }
 
-    /// The same for later: how old something was then says nothing any more.
+    /// The same for later, when the ages say nothing any more.
     #[must_use]
     pub(super) fn remembered(&self) -> Self {
-        let slots = self.slots.iter().map(|slot| slot.map(|head| Head { age_ms: MAX_INTEGER, ..head }));
-        Self { roster: self.roster.clone(), slots: slots.collect(), partial: false }
+        Self { named: Vec::new(), ..self.clone() }
     }
 
     /// The head of the member with this index in `roster`, which may be another than the one these heads
-    /// were read with: the configuration may have changed in between.
+    /// were read with: the configuration may have changed in between. Its age is that when it was named.
     pub fn get(&self, roster: &Arc<Roster>, index: usize) -> Option<&Head> {
-        if self.fit(roster) {
-            return self.slots.get(index)?.as_ref();
+        let index = self.place(roster, index)?;
+        if self.all.is_empty() {
+            return self.find(index);
         }
-        let id = &roster.members().get(index)?.id;
-        self.slots[self.roster.index(id.as_str())?].as_ref()
+        self.all.get(index)?.as_ref()
+    }
+
+    /// How old a report of that member is that came in the same message, in ms. One whose head was left out was
+    /// named earlier, and nobody knows how old it is by now.
+    pub(super) fn age_ms(&self, roster: &Arc<Roster>, index: usize, report: Stamp) -> u64 {
+        let head = self.place(roster, index).and_then(|index| self.find(index));
+        match head.filter(|head| head.stamp == report) {
+            Some(head) => head.age_ms,
+            None if self.partial => MAX_INTEGER,
+            None => match self.get(roster, index) {
+                Some(earlier) if earlier.stamp == report => MAX_INTEGER,
+                _ => 0,
+            },
+        }
+    }
+
+    /// What this very message names, by index into the roster that it was read with.
+    pub(super) fn named(&self) -> &[(usize, Head)] {
+        &self.named
+    }
+
+    fn find(&self, index: usize) -> Option<&Head> {
+        let at = self.named.binary_search_by_key(&index, |(named, _)| *named).ok()?;
+        Some(&self.named[at].1)
+    }
+
+    fn place(&self, roster: &Arc<Roster>, index: usize) -> Option<usize> {
+        if self.fit(roster) {
+            Some(index)
+        } else {
+            self.roster.index(roster.members().get(index)?.id.as_str())
+        }
     }
 
     /// Whether they say anything of the member with this index in `picture`'s roster.
@@ -91,9 +120,27 @@ impl Heads {
     }
 
     /// Reads the object of heads of a message. Ids that the roster lacks are ignored.
-    pub(super) fn parse(json: &str, roster: &Arc<Roster>) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(json: &str, roster: &Arc<Roster>, partial: bool) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_str(json);
-        HeadsSeed(roster).deserialize(&mut reader)
+        let mut named = NamedSeed(roster).deserialize(&mut reader)?;
+        // Of what is named twice, the last counts.
+        named.sort_by_key(|(index, _)| *index);
+        named.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                *kept = *next;
+            }
+            same
+        });
+        let mut heads = Self { roster: roster.clone(), named, all: Arc::default(), partial };
+        if !partial {
+            let mut all = vec![None; roster.members().len()];
+            for (index, head) in &heads.named {
+                all[*index] = Some(*head);
+            }
+            heads.all = Arc::new(all);
+        }
+        Ok(heads)
     }
 
     /// Whether these heads were read with `roster`.
@@ -148,34 +195,34 @@ pub(super) fn write(
     body.push_str("},");
 }
 
-struct HeadsSeed<'r>(&'r Arc<Roster>);
+struct NamedSeed<'r>(&'r Arc<Roster>);
 
-impl<'de> DeserializeSeed<'de> for HeadsSeed<'_> {
-    type Value = Heads;
+impl<'de> DeserializeSeed<'de> for NamedSeed<'_> {
+    type Value = Vec<(usize, Head)>;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Heads, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for HeadsSeed<'_> {
-    type Value = Heads;
+impl<'de> Visitor<'de> for NamedSeed<'_> {
+    type Value = Vec<(usize, Head)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of heads")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Heads, A::Error> {
-        let mut heads = Heads::none(self.0.clone());
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut named = Vec::new();
         while let Some(id) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match self.0.index(&id) {
-                Some(index) => heads.slots[index] = Some(map.next_value::<WireHead<'de>>()?.into_head()?),
+                Some(index) => named.push((index, map.next_value::<WireHead<'de>>()?.into_head()?)),
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(heads)
+        Ok(named)
     }
 }
 

@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_an_earlier_process_held_is_not_taken_again() {
         let mut picture = sample::picture(3, &[]);
-        picture.slot_mut(1).floor = Stamp { epoch: 5, seq: 3 };
+        picture.slots.get_mut(1).floor = Stamp { epoch: 5, seq: 3 };
         for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
             let intake = take(&picture, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
             assert_eq!(intake.stale, stale, "{seq}");
@@ -337,7 +337,7 @@ mod tests {
         let [one, other] = conflicting(1);
         let mut picture = sample::picture(3, std::slice::from_ref(&one));
         assert_eq!(take(&picture, &[other.envelope()], &[]).reports.len(), 1);
-        picture.slot_mut(1).proof = Proof::new(one, other.clone()).map(std::sync::Arc::new);
+        picture.slots.get_mut(1).proof = Proof::new(one, other.clone()).map(std::sync::Arc::new);
         assert_eq!(take(&picture, &[other.envelope()], &[]).stale, 1);
     }
 
@@ -354,7 +354,7 @@ mod tests {
         let fake = crate::mesh::Seal::seal(&Pen(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
         assert!(take(&picture, &[], &[&fake, &json]).is_forged());
-        picture.slot_mut(1).proof = Some(std::sync::Arc::new(proof));
+        picture.slots.get_mut(1).proof = Some(std::sync::Arc::new(proof));
         let intake = take(&picture, &[], &[&fake]);
         assert_eq!((intake.stale, intake.refused), (1, None), "dropped unverified");
     }

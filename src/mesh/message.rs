@@ -72,14 +72,8 @@ impl<'a> Request<'a> {
     pub fn parse(body: &'a [u8], roster: &Arc<Roster>) -> Result<Self, BadMessage> {
         let raw: Raw<'a> = serde_json::from_slice(body).map_err(|e| BadMessage(e.to_string()))?;
         let to = raw.to.ok_or_else(|| BadMessage("missing field `to`".to_owned()))?;
-        let heads = read_heads(raw.heads, roster)?;
-        Ok(Self {
-            to: to.into_owned(),
-            heads: if raw.since.is_some() { heads.into_partial() } else { heads },
-            since: raw.since,
-            reports: raw.reports,
-            proofs: raw.proofs,
-        })
+        let heads = read_heads(raw.heads, roster, raw.since.is_some())?;
+        Ok(Self { to: to.into_owned(), heads, since: raw.since, reports: raw.reports, proofs: raw.proofs })
     }
 }
 
@@ -92,12 +86,12 @@ impl<'a> Reply<'a> {
         if now_ms > MAX_INTEGER {
             return Err(BadMessage("integer larger than 2^53 - 1".to_owned()));
         }
-        let heads = read_heads(raw.heads, roster)?;
+        let heads = read_heads(raw.heads, roster, raw.partial)?;
         Ok(Self {
             from: raw.from.ok_or_else(|| missing("from"))?.into_owned(),
             now_ms,
             took_us: raw.took_us.ok_or_else(|| missing("took_us"))?,
-            heads: if raw.partial { heads.into_partial() } else { heads },
+            heads,
             mark: raw.mark,
             reports: raw.reports,
             proofs: raw.proofs,
@@ -150,38 +144,38 @@ fn bounded<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de
     deserializer.deserialize_seq(Few)
 }
 
-fn read_heads(raw: &RawValue, roster: &Arc<Roster>) -> Result<Heads, BadMessage> {
-    Heads::parse(raw.get(), roster).map_err(|e| BadMessage(format!("heads: {e}")))
+fn read_heads(raw: &RawValue, roster: &Arc<Roster>, partial: bool) -> Result<Heads, BadMessage> {
+    Heads::parse(raw.get(), roster, partial).map_err(|e| BadMessage(format!("heads: {e}")))
 }
 
-/// Whether the holder of `heads` lacks what `picture` holds of a member: it has none, an older one, or
-/// another with the same stamp.
-pub fn lacks(heads: &Heads, picture: &Picture, index: usize) -> bool {
-    let Some(held) = &picture.slots()[index].held else { return false };
+/// How many reports the holder of `heads` is behind, if it lacks what `picture` holds of a member: 0 where it
+/// has another with the same stamp, `u64::MAX` where it has none of this epoch.
+pub fn lag(heads: &Heads, picture: &Picture, index: usize) -> Option<u64> {
+    let held = picture.slots()[index].held.as_ref()?;
+    let stamp = held.stamp();
     match heads.get(picture.roster(), index) {
-        None => true,
-        Some(head) if head.stamp == held.stamp() => !head.proven && head.hash != held.short_digest(),
-        Some(head) => head.stamp < held.stamp(),
+        Some(head) if head.stamp == stamp => (!head.proven && head.hash != held.short_digest()).then_some(0),
+        Some(head) if head.stamp > stamp => None,
+        Some(head) if head.stamp.epoch == stamp.epoch => Some(stamp.seq - head.stamp.seq),
+        _ => Some(u64::MAX),
     }
 }
 
-/// The reports of `picture` that the holder of `heads` lacks and that are `wanted`: this node's own
-/// first, then those that lag the most, until [`FILL_BYTES`] are full.
-pub fn lacking(heads: &Heads, picture: &Picture, wanted: impl Fn(usize) -> bool) -> Vec<Arc<VerifiedReport>> {
+/// The reports of `picture` that the holder of `heads` lacks and that are `wanted`, by the author's index and
+/// the [`lag`]: this node's own first, then those that lag the most, until [`FILL_BYTES`] are full.
+pub fn lacking(
+    heads: &Heads,
+    picture: &Picture,
+    wanted: impl Fn(usize, u64) -> bool,
+) -> Vec<Arc<VerifiedReport>> {
     let me = picture.roster().me();
-    let mut indices: Vec<usize> =
-        (0..picture.slots().len()).filter(|&index| lacks(heads, picture, index) && wanted(index)).collect();
-    indices.sort_by_cached_key(|&index| (index != me, std::cmp::Reverse(lag(heads, picture, index)), index));
-    fill(indices.into_iter().filter_map(|index| picture.slots()[index].held.clone()))
-}
-
-/// How many reports the holder of `heads` is behind; `u64::MAX` where it has none of this epoch.
-pub fn lag(heads: &Heads, picture: &Picture, index: usize) -> u64 {
-    let held = picture.slots()[index].held.as_ref().map(|held| held.stamp()).unwrap_or_default();
-    match heads.get(picture.roster(), index) {
-        Some(head) if head.stamp.epoch == held.epoch => held.seq.saturating_sub(head.stamp.seq),
-        _ => u64::MAX,
-    }
+    let behind = (0..picture.slots().len()).filter_map(|index| {
+        let lag = lag(heads, picture, index).filter(|&lag| wanted(index, lag))?;
+        Some((index != me, std::cmp::Reverse(lag), index))
+    });
+    let mut behind: Vec<_> = behind.collect();
+    behind.sort_unstable();
+    fill(behind.into_iter().filter_map(|(_, _, index)| picture.slots()[index].held.clone()))
 }
 
 /// As many reports as one message carries. The first always goes, since none is larger than a message.

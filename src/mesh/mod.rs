@@ -28,6 +28,7 @@ mod rings;
 pub mod roster;
 #[cfg(test)]
 mod sample;
+pub mod slots;
 mod state;
 mod target;
 pub mod verdict;

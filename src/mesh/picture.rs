@@ -6,6 +6,7 @@ use super::id::{NodeId, Stamp};
 use super::observation::Observation;
 use super::report::{Proof, VerifiedReport};
 use super::roster::{Member, Roster};
+use super::slots::Slots;
 use super::verdict::Verdicts;
 use super::verdict::history::History;
 use super::verdict::latch::Latch;
@@ -99,8 +100,7 @@ pub struct Counters {
 #[derive(Debug, Clone)]
 pub struct Picture {
     pub(super) roster: Arc<Roster>,
-    /// Pictures share those that have not changed between them: a large network has one picture after the other.
-    pub(super) slots: Vec<Arc<Slot>>,
+    pub(super) slots: Slots,
     pub(super) at: Now,
     pub(super) revision: u64,
     pub(super) isolated: bool,
@@ -118,12 +118,8 @@ impl Picture {
     }
 
     /// What is held of each member, by its index in the roster.
-    pub fn slots(&self) -> &[Arc<Slot>] {
+    pub fn slots(&self) -> &Slots {
         &self.slots
-    }
-
-    pub(super) fn slot_mut(&mut self, index: usize) -> &mut Slot {
-        Arc::make_mut(&mut self.slots[index])
     }
 
     /// When this picture was taken.
@@ -173,12 +169,12 @@ impl Picture {
 
     /// Members with what is held of them.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &Slot)> {
-        self.roster.members().iter().zip(self.slots.iter().map(AsRef::as_ref))
+        self.roster.members().iter().zip(self.slots.iter())
     }
 
     /// What is held of the member `id`.
     pub fn slot(&self, id: &NodeId) -> Option<&Slot> {
-        self.roster.index(id.as_str()).map(|index| self.slots[index].as_ref())
+        self.roster.index(id.as_str()).map(|index| &self.slots[index])
     }
 
     /// Whether the member's newest report is recent enough to count: it is a sign of life, and no older

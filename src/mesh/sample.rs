@@ -13,16 +13,16 @@ pub(super) use shared::*;
 /// What node 0 of `count` sees that holds `held`, each for a second at 10,000 ms of monotonic time.
 pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Picture {
     let roster = roster(&members(count), 0);
-    let mut slots = vec![Arc::<Slot>::default(); count];
+    let mut slots = vec![Slot::default(); count];
     for report in held {
         let index = roster.index(report.author().as_str()).expect("a member");
         let mut slot = Slot { origin_ms: 9_000, arrived_ms: 9_000, advanced: true, ..Slot::default() };
         slot.hold(Arc::new(report.clone()), &roster);
-        slots[index] = Arc::new(slot);
+        slots[index] = slot;
     }
     Picture {
         roster,
-        slots,
+        slots: slots.into_iter().collect(),
         at: Now { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
         revision: 1,
         isolated: false,

@@ -81,7 +81,7 @@ impl Mesh {
         }
         let picture = Picture {
             roster: setup.roster,
-            slots: slots.into_iter().map(Arc::new).collect(),
+            slots: slots.into_iter().collect(),
             at: now,
             revision: 0,
             isolated: false,
@@ -189,8 +189,8 @@ impl Mesh {
         }
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
         self.settled_ms = now.mono_ms + self.picture.roster.round_ms();
-        for slot in &mut self.picture.slots {
-            let slot = Arc::make_mut(slot);
+        for index in 0..self.picture.slots.len() {
+            let slot = self.picture.slots.get_mut(index);
             slot.advanced = false;
             slot.awaited_ms = now.mono_ms;
         }
@@ -213,8 +213,10 @@ impl Mesh {
     /// of its keys still, as far as those keys signed it.
     fn reconfigure(&mut self, now: Now, roster: &Arc<Roster>) {
         let old = std::mem::replace(&mut self.picture.roster, roster.clone());
-        let slots = std::mem::take(&mut self.picture.slots).into_iter();
-        let mut known: Vec<_> = slots.zip(std::mem::take(&mut self.targets)).map(Some).collect();
+        let slots = std::mem::take(&mut self.picture.slots);
+        let targets = std::mem::take(&mut self.targets);
+        let mut known: Vec<_> = slots.iter().cloned().zip(targets).map(Some).collect();
+        let mut slots = Vec::with_capacity(roster.members().len());
         for (index, member) in roster.members().iter().enumerate() {
             let at = old.index(member.id.as_str()).filter(|&at| {
                 let keys = &old.members()[at].keys;
@@ -222,7 +224,7 @@ impl Mesh {
             });
             let unknown = Slot { awaited_ms: now.mono_ms, ..Slot::default() };
             let (slot, mut target) = match at.and_then(|at| known[at].take()) {
-                Some((slot, target)) => (Arc::unwrap_or_clone(slot), target),
+                Some(known) => known,
                 None => (unknown.clone(), self.new_target(now, index)),
             };
             if at.is_some_and(|at| !old.observes(old.me(), at)) {
@@ -239,10 +241,11 @@ impl Mesh {
             if let Some(held) = slot.held.take() {
                 slot.hold(held, roster);
             }
-            self.picture.slots.push(Arc::new(slot));
+            slots.push(slot);
             self.targets.push(target);
             self.targets[index].hasten(now, member);
         }
+        self.picture.slots = slots.into_iter().collect();
         self.fresh = vec![false; roster.members().len()];
         self.publisher.hurry();
         self.changed = true;
@@ -335,7 +338,7 @@ impl Mesh {
             .map(|&index| (roster.members()[index].id.clone(), self.targets[index].observation))
             .collect();
         let report = self.publisher.publish(now, &roster, self.picture.isolated, self.leaving, observations);
-        let slot = self.picture.slot_mut(me);
+        let slot = self.picture.slots.get_mut(me);
         slot.hold(Arc::new(report), &roster);
         slot.origin_ms = now.mono_ms;
         slot.arrived_ms = now.mono_ms;

@@ -168,7 +168,8 @@ pub struct Verdicts {
 /// Judges every node of `picture`'s network.
 pub fn judge(picture: &Picture, now: Now) -> Verdicts {
     let scene = Scene::of(picture, now.mono_ms);
-    let mut nodes: Vec<Verdict> = (0..scene.count()).map(|index| judge_node(&scene, index)).collect();
+    let ballots = Ballot::all(&scene).into_iter().enumerate();
+    let mut nodes: Vec<Verdict> = ballots.map(|(index, ballot)| judge_node(&scene, index, ballot)).collect();
     let sides = side::find(&scene, &nodes);
     let causes: Vec<_> = (0..nodes.len()).map(|index| cause::of(&scene, &nodes, &sides, index)).collect();
     let links = cause::links(&scene, &nodes, &causes);
@@ -178,8 +179,7 @@ pub fn judge(picture: &Picture, now: Now) -> Verdicts {
     Verdicts { nodes, links, sides, due_ms: scene.due_ms() }
 }
 
-fn judge_node(scene: &Scene<'_>, index: usize) -> Verdict {
-    let ballot = Ballot::of(scene, index);
+fn judge_node(scene: &Scene<'_>, index: usize, ballot: Ballot) -> Verdict {
     let (standing, rule) = stand(scene, index, &ballot);
     let silent_since_ms = scene.silent_since_ms(index);
     Verdict { standing, causes: Vec::new(), rule, ballot, silent_since_ms }

@@ -180,7 +180,7 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
         return Err(bad("a report's signature does not verify".to_owned()));
     }
     // Of what it left out and nobody remembers here, it names everything next time.
-    let reports = message::lacking(&heads, &picture, |index| whole || heads.names(&picture, index));
+    let reports = message::lacking(&heads, &picture, |index, _| whole || heads.names(&picture, index));
     let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
     // The time that the body was under way is the network's, not this node's.
     let took = ticket.judged + begun.elapsed();

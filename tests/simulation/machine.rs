@@ -275,7 +275,7 @@ impl Machine {
             let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
             return (Response::Rejected(Failure::Rejected), Some(delivery));
         }
-        let reports = message::lacking(&heads, &picture, |index| whole || heads.names(&picture, index));
+        let reports = message::lacking(&heads, &picture, |index, _| whole || heads.names(&picture, index));
         let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
         let now = self.now(at_ms);
         let facts = ReplyFacts {

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::scene::{Scene, Sign};
 use crate::mesh::id::Stamp;
-use crate::mesh::observation::{Failure, Status};
+use crate::mesh::observation::{Failure, Observation, Status};
 
 /// Why a vote does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,28 +87,44 @@ pub struct Ballot {
 }
 
 impl Ballot {
-    /// The votes on `target`.
-    pub(super) fn of(scene: &Scene<'_>, target: usize) -> Self {
-        let mut ballot = Self::default();
-        let mut voices = Voices::new(scene, target);
-        let mut living = Voices::new(scene, target);
-        let observers = scene.roster().observers(target);
-        ballot.votes.reserve(observers.size_hint().1.unwrap_or_default());
-        for voter in observers {
-            if scene.life(voter).sign == Sign::Alive && living.is_new(scene, voter) {
-                ballot.electorate += 1;
+    /// The votes on each node. They are gathered report by report, not node by node: of thousands, reports that
+    /// lie far apart would be looked at again and again.
+    pub(super) fn all(scene: &Scene<'_>) -> Vec<Self> {
+        let roster = scene.roster();
+        let room = |target| roster.observers(target).size_hint().1.unwrap_or_default();
+        let empty = |target| Self { votes: Vec::with_capacity(room(target)), ..Self::default() };
+        let mut ballots: Vec<Self> = (0..scene.count()).map(empty).collect();
+        for voter in 0..scene.count() {
+            let Some(stamp) = scene.stamp(voter) else { continue };
+            for (target, found) in scene.slot(voter).observations() {
+                if roster.observes(voter, target) {
+                    ballots[target].votes.push(vote(scene, voter, stamp, target, found));
+                }
             }
-            let Some(mut vote) = vote(scene, voter, target) else { continue };
-            if vote.abstains.is_none() && !voices.is_new(scene, voter) {
+        }
+        ballots.into_iter().enumerate().map(|(target, ballot)| ballot.counted_for(scene, target)).collect()
+    }
+
+    fn counted_for(mut self, scene: &Scene<'_>, target: usize) -> Self {
+        let mut living = Voices::new(scene, target);
+        for observer in scene.roster().observers(target) {
+            if scene.life(observer).sign == Sign::Alive && living.is_new(scene, observer) {
+                self.electorate += 1;
+            }
+        }
+        let mut voices = Voices::new(scene, target);
+        for at in 0..self.votes.len() {
+            let vote = &mut self.votes[at];
+            if vote.abstains.is_none() && !voices.is_new(scene, vote.voter) {
                 vote.abstains = Some(Abstention::SameKey);
             }
+            let vote = *vote;
             if vote.abstains.is_none() {
-                ballot.count(&vote);
+                self.count(&vote);
             }
-            ballot.votes.push(vote);
         }
-        ballot.is_witnessed = ballot.is_witnessed(scene, target);
-        ballot
+        self.is_witnessed = self.is_witnessed(scene, target);
+        self
     }
 
     /// Whoever is cut off together with many others finds these offline only after the cut, and hears nothing
@@ -158,24 +174,21 @@ impl Ballot {
     }
 }
 
-fn vote(scene: &Scene<'_>, voter: usize, target: usize) -> Option<Vote> {
-    let report = scene.report(voter)?;
-    let found = scene.slot(voter).observation(target)?;
-    let newest = scene.report(target).map(crate::mesh::report::Report::stamp);
+fn vote(scene: &Scene<'_>, voter: usize, stamp: Stamp, target: usize, found: &Observation) -> Vote {
     let refuted = found.status == Status::Offline
-        && newest.is_some_and(|newest| {
+        && scene.stamp(target).is_some_and(|newest| {
             let head = found.head.unwrap_or_default();
             newest.epoch > head.epoch || (newest.epoch == head.epoch && newest.seq > head.seq + 1)
         });
-    Some(Vote {
+    Vote {
         voter,
-        stamp: report.stamp(),
+        stamp,
         status: found.status,
         error: found.error,
         since_ms: found.since_ms,
         refuted,
         abstains: scene.life(voter).abstains,
-    })
+    }
 }
 
 /// Voices that were heard already.

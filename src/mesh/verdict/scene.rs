@@ -113,6 +113,11 @@ impl<'p> Scene<'p> {
         self.slot(index).held.as_ref().map(|held| held.report())
     }
 
+    /// Which report is its newest.
+    pub(super) fn stamp(&self, index: usize) -> Option<Stamp> {
+        self.report(index).map(Report::stamp)
+    }
+
     pub(super) fn life(&self, index: usize) -> &Life {
         &self.lives[index]
     }

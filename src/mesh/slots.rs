@@ -1,0 +1,67 @@
+//! What is held of all members, by their indices in the roster.
+
+use std::ops::Index;
+use std::sync::Arc;
+
+use super::picture::Slot;
+
+/// So many slots are shared or copied together.
+const CHUNK: usize = 16;
+
+/// A list of slots that is cheap to copy: pictures share what has not changed between them, since a large
+/// network has one picture after the other, and each differs from the one before in a few slots.
+#[derive(Debug, Clone, Default)]
+pub struct Slots {
+    chunks: Vec<Arc<[Slot]>>,
+    len: usize,
+}
+
+impl Slots {
+    /// How many there are: as many as members.
+    #[expect(clippy::len_without_is_empty, reason = "a node is a member itself, so there is one at least")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// A slot to be changed, apart from those that other pictures show.
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut Slot {
+        &mut Arc::make_mut(&mut self.chunks[index / CHUNK])[index % CHUNK]
+    }
+}
+
+impl Index<usize> for Slots {
+    type Output = Slot;
+
+    fn index(&self, index: usize) -> &Slot {
+        &self.chunks[index / CHUNK][index % CHUNK]
+    }
+}
+
+impl FromIterator<Slot> for Slots {
+    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> Self {
+        let slots: Vec<Slot> = slots.into_iter().collect();
+        Self { chunks: slots.chunks(CHUNK).map(Arc::from).collect(), len: slots.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_share_what_has_not_changed() {
+        let before: Slots = (0..40).map(|number| Slot { origin_ms: number, ..Slot::default() }).collect();
+        let mut after = before.clone();
+        after.get_mut(17).origin_ms = 1_000;
+        let times = |slots: &Slots| slots.iter().map(|slot| slot.origin_ms).collect::<Vec<_>>();
+        assert_eq!(times(&before), (0..40).collect::<Vec<_>>());
+        assert_eq!((times(&after).len(), after[17].origin_ms, after[16].origin_ms), (40, 1_000, 16));
+        let shared = before.chunks.iter().zip(&after.chunks).map(|(a, b)| Arc::ptr_eq(a, b));
+        assert_eq!(shared.collect::<Vec<_>>(), [true, false, true]);
+    }
+}
