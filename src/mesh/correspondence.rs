@@ -102,13 +102,11 @@ impl Thread {
             self.theirs = Some(heads.remembered());
             return (heads, true);
         }
-        match self.theirs.as_mut().filter(|known| known.fit(heads.roster())) {
-            Some(known) => (heads.complete(known), true),
-            None => {
-                self.theirs = None;
-                (heads, false)
-            }
+        if let Some(known) = self.theirs.as_mut().filter(|known| known.fit(heads.roster())) {
+            return (heads.complete(known), true);
         }
+        self.theirs = None;
+        (heads, false)
     }
 }
 
