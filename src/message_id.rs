@@ -32,6 +32,10 @@ pub const RESUMED: &str = "4a9bdcf68e9009382f570a2ce5087015";
 pub const ISOLATED: &str = "4a9bdcf68e9009382f570a2ce5087016";
 /// It no longer does.
 pub const REJOINED: &str = "4a9bdcf68e9009382f570a2ce5087017";
+/// Others have had another configuration for a while.
+pub const DIFFERS: &str = "4a9bdcf68e9009382f570a2ce5087018";
+/// All have the same again.
+pub const ALIKE: &str = "4a9bdcf68e9009382f570a2ce5087019";
 
 /// A node of this instance was started.
 pub const NODE_STARTED: &str = "4a9bdcf68e9009382f570a2ce5087021";

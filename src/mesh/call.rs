@@ -64,13 +64,27 @@ impl Mesh {
     /// Only a probe's failure counts; a refusal counts whatever the call was for.
     fn call_failed(&mut self, now: Now, index: usize, busy: Busy, failure: Failure) -> Option<Status> {
         let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
+        let since_ms = self.targets[index].strange_since(now, failure);
+        let is_stranger = since_ms.is_some_and(|since_ms| self.is_stranger(now, index, since_ms));
         let target = &mut self.targets[index];
-        if failure.is_refusal() {
+        if failure.is_refusal() || (is_stranger && busy.purpose == Purpose::Probe) {
             target.refused(now, failure)
         } else if busy.purpose == Purpose::Probe {
             target.failed(now, &self.picture.roster.members()[index], failure, head)
         } else {
             None
+        }
+    }
+
+    /// Whether a peer at whose address something else has answered since `since_ms` may just have another
+    /// configuration, by which it does not know this node, or another key: its reports come and say so, or
+    /// nothing is known of it yet.
+    fn is_stranger(&self, now: Now, index: usize, since_ms: u64) -> bool {
+        let (roster, slot) = (&self.picture.roster, &self.picture.slots[index]);
+        if self.picture.is_fresh(index, now.mono_ms) {
+            self.picture.differs(index) || slot.origin_ms <= since_ms
+        } else {
+            !slot.advanced && now.mono_ms.saturating_sub(slot.awaited_ms) <= 4 * roster.interval_ms()
         }
     }
 

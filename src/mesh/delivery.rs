@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::event::{Delivery, Effect, Note};
 use super::id::{MAX_INTEGER, NodeId, Stamp};
 use super::message::Heads;
-use super::picture::Now;
+use super::picture::{Now, Picture};
 use super::report::{Proof, VerifiedReport};
 use super::state::Mesh;
 
@@ -62,7 +62,7 @@ impl Mesh {
         if !self.picture.roster.members()[index].keys.contains(report.key()) {
             return;
         }
-        let slot = &mut self.picture.slots[index];
+        let slot = &self.picture.slots[index];
         match &slot.held {
             Some(held) if report.stamp() == held.stamp() && report.digest() != held.digest() => {
                 if let Some(proof) = Proof::new(held.as_ref().clone(), report.clone()) {
@@ -76,6 +76,8 @@ impl Mesh {
             _ if index == self.picture.roster.me() => self.supersede(now, report.stamp(), effects),
             None if report.stamp() < slot.floor => self.picture.counters.reports_stale += 1,
             _ => {
+                let Picture { slots, roster, .. } = &mut self.picture;
+                let slot = Arc::make_mut(&mut slots[index]);
                 // Right after a start, what is older than the start may advance what was held before.
                 let heard = std::mem::replace(&mut self.targets[index].heard, true);
                 slot.advanced |= from_author || (heard && now.mono_ms >= self.settled_ms);
@@ -83,7 +85,7 @@ impl Mesh {
                 slot.origin_ms = slot.origin_ms.max(now.mono_ms.saturating_sub(age_ms));
                 slot.arrived_ms = now.mono_ms;
                 slot.changed_ms = now.mono_ms;
-                slot.held = Some(Arc::new(report));
+                slot.hold(Arc::new(report), roster);
                 self.picture.counters.reports_stored += 1;
                 self.changed = true;
             }
@@ -111,11 +113,12 @@ impl Mesh {
     fn keep_proof(&mut self, now: Now, proof: Proof, effects: &mut Vec<Effect>) {
         let Some(index) = self.picture.roster.index(proof.author().as_str()) else { return };
         let keys = &self.picture.roster.members()[index].keys;
-        let slot = &mut self.picture.slots[index];
+        let slot = &self.picture.slots[index];
         if slot.proof.is_some() || !proof.reports().iter().all(|report| keys.contains(report.key())) {
             return;
         }
         let proof = Arc::new(proof);
+        let slot = self.picture.slot_mut(index);
         slot.proof = Some(proof.clone());
         slot.changed_ms = now.mono_ms;
         self.changed = true;
@@ -133,8 +136,13 @@ impl Mesh {
                 continue;
             }
             let claimed_ms = now.mono_ms.saturating_sub(head.age_ms);
-            slot.origin_ms = slot.origin_ms.max(claimed_ms).min(slot.arrived_ms);
-            slot.advanced |= replier == Some(index);
+            let origin_ms = slot.origin_ms.max(claimed_ms).min(slot.arrived_ms);
+            let advanced = slot.advanced || replier == Some(index);
+            // Most know nothing better, and stay shared with the picture before.
+            if (slot.origin_ms, slot.advanced) != (origin_ms, advanced) {
+                let slot = Arc::make_mut(slot);
+                (slot.origin_ms, slot.advanced) = (origin_ms, advanced);
+            }
         }
     }
 }

@@ -12,13 +12,9 @@ impl Mesh {
     /// This node doubts itself when more than half of those it observes are offline. Peers that were
     /// never seen and those that left on purpose say nothing about its own uplink.
     pub(super) fn weigh_isolation(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let me = self.picture.roster.me();
         let (mut observed, mut offline) = (0, 0);
-        let roster = self.picture.roster.clone();
-        for (index, target) in
-            self.targets.iter().enumerate().filter(|(index, _)| roster.observes(me, *index))
-        {
-            let slot = &self.picture.slots[index];
+        for &index in self.picture.roster.observed() {
+            let (target, slot) = (&self.targets[index], &self.picture.slots[index]);
             let recent = now.mono_ms.saturating_sub(slot.arrived_ms) <= LEAVE_GRACE_MS;
             let left = recent && slot.held.as_ref().is_some_and(|held| held.report().leaving);
             if left || !(target.seen || slot.held.is_some()) {
@@ -39,15 +35,14 @@ impl Mesh {
     /// More than a quarter of this node's observers call it offline: it shows that it lives.
     pub(super) fn refute(&mut self, now: Now) {
         let own = self.publisher.stamp();
-        let me = self.picture.roster.own().id.clone();
+        let me = self.picture.roster.me();
         let (mut observers, mut doubters, mut new) = (0, 0, false);
         let roster = self.picture.roster.clone();
         for index in roster.observers(roster.me()) {
             if !self.picture.is_fresh(index, now.mono_ms) {
                 continue;
             }
-            let Some(held) = &self.picture.slots[index].held else { continue };
-            let Some(found) = held.report().observation(me.as_str()) else { continue };
+            let Some(found) = self.picture.slots[index].observation(me) else { continue };
             observers += 1;
             let answered = found.head.is_some_and(|head| {
                 own.epoch > head.epoch || (own.epoch == head.epoch && own.seq > head.seq + 1)

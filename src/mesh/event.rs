@@ -153,6 +153,13 @@ pub enum Note {
     Judged(Change),
     /// This node's own doubt about itself has changed.
     Isolated(bool),
+    /// Others have had another configuration than this node for a minute or more.
+    Differs {
+        /// Who, in the order of their ids.
+        nodes: Vec<NodeId>,
+    },
+    /// After that, all whose reports come have the same configuration as this node.
+    Alike,
 }
 
 impl fmt::Display for Note {
@@ -188,6 +195,19 @@ impl fmt::Display for Note {
             Self::Isolated(true) => f.write_str(
                 "more than half of the peers are offline from here: this node may itself be cut off",
             ),
+            Self::Differs { nodes } => {
+                const TOLD: usize = 5;
+                let told: Vec<_> = nodes.iter().take(TOLD).map(NodeId::as_str).collect();
+                f.write_str(&told.join(", "))?;
+                if nodes.len() > TOLD {
+                    write!(f, " and {} more", nodes.len() - TOLD)?;
+                }
+                f.write_str(
+                    ": another configuration than this node's for a minute or more; bring config.yml and the \
+                     public keys up to date on all nodes",
+                )
+            }
+            Self::Alike => f.write_str("all nodes that are heard have the same configuration again"),
             Self::Isolated(false) => f.write_str("most of the peers are reached again"),
         }
     }

@@ -10,6 +10,9 @@ use super::report::{Proof, ReportError, UnverifiedProof, UnverifiedReport, Verif
 /// New reports that are taken of one author in a second.
 pub const AUTHOR_RATE: u64 = 5;
 
+/// So many refused reports are borne in one message of a sender with another configuration.
+pub const MAX_DOUBTS: u32 = 8;
+
 /// What a node still takes of each author: a token bucket of [`AUTHOR_RATE`] tokens a second, holding
 /// as many. Only verified reports take a token, so nobody can use up another's.
 #[derive(Debug, Default)]
@@ -55,6 +58,10 @@ pub struct Intake {
     pub surplus: u32,
     /// The first that was refused, and how many were.
     pub refused: Option<(ReportError, u32)>,
+    /// Signatures that did not verify, which a difference of configuration may explain.
+    doubts: u32,
+    /// One did not verify, and nothing explains it.
+    forged: bool,
 }
 
 impl Intake {
@@ -67,14 +74,29 @@ impl Intake {
 
     /// Whether a signature did not verify, which ends the exchange.
     pub fn is_forged(&self) -> bool {
-        matches!(self.refused, Some((ReportError::BadSignature, _)))
+        self.forged
+    }
+
+    /// Refuses what a key of the author's did not sign, and says whether to go on: whoever has another
+    /// configuration may know another key, and hands on in good faith what it has verified itself.
+    fn doubt(&mut self, picture: &Picture, sender: &str, error: ReportError) -> bool {
+        self.refuse(error);
+        let newest = self.reports.iter().find(|report| report.author().as_str() == sender);
+        let held = || picture.slots()[picture.roster().index(sender)?].held.as_deref();
+        let config = newest.or_else(held).map(|report| report.report().config.as_str());
+        let excused = config.is_some_and(|config| config != picture.roster().digest());
+        self.doubts += 1;
+        self.forged |= !excused || self.doubts > MAX_DOUBTS;
+        !self.forged
     }
 }
 
-/// Checks what a message brought against `picture`. Stops at the first bad signature. `allowance` is
-/// asked with the author's index and whether to take a token, and answers whether there was one.
+/// Checks what a message of the member `sender` brought against `picture`. Stops at the first bad signature,
+/// or after [`MAX_DOUBTS`] of a sender whose newest report shows another configuration. `allowance` is asked
+/// with the author's index and whether to take a token, and answers whether there was one.
 pub fn check(
     picture: &Picture,
+    sender: &str,
     reports: &[&RawValue],
     proofs: &[&RawValue],
     mut allowance: impl FnMut(usize, bool) -> bool,
@@ -105,8 +127,9 @@ pub fn check(
                 intake.reports.push(report);
             }
             Err(error) => {
-                intake.refuse(error);
-                return intake;
+                if !intake.doubt(picture, sender, error) {
+                    return intake;
+                }
             }
         }
     }
@@ -128,8 +151,9 @@ pub fn check(
         match proof.verify(roster) {
             Ok(proof) => intake.proofs.push(proof),
             Err(error) => {
-                intake.refuse(error);
-                return intake;
+                if !intake.doubt(picture, sender, error) {
+                    return intake;
+                }
             }
         }
     }
@@ -165,7 +189,7 @@ mod tests {
         let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
         let (envelopes, proofs): (Vec<_>, Vec<_>) =
             (envelopes.iter().map(|raw| &**raw).collect(), proofs.iter().map(|raw| &**raw).collect());
-        check(picture, &envelopes, &proofs, |_, _| true)
+        check(picture, "nobody", &envelopes, &proofs, |_, _| true)
     }
 
     /// Not signed by the node that it names.
@@ -211,7 +235,7 @@ mod tests {
     #[test]
     fn what_an_earlier_process_held_is_not_taken_again() {
         let mut picture = sample::picture(3, &[]);
-        picture.slots[1].floor = Stamp { epoch: 5, seq: 3 };
+        picture.slot_mut(1).floor = Stamp { epoch: 5, seq: 3 };
         for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
             let intake = take(&picture, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
             assert_eq!(intake.stale, stale, "{seq}");
@@ -232,16 +256,16 @@ mod tests {
     fn the_surplus_is_dropped_unverified_and_forgeries_take_nothing() {
         let picture = sample::picture(3, &[]);
         let report = raw(forged(1, 5, 3).envelope());
-        let intake = check(&picture, &[&report], &[], |_, _| false);
+        let intake = check(&picture, "nobody", &[&report], &[], |_, _| false);
         assert_eq!((intake.surplus, intake.refused), (1, None));
-        let intake = check(&picture, &[&report], &[], |_, take| {
+        let intake = check(&picture, "nobody", &[&report], &[], |_, take| {
             assert!(!take, "a forgery uses up what its pretended author may send");
             true
         });
         assert!(intake.is_forged());
         let good = raw(sample::sealed(1, sample::report(1, 5, 3)).envelope());
         let mut taken = 0;
-        check(&picture, &[&good], &[], |author, take| {
+        check(&picture, "nobody", &[&good], &[], |author, take| {
             assert_eq!(author, 1);
             taken += u32::from(take);
             true
@@ -261,6 +285,29 @@ mod tests {
         assert!(intake.is_forged());
         assert_eq!(intake.refused, Some((ReportError::BadSignature, 1)));
         assert_eq!((intake.reports.len(), intake.proofs.len()), (1, 0), "nothing after it is looked at");
+    }
+
+    #[test]
+    fn who_has_another_configuration_may_bring_what_does_not_verify() {
+        let picture = sample::picture(16, &[]);
+        let own = picture.roster().digest().to_owned();
+        let good = sample::sealed(3, sample::report(3, 5, 3));
+        let forgeries: Vec<_> = (4..16).map(|author| forged(author, 5, 3)).collect();
+        // The configuration that its sender's own report names, how many forgeries, and how many are looked at.
+        for (config, count, looked_at, is_forged) in
+            [("AAAAAAAAAAA=", 8, 8, false), ("AAAAAAAAAAA=", 12, 9, true), (own.as_str(), 8, 1, true)]
+        {
+            let report = Report { config: config.to_owned(), ..sample::report(2, 5, 3) };
+            let raws: Vec<_> = std::iter::once(raw(sample::sealed(2, report).envelope()))
+                .chain(forgeries.iter().take(count).map(|forgery| raw(forgery.envelope())))
+                .chain([raw(good.envelope())])
+                .collect();
+            let raws: Vec<_> = raws.iter().map(|raw| &**raw).collect();
+            let intake = check(&picture, "node-02", &raws, &[], |_, _| true);
+            let expected = (is_forged, Some((ReportError::BadSignature, looked_at)));
+            assert_eq!((intake.is_forged(), intake.refused), expected, "{config} {count}");
+            assert_eq!(intake.reports.len(), if is_forged { 1 } else { 2 }, "{config} {count}");
+        }
     }
 
     #[test]
@@ -290,7 +337,7 @@ mod tests {
         let [one, other] = conflicting(1);
         let mut picture = sample::picture(3, std::slice::from_ref(&one));
         assert_eq!(take(&picture, &[other.envelope()], &[]).reports.len(), 1);
-        picture.slots[1].proof = Proof::new(one, other.clone()).map(std::sync::Arc::new);
+        picture.slot_mut(1).proof = Proof::new(one, other.clone()).map(std::sync::Arc::new);
         assert_eq!(take(&picture, &[other.envelope()], &[]).stale, 1);
     }
 
@@ -307,7 +354,7 @@ mod tests {
         let fake = crate::mesh::Seal::seal(&Pen(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
         assert!(take(&picture, &[], &[&fake, &json]).is_forged());
-        picture.slots[1].proof = Some(std::sync::Arc::new(proof));
+        picture.slot_mut(1).proof = Some(std::sync::Arc::new(proof));
         let intake = take(&picture, &[], &[&fake]);
         assert_eq!((intake.stale, intake.refused), (1, None), "dropped unverified");
     }

@@ -12,6 +12,7 @@
 mod call;
 pub mod correspondence;
 mod delivery;
+mod difference;
 mod doubt;
 pub mod event;
 mod heads;

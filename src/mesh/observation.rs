@@ -98,6 +98,11 @@ impl Failure {
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::Replayed | Self::Misdirected | Self::Rejected)
     }
+
+    /// Whether something answered that does not show itself to be the peer.
+    pub fn is_strange(self) -> bool {
+        matches!(self, Self::HttpStatus | Self::BadSignature | Self::WrongNode)
+    }
 }
 
 impl fmt::Display for Failure {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::id::{NodeId, Stamp};
+use super::observation::Observation;
 use super::report::{Proof, VerifiedReport};
 use super::roster::{Member, Roster};
 use super::verdict::Verdicts;
@@ -21,8 +22,11 @@ pub struct Now {
 /// What is held of one member.
 #[derive(Debug, Clone, Default)]
 pub struct Slot {
-    /// Its newest report.
+    /// Its newest report; set by [`Slot::hold`].
     pub held: Option<Arc<VerifiedReport>>,
+    /// Of whom that report tells: each observation's node, by index into the roster, in ascending order, and
+    /// its place in the report. Verdicts are reached from all observations, again and again.
+    pub told: Arc<[(u32, u32)]>,
     /// When that report was made as far as anybody's claims can show, never later than its first
     /// arrival here: monotonic time in ms.
     pub origin_ms: u64,
@@ -40,6 +44,40 @@ pub struct Slot {
     pub changed_ms: u64,
     /// Two different reports with one stamp.
     pub proof: Option<Arc<Proof>>,
+}
+
+impl Slot {
+    /// Holds `report`.
+    pub(super) fn hold(&mut self, report: Arc<VerifiedReport>, roster: &Roster) {
+        self.told = told(&report, roster);
+        self.held = Some(report);
+    }
+
+    /// What its newest report says of the member with that index.
+    pub fn observation(&self, target: usize) -> Option<&Observation> {
+        let at = self.told.binary_search_by_key(&target, |&(index, _)| index as usize).ok()?;
+        self.place(self.told[at].1)
+    }
+
+    /// All that its newest report says, with the members' indices.
+    pub fn observations(&self) -> impl Iterator<Item = (usize, &Observation)> {
+        self.told.iter().filter_map(|&(index, place)| Some((index as usize, self.place(place)?)))
+    }
+
+    fn place(&self, place: u32) -> Option<&Observation> {
+        Some(&self.held.as_ref()?.report().observations.get(place as usize)?.1)
+    }
+}
+
+fn told(report: &VerifiedReport, roster: &Roster) -> Arc<[(u32, u32)]> {
+    let observations = report.report().observations.iter().enumerate();
+    let told = observations.filter_map(|(place, (id, _))| {
+        let index = u32::try_from(roster.index(id.as_str())?).ok()?;
+        Some((index, u32::try_from(place).ok()?))
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    told.into()
 }
 
 /// How much of what came was not kept, and why; since the start of this process.
@@ -61,7 +99,8 @@ pub struct Counters {
 #[derive(Debug, Clone)]
 pub struct Picture {
     pub(super) roster: Arc<Roster>,
-    pub(super) slots: Vec<Slot>,
+    /// Pictures share those that have not changed between them: a large network has one picture after the other.
+    pub(super) slots: Vec<Arc<Slot>>,
     pub(super) at: Now,
     pub(super) revision: u64,
     pub(super) isolated: bool,
@@ -79,8 +118,12 @@ impl Picture {
     }
 
     /// What is held of each member, by its index in the roster.
-    pub fn slots(&self) -> &[Slot] {
+    pub fn slots(&self) -> &[Arc<Slot>] {
         &self.slots
+    }
+
+    pub(super) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        Arc::make_mut(&mut self.slots[index])
     }
 
     /// When this picture was taken.
@@ -130,12 +173,12 @@ impl Picture {
 
     /// Members with what is held of them.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &Slot)> {
-        self.roster.members().iter().zip(&self.slots)
+        self.roster.members().iter().zip(self.slots.iter().map(AsRef::as_ref))
     }
 
     /// What is held of the member `id`.
     pub fn slot(&self, id: &NodeId) -> Option<&Slot> {
-        self.roster.index(id.as_str()).map(|index| &self.slots[index])
+        self.roster.index(id.as_str()).map(|index| self.slots[index].as_ref())
     }
 
     /// Whether the member's newest report is recent enough to count: it is a sign of life, and no older

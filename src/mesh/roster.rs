@@ -57,6 +57,7 @@ fn url_path(url: &str) -> &str {
 pub struct Roster {
     network_id: NetworkId,
     members: Vec<Member>,
+    indices: HashMap<NodeId, usize>,
     me: usize,
     digest: String,
     voices: Vec<usize>,
@@ -67,6 +68,8 @@ pub struct Roster {
     observers: Observers,
     /// None where all observe all.
     rings: Option<Rings>,
+    /// Whom this node observes, in ascending order.
+    observed: Vec<usize>,
 }
 
 /// What follows from all members: times in ms, and with how many others this node exchanges reports.
@@ -90,8 +93,10 @@ impl Roster {
         let me = members.binary_search_by(|member| member.id.cmp(me)).ok()?;
         let voices = voices(&members);
         let able = members.iter().filter(|member| !member.keys.is_empty()).count();
+        let indices = members.iter().enumerate().map(|(index, member)| (member.id.clone(), index));
         let mut roster = Self {
             network_id,
+            indices: indices.collect(),
             members,
             me,
             digest: String::new(),
@@ -101,6 +106,7 @@ impl Roster {
             pace: Pace::default(),
             observers: Observers::All,
             rings: None,
+            observed: Vec::new(),
         };
         roster.observe(Observers::All);
         Some(roster)
@@ -134,6 +140,7 @@ impl Roster {
         };
         self.digest = digest(&self.members, observers);
         self.pace = self.reckon();
+        self.observed = (0..self.members.len()).filter(|&target| self.observes(self.me, target)).collect();
     }
 
     fn reckon(&self) -> Pace {
@@ -172,7 +179,7 @@ impl Roster {
 
     /// The index of the member `id`.
     pub fn index(&self, id: &str) -> Option<usize> {
-        self.members.binary_search_by(|member| member.id.as_str().cmp(id)).ok()
+        self.indices.get(id).copied()
     }
 
     /// The member `id`.
@@ -216,7 +223,13 @@ impl Roster {
         let listed = self.rings.as_ref().map(|rings| rings.partners(target, !probed));
         let some = 0..listed.map_or(self.members.len(), <[u32]>::len);
         some.map(move |at| listed.map_or(at, |listed| listed[at] as usize))
-            .filter(move |&observer| self.observes(observer, target))
+            // Rings list nobody else.
+            .filter(move |&observer| listed.is_some() || self.observes(observer, target))
+    }
+
+    /// Whom this node is configured to observe, in ascending order.
+    pub fn observed(&self) -> &[usize] {
+        &self.observed
     }
 
     /// Whom this node is configured to probe, in ascending order.

@@ -13,16 +13,12 @@ pub(super) use shared::*;
 /// What node 0 of `count` sees that holds `held`, each for a second at 10,000 ms of monotonic time.
 pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Picture {
     let roster = roster(&members(count), 0);
-    let mut slots = vec![Slot::default(); count];
+    let mut slots = vec![Arc::<Slot>::default(); count];
     for report in held {
         let index = roster.index(report.author().as_str()).expect("a member");
-        slots[index] = Slot {
-            held: Some(Arc::new(report.clone())),
-            origin_ms: 9_000,
-            arrived_ms: 9_000,
-            advanced: true,
-            ..Slot::default()
-        };
+        let mut slot = Slot { origin_ms: 9_000, arrived_ms: 9_000, advanced: true, ..Slot::default() };
+        slot.hold(Arc::new(report.clone()), &roster);
+        slots[index] = Arc::new(slot);
     }
     Picture {
         roster,

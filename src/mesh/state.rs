@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::difference::Difference;
 use super::event::{Effect, Event, Note};
 use super::id::{NodeId, Stamp};
 use super::observation::{Observation, Status};
@@ -57,6 +58,7 @@ pub struct Mesh {
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
     pub(super) leaving: bool,
+    pub(super) difference: Difference,
     /// When verdicts were last reached, and when to reach them anew: monotonic time in ms.
     pub(super) judged_ms: u64,
     pub(super) judge_ms: u64,
@@ -79,7 +81,7 @@ impl Mesh {
         }
         let picture = Picture {
             roster: setup.roster,
-            slots,
+            slots: slots.into_iter().map(Arc::new).collect(),
             at: now,
             revision: 0,
             isolated: false,
@@ -102,6 +104,7 @@ impl Mesh {
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
             leaving: false,
+            difference: Difference::default(),
             judged_ms: 0,
             judge_ms: 0,
             picture,
@@ -187,6 +190,7 @@ impl Mesh {
         effects.push(Effect::Note(Note::Resumed { gap_ms }));
         self.settled_ms = now.mono_ms + self.picture.roster.round_ms();
         for slot in &mut self.picture.slots {
+            let slot = Arc::make_mut(slot);
             slot.advanced = false;
             slot.awaited_ms = now.mono_ms;
         }
@@ -216,15 +220,26 @@ impl Mesh {
                 let keys = &old.members()[at].keys;
                 *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
             });
-            let (mut slot, target) = at.and_then(|at| known[at].take()).unwrap_or_else(|| {
-                (Slot { awaited_ms: now.mono_ms, ..Slot::default() }, self.new_target(now, index))
-            });
-            let valid = |report: &VerifiedReport| member.keys.contains(report.key());
-            if slot.held.as_deref().is_some_and(|held| !valid(held)) {
-                slot = Slot { proof: slot.proof, awaited_ms: now.mono_ms, ..Slot::default() };
+            let unknown = Slot { awaited_ms: now.mono_ms, ..Slot::default() };
+            let (slot, mut target) = match at.and_then(|at| known[at].take()) {
+                Some((slot, target)) => (Arc::unwrap_or_clone(slot), target),
+                None => (unknown.clone(), self.new_target(now, index)),
+            };
+            if at.is_some_and(|at| !old.observes(old.me(), at)) {
+                target = target.found_anew(now, self.new_target(now, index).next_ms());
             }
-            slot.proof = slot.proof.filter(|proof| proof.reports().into_iter().all(valid));
-            self.picture.slots.push(slot);
+            let valid = |report: &VerifiedReport| member.keys.contains(report.key());
+            let proof = slot.proof.clone().filter(|proof| proof.reports().into_iter().all(valid));
+            let mut slot = match &slot.held {
+                Some(held) if !valid(held) => unknown,
+                _ => slot,
+            };
+            slot.proof = proof;
+            // Another roster has other indices.
+            if let Some(held) = slot.held.take() {
+                slot.hold(held, roster);
+            }
+            self.picture.slots.push(Arc::new(slot));
             self.targets.push(target);
             self.targets[index].hasten(now, member);
         }
@@ -244,10 +259,6 @@ impl Mesh {
             self.probe(now, effects);
             self.call_refuting(now, effects);
         }
-        for index in 0..self.fresh.len() {
-            let fresh = self.picture.is_fresh(index, now.mono_ms);
-            self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
-        }
         self.judge(now, effects);
     }
 
@@ -260,6 +271,10 @@ impl Mesh {
             return;
         }
         self.judged_ms = now.mono_ms;
+        for index in 0..self.fresh.len() {
+            let fresh = self.picture.is_fresh(index, now.mono_ms);
+            self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
+        }
         let changes = self.conclude(now);
         self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + self.judge_gap_ms());
         let news = changes.into_iter().filter(Change::is_news);
@@ -299,8 +314,9 @@ impl Mesh {
 
     fn judge_callers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let roster = self.picture.roster.clone();
-        for (index, member) in roster.members().iter().enumerate() {
-            if member.url.is_some() || !roster.observes(roster.me(), index) {
+        for &index in roster.observed() {
+            let member = &roster.members()[index];
+            if member.url.is_some() {
                 continue;
             }
             let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
@@ -314,14 +330,13 @@ impl Mesh {
         let roster = self.picture.roster.clone();
         let Some(reason) = self.publisher.due(now, roster.publish_ms(), self.leaving) else { return };
         let me = roster.me();
-        let observations = self.targets.iter().zip(roster.members()).enumerate();
-        let observations = observations
-            .filter(|(index, _)| roster.observes(me, *index))
-            .map(|(_, (target, member))| (member.id.clone(), target.observation))
+        let observed = roster.observed().iter();
+        let observations = observed
+            .map(|&index| (roster.members()[index].id.clone(), self.targets[index].observation))
             .collect();
         let report = self.publisher.publish(now, &roster, self.picture.isolated, self.leaving, observations);
-        let slot = &mut self.picture.slots[me];
-        slot.held = Some(Arc::new(report));
+        let slot = self.picture.slot_mut(me);
+        slot.hold(Arc::new(report), &roster);
         slot.origin_ms = now.mono_ms;
         slot.arrived_ms = now.mono_ms;
         slot.changed_ms = now.mono_ms;
@@ -330,5 +345,6 @@ impl Mesh {
         if reason.is_change() {
             self.push(now, effects);
         }
+        self.compare_configurations(now, effects);
     }
 }

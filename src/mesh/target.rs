@@ -51,6 +51,8 @@ pub(super) struct Target {
     next_ms: u64,
     smoothed_us: Option<u64>,
     asked_ms: Option<u64>,
+    /// Since when something else answers at its address: monotonic time in ms.
+    strange_ms: Option<u64>,
 }
 
 impl Target {
@@ -79,6 +81,7 @@ impl Target {
             next_ms: first_ms,
             smoothed_us: None,
             asked_ms: None,
+            strange_ms: None,
         }
     }
 
@@ -114,6 +117,7 @@ impl Target {
         let Timing { rtt_us, took_us, offset_ms } = timing;
         self.failures = 0;
         self.refusals = 0;
+        self.strange_ms = None;
         self.seen = true;
         let before = self.become_status(now, Status::Online, None);
         // A follow-up may carry much, so its time says little about the next probe's.
@@ -125,6 +129,14 @@ impl Target {
             self.observation.clock_offset_ms = Some(offset_ms);
         }
         before
+    }
+
+    /// A call failed. Since when something else than it answers at its address, if that is so: monotonic time
+    /// in ms.
+    pub(super) fn strange_since(&mut self, now: Now, failure: Failure) -> Option<u64> {
+        let since_ms = self.strange_ms.unwrap_or(now.mono_ms);
+        self.strange_ms = failure.is_strange().then_some(since_ms);
+        self.strange_ms
     }
 
     /// It answered and refused: it lives, but says nothing more.
@@ -230,6 +242,18 @@ impl Target {
     pub(super) fn hasten(&mut self, now: Now, member: &Member) {
         self.round_ms = self.round_ms.min(now.mono_ms + member.poll_rate_ms);
         self.next_ms = self.next_ms.min(now.mono_ms + member.poll_rate_ms);
+    }
+
+    /// The same peer, which this node did not observe for a while: what was found before says nothing any more.
+    /// It is first probed at `first_ms`.
+    pub(super) fn found_anew(&self, now: Now, first_ms: u64) -> Self {
+        Self {
+            seen: self.seen,
+            busy: self.busy,
+            heard: self.heard,
+            knows_own: self.knows_own,
+            ..Self::new(now, first_ms)
+        }
     }
 
     /// Starts over: a call under way is forgotten, since its reply may be as old as the gap, and that

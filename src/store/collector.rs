@@ -182,7 +182,7 @@ impl Turning {
         };
         match note {
             // What one node finds is no alarm yet: the verdict is.
-            Note::Changed { .. } | Note::Isolated(false) => {
+            Note::Changed { .. } | Note::Isolated(false) | Note::Alike => {
                 info!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
             }
             Note::Twin { .. } | Note::Equivocated { .. } => {
@@ -207,6 +207,8 @@ fn kind(note: &Note) -> &'static str {
         Note::Resumed { .. } => message_id::RESUMED,
         Note::Isolated(true) => message_id::ISOLATED,
         Note::Isolated(false) => message_id::REJOINED,
+        Note::Differs { .. } => message_id::DIFFERS,
+        Note::Alike => message_id::ALIKE,
         Note::Judged(change) => match change.to.standing {
             Standing::Up => message_id::UP,
             Standing::Degraded => message_id::DEGRADED,

@@ -98,7 +98,7 @@ impl Node {
         proofs: &[&RawValue],
     ) -> Intake {
         let now_ms = self.clock.mono_ms();
-        let intake = intake::check(picture, reports, proofs, |author, take| {
+        let intake = intake::check(picture, sender, reports, proofs, |author, take| {
             let mut allowance = self.allowance.lock();
             if take {
                 allowance.take(author, now_ms);

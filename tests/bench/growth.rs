@@ -26,7 +26,7 @@ use distomon::mesh::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::roster::{Member, Observers, Roster};
 use distomon::mesh::verdict::Standing;
 use distomon::mesh::{Event, Seal as _};
-use machine::{Clock, Disk, Machine, Response, WALL_MS, Wire};
+use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};
 use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../simulation/machine.rs"]
@@ -255,7 +255,8 @@ impl Sample {
             };
         };
         let (nonce, body, beside) = self.on(from, |machine| machine.write(now_ms, call));
-        let sender = self.machines[from].id().clone();
+        let own = self.machines[from].picture.roster().own();
+        let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
         let (response, delivery) =
             self.on(to, |machine| machine.answer(now_ms, &sender, nonce, &body, beside));
@@ -263,7 +264,7 @@ impl Sample {
             self.count(to, from, reply);
         }
         if let Some(delivery) = delivery {
-            self.tell(now_ms, to, Event::Asked { from: sender, delivery });
+            self.tell(now_ms, to, Event::Asked { from: sender.id, delivery });
         }
         self.on(from, |machine| machine.read(now_ms, call, response, 2))
     }

@@ -104,7 +104,7 @@ fn receive(mesh: &mut Mesh, picture: &mut Picture, now: Now, body: &[u8], spent:
     let start = Instant::now();
     let message = message::Request::parse(body, picture.roster()).expect("a well-formed message");
     let read = Instant::now();
-    let intake = intake::check(picture, &message.reports, &message.proofs, |_, _| true);
+    let intake = intake::check(picture, "node-01", &message.reports, &message.proofs, |_, _| true);
     let checked = Instant::now();
     let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
     let from = picture.roster().members()[1].id.clone();

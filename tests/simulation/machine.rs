@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use distomon::crypto::Nonce;
+use distomon::crypto::{Nonce, PublicKey};
 use distomon::mesh::correspondence::{Correspondence, Since};
 use distomon::mesh::event::{Answer, Call, Called, Delivery, Note};
 use distomon::mesh::id::{NodeId, Stamp};
@@ -40,6 +40,13 @@ pub(crate) enum Wire {
 pub(crate) struct Cargo {
     pub(crate) reports: Vec<Arc<VerifiedReport>>,
     pub(crate) proofs: Vec<Arc<Proof>>,
+}
+
+/// Who signs a request, as its head shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    pub(crate) id: NodeId,
+    pub(crate) key: PublicKey,
 }
 
 /// How a machine's clocks run.
@@ -242,13 +249,14 @@ impl Machine {
     pub(crate) fn answer(
         &mut self,
         at_ms: u64,
-        from: &NodeId,
+        from: &Sender,
         nonce: Nonce,
         body: &str,
         cargo: Cargo,
     ) -> (Response, Option<Delivery>) {
         let picture = self.picture.clone();
-        if picture.roster().member(from.as_str()).is_none_or(|member| member.keys.is_empty()) {
+        let Sender { id: from, key } = from;
+        if picture.roster().member(from.as_str()).is_none_or(|member| !member.keys.contains(key)) {
             return (Response::Rejected(Failure::HttpStatus), None);
         }
         if self.disk.nonces.get(from).is_some_and(|last| *last >= nonce) {
@@ -260,11 +268,13 @@ impl Machine {
         if message.to != self.id().as_str() {
             return (Response::Rejected(Failure::Misdirected), None);
         }
-        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs, cargo);
-        if intake.is_forged() {
-            return (Response::Rejected(Failure::Rejected), None);
-        }
+        let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
         let (heads, whole) = self.correspondence.asked(from, &picture, message.heads);
+        if intake.is_forged() {
+            // What came before it was verified, and is kept.
+            let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
+            return (Response::Rejected(Failure::Rejected), Some(delivery));
+        }
         let reports = message::lacking(&heads, &picture, |index| whole || heads.names(&picture, index));
         let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
         let now = self.now(at_ms);
@@ -282,11 +292,22 @@ impl Machine {
     }
 
     /// What the heads in `body` and `cargo` bring.
-    pub(crate) fn take(&mut self, at_ms: u64, body: &str, cargo: Cargo) -> Delivery {
+    pub(crate) fn take(&mut self, at_ms: u64, from: &NodeId, body: &str, cargo: Cargo) -> Delivery {
         let picture = self.picture.clone();
         let message = Request::parse(body.as_bytes(), picture.roster()).expect("a message");
-        let intake = self.check(at_ms, &picture, &message.reports, &message.proofs, cargo);
+        let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
         Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs }
+    }
+
+    /// What counts of a response that `signer` has signed.
+    pub(crate) fn check_signer(&self, peer: &NodeId, signer: &PublicKey, response: Response) -> Response {
+        let member = self.picture.roster().member(peer.as_str());
+        match response {
+            Response::Rejected(Failure::HttpStatus) => response,
+            _ if member.is_some_and(|member| member.keys.contains(signer)) => response,
+            Response::Reply(..) => Response::Rejected(Failure::BadSignature),
+            _ => Response::Rejected(Failure::HttpStatus),
+        }
     }
 
     /// How a call ended that was answered after `elapsed_ms`.
@@ -298,7 +319,7 @@ impl Machine {
             Response::Replayed(evidence) => (Err(Failure::Replayed), evidence),
             Response::Reply(body, cargo) => {
                 let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("a message");
-                let intake = self.check(at_ms, &picture, &reply.reports, &reply.proofs, cargo);
+                let intake = self.check(at_ms, &picture, &peer, &reply.reports, &reply.proofs, cargo);
                 let (since, from) = self.written.remove(&id).expect("it was written");
                 let heads = self.correspondence.replied(&peer, &from, since, reply.heads, reply.mark);
                 let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
@@ -313,13 +334,14 @@ impl Machine {
         &mut self,
         at_ms: u64,
         picture: &Picture,
+        sender: &NodeId,
         reports: &[&serde_json::value::RawValue],
         proofs: &[&serde_json::value::RawValue],
         cargo: Cargo,
     ) -> Intake {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let mut intake = intake::check(picture, reports, proofs, |author, take| {
+        let mut intake = intake::check(picture, sender.as_str(), reports, proofs, |author, take| {
             if take {
                 allowance.take(author, mono_ms);
             }

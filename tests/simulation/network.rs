@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::liar::Desk;
 use crate::link::Links;
-use crate::machine::{Cargo, Clock, Disk, Machine, Response, Wire};
+use crate::machine::{Cargo, Clock, Disk, Machine, Response, Sender, Wire};
 use crate::sample;
-use distomon::crypto::Nonce;
+use distomon::crypto::{Keypair, Nonce, PublicKey};
 use distomon::mesh::Event;
 use distomon::mesh::event::{Call, Called, Note, Purpose};
 use distomon::mesh::id::NodeId;
@@ -27,6 +27,12 @@ pub(crate) struct Network {
     machines: Vec<Option<Machine>>,
     /// Which machine stands at a node's address.
     addresses: BTreeMap<NodeId, usize>,
+    /// Which machine stands at a url that a node has moved to.
+    moved: BTreeMap<String, usize>,
+    /// The number of a node's key where that is not the node's own number.
+    pub(crate) keys: BTreeMap<usize, u64>,
+    /// What the process on each machine signs with.
+    signers: Vec<PublicKey>,
     frozen_until_ms: Vec<u64>,
     /// When each collector turns next, as of its last step.
     turns_ms: Vec<u64>,
@@ -65,15 +71,15 @@ struct Pending {
 #[derive(Clone)]
 pub(crate) struct Sniffed {
     pub(crate) to: usize,
-    sender: NodeId,
+    sender: Sender,
     nonce: Nonce,
     body: String,
     pub(crate) cargo: Cargo,
 }
 
 enum Parcel {
-    Request { from: usize, to: usize, call: u64, sender: NodeId, nonce: Nonce, body: String, cargo: Cargo },
-    Response { to: usize, call: u64, response: Response },
+    Request { from: usize, to: usize, call: u64, sender: Sender, nonce: Nonce, body: String, cargo: Cargo },
+    Response { to: usize, call: u64, signer: PublicKey, response: Response },
     Failed { to: usize, call: u64, failure: Failure },
 }
 
@@ -110,7 +116,7 @@ impl Network {
         Self::start_all(wire, Observers::All, members, clocks, seed)
     }
 
-    fn start_all(
+    pub(crate) fn start_all(
         wire: Wire,
         observers: Observers,
         members: Vec<Member>,
@@ -122,6 +128,9 @@ impl Network {
             now_ms: 0,
             links: Links::new(),
             addresses: (0..count).map(|index| (sample::node_id(index), index)).collect(),
+            moved: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            signers: Vec::new(),
             machines: (0..count).map(|_| None).collect(),
             frozen_until_ms: vec![0; count],
             turns_ms: vec![u64::MAX; count],
@@ -159,18 +168,31 @@ impl Network {
 
     /// Likewise, with clocks of one's choice.
     pub(crate) fn boot_with(&mut self, machine: usize, node: usize, disk: Disk, clock: Clock) {
+        self.provide(machine);
+        let roster = self.roster(node);
+        let seed = self.rng.u64(..);
+        let key = self.key(node);
+        self.signers.resize(self.machines.len(), key.public().clone());
+        self.signers[machine] = key.public().clone();
+        let seal = self.desks[machine].pen(key, self.wire);
+        let started = Machine::start(seal, self.wire, roster, disk, clock, self.now_ms, seed);
+        self.machines[machine] = Some(started);
+        self.plan_turn(machine);
+    }
+
+    /// What a node's next process signs with.
+    pub(crate) fn key(&self, node: usize) -> Keypair {
+        sample::keypair(self.keys.get(&node).copied().unwrap_or(node as u64))
+    }
+
+    /// Provides a machine, on which nothing runs yet.
+    fn provide(&mut self, machine: usize) {
         while self.machines.len() <= machine {
             self.machines.push(None);
             self.frozen_until_ms.push(0);
             self.turns_ms.push(u64::MAX);
             self.desks.push(Arc::default());
         }
-        let roster = self.roster(node);
-        let seed = self.rng.u64(..);
-        let seal = self.desks[machine].pen(sample::keypair(node as u64), self.wire);
-        let started = Machine::start(seal, self.wire, roster, disk, clock, self.now_ms, seed);
-        self.machines[machine] = Some(started);
-        self.plan_turn(machine);
     }
 
     fn plan_turn(&mut self, machine: usize) {
@@ -225,7 +247,7 @@ impl Network {
         let Some(machine) = self.machines[to].as_mut() else { return };
         let (_, delivery) = machine.answer(now_ms, &sender, nonce, &body, cargo);
         if let Some(delivery) = delivery {
-            self.tell(to, Event::Asked { from: sender, delivery });
+            self.tell(to, Event::Asked { from: sender.id, delivery });
         }
     }
 
@@ -233,7 +255,7 @@ impl Network {
     pub(crate) fn hand(&mut self, to: usize, from: &NodeId, body: &str, cargo: Cargo) {
         let now_ms = self.now_ms;
         let Some(machine) = self.machines[to].as_mut() else { return };
-        let delivery = machine.take(now_ms, body, cargo);
+        let delivery = machine.take(now_ms, from, body, cargo);
         self.tell(to, Event::Asked { from: from.clone(), delivery });
     }
 
@@ -256,6 +278,22 @@ impl Network {
         let number = self.members.len();
         self.members.push(sample::member(number));
         self.addresses.insert(sample::node_id(number), number);
+        self.provide(number);
+    }
+
+    /// Gives a node another url, at which `machine` stands.
+    pub(crate) fn move_member(&mut self, node: usize, machine: usize) {
+        let url = format!("http://machine-{machine:02}:8000");
+        self.members[node].url = Some(url.clone());
+        self.moved.insert(url, machine);
+        self.provide(machine);
+    }
+
+    /// Which machine stands where `from` is configured to reach a node.
+    fn find(&self, from: usize, id: &NodeId) -> usize {
+        let member = self.machine(from).picture.roster().member(id.as_str());
+        let url = member.and_then(|member| member.url.as_ref());
+        url.and_then(|url| self.moved.get(url)).copied().unwrap_or(self.addresses[id])
     }
 
     /// Gives `machine` the configuration as it now is.
@@ -383,9 +421,9 @@ impl Network {
         let now_ms = self.now_ms;
         let machine = self.machines[from].as_mut().expect("it runs");
         let (nonce, body, mut cargo) = machine.write(now_ms, &call);
-        let sender = machine.id().clone();
-        let to = self.addresses[&call.peer];
-        self.desks[from].tamper(&mut cargo, &sender, to);
+        let sender = Sender { id: machine.id().clone(), key: self.signers[from].clone() };
+        let to = self.find(from, &call.peer);
+        self.desks[from].tamper(&mut cargo, &sender.id, to);
         self.next_number += 1;
         let id = self.next_number;
         self.traffic.bytes += body.len();
@@ -412,11 +450,12 @@ impl Network {
             Parcel::Request { from, to, call, sender, nonce, body, cargo } => {
                 self.answer(from, to, call, (&sender, nonce), &body, cargo);
             }
-            Parcel::Response { to, call, response } => {
+            Parcel::Response { to, call, signer, response } => {
                 let Some(Pending { call, sent_ms, .. }) = self.pending.remove(&call) else { return };
                 let elapsed_ms = self.now_ms - sent_ms;
                 let now_ms = self.now_ms;
                 let machine = self.machines[to].as_mut().expect("what waits runs");
+                let response = machine.check_signer(&call.peer, &signer, response);
                 let called = machine.read(now_ms, &call, response, elapsed_ms);
                 self.tell(to, Event::Called(called));
             }
@@ -434,7 +473,7 @@ impl Network {
         from: usize,
         to: usize,
         call: u64,
-        (sender, nonce): (&NodeId, Nonce),
+        (sender, nonce): (&Sender, Nonce),
         body: &str,
         cargo: Cargo,
     ) {
@@ -462,10 +501,11 @@ impl Network {
             self.desks[to].tamper(cargo, machine.id(), from);
         }
         if let Some(at_ms) = back_ms {
-            self.post(at_ms, Parcel::Response { to: from, call, response });
+            let signer = self.signers[to].clone();
+            self.post(at_ms, Parcel::Response { to: from, call, signer, response });
         }
         if let Some(delivery) = delivery {
-            self.tell(to, Event::Asked { from: sender.clone(), delivery });
+            self.tell(to, Event::Asked { from: sender.id.clone(), delivery });
         }
     }
 

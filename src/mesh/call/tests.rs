@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::mesh::event::{Answer, Call, Called, Delivery, Purpose};
 use crate::mesh::message::{Heads, Request, write_request};
 use crate::mesh::observation::{Failure, Status};
-use crate::mesh::report::VerifiedReport;
+use crate::mesh::report::{Report, VerifiedReport};
 use crate::mesh::sample::{self, Pen};
 use crate::mesh::{Effect, Event, Mesh, Now, Setup};
 
@@ -135,6 +135,8 @@ fn a_reply_to_a_call_from_before_a_gap_of_time_is_no_sign_of_life() {
     let mut core = Core::start(2);
     core.step(Event::Turn);
     let probe = core.call();
+    // As Core::pass does, but without a turn before the answer.
+    core.now.mono_ms += 3_600_000;
     core.now.wall_ms += 3_600_000;
     core.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 7))]);
     assert!(core.mesh.picture.slots[1].held.is_none());
@@ -189,4 +191,49 @@ fn what_the_configuration_left_out_meanwhile_is_not_taken() {
     core.end(&probe, Ok(answer), Vec::new());
     assert!(core.mesh.picture.slots[1].held.is_some());
     assert!(core.mesh.picture.slots[2].held.is_none(), "by a key that does not count any more");
+}
+
+#[test]
+fn something_else_at_a_peers_address_is_no_outage_where_configurations_differ() {
+    let differing = "AAAAAAAAAAA=".to_owned();
+    for (differs, expected) in [(true, Status::Unknown), (false, Status::Offline)] {
+        let mut core = Core::start(2);
+        let config = if differs { differing.clone() } else { core.roster().digest().to_owned() };
+        let report = |seq| sample::sealed(1, Report { config: config.clone(), ..sample::report(1, 7, seq) });
+        core.step(Event::Turn);
+        let probe = core.call();
+        core.answer(&probe, vec![report(1)]);
+        for seq in 2..10 {
+            let mut probe = core.call();
+            while probe.purpose != Purpose::Probe {
+                let own = core.own().as_ref().clone();
+                core.answer(&probe, vec![own]);
+                core.pass(12_000);
+                probe = core.call();
+            }
+            let heads = Heads::none(core.roster().clone());
+            let delivery = Delivery { heads, reports: vec![report(seq)], proofs: Vec::new() };
+            core.step(Event::Asked { from: sample::node_id(1), delivery });
+            core.end(&probe, Err(Failure::HttpStatus), Vec::new());
+            let found = core.mesh.targets[1].observation;
+            assert_eq!(found.error, Some(Failure::HttpStatus));
+            assert!(seq > 2 || found.status == Status::Unknown, "it may have changed just now");
+            core.pass(12_000);
+        }
+        assert_eq!(core.mesh.targets[1].observation.status, expected);
+    }
+}
+
+#[test]
+fn something_else_at_the_address_of_who_is_not_heard_of_counts_in_the_end() {
+    let mut core = Core::start(2);
+    core.step(Event::Turn);
+    let mut probe = core.call();
+    while core.mesh.targets[1].observation.status != Status::Offline {
+        core.end(&probe, Err(Failure::HttpStatus), Vec::new());
+        core.pass(12_000);
+        probe = core.call();
+        assert!(core.now.mono_ms < 60_000);
+    }
+    assert!(core.now.mono_ms > 40_000, "four intervals");
 }

@@ -36,7 +36,7 @@ fn proof(author: usize) -> Proof {
 #[test]
 fn requests_round_trip() {
     let mut picture = held(&[(0, 1, 2), (1, 3, 4), (2, 5, 3)]);
-    picture.slots[2].proof = Some(Arc::new(proof(2)));
+    picture.slot_mut(2).proof = Some(Arc::new(proof(2)));
     let reports =
         [picture.slots[0].held.clone().expect("held"), picture.slots[1].held.clone().expect("held")];
     let proofs = [Arc::new(proof(2))];
@@ -156,11 +156,11 @@ fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
     let own = sample::picture(3, &[one]);
     let mut theirs = sample::picture(3, &[other]);
     assert_eq!(authors(&lacking(&heads(&theirs), &own, |_| true)), ["node-01"]);
-    theirs.slots[1].proof = Some(Arc::new(proof(1)));
+    theirs.slot_mut(1).proof = Some(Arc::new(proof(1)));
     assert!(lacking(&heads(&theirs), &own, |_| true).is_empty());
     assert_eq!(lacking_proofs(&heads(&own), &theirs).len(), 1);
     assert!(lacking_proofs(&heads(&theirs), &theirs).is_empty());
-    theirs.slots[1].held = None;
+    theirs.slot_mut(1).held = None;
     let heads = heads(&theirs);
     assert!(lacking_proofs(&heads, &theirs).is_empty(), "a proof is named without a report");
     assert!(lacks(&heads, &own, 1), "and the report is lacking still");
@@ -186,7 +186,7 @@ fn no_message_is_larger_than_what_is_read() {
     for (author, report) in reports.into_iter().enumerate() {
         let twin = large(author, 127 * 1024, 1);
         let proof = Proof::new(report, twin).expect("they differ");
-        picture.slots[author].proof = Some(Arc::new(proof));
+        picture.slot_mut(author).proof = Some(Arc::new(proof));
     }
     let none = Heads::none(picture.roster().clone());
     let (reports, proofs) = (lacking(&none, &picture, |_| true), lacking_proofs(&none, &picture));

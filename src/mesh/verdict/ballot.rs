@@ -92,7 +92,9 @@ impl Ballot {
         let mut ballot = Self::default();
         let mut voices = Voices::new(scene, target);
         let mut living = Voices::new(scene, target);
-        for voter in scene.roster().observers(target) {
+        let observers = scene.roster().observers(target);
+        ballot.votes.reserve(observers.size_hint().1.unwrap_or_default());
+        for voter in observers {
             if scene.life(voter).sign == Sign::Alive && living.is_new(scene, voter) {
                 ballot.electorate += 1;
             }
@@ -158,7 +160,7 @@ impl Ballot {
 
 fn vote(scene: &Scene<'_>, voter: usize, target: usize) -> Option<Vote> {
     let report = scene.report(voter)?;
-    let found = report.observation(scene.roster().members()[target].id.as_str())?;
+    let found = scene.slot(voter).observation(target)?;
     let newest = scene.report(target).map(crate::mesh::report::Report::stamp);
     let refuted = found.status == Status::Offline
         && newest.is_some_and(|newest| {

@@ -61,7 +61,7 @@ fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Fai
     if scene.life(from).sign != Sign::Alive {
         return None;
     }
-    let found = scene.report(from)?.observation(scene.roster().members()[to].id.as_str())?;
+    let found = scene.slot(from).observation(to)?;
     Some((found.status, found.error))
 }
 
@@ -163,9 +163,7 @@ pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>])
     let living = nodes.iter().enumerate().filter(|(_, node)| node.standing.is_alive());
     for (from, _) in living {
         // Only what a report names is looked at: in rings that is far less than everybody.
-        let Some(report) = scene.report(from) else { continue };
-        for (id, found) in &report.observations {
-            let Some(to) = scene.roster().index(id.as_str()) else { continue };
+        for (to, found) in scene.slot(from).observations() {
             if found.status != Status::Offline || !broken(from, to) {
                 continue;
             }

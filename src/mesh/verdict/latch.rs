@@ -59,8 +59,8 @@ pub struct Settled {
     pub decided: Option<(Standing, u64)>,
     /// The newest outage that is over.
     pub outage: Option<Outage>,
-    /// The newest report while it was last not silent. One that came after a gap of this node's own time is
-    /// no sign of life, and may yet tell of another process.
+    /// The newest report that was a sign of life. One that came right after a gap of this node's own time was
+    /// none, and may yet tell of another process.
     newest: Stamp,
     silence: Option<Silence>,
     causes: Vec<Cause>,
@@ -142,6 +142,7 @@ impl Latch {
             let moment = Moment {
                 standing: verdict.standing,
                 newest,
+                advanced: slot.advanced,
                 last_ms: now.wall_ms.saturating_sub(silent_ms),
                 only_here: verdict.silent_since_ms == slot.awaited_ms,
                 wall_ms: now.wall_ms,
@@ -176,6 +177,8 @@ struct Moment {
     standing: Standing,
     /// The newest report of the node that this one or an earlier process of this node held.
     newest: Stamp,
+    /// That report is a sign of life.
+    advanced: bool,
     /// Its last sign of life: Unix time in ms.
     last_ms: u64,
     /// It is only since this node's own start, or a gap of its own time, that there was none.
@@ -219,7 +222,7 @@ fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
         Some(old) if old.standing != Standing::NeverSeen => Some((old.standing, old.since_ms)),
         _ => None,
     };
-    let known = old.map(|old| old.newest).filter(|_| is_silent).unwrap_or(newest);
+    let known = old.map(|old| old.newest).filter(|_| !moment.advanced).unwrap_or(newest);
     let silence = old.and_then(|old| old.silence);
     let mut outage = old.and_then(|old| old.outage);
     let silence = if is_silent {
@@ -249,6 +252,7 @@ mod tests {
         Moment {
             standing,
             newest: Stamp { epoch: newest.0, seq: newest.1 },
+            advanced: true,
             last_ms: wall_ms - 3_000,
             only_here: false,
             wall_ms,
@@ -288,6 +292,13 @@ mod tests {
         assert_eq!(after(&[down(), early]), None);
         let early = at(128_000, Standing::Degraded, (7, 13));
         let told = after(&[down(), early, at(130_000, Standing::Up, (8, 1))]);
+        assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
+    }
+
+    #[test]
+    fn what_came_right_after_a_gap_does_not_hide_who_was_started_anew() {
+        let gap = Moment { advanced: false, ..at(106_000, Standing::Unknown, (8, 1)) };
+        let told = after(&[gap, at(107_000, Standing::Up, (8, 2))]);
         assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
     }
 

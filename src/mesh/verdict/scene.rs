@@ -175,8 +175,7 @@ impl<'p> Scene<'p> {
     fn is_isolated(&self, index: usize) -> bool {
         let Some(report) = self.report(index) else { return false };
         let (mut observed, mut offline) = (0, 0);
-        for (id, found) in &report.observations {
-            let Some(peer) = self.roster().index(id.as_str()) else { continue };
+        for (peer, found) in self.slot(index).observations() {
             if matches!(self.lives[peer].sign, Sign::NeverSeen | Sign::Stopped) {
                 continue;
             }

@@ -151,6 +151,8 @@ struct NodeEntry<'a> {
     #[serde(serialize_with = "write_seconds")]
     timeout: u64,
     keys: usize,
+    /// Its newest report names another configuration than this node's.
+    config_differs: bool,
     status: Status,
     since: Option<u64>,
     error: Option<Failure>,
@@ -165,6 +167,7 @@ impl<'a> NodeEntry<'a> {
             retry: member.retry,
             timeout: member.timeout_ms,
             keys: member.keys.len(),
+            config_differs: picture.differs(index),
             status: status(picture, index),
             since: found.map(|found| found.since_ms),
             error: found.and_then(|found| found.error),

@@ -55,6 +55,7 @@ fn a_network() {
         [("node-00", "online"), ("node-01", "online"), ("node-02", "offline"), ("node-03", "unknown")]
     {
         assert_eq!(nodes[name]["status"], status, "{name}");
+        assert_eq!(nodes[name]["config_differs"], name == "node-01", "{name}");
         assert_eq!((&nodes[name]["keys"], &nodes[name]["retry"]), (&1.into(), &0.into()));
     }
     assert_eq!(nodes["node-00"]["poll_rate"].as_u64(), Some(10));
