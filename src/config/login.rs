@@ -205,6 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn what_root_writes_is_the_services() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let dir = state();
+        // Only root can make a directory another user's, and only then there is something to see.
+        if chown(dir.path(), Some(65_534), Some(65_534)).is_ok() {
+            replace(dir.path()).expect("written");
+            let file = fs::metadata(path(dir.path())).expect("a file");
+            assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (65_534, 65_534, 0o600));
+        }
+    }
+
+    #[test]
     fn files_that_are_refused() {
         let dir = state();
         let check = |text: &str, mode: u32, expected: &str| {

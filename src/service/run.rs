@@ -99,7 +99,7 @@ fn end_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         log(panic);
         if is_missed(std::thread::current().name()) {
-            error!("ending: a part of this process is gone");
+            error!(MESSAGE_ID = message_id::PANICKED; "ending: a part of this process is gone");
             std::process::exit(EX_SOFTWARE);
         }
     }));
