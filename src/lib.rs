@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | [`mesh`] | reports, observations, schedule, the step function | threads, sockets, files, clocks, randomness |
 //! | [`moment`] | times as text | clocks |
+//! | [`message_id`] | the kinds of journal lines | their texts |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | any idea of nodes or networks |
 //! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
 //! | [`store`] | the collector thread, the snapshot, the state directory | decisions |
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod mesh;
+pub mod message_id;
 pub mod moment;
 pub mod monitor;
 pub mod server;

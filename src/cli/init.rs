@@ -171,7 +171,7 @@ impl Plan {
         for (id, dir) in self.written(&args.dir) {
             keypairs.push((id, dir, Keypair::generate().map_err(|error| random(&error))?));
         }
-        let password = new_password().map_err(|error| random(&error))?;
+        let password = password::generate().map_err(|error| random(&error))?;
         let hash =
             if args.plain_password { None } else { Some(password::hash(&password).map_err(|e| random(&e))?) };
         let network = self.network_file(&keypairs);
@@ -338,21 +338,6 @@ fn start(dir: &Path) -> String {
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// A password of 100 random bits, without letters that look alike.
-fn new_password() -> Result<Zeroizing<String>, getrandom::Error> {
-    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut bytes = Zeroizing::new([0; 20]);
-    getrandom::fill(&mut *bytes)?;
-    let mut text = Zeroizing::new(String::with_capacity(24));
-    for (index, byte) in bytes.iter().enumerate() {
-        if index > 0 && index % 5 == 0 {
-            text.push('-');
-        }
-        text.push(char::from(LETTERS[usize::from(byte % 32)]));
-    }
-    Ok(text)
 }
 
 /// What was written so far, to be taken back if the rest fails.

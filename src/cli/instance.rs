@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
 use super::{EX_CONFIG, EX_NOPERM, EX_USAGE, Global, key};
-use crate::config::{self, Config, ConfigErrors, keys};
+use crate::config::{self, Config, ConfigErrors, Login, keys};
 use crate::crypto::{Keypair, token};
 
 /// Where the package keeps the configuration of each instance.
-const INSTALLED: &str = "/etc/distomon";
+pub(super) const INSTALLED: &str = "/etc/distomon";
 
 /// A configured instance.
 pub(super) struct Instance {
@@ -29,12 +29,12 @@ impl Instance {
 
     /// A node without a login takes no token, however well it is signed.
     pub(super) fn check_login(&self) -> Result<(), Failure> {
-        if self.config.login.is_some() {
+        if !matches!(self.config.login, Login::Off) {
             return Ok(());
         }
         let message = format!(
-            "the node of {} has no login, so it takes no token: add login_password or login_password_hash to \
-             nodeconf.yml and restart it",
+            "the node of {} has no login, so it takes no token: remove login: false from its nodeconf.yml and \
+             reload it",
             self.config.dir.display()
         );
         Err(Failure::new(EX_CONFIG, message))

@@ -16,6 +16,7 @@ mod init;
 mod instance;
 mod key;
 mod line;
+mod password;
 mod run;
 mod secret;
 mod status;
@@ -27,7 +28,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Exit status: the command was used wrongly (`EX_USAGE` of sysexits.h).
 const EX_USAGE: u8 = 64;
@@ -50,6 +51,9 @@ const EX_NOPERM: u8 = 77;
 /// Exit status: something is wrong with the configuration (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
 
+/// The directory that is meant where none is named.
+const DEFAULT_CONFIG: &str = "/etc/distomon/network";
+
 /// Every host of a network watches every other, signs what it saw, and anyone can check it.
 #[derive(Debug, Parser)]
 #[command(name = "distomon", version, arg_required_else_help = true)]
@@ -64,7 +68,7 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 pub struct Global {
     /// Directory with nodeconf.yml, or that file under another name
-    #[arg(long, global = true, value_name = "DIR|FILE", default_value = "/etc/distomon/network")]
+    #[arg(long, global = true, value_name = "DIR|FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
     /// Directory for keys, numbers and history [default: $STATE_DIRECTORY; else, for /etc/distomon/NAME,
     /// /var/lib/distomon/NAME if there is one; else state in the configuration directory]
@@ -110,10 +114,16 @@ enum Command {
     Explain(explain::Args),
     Init(init::Args),
     Key(key::Args),
+    Password(password::Args),
     Run(run::Args),
     Status(status::Args),
     Token(token::Args),
     Version(version::Args),
+}
+
+/// The command line as `--help` shows it: what man pages and completions are made from.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program.
@@ -133,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args, &global),
         Command::Init(args) => init::run(&args, &global),
         Command::Key(args) => key::run(&args, &global),
+        Command::Password(args) => password::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
         Command::Status(args) => status::run(&args, &global),
         Command::Token(args) => token::run(&args, &global),

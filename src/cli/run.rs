@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use log::LevelFilter;
 
 use super::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Global};
+use crate::message_id;
 use crate::service::journal;
 use crate::service::run::{self, Options, RunError};
 
@@ -36,10 +37,10 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     match &error {
         RunError::Config(errors) => {
             for error in &errors.0 {
-                log::error!("{error}");
+                log::error!(MESSAGE_ID = message_id::BAD_CONFIGURATION; "{error}");
             }
         }
-        error => log::error!("{error}"),
+        error => log::error!(MESSAGE_ID = message_id::NOT_STARTED; "{error}"),
     }
     ExitCode::from(match error {
         RunError::Config(_) => EX_CONFIG,

@@ -173,6 +173,17 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// True or false.
+    pub(super) fn truth(&self, page: &mut Page) -> Option<bool> {
+        if let Value::Scalar { text, plain: true } = self.value {
+            if yaml::kind(text) == Kind::Truth {
+                return Some(text.eq_ignore_ascii_case("true"));
+            }
+        }
+        self.wrong("true or false", page);
+        None
+    }
+
     /// A number within `range`. One in quotes is taken too, as the Python Distomon v0.1 did.
     pub(super) fn number(&self, range: RangeInclusive<f64>, unit: &str, page: &mut Page) -> Option<f64> {
         let number = self.decimal().filter(|number| range.contains(number));

@@ -4,13 +4,13 @@
 //! `<state>/<network_id>/<node_id>/key.pem`, then `<config>/.private_keys/<node_id>_<network_id>.key`. The
 //! first that is there decides; one that is there and cannot be used is an error, never passed over.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::ConfigErrors;
 use super::file::{self, Contents, FileError};
+use super::{ConfigErrors, draft};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::roster::Roster;
@@ -101,36 +101,7 @@ pub fn config_path(config_dir: &Path, network_id: &NetworkId, node_id: &NodeId) 
 /// when this returns. Missing directories are made, for the owner alone. A file that is there stays as it
 /// is, and the error is `AlreadyExists`.
 pub fn write(path: &Path, keypair: &Keypair) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let draft = dir.join(format!(".{name}.{}.{:08x}", std::process::id(), fastrand::u32(..)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = file
-        .write_all(keypair.to_pem().as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| publish(&draft, path));
-    if written.is_err() {
-        // What went wrong is reported; a draft that cannot be removed harms nobody.
-        let _ = std::fs::remove_file(&draft);
-    }
-    written?;
-    File::open(dir)?.sync_all()
-}
-
-/// Gives the finished `draft` its name, unless that is taken.
-fn publish(draft: &Path, path: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE) {
-        // Not every file system can; then two processes that start at once are told apart less sharply.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            if path.symlink_metadata().is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            std::fs::rename(draft, path)
-        }
-        result => Ok(result?),
-    }
+    draft::create(path, keypair.to_pem().as_bytes())
 }
 
 /// Where to look for one key.

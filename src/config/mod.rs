@@ -1,12 +1,15 @@
 //! The configuration of an instance: reading and checking its YAML files, finding the keys of its nodes.
 //!
 //! Everything here happens before anything runs. All mistakes of all files are found in one go; what is
-//! returned without mistakes can be run as it is. Only [`keys`] ever writes, and only keys.
+//! returned without mistakes can be run as it is. Only [`keys`] and [`login`] ever write, and only secrets that
+//! nobody else could make.
 
+mod draft;
 pub mod error;
 mod fields;
 mod file;
 pub mod keys;
+pub mod login;
 mod network;
 mod nodeconf;
 pub mod subnet;
@@ -18,10 +21,10 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use keys::OwnKey;
+pub use login::Login;
 pub use subnet::Subnet;
 pub use url::NodeUrl;
 
-use crate::crypto::password::Password;
 use crate::mesh::id::NetworkId;
 use crate::mesh::roster::Roster;
 use error::Page;
@@ -39,8 +42,8 @@ pub struct Config {
     /// Where to listen, at least one address: as configured, else on all addresses and the port of the
     /// own nodes' urls ([`NodeUrl::listen_port`]).
     pub listen: Vec<SocketAddr>,
-    /// How one logs in. None: nobody can.
-    pub login: Option<Password>,
+    /// How one logs in.
+    pub login: Login,
     /// Proxies, which may connect without limit and whose word about the caller's address counts.
     pub trusted_proxies: Vec<Subnet>,
     /// The networks in the order of nodeconf.yml, at least one.
@@ -64,8 +67,8 @@ pub fn load(source: &Path) -> Result<Config, ConfigErrors> {
     if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
 }
 
-/// Reads the configuration and looks for the private keys of its nodes, changing nothing. None stands for
-/// a key that will be made at the first start. The rosters know the keys that were found.
+/// Reads the configuration and looks for the private keys of its nodes and the password, changing nothing. None
+/// stands for a key that will be made at the first start. The rosters know the keys that were found.
 pub fn inspect(
     source: &Path,
     credentials_dir: Option<&Path>,
@@ -85,6 +88,10 @@ pub fn inspect(
             Err(ConfigErrors(more)) => errors.extend(more),
         }
     }
+    match login::look(std::mem::take(&mut config.login), credentials_dir, state_dir) {
+        Ok(login) => config.login = login,
+        Err(ConfigErrors(more)) => errors.extend(more),
+    }
     if errors.is_empty() { Ok((config, keys)) } else { Err(ConfigErrors(errors)) }
 }
 
@@ -94,8 +101,8 @@ pub fn prepare(
     credentials_dir: Option<&Path>,
     state_dir: &Path,
 ) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
-    inspect(source, credentials_dir, state_dir)?;
-    let mut config = load(source)?;
+    let (Config { login, .. }, _) = inspect(source, credentials_dir, state_dir)?;
+    let mut config = Config { login, ..load(source)? };
     let mut keys = Vec::new();
     let mut errors = Vec::new();
     for network in &mut config.networks {
@@ -109,6 +116,19 @@ pub fn prepare(
         }
     }
     if errors.is_empty() { Ok((config, keys)) } else { Err(ConfigErrors(errors)) }
+}
+
+/// The keys that nodeconf.yml may have, as the manual writes them: `networks[].name`.
+pub fn nodeconf_keys() -> Vec<String> {
+    let of_entry = nodeconf::MEMBERSHIP_KEYS.iter().map(|key| format!("networks[].{key}"));
+    nodeconf::KEYS.iter().map(ToString::to_string).chain(of_entry).collect()
+}
+
+/// The keys that config.yml may have: `defaults.retry`, `node_config[].url`.
+pub fn network_keys() -> Vec<String> {
+    let defaults = network::DEFAULTS_KEYS.iter().map(|key| format!("defaults.{key}"));
+    let of_node = network::NODE_KEYS.iter().map(|key| format!("node_config[].{key}"));
+    network::KEYS.iter().map(ToString::to_string).chain(defaults).chain(of_node).collect()
 }
 
 /// The directory of the configuration at `source`, and its nodeconf.yml.

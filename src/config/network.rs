@@ -13,6 +13,13 @@ use crate::crypto::PublicKey;
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::roster::{MAX_RINGS, Member, Observers};
 
+/// The keys of the file.
+pub(super) const KEYS: [&str; 4] = ["network_id", "defaults", "observers", "node_config"];
+/// The keys of its `defaults`.
+pub(super) const DEFAULTS_KEYS: [&str; 3] = ["poll_rate", "retry", "timeout"];
+/// The keys of one of its nodes.
+pub(super) const NODE_KEYS: [&str; 7] =
+    ["node_id", "url", "poll_rate", "retry", "timeout", "public_key", "site"];
 /// The most nodes of a network: what each holds of all of them is named in one message.
 const MAX_NODES: usize = 10_000;
 /// The most nodes that can all observe each other: more observations do not fit into one report.
@@ -66,8 +73,7 @@ fn milliseconds(seconds: f64) -> u64 {
 
 /// Reads the file `root` of the network directory `dir`.
 pub(super) fn read(root: &Node, dir: &Path, page: &mut Page) -> NetworkFile {
-    let known = ["network_id", "defaults", "observers", "node_config"];
-    let Some(fields) = Fields::open(&Field::root(root), &known, page) else {
+    let Some(fields) = Fields::open(&Field::root(root), &KEYS, page) else {
         return NetworkFile::default();
     };
     let network_id = fields.need("network_id", "the name of the network", page);
@@ -176,14 +182,13 @@ pub(super) fn warn(file: &NetworkFile, me: &NodeId, page: &mut Page) {
 fn defaults(fields: &Fields<'_>, page: &mut Page) -> Tempo {
     // Nothing: all that stood below `defaults:` is commented out.
     let given = fields.get_some("defaults");
-    let given = given.and_then(|field| Fields::open(&field, &["poll_rate", "retry", "timeout"], page));
+    let given = given.and_then(|field| Fields::open(&field, &DEFAULTS_KEYS, page));
     given.map_or(Tempo::DEFAULT, |fields| Tempo::DEFAULT.with(&fields, page))
 }
 
 /// One node and the place of its name; None if it has no good one.
 fn member(item: &Field<'_>, tempo: Tempo, dir: &Path, page: &mut Page) -> Option<(Member, Position)> {
-    let known = ["node_id", "url", "poll_rate", "retry", "timeout", "public_key", "site"];
-    let fields = Fields::open(item, &known, page)?;
+    let fields = Fields::open(item, &NODE_KEYS, page)?;
     let id = fields.need("node_id", "the name of a node", page);
     let id = id.and_then(|field| Some((field.name::<NodeId>(page)?, field.at)));
     let url = fields.get_some("url").and_then(|field| url(&field, page));

@@ -4,11 +4,17 @@ use std::net::SocketAddr;
 
 use super::error::{Page, Position};
 use super::fields::{Field, Fields};
+use super::login::Login;
 use super::subnet::Subnet;
 use super::yaml::{Node, short};
 use crate::crypto::password::{MAX_PASSWORD, Password};
 use crate::mesh::id::{BadName, NodeId, is_name};
 
+/// The keys of the file.
+pub(super) const KEYS: [&str; 6] =
+    ["networks", "login_password", "login_password_hash", "login", "listen", "trusted_proxies"];
+/// The keys of one of its `networks`.
+pub(super) const MEMBERSHIP_KEYS: [&str; 4] = ["name", "node_id", "config_type", "git_repo"];
 /// The most networks of one instance.
 const MAX_NETWORKS: usize = 64;
 /// The most addresses to listen on.
@@ -21,7 +27,7 @@ const MAX_PROXIES: usize = 256;
 pub(super) struct Nodeconf {
     pub(super) networks: Vec<Membership>,
     pub(super) networks_at: Option<Position>,
-    pub(super) login: Option<Password>,
+    pub(super) login: Login,
     /// Empty: not given.
     pub(super) listen: Vec<SocketAddr>,
     pub(super) trusted_proxies: Vec<Subnet>,
@@ -42,8 +48,7 @@ pub(super) struct Membership {
 
 /// Reads the file `root`, which others may read if `open_to_others`.
 pub(super) fn read(root: &Node, open_to_others: bool, page: &mut Page) -> Nodeconf {
-    let known = ["networks", "login_password", "login_password_hash", "listen", "trusted_proxies"];
-    let Some(fields) = Fields::open(&Field::root(root), &known, page) else { return Nodeconf::default() };
+    let Some(fields) = Fields::open(&Field::root(root), &KEYS, page) else { return Nodeconf::default() };
     let networks = fields.need("networks", "a list of the networks of this host", page);
     Nodeconf {
         networks_at: networks.as_ref().map(|field| field.at),
@@ -75,7 +80,7 @@ fn memberships(field: &Field<'_>, page: &mut Page) -> Vec<Membership> {
 }
 
 fn membership<'a>(item: &Field<'a>, page: &mut Page) -> Option<(Membership, Field<'a>)> {
-    let fields = Fields::open(item, &["name", "node_id", "config_type", "git_repo"], page)?;
+    let fields = Fields::open(item, &MEMBERSHIP_KEYS, page)?;
     let local = is_local(&fields, page);
     let node_id = fields.need("node_id", "the name of this host's node in the network", page);
     let node_id = node_id.and_then(|field| Some((field.name(page)?, field.at)));
@@ -111,25 +116,41 @@ fn is_local(fields: &Fields<'_>, page: &mut Page) -> bool {
     true
 }
 
-fn login(fields: &Fields<'_>, open_to_others: bool, page: &mut Page) -> Option<Password> {
+fn login(fields: &Fields<'_>, open_to_others: bool, page: &mut Page) -> Login {
     let plain = fields.get("login_password");
     let hash = fields.get("login_password_hash");
+    let login = fields.get("login").and_then(|field| field.truth(page));
+    if login == Some(false) {
+        if let Some(field) = plain.or(hash) {
+            field.error("expected no password beside login: false: remove one of the two", page);
+        }
+        return Login::Off;
+    }
     if let (Some(_), Some(hash)) = (&plain, &hash) {
         hash.error("expected login_password or login_password_hash, found both: remove one", page);
-        return None;
+        return Login::default();
     }
-    if let Some(field) = plain {
-        let text = field.secret("a password", page)?;
-        if text.len() > MAX_PASSWORD {
-            let found = text.len();
-            field.error(format!("expected a password of at most {MAX_PASSWORD} bytes, found {found}"), page);
-        }
-        if open_to_others {
-            page.warn("login_password is in plain text and other users can read this file: chmod o-r");
-        }
-        return Some(Password::from_plain(text));
+    let configured = match (plain, hash) {
+        (Some(field), _) => plain_password(&field, open_to_others, page),
+        (None, Some(field)) => hashed_password(&field, page),
+        (None, None) => None,
+    };
+    configured.map(Login::Configured).unwrap_or_default()
+}
+
+fn plain_password(field: &Field<'_>, open_to_others: bool, page: &mut Page) -> Option<Password> {
+    let text = field.secret("a password", page)?;
+    if text.len() > MAX_PASSWORD {
+        let found = text.len();
+        field.error(format!("expected a password of at most {MAX_PASSWORD} bytes, found {found}"), page);
     }
-    let field = hash?;
+    if open_to_others {
+        page.warn("login_password is in plain text and other users can read this file: chmod o-r");
+    }
+    Some(Password::from_plain(text))
+}
+
+fn hashed_password(field: &Field<'_>, page: &mut Page) -> Option<Password> {
     let text = field.secret("an argon2id hash (\"$argon2id$v=19$m=…\")", page)?;
     match Password::from_hash(text) {
         Ok(password) => Some(password),

@@ -4,6 +4,7 @@ use argon2::password_hash::{PasswordHash, PasswordHashString, PasswordHasher as 
 use argon2::{Algorithm, Argon2, Params, PasswordVerifier as _, Version};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 /// The longest password, in bytes.
 pub const MAX_PASSWORD: usize = 1024;
@@ -45,7 +46,7 @@ pub enum PasswordError {
     #[error("expected a password of 1 to {MAX_PASSWORD} bytes")]
     Length,
     /// The system's random source failed.
-    #[error("reading the system's random source for a salt: {0}")]
+    #[error("reading the system's random source: {0}")]
     Random(String),
 }
 
@@ -114,6 +115,21 @@ impl std::fmt::Debug for Password {
     }
 }
 
+/// A new password of 140 random bits: seven groups of four, without letters that look alike.
+pub fn generate() -> Result<Zeroizing<String>, PasswordError> {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = Zeroizing::new([0; 28]);
+    getrandom::fill(&mut *bytes).map_err(|error| PasswordError::Random(error.to_string()))?;
+    let mut text = Zeroizing::new(String::with_capacity(34));
+    for (index, byte) in bytes.iter().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(LETTERS[usize::from(byte % 32)]));
+    }
+    Ok(text)
+}
+
 /// The argon2id hash of `plain` in PHC form, with a salt of its own; 19 MiB, 2 passes, 1 lane.
 pub fn hash(plain: &str) -> Result<String, PasswordError> {
     if plain.is_empty() || plain.len() > MAX_PASSWORD {
@@ -165,6 +181,16 @@ mod tests {
         for length in ["", &"x".repeat(MAX_PASSWORD + 1)] {
             assert_eq!(hash(length), Err(PasswordError::Length));
         }
+    }
+
+    #[test]
+    fn new_ones() {
+        let (one, other) = (generate().expect("random source"), generate().expect("random source"));
+        assert_ne!(one, other);
+        let groups: Vec<_> = one.split('-').collect();
+        assert_eq!(groups.len(), 7, "{}", *one);
+        let plain = |group: &&str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_alphanumeric());
+        assert!(groups.iter().all(plain), "{}", *one);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::problem::problem;
 use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
 use crate::mesh::id::NetworkId;
+use crate::message_id;
 use crate::store::clock;
 use crate::store::limit::Limiter;
 
@@ -184,7 +185,7 @@ impl Login {
         let right = password.verify(attempt) & is_admin;
         if right {
             begun.succeeded(Instant::now());
-            info!("login from {from}");
+            info!(MESSAGE_ID = message_id::LOGGED_IN; "login from {from}");
         } else {
             let subject = format!("wrong password from {}", Origin::from(from));
             self.tell(&subject, &format!("wrong password from {from}"));
@@ -194,14 +195,14 @@ impl Login {
 
     fn tell(&self, subject: &str, line: &str) {
         if let Some(more) = self.lines.pass(subject) {
-            warn!("{line}{more}");
+            warn!(MESSAGE_ID = message_id::LOGIN_REFUSED; "{line}{more}");
         }
     }
 
     /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
     pub(super) fn tell_rest(&self) {
         for (subject, more) in self.lines.overdue() {
-            warn!("{subject}{more}");
+            warn!(MESSAGE_ID = message_id::LOGIN_REFUSED; "{subject}{more}");
         }
     }
 
@@ -266,9 +267,8 @@ fn unauthorized(challenge: &str, detail: &str) -> Response {
 }
 
 /// What to do where nobody can log in.
-pub(super) const NO_LOGIN: &str = "nobody can log in here: this instance has no password; set \
-    login_password_hash (an argon2id hash, as \"distomon init\" makes) or login_password in its nodeconf.yml, \
-    then reload it";
+pub(super) const NO_LOGIN: &str = "nobody can log in here: this instance has no login; remove login: false from \
+    its nodeconf.yml and reload it, and \"distomon password NAME\" shows the password that it makes";
 
 fn no_login() -> Response {
     problem(403, "Forbidden", NO_LOGIN)

@@ -2,7 +2,8 @@
 //!
 //! Fields are the key-value pairs of [`log`], named as the journal will have them: `DISTOMON_NETWORK` (the
 //! network's id), `DISTOMON_NODE` (this node), `DISTOMON_PEER` (the node that a line is about), and others
-//! that begin with `DISTOMON_`. `journalctl DISTOMON_PEER=node-2` finds them.
+//! that begin with `DISTOMON_`. `journalctl DISTOMON_PEER=node-2` finds them. `MESSAGE_ID` is the line's kind
+//! ([`crate::message_id`]), for the journal alone.
 
 mod stderr;
 
@@ -34,7 +35,8 @@ pub fn init(level: LevelFilter) {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             let Some(more) = lines.pass(&place) else { return };
             let thread = std::thread::current();
-            log::error!("thread {} panicked: {panic}{more}", thread.name().unwrap_or("without a name"));
+            let thread = thread.name().unwrap_or("without a name");
+            log::error!(MESSAGE_ID = crate::message_id::PANICKED; "thread {thread} panicked: {panic}{more}");
         }));
     }
     log::set_max_level(level);

@@ -12,6 +12,7 @@ use crate::crypto::{Keypair, PublicKey, dsse};
 use crate::mesh::report::{Report, VerifiedReport};
 use crate::mesh::roster::Roster;
 use crate::mesh::{Event, Mesh, Seal, Setup};
+use crate::message_id;
 use crate::monitor::Peers;
 use crate::store::clock::Clock;
 use crate::store::collector::Collector;
@@ -111,13 +112,13 @@ fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
     let node = key.roster.own().id.as_str();
     let public: &PublicKey = key.keypair.public();
     info!(
-        DISTOMON_NETWORK = network, DISTOMON_NODE = node;
+        MESSAGE_ID = message_id::NODE_STARTED, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
         "{network}: this is {node}, one of {} nodes; key {} of {}, state in {}, epoch {epoch}",
         key.roster.members().len(), public.fingerprint(), key.path.display(), files.dir().display()
     );
     if key.made {
         info!(
-            DISTOMON_NETWORK = network, DISTOMON_NODE = node;
+            MESSAGE_ID = message_id::KEY_MADE, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
             "{network}: a new key was made for {node}; put this into config.yml on every node: public_key: \"{}\"",
             public.to_base64_spki()
         );

@@ -15,8 +15,9 @@ use super::notify::Notifier;
 use super::signals::{Request, Signals};
 use super::status;
 use super::watchdog::{Heart, Watchdog};
-use crate::config::{self, Config, ConfigErrors, OwnKey, Subnet};
+use crate::config::{self, Config, ConfigErrors, Login, OwnKey, Subnet, login};
 use crate::mesh::id::NetworkId;
+use crate::message_id;
 use crate::server::{Instance, Limits, Listener, ListenerHandle, Routes};
 use crate::store::StateError;
 use crate::store::clock::Clock;
@@ -85,7 +86,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let mut running = Running::start(options)?;
     running.wait_for_reports();
     running.notifier.ready(&status::line(&running.routes.instance()));
-    info!("serving after {} ms", start.elapsed().as_millis());
+    info!(MESSAGE_ID = message_id::SERVING; "serving after {} ms", start.elapsed().as_millis());
     running.turn(&signals);
     running.stop();
     Ok(())
@@ -98,7 +99,7 @@ fn end_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         log(panic);
         if is_missed(std::thread::current().name()) {
-            error!("ending: a part of this process is gone");
+            error!(MESSAGE_ID = message_id::PANICKED; "ending: a part of this process is gone");
             std::process::exit(EX_SOFTWARE);
         }
     }));
@@ -128,10 +129,11 @@ struct Running<'o> {
 impl<'o> Running<'o> {
     fn start(options: &'o Options) -> Result<Self, RunError> {
         let clock = Clock::start();
-        let (config, keys) = prepare(options).map_err(RunError::Config)?;
+        let (mut config, keys) = prepare(options).map_err(RunError::Config)?;
         let limits = Limits { trusted_proxies: config.trusted_proxies.clone(), ..Limits::default() };
         // Before the state is touched: a second process on the same port must change nothing.
         let listener = Listener::bind(&config.listen, limits).map_err(RunError::Listen)?;
+        make_password(&mut config, options).map_err(RunError::State)?;
         let mut networks = BTreeMap::new();
         for key in &keys {
             let network = Network::start(key, &options.state_dir, clock)?;
@@ -142,9 +144,6 @@ impl<'o> Running<'o> {
         let addresses: Vec<_> =
             listener.addresses().iter().map(|address| format!("http://{address}")).collect();
         info!("listening on {}", addresses.join(", "));
-        if config.login.is_none() {
-            warn!("nobody can log in: set login_password_hash in nodeconf.yml (\"distomon init\" makes one)");
-        }
         let notifier = Arc::new(Notifier::from_env());
         let beat = listener.beat();
         let hearts = vec![Heart::new("listener", move || beat.last_ms()), collectors(&routes)];
@@ -190,12 +189,18 @@ impl<'o> Running<'o> {
     fn reload(&mut self) {
         self.notifier.reloading();
         match prepare(self.options) {
-            Ok((config, keys)) => self.apply(&config, &keys),
+            Ok((mut config, keys)) => {
+                if let Err(error) = make_password(&mut config, self.options) {
+                    error!("nobody can log in: {error}");
+                }
+                self.apply(&config, &keys);
+            }
             Err(ConfigErrors(errors)) => {
                 for error in &errors {
-                    error!("{error}");
+                    error!(MESSAGE_ID = message_id::BAD_CONFIGURATION; "{error}");
                 }
                 error!(
+                    MESSAGE_ID = message_id::RELOAD_REFUSED;
                     "the configuration was read again and has {} mistakes: going on with the old one",
                     errors.len()
                 );
@@ -210,7 +215,10 @@ impl<'o> Running<'o> {
             ("trusted_proxies", config.trusted_proxies != self.trusted_proxies),
         ] {
             if changed {
-                warn!("{key}: has changed, which takes a restart: systemctl restart");
+                warn!(
+                    MESSAGE_ID = message_id::NEEDS_RESTART;
+                    "{key}: has changed, which takes a restart: systemctl restart"
+                );
             }
         }
         let stays = |network: &Network| keys.iter().any(|key| network.is_of(key));
@@ -238,13 +246,17 @@ impl<'o> Running<'o> {
                     self.networks.insert(id.clone(), network);
                 }
                 Err(error) => {
-                    error!(DISTOMON_NETWORK = id.as_str(); "{id}: not started: {error}");
+                    error!(
+                        MESSAGE_ID = message_id::NOT_STARTED, DISTOMON_NETWORK = id.as_str();
+                        "{id}: not started: {error}"
+                    );
                 }
             }
         }
         self.wait_for_reports();
         self.routes.replace(instance(config, &self.networks));
         info!(
+            MESSAGE_ID = message_id::RELOADED;
             "the configuration was read again: {} networks, {changed} of them changed",
             self.networks.len()
         );
@@ -253,7 +265,7 @@ impl<'o> Running<'o> {
     /// Tells the others, lets replies finish, writes everything.
     fn stop(self) {
         self.notifier.stopping();
-        info!("stopping");
+        info!(MESSAGE_ID = message_id::STOPPING; "stopping");
         let clock = std::thread::Builder::new().name("stop".to_owned()).spawn(|| {
             std::thread::sleep(STOP_BY);
             error!("stopping takes too long: ending at once");
@@ -277,9 +289,31 @@ impl<'o> Running<'o> {
 fn prepare(options: &Options) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
     let prepared = config::prepare(&options.config, options.credentials_dir.as_deref(), &options.state_dir)?;
     for warning in &prepared.0.warnings {
-        warn!("{warning}");
+        warn!(MESSAGE_ID = message_id::SURPRISING_CONFIGURATION; "{warning}");
     }
     Ok(prepared)
+}
+
+/// Makes the password that `config` leaves to this instance, if there is none yet. It is never told, only where
+/// to find it.
+fn make_password(config: &mut Config, options: &Options) -> Result<(), StateError> {
+    if !matches!(config.login, Login::Own(None)) {
+        return Ok(());
+    }
+    let path = login::path(&options.state_dir);
+    let made = login::make(&options.state_dir);
+    let made =
+        made.map_err(|error| StateError::Io { action: "writing the login password to", path, error })?;
+    config.login = Login::Own(Some(made));
+    let installed =
+        config.dir.strip_prefix("/etc/distomon").ok().filter(|name| name.components().count() == 1);
+    let of = installed
+        .map_or_else(|| format!("--config {}", config.dir.display()), |name| name.display().to_string());
+    info!(
+        MESSAGE_ID = message_id::PASSWORD_MADE;
+        "a login password was made, since nodeconf.yml has none; this shows it to root: distomon password {of}"
+    );
+    Ok(())
 }
 
 /// What the routes serve.
@@ -288,7 +322,7 @@ fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> Instanc
     Instance {
         name: instance_name(config),
         nodes: networks.iter().map(|(id, network)| (id.clone(), network.node().clone())).collect(),
-        login: config.login.clone(),
+        login: config.login.password().cloned(),
         secure: own_urls.clone().next().is_some() && own_urls.clone().all(|url| url.starts_with("https://")),
     }
 }

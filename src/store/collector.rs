@@ -19,6 +19,7 @@ use crate::mesh::roster::Roster;
 use crate::mesh::verdict::Standing;
 use crate::mesh::verdict::latch::Change;
 use crate::mesh::{Effect, Event, Mesh};
+use crate::message_id;
 
 /// The collector turns at least this often: a health check sees that it does.
 const TURN: Duration = Duration::from_millis(500);
@@ -159,7 +160,10 @@ impl Turning {
                 Effect::Call(_) | Effect::Note(_) => continue,
             };
             if let Err(error) = result {
-                error!("writing to the state directory: {error}; free space or mend its permissions");
+                error!(
+                    MESSAGE_ID = message_id::STATE_NOT_WRITTEN;
+                    "writing to the state directory: {error}; free space or mend its permissions"
+                );
             }
         }
     }
@@ -169,8 +173,9 @@ impl Turning {
         let network = picture.roster().network_id().as_str();
         let node = picture.roster().own().id.as_str();
         if let Note::Judged(change) = note {
-            return write_verdict(network, node, change);
+            return write_verdict(network, node, kind(note), change);
         }
+        let kind = kind(note);
         let peer = match note {
             Note::Changed { peer, .. } | Note::Equivocated { node: peer, .. } => peer.as_str(),
             _ => "",
@@ -178,34 +183,45 @@ impl Turning {
         match note {
             // What one node finds is no alarm yet: the verdict is.
             Note::Changed { .. } | Note::Isolated(false) | Note::Alike => {
-                info!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
+                info!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
             }
             Note::Twin { .. } | Note::Equivocated { .. } => {
                 // A twin is noticed with every report it makes.
                 let Some(more) = self.lines.pass(peer) else { return };
-                error!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}{more}");
+                error!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}{more}");
             }
             _ => {
-                warn!(DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
+                warn!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node; "{network}: {note}");
             }
         }
     }
 }
 
-/// Names the kind of a line for `journalctl MESSAGE_ID=…` and for catalogs: one for each standing.
-fn message_id(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Up => "4a9bdcf68e9009382f570a2ce5087001",
-        Standing::Degraded => "4a9bdcf68e9009382f570a2ce5087002",
-        Standing::Down => "4a9bdcf68e9009382f570a2ce5087003",
-        Standing::Stopped => "4a9bdcf68e9009382f570a2ce5087004",
-        Standing::Unknown => "4a9bdcf68e9009382f570a2ce5087005",
-        Standing::NeverSeen => "4a9bdcf68e9009382f570a2ce5087006",
-        Standing::Conflict => "4a9bdcf68e9009382f570a2ce5087007",
+/// The kind of the line that tells `note`.
+fn kind(note: &Note) -> &'static str {
+    match note {
+        Note::Changed { .. } => message_id::FOUND,
+        Note::Equivocated { .. } => message_id::EQUIVOCATED,
+        Note::Superseded { .. } => message_id::SUPERSEDED,
+        Note::Twin { .. } => message_id::TWIN,
+        Note::Resumed { .. } => message_id::RESUMED,
+        Note::Isolated(true) => message_id::ISOLATED,
+        Note::Isolated(false) => message_id::REJOINED,
+        Note::Differs { .. } => message_id::DIFFERS,
+        Note::Alike => message_id::ALIKE,
+        Note::Judged(change) => match change.to.standing {
+            Standing::Up => message_id::UP,
+            Standing::Degraded => message_id::DEGRADED,
+            Standing::Down => message_id::DOWN,
+            Standing::Stopped => message_id::STOPPED,
+            Standing::Unknown => message_id::UNKNOWN,
+            Standing::NeverSeen => message_id::NEVER_SEEN,
+            Standing::Conflict => message_id::CONFLICT,
+        },
     }
 }
 
-fn write_verdict(network: &str, node: &str, change: &Change) {
+fn write_verdict(network: &str, node: &str, kind: &str, change: &Change) {
     let level = match change.to.standing {
         Standing::Down | Standing::Conflict => Level::Error,
         // Right after the start nothing is known yet, and that is no news.
@@ -216,7 +232,7 @@ fn write_verdict(network: &str, node: &str, change: &Change) {
     let causes: Vec<_> = change.causes.iter().map(|cause| cause.as_str()).collect();
     log!(
         level,
-        MESSAGE_ID = message_id(change.to.standing),
+        MESSAGE_ID = kind,
         DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = change.node.as_str(),
         DISTOMON_VERDICT = change.to.standing.as_str(), DISTOMON_CAUSE = causes.join(" or ").as_str();
         "{network}: {change}"

@@ -62,7 +62,10 @@ fn keep(
     let is_done = |what: &str, result: io::Result<()>| {
         let Err(error) = result else { return true };
         if let Some(more) = lines.pass(what) {
-            error!("writing {what} to the state directory: {error}; going on from memory{more}");
+            error!(
+                MESSAGE_ID = crate::message_id::STATE_NOT_WRITTEN;
+                "writing {what} to the state directory: {error}; going on from memory{more}"
+            );
         }
         false
     };

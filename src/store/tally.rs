@@ -6,6 +6,7 @@ use log::warn;
 
 use super::limit::Limiter;
 use crate::mesh::intake::Intake;
+use crate::message_id;
 
 /// Counts since the start of the process.
 #[derive(Default)]
@@ -41,7 +42,7 @@ impl Tally {
             self.surplus.fetch_add(u64::from(intake.surplus), Ordering::Relaxed);
             if let Some(more) = self.lines.pass(&format!("surplus {sender}")) {
                 warn!(
-                    DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
+                    MESSAGE_ID = message_id::DROPPED, DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
                     "{network}: {sender} brought more new reports of one node than five a second, the surplus is dropped{more}"
                 );
             }
@@ -50,7 +51,7 @@ impl Tally {
             self.refused.fetch_add(u64::from(count), Ordering::Relaxed);
             if let Some(more) = self.lines.pass(&format!("refused {sender} {error}")) {
                 warn!(
-                    DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
+                    MESSAGE_ID = message_id::REFUSED, DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
                     "{network}: refused a report that {sender} brought: {error}{more}"
                 );
             }
@@ -61,7 +62,7 @@ impl Tally {
     pub fn count_overrun(&self, network: &str, reports: usize) {
         self.overrun.fetch_add(reports as u64, Ordering::Relaxed);
         if let Some(more) = self.lines.pass("overrun") {
-            warn!(DISTOMON_NETWORK = network; "{network}: too much to take in at once, {reports} reports dropped for now{more}");
+            warn!(MESSAGE_ID = message_id::DROPPED, DISTOMON_NETWORK = network; "{network}: too much to take in at once, {reports} reports dropped for now{more}");
         }
     }
 
@@ -70,7 +71,7 @@ impl Tally {
     pub fn count_rejected(&self, network: &str, subject: &str, kind: &str, why: &str) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.lines.pass(&format!("refused a request of {subject}: {kind}")) {
-            warn!(DISTOMON_NETWORK = network; "{network}: refused a request of {subject}: {why}{more}");
+            warn!(MESSAGE_ID = message_id::REFUSED, DISTOMON_NETWORK = network; "{network}: refused a request of {subject}: {why}{more}");
         }
     }
 

@@ -140,7 +140,7 @@ fn wrong_use() {
     let (_, stderr) = host.run(&["status", "man"], 64);
     assert!(stderr.contains("no network man: expected one of lan, wan"), "{stderr}");
     host.run(&["status", "--token-file", "/nonexistent/token"], 66);
-    let (_, stderr) = Host::new(8000, "").run(&["status"], 78);
+    let (_, stderr) = Host::new(8000, "login: false\n").run(&["status"], 78);
     assert!(stderr.contains("has no login"), "{stderr}");
 }
 

@@ -54,7 +54,7 @@ node_config:
     let sites: Vec<_> = roster.members().iter().map(|m| m.site.as_ref().map(Site::as_str)).collect();
     assert_eq!(sites, [None, Some("fra-1"), None]);
     assert_eq!(listen, everywhere(8000), "the port of an https:// url is the proxy's");
-    assert!(login.expect("a login").verify("12345"));
+    assert!(login.password().expect("a login").verify("12345"));
     assert!(trusted_proxies[0].contains("10.1.2.3".parse().expect("address")));
     assert_eq!(warnings.len(), 2, "two peers have no keys: {warnings:?}");
 }
@@ -67,7 +67,7 @@ fn defaults() {
     ));
     let own = config.networks[0].roster.own();
     assert_eq!((own.poll_rate_ms, own.retry, own.timeout_ms), (10_000, 2, 5_000));
-    assert!(own.url.is_none() && own.keys.is_empty() && config.login.is_none());
+    assert!(own.url.is_none() && own.keys.is_empty() && matches!(config.login, config::Login::Own(None)));
     assert_eq!(config.listen, everywhere(8000));
     assert!(config.warnings.is_empty(), "its own key will be made: {:?}", config.warnings);
 }
@@ -145,7 +145,7 @@ fn a_directory_of_v0_1() {
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.listen, everywhere(8000));
     assert_eq!(config.networks[0].roster.own().keys, [keys[0].keypair.public().clone()]);
-    assert!(config.login.expect("a login").verify("password"));
+    assert!(config.login.password().expect("a login").verify("password"));
     assert!(!state.exists(), "no key was made");
 }
 
@@ -181,7 +181,7 @@ fn the_shipped_sample() {
     let config = config::load(&etc()).expect("sound");
     assert_eq!(config.networks[0].roster.members().len(), 3);
     assert_eq!(config.listen, everywhere(8000));
-    assert!(config.login.is_none());
+    assert!(matches!(config.login, config::Login::Own(None)));
 }
 
 #[derive(serde::Deserialize)]

@@ -17,7 +17,7 @@ fn nodeconf() {
         let expected: Vec<_> = expected.iter().map(|line| format!("nodeconf.yml:{line}")).collect();
         refused(&instance(nodeconf, NETWORK), &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
-    let known = "networks, login_password, login_password_hash, listen, trusted_proxies";
+    let known = "networks, login_password, login_password_hash, login, listen, trusted_proxies";
     check("", &["1:1: expected a mapping, found an empty file"]);
     check("- a\n", &[&format!("1:1: expected a mapping with {known}, found a list")]);
     check("{}", &["1:1: networks: missing: expected a list of the networks of this host"]);
@@ -126,6 +126,12 @@ fn login_and_addresses() {
         &[
             "3:22: login_password_hash: expected login_password or login_password_hash, found both: remove one",
         ],
+    );
+    check("login: no\n", &["2:8: login: expected true or false, found \"no\""]);
+    check("login: 'true'\n", &["2:8: login: expected true or false, found \"true\""]);
+    check(
+        "login: false\nlogin_password: hunter2\n",
+        &["3:17: login_password: expected no password beside login: false: remove one of the two"],
     );
     check("login_password: [hunter2]\n", &["2:17: login_password: expected a password, found a list"]);
     check(

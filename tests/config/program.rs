@@ -115,7 +115,7 @@ fn init_writes_a_network_that_loads() {
     for id in ["a", "b", "1e3"] {
         let dir = root.join(id);
         let (config, keys) = config::inspect(&dir, None, &dir.join("state")).expect("sound");
-        assert!(config.login.expect("a login").verify(password));
+        assert!(config.login.password().expect("a login").verify(password));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         let own = config.networks[0].roster.own();
         assert_eq!((own.id.as_str(), own.poll_rate_ms), (id, 500));

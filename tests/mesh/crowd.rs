@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::network::{Host, NETWORK, Network, wait};
 
 /// A connection to `host` from an address of its own, so that no verified peer shares it.
 fn stranger(host: &Host, number: u8) -> Option<TcpStream> {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+    // A node that another test starts meanwhile must not inherit it: some may open few files.
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
     bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 9, 0, number), 0))).ok()?;
     let stream = TcpStream::from(socket);
     connect(&stream, &host.address).ok()?;

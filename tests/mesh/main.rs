@@ -7,6 +7,7 @@ mod heritage;
 mod impostor;
 mod links;
 mod network;
+mod password;
 mod past;
 mod reports;
 mod service;

@@ -88,11 +88,11 @@ fn form(request: &Request, next: Option<&str>) -> Markup {
 
 fn no_login() -> Markup {
     html! {
-        p { "This instance has no password, and without one nobody sees anything. To set one, on its host:" }
+        p { "This instance has no login, and without one nobody sees anything. To have one, on its host:" }
         ol {
-            li { "write " code { "login_password_hash" } " into " code { "nodeconf.yml" }
-                ": an argon2id hash, as " code { "distomon init" } " makes one; or " code { "login_password" }
-                " with the password itself;" }
+            li { "remove " code { "login: false" } " from " code { "nodeconf.yml" }
+                ": then it makes a password, which " code { "distomon password NAME" } " shows to root; or set "
+                code { "login_password_hash" } ", as " code { "distomon init" } " makes one;" }
             li { "reload the instance: " code { "systemctl reload distomon@NAME" } "." }
         }
     }

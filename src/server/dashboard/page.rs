@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use rouille::{Request, Response, ResponseBody};
 
 use super::assets::{ICON, STYLE};
+use crate::message_id;
 use crate::server::Instance;
 
 /// How often a page fetches itself again, in seconds.
@@ -146,7 +147,7 @@ fn warn_once(instance: &Instance) {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         log::warn!(
-            DISTOMON_INSTANCE = instance.name.as_str();
+            MESSAGE_ID = message_id::IN_CLEAR, DISTOMON_INSTANCE = instance.name.as_str();
             "the dashboard is used over plain http from another host: put https in front, and an https url \
              into config.yml"
         );

@@ -153,7 +153,7 @@ fn without_a_login_the_page_says_what_to_do() {
     let page = get_login(&instance, &request("GET", "/login", &[], ""));
     assert_eq!(page.status_code, 403);
     let page = text(page);
-    assert!(page.contains("login_password_hash") && !page.contains("<form"));
+    assert!(page.contains("login: false") && !page.contains("<form"));
 }
 
 #[test]

@@ -70,10 +70,11 @@ struct Fields<'m> {
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        // Those without are for machines.
+        let Some(key) = key.as_str().strip_prefix("DISTOMON_") else { return Ok(()) };
         let value = value.to_string();
-        if !names(self.message, &value) {
-            let key = key.as_str().trim_start_matches("DISTOMON_").to_ascii_lowercase();
-            let _ = write!(self.text, " {key}={value}");
+        if !names(self.message, &value) && !value.is_empty() {
+            let _ = write!(self.text, " {}={value}", key.to_ascii_lowercase());
         }
         Ok(())
     }
@@ -170,6 +171,8 @@ mod tests {
             "<4>two\n<4>  lines network=n peer=node-2\n",
         );
         check(Style::Priority, Level::Debug, "a\n<0>forged", none, "<6>a\n<6>  <0>forged\n");
+        let kind: &[_] = &[("MESSAGE_ID", "0123"), ("DISTOMON_PEER", "")];
+        check(Style::Priority, Level::Info, "a", kind, "<5>a\n");
         let evil: &[_] = &[("DISTOMON_ERROR", "x\n<0>y\u{1b}[2J")];
         check(
             Style::Priority,
