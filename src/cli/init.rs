@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::failure::Failure;
 use super::{EX_CANTCREAT, EX_SOFTWARE, EX_USAGE, Global};
-use crate::config::{self, NodeUrl, keys};
+use crate::config::{self, NodeUrl, keys, login};
 use crate::crypto::{Keypair, password};
 use crate::mesh::id::{NetworkId, NodeId};
 
@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// Time between probes of a node, in seconds, 0.1 to 86400
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     poll_rate: f64,
-    /// Store the password itself in nodeconf.yml, instead of its argon2id hash
+    /// Store the password itself in .private_keys/login_password, instead of its argon2id hash in nodeconf.yml
     #[arg(long)]
     plain_password: bool,
 }
@@ -184,8 +184,10 @@ impl Plan {
             files.directories(&networks, 0o755)?;
             files.file(&networks.join("config.yml"), 0o644, &network)?;
             files.key(&keys::config_path(dir, &self.network_id, id), keypair)?;
-            let mode = if args.plain_password { 0o600 } else { 0o644 };
-            files.file(&dir.join("nodeconf.yml"), mode, &self.nodeconf(id, &password, hash.as_deref()))?;
+            if args.plain_password {
+                files.file(&login::config_path(dir), 0o600, &format!("{}\n", *password))?;
+            }
+            files.file(&dir.join("nodeconf.yml"), 0o644, &self.nodeconf(id, hash.as_deref()))?;
         }
         Ok(Written { story: self.story(args, &keypairs, &password), password })
     }
@@ -219,11 +221,10 @@ impl Plan {
     }
 
     /// nodeconf.yml of the node `id`.
-    fn nodeconf(&self, id: &NodeId, password: &str, hash: Option<&str>) -> String {
+    fn nodeconf(&self, id: &NodeId, hash: Option<&str>) -> String {
         let doc = NodeconfDoc {
             networks: vec![MembershipDoc { name: self.network_id.to_string(), node_id: id.to_string() }],
             listen: self.listen(id),
-            login_password: if hash.is_some() { None } else { Some(password.to_owned()) },
             login_password_hash: hash.map(str::to_owned),
         };
         let head = "# This host alone. The network's nodes are in networks/<name>/config.yml.\n";
@@ -243,8 +244,11 @@ impl Plan {
             let fingerprint = keypair.public().fingerprint();
             let _ = writeln!(text, "{id} of {}: {}, key {fingerprint}", self.network_id, dir.display());
         }
-        let stored =
-            if args.plain_password { "it is in nodeconf.yml" } else { "shown only now: its hash is stored" };
+        let stored = if args.plain_password {
+            "it is in .private_keys/login_password"
+        } else {
+            "shown only now: its hash is stored"
+        };
         let _ = writeln!(text, "log in as admin with {password} ({stored})\n");
         if let (Some(own), [(_, dir, keypair)]) = (&self.own, keypairs) {
             let key = keypair.public().to_base64_spki();
@@ -281,8 +285,6 @@ impl Plan {
 #[derive(Serialize)]
 struct NodeconfDoc {
     networks: Vec<MembershipDoc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    login_password: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     login_password_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -378,7 +380,8 @@ impl Files {
     /// Writes a private key, in a directory for the owner alone.
     fn key(&mut self, path: &Path, keypair: &Keypair) -> Result<(), Failure> {
         if let Some(dir) = path.parent() {
-            self.directories(dir, 0o700)?;
+            // The service has to see that nothing else is there; what is there, systemd hands over.
+            self.directories(dir, 0o755)?;
         }
         keys::write(path, keypair).map_err(|error| cannot("writing", path, &error))?;
         self.files.push(path.to_owned());

@@ -58,7 +58,7 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
     let config = config::load(&global.config).map_err(|errors| refused(&errors))?;
     let state_dir = global.state_dir();
     let credentials_dir = global.credentials_dir();
-    let login = login::look(config.login, credentials_dir.as_deref(), &state_dir);
+    let login = login::look(config.login, &config.dir, credentials_dir.as_deref(), &state_dir);
     check_own(&login.map_err(|errors| refused(&errors))?, &config.dir)?;
     let kept = login::read(&state_dir).map_err(|errors| refused(&errors))?;
     let Some(kept) = kept else {
@@ -95,7 +95,7 @@ fn check_own(login: &Login, dir: &Path) -> Result<(), Failure> {
         ),
         Login::Configured(_) => format!("the password is in {dir}/nodeconf.yml: login_password"),
         Login::Credential(_, path) => {
-            format!("the password is a credential of the service, {}: see its unit", path.display())
+            format!("the password is in {}, where its administrator put it", path.display())
         }
         Login::Off => format!("nobody can log in: {dir}/nodeconf.yml says login: false"),
     };

@@ -1,8 +1,10 @@
 //! The private keys of this host's nodes: where they are looked for, when one is made, what is refused.
 //!
 //! The places, in this order: the systemd credential `<network_id>.key`, then
-//! `<state>/<network_id>/<node_id>/key.pem`, then `<config>/.private_keys/<node_id>_<network_id>.key`. The
-//! first that is there decides; one that is there and cannot be used is an error, never passed over.
+//! `<state>/<network_id>/<node_id>/key.pem`, then `<config>/.private_keys/<node_id>_<network_id>.key`, which the
+//! service gets as the credential `private_keys_<node_id>_<network_id>.key`: its unit has systemd load that
+//! directory, since its files belong to root. The first that is there decides; one that is there and cannot be
+//! used is an error, never passed over.
 
 use std::fs::Permissions;
 use std::io;
@@ -17,6 +19,11 @@ use crate::mesh::roster::Roster;
 
 /// The largest file with a private key, in bytes.
 const MAX_KEY_FILE: u64 = 16 << 10;
+
+/// What systemd puts before the names of the files of `.private_keys`, as the unit says.
+pub(super) const LOADED: &str = "private_keys_";
+/// The directory with secrets of the configuration.
+pub(super) const PRIVATE: &str = ".private_keys";
 
 /// The key that signs for this host's node in one network.
 #[derive(Debug, Clone)]
@@ -82,9 +89,9 @@ pub fn present(
     state_dir: &Path,
     roster: &Roster,
 ) -> Option<PathBuf> {
-    let Places { credential, state, config } = Places::of(config_dir, credentials_dir, state_dir, roster);
-    let mut places = credential.into_iter().chain([state, config]);
-    places.find(|path| path.symlink_metadata().is_ok())
+    let places = Places::of(config_dir, credentials_dir, state_dir, roster);
+    let mut places = places.in_order().into_iter().map(|(path, _)| path);
+    places.find(|path| path.symlink_metadata().is_ok()).map(Path::to_owned)
 }
 
 /// Where the key of a node is made: `<state>/<network_id>/<node_id>/key.pem`.
@@ -94,7 +101,7 @@ pub fn state_path(state_dir: &Path, network_id: &NetworkId, node_id: &NodeId) ->
 
 /// Where v0.1 kept the key of a node: `<config>/.private_keys/<node_id>_<network_id>.key`.
 pub fn config_path(config_dir: &Path, network_id: &NetworkId, node_id: &NodeId) -> PathBuf {
-    config_dir.join(".private_keys").join(format!("{node_id}_{network_id}.key"))
+    config_dir.join(PRIVATE).join(format!("{node_id}_{network_id}.key"))
 }
 
 /// Writes `keypair` to the new file `path`, readable by its owner alone: whole or not at all, and on disk
@@ -108,6 +115,8 @@ pub fn write(path: &Path, keypair: &Keypair) -> io::Result<()> {
 struct Places {
     credential: Option<PathBuf>,
     state: PathBuf,
+    /// What systemd loaded of `config` for a service that may not read it.
+    loaded: Option<PathBuf>,
     config: PathBuf,
 }
 
@@ -117,20 +126,26 @@ impl Places {
         Self {
             credential: credentials_dir.map(|dir| dir.join(format!("{network_id}.key"))),
             state: state_path(state_dir, network_id, node_id),
+            loaded: credentials_dir.map(|dir| dir.join(format!("{LOADED}{node_id}_{network_id}.key"))),
             config: config_path(config_dir, network_id, node_id),
         }
     }
 
-    /// The first key that is there. None if there is none and none is expected.
-    fn search(&self, roster: &Roster, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
+    /// Each place, and who may read what lies there.
+    fn in_order(&self) -> Vec<(&Path, Access)> {
         let places = [
             (self.credential.as_deref(), Access::Given),
             (Some(&*self.state), Access::Closed),
-            (Some(&*self.config), Access::Mended { mend }),
+            (self.loaded.as_deref(), Access::Given),
+            (Some(&*self.config), Access::Mended),
         ];
-        for (path, access) in places {
-            let Some(path) = path else { continue };
-            if let Some((keypair, warning)) = read(path, access, roster)? {
+        places.into_iter().filter_map(|(path, access)| Some((path?, access))).collect()
+    }
+
+    /// The first key that is there. None if there is none and none is expected.
+    fn search(&self, roster: &Roster, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
+        for (path, access) in self.in_order() {
+            if let Some((keypair, warning)) = read(path, access, mend, roster)? {
                 let mut key = own_key(keypair, path.to_owned(), false, roster);
                 key.warnings.extend(warning);
                 return Ok(Some(key));
@@ -159,14 +174,15 @@ enum Access {
     Given,
     /// The owner, and the group if the owner let it; else the key is refused.
     Closed,
-    /// Likewise, yet v0.1 wrote these open to all: they are closed where `mend` says so.
-    Mended { mend: bool },
+    /// Likewise, yet v0.1 wrote these open to all: they are closed where that is asked for.
+    Mended,
 }
 
 /// The key in the file `path`, with a warning; None if there is no such file.
 fn read(
     path: &Path,
     access: Access,
+    mend: bool,
     roster: &Roster,
 ) -> Result<Option<(Keypair, Option<String>)>, ConfigErrors> {
     let (id, network_id) = (&roster.own().id, roster.network_id());
@@ -176,9 +192,15 @@ fn read(
     let contents = match file::read(path, MAX_KEY_FILE) {
         Ok(contents) => contents,
         Err(FileError::Missing) => return Ok(None),
+        Err(FileError::Io(error))
+            if matches!(access, Access::Mended) && error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            let why = "systemd hands the keys of this directory to the service when it starts: restart it";
+            return Err(refuse(format!("cannot be read: {error}: {why}")));
+        }
         Err(error) => return Err(refuse(error.to_string())),
     };
-    let warning = close_to_others(path, &contents, access).map_err(refuse)?;
+    let warning = close_to_others(path, &contents, access, mend).map_err(refuse)?;
     let text = std::str::from_utf8(&contents.bytes).unwrap_or_default();
     let keypair = Keypair::from_pem(text).map_err(|error| {
         let found = if contents.bytes.is_empty() { "an empty file" } else { "something else" };
@@ -199,7 +221,12 @@ fn read(
 }
 
 /// Refuses, mends or warns about a key that others can read or change.
-fn close_to_others(path: &Path, contents: &Contents, access: Access) -> Result<Option<String>, String> {
+fn close_to_others(
+    path: &Path,
+    contents: &Contents,
+    access: Access,
+    mend: bool,
+) -> Result<Option<String>, String> {
     let mode = contents.metadata.permissions().mode() & 0o7777;
     let open = mode & 0o027 != 0;
     match access {
@@ -207,7 +234,7 @@ fn close_to_others(path: &Path, contents: &Contents, access: Access) -> Result<O
             "others can read or change it (mode {mode:04o}): expected 0600: chmod 600 {}",
             path.display()
         )),
-        Access::Mended { mend } if open => {
+        Access::Mended if open => {
             let failed = if mend {
                 match contents.file.set_permissions(Permissions::from_mode(0o600)) {
                     Ok(()) => return Ok(None),

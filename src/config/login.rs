@@ -1,5 +1,5 @@
-//! How one logs in: with the password of nodeconf.yml, with one that systemd hands over, or with one that the
-//! instance made for itself at its first start and keeps in its state directory.
+//! How one logs in: with the password of nodeconf.yml, with one that lies beside the private keys or that systemd
+//! hands over, or with one that the instance made for itself at its first start and keeps in its state directory.
 //!
 //! The kept file has two lines: the password, which root may have shown ([`read`]), and its argon2id hash, the
 //! only thing that attempts are checked with. The hash is kept too so that it stays the same over restarts:
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::file::{self, FileError};
+use super::file::{self, Contents, FileError};
+use super::keys::{LOADED, PRIVATE};
 use super::{ConfigErrors, draft};
 use crate::crypto::password::{self, MAX_PASSWORD, Password};
 
@@ -69,21 +70,39 @@ pub fn path(state_dir: &Path) -> PathBuf {
     state_dir.join(FILE)
 }
 
-/// `login` with the password that lies elsewhere than in nodeconf.yml, if it says nothing of one. Changes
-/// nothing.
-pub fn look(login: Login, credentials_dir: Option<&Path>, state_dir: &Path) -> Result<Login, ConfigErrors> {
+/// `login` with the password that lies elsewhere than in nodeconf.yml, if it says nothing of one: in a systemd
+/// credential, or beside the private keys, which systemd hands over as credentials as well. Changes nothing.
+pub fn look(
+    login: Login,
+    config_dir: &Path,
+    credentials_dir: Option<&Path>,
+    state_dir: &Path,
+) -> Result<Login, ConfigErrors> {
     if !matches!(login, Login::Own(_)) {
         return Ok(login);
     }
-    if let Some(dir) = credentials_dir {
-        for (name, parse) in [(PLAIN_CREDENTIAL, plain as Parse), (HASH_CREDENTIAL, hash as Parse)] {
-            let path = dir.join(name);
-            if let Some(password) = credential(&path, parse)? {
+    for (name, parse) in [(PLAIN_CREDENTIAL, plain as Parse), (HASH_CREDENTIAL, hash as Parse)] {
+        let given = credentials_dir.map(|dir| [dir.join(name), dir.join(format!("{LOADED}{name}"))]);
+        for path in given.into_iter().flatten() {
+            if let Some(password) = credential(&path, parse, true)? {
                 return Ok(Login::Credential(password, path));
             }
         }
+        let path = config_dir.join(PRIVATE).join(name);
+        // What systemd handed over is all there is, and the service itself may not look here.
+        if credentials_dir.is_some() && is_closed(&path) {
+            continue;
+        }
+        if let Some(password) = credential(&path, parse, false)? {
+            return Ok(Login::Credential(password, path));
+        }
     }
     Ok(Login::Own(read(state_dir)?.map(|kept| kept.password)))
+}
+
+/// Where a password lies beside the private keys.
+pub fn config_path(config_dir: &Path) -> PathBuf {
+    config_dir.join(PRIVATE).join(PLAIN_CREDENTIAL)
 }
 
 /// The password that the instance made, if it did.
@@ -95,11 +114,7 @@ pub fn read(state_dir: &Path) -> Result<Option<Kept>, ConfigErrors> {
         Err(FileError::Missing) => return Ok(None),
         Err(error) => return Err(refuse(error.to_string())),
     };
-    let mode = contents.metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        let path = path.display();
-        return Err(refuse(format!("others can read or change it (mode {mode:04o}): chmod 600 {path}")));
-    }
+    check_closed(&path, &contents).map_err(refuse)?;
     let text = std::str::from_utf8(&contents.bytes).unwrap_or_default();
     let kept = kept(text).ok_or_else(|| {
         refuse(
@@ -163,16 +178,31 @@ fn hash(line: &str) -> Result<Password, String> {
     Password::from_hash(line).map_err(|error| error.to_string())
 }
 
-/// The password in the credential `path`. Who may read it is for systemd to say.
-fn credential(path: &Path, parse: Parse) -> Result<Option<Password>, ConfigErrors> {
+/// The password in the file `path`. Who may read it is for systemd to say if it is `given` by that.
+fn credential(path: &Path, parse: Parse, given: bool) -> Result<Option<Password>, ConfigErrors> {
     let refuse = |message: String| ConfigErrors::whole_file(path, format!("login password: {message}"));
     let contents = match file::read(path, MAX_FILE) {
         Ok(contents) => contents,
         Err(FileError::Missing) => return Ok(None),
         Err(error) => return Err(refuse(error.to_string())),
     };
+    if !given {
+        check_closed(path, &contents).map_err(refuse)?;
+    }
     let text = std::str::from_utf8(&contents.bytes).unwrap_or_default();
     parse(text.strip_suffix('\n').unwrap_or(text)).map(Some).map_err(refuse)
+}
+
+fn is_closed(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
+}
+
+fn check_closed(path: &Path, contents: &Contents) -> Result<(), String> {
+    let mode = contents.metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(format!("others can read or change it (mode {mode:04o}): chmod 600 {}", path.display()))
 }
 
 #[cfg(test)]
@@ -237,11 +267,28 @@ mod tests {
     #[test]
     fn where_it_is_looked_for() {
         let (dir, credentials) = (state(), state());
-        let found = |login: Login| look(login, Some(credentials.path()), dir.path()).expect("no mistakes");
+        let config = state();
+        let found = |login: Login| {
+            look(login, config.path(), Some(credentials.path()), dir.path()).expect("no mistakes")
+        };
         assert!(matches!(found(Login::Off), Login::Off));
         assert!(matches!(found(Login::default()), Login::Own(None)));
         make(dir.path()).expect("written");
         assert!(matches!(found(Login::default()), Login::Own(Some(_))));
+        let beside_keys = config_path(config.path());
+        draft::create(&beside_keys, b"k\n").expect("written");
+        assert!(found(Login::default()).password().expect("a password").verify("k"));
+        fs::set_permissions(&beside_keys, fs::Permissions::from_mode(0o644)).expect("chmod");
+        let open =
+            look(Login::default(), config.path(), None, dir.path()).map(|_| ()).expect_err("open to all");
+        assert!(open.to_string().contains("mode 0644"), "{open}");
+        fs::write(credentials.path().join("private_keys_login_password"), "l\n").expect("write");
+        assert!(
+            found(Login::default()).password().expect("a password").verify("l"),
+            "as systemd hands it over"
+        );
+        fs::remove_file(credentials.path().join("private_keys_login_password")).expect("removed");
+        fs::remove_file(&beside_keys).expect("removed");
         fs::write(credentials.path().join(HASH_CREDENTIAL), password::hash("b").expect("hash"))
             .expect("write");
         assert!(found(Login::default()).password().expect("a password").verify("b"));
@@ -250,6 +297,6 @@ mod tests {
         let configured = Login::Configured(Password::from_plain("c"));
         assert!(found(configured).password().expect("a password").verify("c"));
         fs::write(credentials.path().join(PLAIN_CREDENTIAL), "a\nb\n").expect("write");
-        assert!(look(Login::default(), Some(credentials.path()), dir.path()).is_err());
+        assert!(look(Login::default(), config.path(), Some(credentials.path()), dir.path()).is_err());
     }
 }

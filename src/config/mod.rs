@@ -16,6 +16,7 @@ pub mod subnet;
 pub mod url;
 mod yaml;
 
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -88,7 +89,7 @@ pub fn inspect(
             Err(ConfigErrors(more)) => errors.extend(more),
         }
     }
-    match login::look(std::mem::take(&mut config.login), credentials_dir, state_dir) {
+    match login::look(std::mem::take(&mut config.login), &config.dir, credentials_dir, state_dir) {
         Ok(login) => config.login = login,
         Err(ConfigErrors(more)) => errors.extend(more),
     }
@@ -140,6 +141,10 @@ pub fn locate(source: &Path) -> (PathBuf, PathBuf) {
     (parent.unwrap_or(Path::new(".")).to_owned(), source.to_owned())
 }
 
+/// What to do about a nodeconf.yml that cannot be read.
+const CLOSED: &str = ": expected a file that the service may read, whose user owns nothing (chmod 644); a password \
+    belongs into .private_keys/login_password beside it, which systemd hands over";
+
 /// What was read, sound only if `errors` is empty.
 struct Draft {
     config: Config,
@@ -156,6 +161,7 @@ impl Draft {
                     ": expected a directory with nodeconf.yml, or that file; \
                                        \"distomon init\" makes one"
                 }
+                FileError::Io(ref error) if error.kind() == ErrorKind::PermissionDenied => CLOSED,
                 _ => "",
             };
             ConfigErrors::whole_file(&path, format!("{error}{hint}"))

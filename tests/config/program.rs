@@ -120,7 +120,7 @@ fn init_writes_a_network_that_loads() {
         let own = config.networks[0].roster.own();
         assert_eq!((own.id.as_str(), own.poll_rate_ms), (id, 500));
         assert_eq!(mode(&keys[0].as_ref().expect("a key").path), 0o600);
-        assert_eq!(mode(&dir.join(".private_keys")), 0o700);
+        assert_eq!(mode(&dir.join(".private_keys")), 0o755);
         networks.push(fs::read_to_string(dir.join("networks/net/config.yml")).expect("read"));
         assert!(!fs::read_to_string(dir.join("nodeconf.yml")).expect("read").contains(password));
         run(&["check", "--config", text(&dir)], 0);
@@ -133,7 +133,13 @@ fn init_for_one_node() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let (told, _) = init(dir.path(), &[&NODES[..], &["--self", "b", "--plain-password"]].concat(), 0);
     assert!(told.contains("public_key: MCow"), "{told}");
-    assert_eq!(mode(&dir.path().join("nodeconf.yml")), 0o600, "it holds the password");
+    let rest = told.split("log in as admin with ").nth(1).expect("the password is told");
+    let password = dir.path().join(".private_keys/login_password");
+    assert_eq!(
+        fs::read_to_string(&password).expect("read").trim_end(),
+        rest.split(' ').next().expect("a word")
+    );
+    assert_eq!((mode(&password), mode(&dir.path().join("nodeconf.yml"))), (0o600, 0o644));
     let (_, warnings) = run(&["check", "--config", text(dir.path())], 0);
     assert_eq!(warnings.matches("has no public key").count(), 2, "{warnings}");
 }

@@ -69,6 +69,7 @@ impl Host {
 
 const CREDENTIAL: &str = "credentials/net.key";
 const STATE: &str = "state/net/me/key.pem";
+const LOADED_CONFIG: &str = "credentials/private_keys_me_net.key";
 const CONFIG: &str = "config/.private_keys/me_net.key";
 
 fn keypair() -> Keypair {
@@ -78,7 +79,7 @@ fn keypair() -> Keypair {
 #[test]
 fn the_first_place_decides() {
     let host = Host::new(&[]);
-    for place in [CONFIG, STATE, CREDENTIAL] {
+    for place in [CONFIG, LOADED_CONFIG, STATE, CREDENTIAL] {
         let key = keypair();
         host.put(place, &key.to_pem(), 0o600);
         let found = host.find().expect("the key");
