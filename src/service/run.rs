@@ -257,7 +257,7 @@ impl<'o> Running<'o> {
         self.routes.replace(instance(config, &self.networks));
         info!(
             MESSAGE_ID = message_id::RELOADED;
-            "the configuration was read again: {} networks, {changed} of them changed",
+            "the configuration was read again; networks: {}, changed: {changed}",
             self.networks.len()
         );
     }
