@@ -199,10 +199,10 @@ fn is_closed(path: &Path) -> bool {
 
 fn check_closed(path: &Path, contents: &Contents) -> Result<(), String> {
     let mode = contents.metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
-        return Ok(());
+    if mode & 0o077 != 0 {
+        return Err(format!("others can read or change it (mode {mode:04o}): chmod 600 {}", path.display()));
     }
-    Err(format!("others can read or change it (mode {mode:04o}): chmod 600 {}", path.display()))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -145,7 +145,10 @@ fn plain_password(field: &Field<'_>, open_to_others: bool, page: &mut Page) -> O
         field.error(format!("expected a password of at most {MAX_PASSWORD} bytes, found {found}"), page);
     }
     if open_to_others {
-        page.warn("login_password is in plain text and other users can read this file: chmod o-r");
+        page.warn(
+            "login_password is in plain text and other users can read this file: put it into \
+             .private_keys/login_password instead (chmod 600)",
+        );
     }
     Some(Password::from_plain(text))
 }
