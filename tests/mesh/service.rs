@@ -217,7 +217,7 @@ fn a_configuration_is_read_again() {
     network.host("a").signal(Signal::HUP);
     network.host("b").signal(Signal::HUP);
     for (id, times) in [("a", 3), ("b", 1)] {
-        let done = || network.host(id).log().matches("the configuration was read again: ").count() == times;
+        let done = || network.host(id).log().matches("the configuration was read again; ").count() == times;
         network.wait("both have read it again", || done().then_some(()));
     }
     network.wait_all_online();
