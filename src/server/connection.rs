@@ -123,7 +123,8 @@ impl<S: Service> Connection<'_, S> {
     /// Answers one request.
     fn exchange(&mut self, head: Head) -> Outcome {
         self.requests += 1;
-        let close = !head.keep_alive() || self.requests >= self.limits.requests;
+        let close =
+            !head.keep_alive() || self.requests >= self.limits.requests || self.service.is_brief(&head);
         let form = Form { body: head.method() != "HEAD", close };
         let unread = head.content_length() > 0;
         let remote = address::client(self.peer, head.header("x-forwarded-for"), &self.limits.trusted_proxies);

@@ -1,66 +1,253 @@
-//! Pages for people: the login, the networks of this instance, and each network's picture.
+//! Pages for people: the login, the networks of this instance, each network's picture, its nodes and links.
 //!
-//! They work without scripts, load nothing from elsewhere, and fetch themselves again every few seconds.
-//! All links are relative, so that a proxy may serve them under a prefix.
+//! They are whole without scripts. With them they keep themselves up to date: a script asks for what has changed,
+//! once a second, over a connection that is closed again, so that nobody who looks on holds a thread. All links are
+//! relative, so that a proxy may serve the pages under a prefix, and nothing is loaded from elsewhere.
 //!
 //! | file | noun |
 //! | --- | --- |
+//! | `place` | which path shows what |
+//! | `sheet` | what a page shows, in regions |
+//! | `panes` | pages as they were made a moment ago, and what has changed since |
 //! | `page` | the frame of all pages, their headers, the warning about plain http |
 //! | `entrance` | the login page |
-//! | `network` | the page of one network |
-//! | `nodes` | its table of nodes |
-//! | `matrix` | its table of observers and targets |
+//! | `theme` | light and dark |
+//! | `overview`, `network`, `node`, `link` | the pages |
+//! | `matrix`, `cells` | who sees whom, for the eye and for a script |
+//! | `graph`, `timeline`, `chart`, `nodes`, `why`, `proof` | their sections |
+//! | `state` | how a network stands, at one glance |
 //! | `words` | times and durations for people |
-//! | `assets` | style and icon |
+//! | `assets`, `gzip` | style, scripts and icons; bodies made smaller |
 
-use maud::html;
-use rouille::{Request, Response};
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use rouille::{Request, Response, ResponseBody};
 
 use super::instance::Instance;
 use super::login::{Login, Viewer};
-use super::view::Summary;
+use super::problem::problem;
+use crate::mesh::Now;
+use crate::moment;
 use crate::store::Node;
+use crate::store::trend::Source;
 
 mod assets;
+mod cells;
+mod chart;
 mod entrance;
+mod graph;
+mod gzip;
+mod link;
 mod matrix;
 mod network;
+mod node;
 mod nodes;
+mod overview;
 mod page;
+mod panes;
+mod place;
+mod proof;
+mod sheet;
+mod state;
+mod theme;
+mod timeline;
+mod why;
 mod words;
 
 pub(super) use entrance::Problem;
 pub(super) use page::root;
 
 use page::Page;
+use panes::{Pane, Panes};
+use place::Place;
 
-/// The reply to a request for a page, a form or what belongs to them; none for any other path.
-pub fn answer(instance: &Instance, login: &Login, request: &Request) -> Option<Response> {
-    let path = request.raw_url().split('?').next().unwrap_or_default();
-    let visit = |page: &dyn Fn(&Viewer) -> Response| match login.visitor(instance, request) {
-        Ok(viewer) => login.renew(instance, &viewer, page(&viewer)),
-        Err(to_login) => to_login,
+/// Where scripts ask for what has changed on a page: its path comes after this.
+pub(super) const LIVE: &str = "/live";
+
+/// The pages, and what is kept of them between two requests.
+#[derive(Default)]
+pub struct Dashboard {
+    panes: Panes,
+}
+
+/// Why somebody who is logged in does not get a page.
+enum Refusal {
+    /// There is no such network, node or link.
+    Missing(&'static str),
+    /// The login does not open the network.
+    Closed,
+}
+
+impl Dashboard {
+    /// The reply to a request for a page, a form or what belongs to them; none for any other path.
+    pub fn answer(&self, instance: &Instance, login: &Login, request: &Request) -> Option<Response> {
+        let path = request.raw_url().split('?').next().unwrap_or_default();
+        let is_get = matches!(request.method(), "GET" | "HEAD");
+        Some(match (request.method(), path) {
+            ("POST", "/login") => login.post_login(instance, request),
+            ("POST", "/logout") => login.post_logout(instance, request),
+            ("POST", "/theme") => theme::post(request),
+            _ if !is_get => return None,
+            (_, "/login") => get_login(instance, request),
+            _ => match (path.strip_prefix(LIVE).and_then(Place::at), Place::at(path)) {
+                (Some(place), _) => match login.viewer(instance, request) {
+                    Ok(viewer) => {
+                        let reply = self.get_live(instance, &place, &path[LIVE.len()..], &viewer, request);
+                        login.renew(instance, &viewer, request, reply)
+                    }
+                    Err(refusal) => refusal,
+                },
+                (None, Some(place)) => match login.visitor(instance, request) {
+                    Ok(viewer) => {
+                        let reply = self.get_page(instance, &place, path, &viewer, request);
+                        login.renew(instance, &viewer, request, reply)
+                    }
+                    Err(to_login) => to_login,
+                },
+                (None, None) => return assets::get(path, request),
+            },
+        })
+    }
+
+    /// A page as it is now.
+    fn get_page(
+        &self,
+        instance: &Instance,
+        place: &Place,
+        path: &str,
+        viewer: &Viewer,
+        request: &Request,
+    ) -> Response {
+        match self.pane(instance, place, path, viewer, request) {
+            Ok((pane, _)) => Page::new(instance, request, page::title(&pane.sheet))
+                .logged_in()
+                .of(&pane.sheet)
+                .response(request, &pane.sheet.body()),
+            Err(refusal) => refuse(instance, request, &refusal),
+        }
+    }
+
+    /// What has changed on the page at `path`, as JSON; its query has the `have` and `since` of the last reply.
+    fn get_live(
+        &self,
+        instance: &Instance,
+        place: &Place,
+        path: &str,
+        viewer: &Viewer,
+        request: &Request,
+    ) -> Response {
+        match self.pane(instance, place, path, viewer, request) {
+            Ok((pane, node)) => {
+                let given = |name: &str| request.get_param(name).unwrap_or_default();
+                let (mono_ms, turned_ms) =
+                    node.map_or((0, 0), |node| (node.clock.mono_ms(), node.turned_ms()));
+                let json = pane.live(&given("have"), &given("since"), mono_ms, turned_ms);
+                let headers = vec![
+                    ("Content-Type".into(), "application/json".into()),
+                    ("Cache-Control".into(), "no-store".into()),
+                ];
+                let empty =
+                    Response { status_code: 200, headers, data: ResponseBody::empty(), upgrade: None };
+                gzip::with_body(request, empty, &json)
+            }
+            Err(Refusal::Missing(what)) => problem(404, "Not Found", what),
+            Err(Refusal::Closed) => problem(403, "Forbidden", "the login does not open this network"),
+        }
+    }
+
+    /// What the page at `path` shows, and the node that it is seen from.
+    fn pane<'i>(
+        &self,
+        instance: &'i Instance,
+        place: &Place,
+        path: &str,
+        viewer: &Viewer,
+        request: &Request,
+    ) -> Result<(Arc<Pane>, Option<&'i Arc<Node>>), Refusal> {
+        let root = page::root_of(path);
+        let Some(id) = place.network() else {
+            if *place == Place::Nowhere {
+                return Err(Refusal::Missing("There is no such page."));
+            }
+            let open: Vec<_> = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id)).collect();
+            let pictures: Vec<_> = open.iter().map(|(_, node)| node.picture()).collect();
+            let ids: Vec<&str> = open.iter().map(|(id, _)| id.as_str()).collect();
+            let key = format!("/ {}", ids.join(" "));
+            let pane = self.panes.get(key, &pictures, false, || overview::sheet(&pictures, &root));
+            return Ok((pane, open.first().map(|(_, node)| *node)));
+        };
+        let node =
+            instance.node(id).ok_or(Refusal::Missing("This instance serves no network of this name."))?;
+        let picture = node.picture();
+        let roster = picture.roster();
+        if !viewer.may_read(roster.network_id()) {
+            return Err(Refusal::Closed);
+        }
+        let index =
+            |id: &str| roster.index(id).ok_or(Refusal::Missing("The network has no node of this name."));
+        let now = node.clock.now();
+        let shown = [picture.clone()];
+        let pane = match place {
+            Place::Node(_, id) => {
+                let at_ms = request.get_param("at").and_then(|text| moment::read(&text));
+                let key = format!("{path} {at_ms:?}");
+                let index = index(id)?;
+                self.panes.get(key, &shown, false, || {
+                    node::sheet(&picture, index, &root, at_ms, &charts(node, id, now), now)
+                })
+            }
+            Place::Link(_, one, other) => {
+                let (one, other) = (index(one)?, index(other)?);
+                let sheet = || link::sheet(&picture, one, other, &root, now);
+                self.panes.get(path.to_owned(), &shown, false, sheet)
+            }
+            _ => {
+                let query = nodes::Query::of(request);
+                let key = format!("{path} {query:?}");
+                self.panes.get(key, &shown, true, || network::sheet(&picture, &root, &query, now))
+            }
+        };
+        Ok((pane, Some(node)))
+    }
+}
+
+/// The last hour of a node, as everyone finds it and as this node does.
+fn charts(node: &Node, id: &str, now: Now) -> Markup {
+    let (everyone, here) = {
+        let trends = node.trends();
+        (trends.of(id, Source::Everyone), trends.of(id, Source::Here))
     };
-    let response = match (request.method(), path) {
-        ("POST", "/login") => login.post_login(instance, request),
-        ("POST", "/logout") => login.post_logout(instance, request),
-        ("GET" | "HEAD", "/") => visit(&|viewer| get_index(instance, viewer, request)),
-        ("GET" | "HEAD", "/login") => get_login(instance, request),
-        ("GET" | "HEAD", _) => match path.strip_prefix("/network/") {
-            Some(name) => visit(&|viewer| match instance.node(name) {
-                Some(node) => get_network(instance, node, viewer, request),
-                None => get_missing(instance, request),
-            }),
-            None => return assets::get(path, request),
-        },
-        _ => return None,
-    };
-    Some(response)
+    let is_me = node.id().as_str() == id;
+    html! {
+        div.charts {
+            figure {
+                figcaption { "Round trip to it, as everyone finds it" }
+                (chart::round_trip(&everyone, now.wall_ms))
+            }
+            figure {
+                figcaption { "Exchanges with it that failed, as everyone finds it" }
+                (chart::loss(&everyone, now.wall_ms))
+            }
+            @if !is_me {
+                figure {
+                    figcaption { "Round trip to it from this node" }
+                    (chart::round_trip(&here, now.wall_ms))
+                }
+                figure {
+                    figcaption { "Exchanges of this node with it that failed" }
+                    (chart::loss(&here, now.wall_ms))
+                }
+            }
+        }
+        p.faint { "Minute by minute, from what reports say of their newest exchange; kept in memory since this node was started." }
+    }
 }
 
 /// `GET /login`: the form, which leads on to `next` of the query.
 pub fn get_login(instance: &Instance, request: &Request) -> Response {
-    entrance::page(instance, request, None, request.get_param("next").as_deref())
+    let ended = request.get_param("ended").map(|_| Problem::Ended);
+    entrance::page(instance, request, ended, request.get_param("next").as_deref())
 }
 
 /// The form again, with what was wrong with the last attempt.
@@ -68,68 +255,21 @@ pub(super) fn deny(instance: &Instance, request: &Request, problem: Problem, nex
     entrance::page(instance, request, Some(problem), next)
 }
 
-/// `GET /`: the networks that are open to the viewer; the network itself where there is only one.
-pub fn get_index(instance: &Instance, viewer: &Viewer, request: &Request) -> Response {
-    let open: Vec<_> = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id)).collect();
-    if let [(_, node)] = open.as_slice() {
-        return get_network(instance, node, viewer, request);
-    }
-    let root = root(request);
-    let body = html! {
-        h1 { "Networks" }
-        @if open.is_empty() { p { "This login opens no network of this instance." } }
-        div.box {
-            table.list {
-                thead { tr {
-                    th scope="col" { "Network" }
-                    th scope="col" { "This node" }
-                    th.num scope="col" { "Nodes" }
-                    th.num scope="col" { "Online" }
-                    th.num scope="col" { "Offline" }
-                    th.num scope="col" { "Unknown" }
-                } }
-                tbody {
-                    @for (id, node) in &open {
-                        @let summary = Summary::new(id, &node.picture());
-                        tr {
-                            th scope="row" { a href={ (root) "network/" (id) } { (id) } }
-                            td { (summary.node_id) }
-                            td.num { (summary.nodes) }
-                            td.num { span.on[summary.online > 0] { (summary.online) } }
-                            td.num { span.off[summary.offline > 0] { (summary.offline) } }
-                            td.num { span.un[summary.unknown > 0] { (summary.unknown) } }
-                        }
-                    }
-                }
-            }
-        }
+/// A page that is not there, for someone who is logged in.
+fn refuse(instance: &Instance, request: &Request, refusal: &Refusal) -> Response {
+    let (status, title, text) = match refusal {
+        Refusal::Missing(what) => (404, "Not found", *what),
+        Refusal::Closed => (
+            403,
+            "Not open to you",
+            "This login does not open this network. Log out, and in again with the password of this instance.",
+        ),
     };
-    Page::new(instance, request, "Networks").refreshing().logged_in().response(&body)
-}
-
-/// `GET /network/{network_id}`: what `node` knows of its network; 403 where the viewer may not read it.
-pub fn get_network(instance: &Instance, node: &Node, viewer: &Viewer, request: &Request) -> Response {
-    let picture = node.picture();
-    if !viewer.may_read(picture.roster().network_id()) {
-        let body = html! {
-            h1 { "Not open to you" }
-            p { "This login does not open this network. Log out, and in again with the password of this instance." }
-        };
-        return Page::new(instance, request, "Not open to you").logged_in().status(403).response(&body);
-    }
-    let title = picture.roster().network_id().to_string();
-    let page = Page::new(instance, request, &title).refreshing().logged_in();
-    let page = if viewer.networks().len() > 1 { page.one_of_many() } else { page };
-    page.response(&network::body(&picture, node.clock.now()))
-}
-
-/// A page that does not exist, for someone who is logged in.
-fn get_missing(instance: &Instance, request: &Request) -> Response {
     let body = html! {
-        h1 { "No such network" }
-        p { "This instance serves no network of this name. " a href=(root(request)) { "To the networks" } }
+        h1 { (title) }
+        p { (text) " " a href=(root(request)) { "To the networks" } }
     };
-    Page::new(instance, request, "No such network").logged_in().status(404).response(&body)
+    Page::new(instance, request, title.to_owned()).logged_in().status(status).response(request, &body)
 }
 
 #[cfg(test)]

@@ -51,6 +51,12 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
+    /// Whether the connection closes after the reply: for requests that come again and again, from many, with
+    /// pauses in which an open connection would hold a thread.
+    fn is_brief(&self, _head: &Head) -> bool {
+        false
+    }
+
     /// Answers a request that was admitted. `request.remote_addr()` is the `remote` of admission.
     fn answer(&self, request: Request, ticket: Self::Ticket) -> Response;
 }

@@ -27,6 +27,9 @@ mod checker;
 mod credentials;
 mod form;
 
+pub(super) use credentials::is_secure;
+pub(super) use form::{go_to, is_local};
+
 /// How long after the password was given it must be given again, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;
 
@@ -142,11 +145,18 @@ impl Login {
 
     /// Renews the viewer's cookie with the reply if half its life is over, until a day after the password
     /// was given.
-    pub fn renew(&self, instance: &Instance, viewer: &Viewer, response: Response) -> Response {
+    pub fn renew(
+        &self,
+        instance: &Instance,
+        viewer: &Viewer,
+        request: &Request,
+        response: Response,
+    ) -> Response {
         let (Some(session), Some(password)) = (viewer.session, &instance.login) else { return response };
         let now_s = now_s();
         let is_due = now_s.saturating_sub(session.issued_s) >= MAX_LIFETIME_S / 2;
-        match session_cookie(instance, password, session.auth_time_s, now_s).filter(|_| is_due) {
+        let secure = is_secure(instance, request);
+        match session_cookie(instance, password, secure, session.auth_time_s, now_s).filter(|_| is_due) {
             Some(cookie) => response.with_additional_header("Set-Cookie", cookie),
             None => response,
         }
@@ -208,18 +218,24 @@ impl Login {
 
     /// The `Set-Cookie` of someone who gave the password just now.
     #[expect(clippy::unused_self, reason = "only what has checked a password may open a session")]
-    fn new_session(&self, instance: &Instance, password: &Password) -> Option<String> {
+    fn new_session(&self, instance: &Instance, password: &Password, secure: bool) -> Option<String> {
         let now_s = now_s();
-        session_cookie(instance, password, now_s, now_s)
+        session_cookie(instance, password, secure, now_s, now_s)
     }
 }
 
 /// The `Set-Cookie` for someone who gave the password at `auth_time_s`; none once that is a day ago.
-fn session_cookie(instance: &Instance, password: &Password, auth_time_s: u64, now_s: u64) -> Option<String> {
+fn session_cookie(
+    instance: &Instance,
+    password: &Password,
+    secure: bool,
+    auth_time_s: u64,
+    now_s: u64,
+) -> Option<String> {
     let left_s = auth_time_s.saturating_add(MAX_SESSION_S).checked_sub(now_s).filter(|left| *left > 0)?;
     let lifetime_s = left_s.min(MAX_LIFETIME_S);
     let token = issue(instance, password, now_s, lifetime_s, Some(auth_time_s))?;
-    Some(credentials::set_cookie(instance, &token, lifetime_s))
+    Some(credentials::set_cookie(instance, secure, &token, lifetime_s))
 }
 
 /// A token for the networks of the instance, signed by the first one's node. None if there is no network.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
-use super::dashboard;
+use super::dashboard::{self, Dashboard};
 use super::exchange;
 use super::head::Head;
 use super::health;
@@ -23,6 +23,7 @@ pub struct Routes {
     instance: RwLock<Arc<Instance>>,
     login: Login,
     views: Views,
+    dashboard: Dashboard,
 }
 
 /// What admission learnt.
@@ -36,7 +37,12 @@ pub enum Ticket {
 impl Routes {
     /// The routes of `instance`.
     pub fn new(instance: Instance) -> Self {
-        Self { instance: RwLock::new(Arc::new(instance)), login: Login::new(), views: Views::new() }
+        Self {
+            instance: RwLock::new(Arc::new(instance)),
+            login: Login::new(),
+            views: Views::new(),
+            dashboard: Dashboard::default(),
+        }
     }
 
     /// What is served now.
@@ -93,12 +99,16 @@ impl Service for Routes {
         head.path() == "/token"
     }
 
+    fn is_brief(&self, head: &Head) -> bool {
+        head.path().strip_prefix(dashboard::LIVE).is_some_and(|path| path.starts_with('/'))
+    }
+
     fn answer(&self, request: Request, ticket: Ticket) -> Response {
         if let Ticket::Exchange(ticket) = ticket {
             return exchange::answer(&request, &ticket);
         }
         let instance = self.instance();
-        if let Some(page) = dashboard::answer(&instance, &self.login, &request) {
+        if let Some(page) = self.dashboard.answer(&instance, &self.login, &request) {
             return page;
         }
         // The listener leaves the body out again.
@@ -112,6 +122,9 @@ impl Service for Routes {
                 self.explain(&instance, &request, &network, &node)
             },
             (GET) ["/changes/{network}", network: String] => { self.changes(&instance, &request, &network) },
+            (GET) ["/report/{network}/{node}", network: String, node: String] => {
+                self.report(&instance, &request, &network, &node)
+            },
             _ => nothing(&request)
         )
     }
@@ -146,6 +159,13 @@ impl Routes {
         }
     }
 
+    fn report(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
+        match self.open(instance, request, network) {
+            Ok(node) => Views::report(node, id),
+            Err(refusal) => refusal,
+        }
+    }
+
     /// The node in that network, if the request's token opens it.
     fn open<'i>(
         &self,
@@ -173,10 +193,10 @@ fn as_get(request: &Request) -> Request {
 fn nothing(request: &Request) -> Response {
     let path = request.raw_url().split('?').next().unwrap_or_default();
     let allowed = match path {
-        "/token" | "/logout" => "POST",
+        "/token" | "/logout" | "/theme" => "POST",
         "/login" => "GET, HEAD, POST",
         "/" | "/healthz" | "/view" => "GET, HEAD",
-        path if ["/view/", "/explain/", "/changes/", "/network/"]
+        path if ["/view/", "/explain/", "/changes/", "/report/", "/network/", "/live/"]
             .iter()
             .any(|start| path.starts_with(start)) =>
         {

@@ -27,6 +27,8 @@ mod changes;
 mod explanation;
 mod verdicts;
 
+pub(super) use verdicts::Found;
+
 /// While a picture is being rendered, the one before is served if it was taken at most this much earlier,
 /// in ms.
 const STALE_MS: u64 = 1_000;
@@ -179,6 +181,27 @@ impl Views {
         }
         let changes = Changes::of(&picture, only.as_deref(), limit);
         Response::json(&changes).with_unique_header("Cache-Control", "no-store")
+    }
+
+    /// `GET /report/{network_id}/{node_id}`: the newest report of that node that is held here, as its author signed
+    /// it: a DSSE envelope, to be kept, handed on, and checked by anyone.
+    pub fn report(node: &Node, id: &str) -> Response {
+        let picture = node.picture();
+        let Some(index) = picture.roster().index(id) else {
+            return problem(404, "Not Found", "no such node in this network");
+        };
+        let Some(held) = &picture.slots()[index].held else {
+            return problem(404, "Not Found", "no report of this node is held here");
+        };
+        let name = format!("attachment; filename=\"{id}.report.json\"");
+        let headers = vec![
+            ("Content-Type".into(), "application/json".into()),
+            ("Content-Disposition".into(), name.into()),
+            ("Cache-Control".into(), "private, no-store".into()),
+            ("X-Content-Type-Options".into(), "nosniff".into()),
+        ];
+        let data = ResponseBody::from_data(held.envelope().as_bytes());
+        Response { status_code: 200, headers, data, upgrade: None }
     }
 
     /// `GET /view`: the networks that are open to `viewer`, in short.

@@ -11,6 +11,7 @@ pub mod limit;
 pub mod node;
 pub mod nonces;
 pub mod tally;
+pub mod trend;
 
 pub use files::{StateError, StateFiles};
 pub use node::Node;

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::clock::Clock;
 use super::nonces::NonceBook;
 use super::tally::Tally;
+use super::trend::Trends;
 use crate::crypto::Keypair;
 use crate::mesh::correspondence::Correspondence;
 use crate::mesh::event::Delivery;
@@ -33,6 +34,7 @@ pub struct Node {
     picture: RwLock<Arc<Picture>>,
     events: Sender<Event>,
     allowance: Mutex<Allowance>,
+    trends: Mutex<Trends>,
     correspondence: Mutex<Correspondence>,
     requests: AtomicU64,
     turned_ms: AtomicU64,
@@ -55,6 +57,7 @@ impl Node {
             picture: RwLock::new(Arc::new(picture)),
             events,
             allowance: Mutex::default(),
+            trends: Mutex::default(),
             correspondence: Mutex::default(),
             requests: AtomicU64::new(0),
             turned_ms: AtomicU64::new(clock.mono_ms()),
@@ -67,6 +70,7 @@ impl Node {
     }
 
     pub(super) fn show(&self, picture: Picture) {
+        self.trends.lock().record(&picture);
         let picture = Arc::new(picture);
         // The old picture may be large: it is dropped after the lock.
         let old = std::mem::replace(&mut *self.picture.write(), picture);
@@ -81,6 +85,11 @@ impl Node {
     /// The counter of the next request's nonce, from 1 on.
     pub fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The last hour of every node.
+    pub fn trends(&self) -> MutexGuard<'_, Trends> {
+        self.trends.lock()
     }
 
     /// What was told to each partner and by it.

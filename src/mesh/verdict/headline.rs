@@ -10,6 +10,11 @@ const NAMED: usize = 3;
 
 /// What `picture` comes to, in one sentence without a final stop.
 pub fn headline(picture: &Picture) -> String {
+    headline_with(picture, &clock_time)
+}
+
+/// The same, with moments (Unix time in ms) as `clock` writes them.
+pub fn headline_with(picture: &Picture, clock: Clock<'_>) -> String {
     let nodes = &picture.verdicts().nodes;
     if picture.isolated() {
         return cut_off(picture);
@@ -18,10 +23,10 @@ pub fn headline(picture: &Picture) -> String {
     let alone = (0..nodes.len())
         .filter(|index| severity(nodes[*index].standing) > 0)
         .filter(|index| !together.iter().any(|side| side.nodes.contains(index)))
-        .map(|index| (severity(nodes[index].standing), index, 1, sentence(picture, index, &nodes[index])));
+        .map(|index| (severity(nodes[index].standing), index, 1, sentence(picture, index, clock)));
     let groups = together.iter().map(|side| {
         let first = side.nodes[0];
-        (severity(nodes[first].standing), first, side.nodes.len(), shared(picture, side))
+        (severity(nodes[first].standing), first, side.nodes.len(), shared(picture, side, clock))
     });
     let mut troubles: Vec<_> = groups.chain(alone).collect();
     troubles.sort_by_key(|(severity, first, _, _)| (std::cmp::Reverse(*severity), *first));
@@ -40,6 +45,9 @@ pub fn headline(picture: &Picture) -> String {
     named.join("; ")
 }
 
+/// Writes a moment: Unix time in ms.
+pub type Clock<'c> = &'c dyn Fn(u64) -> String;
+
 /// Sides whose nodes fell silent together and are judged alike: one trouble, not many.
 fn together(picture: &Picture) -> Vec<&Side> {
     let nodes = &picture.verdicts().nodes;
@@ -52,7 +60,7 @@ fn together(picture: &Picture) -> Vec<&Side> {
     picture.verdicts().sides.iter().filter(alike).collect()
 }
 
-fn shared(picture: &Picture, side: &Side) -> String {
+fn shared(picture: &Picture, side: &Side, clock: Clock<'_>) -> String {
     let members = picture.roster().members();
     let mut names: Vec<&str> =
         side.nodes.iter().take(NAMED).map(|&index| members[index].id.as_str()).collect();
@@ -69,12 +77,12 @@ fn shared(picture: &Picture, side: &Side) -> String {
     let is = if sites.len() == 1 { "is" } else { "are" };
     let first = side.nodes[0];
     let verdict = &picture.verdicts().nodes[first];
-    let since = since(picture, first);
+    let since = since(picture, first, clock);
     let causes = causes(verdict);
     if verdict.standing == Standing::Down {
-        format!("{who} {is} down since {since} UTC, all at once{causes}")
+        format!("{who} {is} down since {since}, all at once{causes}")
     } else {
-        format!("{who} {is} silent since {since} UTC, and no quorum confirms that they are down{causes}")
+        format!("{who} {is} silent since {since}, and no quorum confirms that they are down{causes}")
     }
 }
 
@@ -87,8 +95,8 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-fn since(picture: &Picture, index: usize) -> String {
-    picture.settled().nodes().nth(index).map(|settled| clock_time(settled.since_ms)).unwrap_or_default()
+fn since(picture: &Picture, index: usize, clock: Clock<'_>) -> String {
+    picture.settled().nodes().nth(index).map(|settled| clock(settled.since_ms)).unwrap_or_default()
 }
 
 fn causes(verdict: &Verdict) -> String {
@@ -96,8 +104,8 @@ fn causes(verdict: &Verdict) -> String {
     if causes.is_empty() { String::new() } else { format!(", cause: {}", causes.join(" or ")) }
 }
 
-/// How much a standing matters; 0 for what is as it should be.
-fn severity(standing: Standing) -> u8 {
+/// How much a standing matters, from 0 for what is as it should be to 6.
+pub fn severity(standing: Standing) -> u8 {
     match standing {
         Standing::Up => 0,
         Standing::Stopped => 1,
@@ -115,25 +123,25 @@ fn cut_off(picture: &Picture) -> String {
     format!("you are cut off: this node reaches {reached} of {}; I cannot tell about the others", own.len())
 }
 
-fn sentence(picture: &Picture, index: usize, verdict: &Verdict) -> String {
+/// What is concluded of the node with this index, in one sentence without a final stop.
+pub fn sentence(picture: &Picture, index: usize, clock: Clock<'_>) -> String {
+    let verdict = &picture.verdicts().nodes[index];
     let id = &picture.roster().members()[index].id;
     let settled = picture.settled().nodes().nth(index);
     let ballot = &verdict.ballot;
-    let since = since(picture, index);
+    let since = since(picture, index, clock);
     let causes = causes(verdict);
     match verdict.standing {
         Standing::Down => {
             format!(
-                "{id} is down: {} of {} observers, since {since} UTC{causes}",
+                "{id} is down: {} of {} observers, since {since}{causes}",
                 ballot.offline, ballot.electorate
             )
         }
         Standing::Unknown => {
             let before = settled.and_then(|settled| settled.decided);
             let before = before.map_or(String::new(), |(standing, _)| format!(" (was {standing})"));
-            format!(
-                "{id} is silent since {since} UTC{before}, and no quorum confirms that it is down{causes}"
-            )
+            format!("{id} is silent since {since}{before}, and no quorum confirms that it is down{causes}")
         }
         Standing::Degraded => {
             format!(
@@ -152,8 +160,8 @@ fn sentence(picture: &Picture, index: usize, verdict: &Verdict) -> String {
     }
 }
 
-/// The time of the day of Unix time in ms, as `12:03:10`.
+/// The time of the day of Unix time in ms, as `12:03:10 UTC`.
 fn clock_time(wall_ms: u64) -> String {
     let s = wall_ms / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+    format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
 }

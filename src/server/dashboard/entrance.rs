@@ -22,6 +22,8 @@ pub(in crate::server) enum Problem {
     NoLogin,
     /// There is nothing to look at.
     NoNetwork,
+    /// The last login has ended: no mistake, but to be told.
+    Ended,
 }
 
 impl Problem {
@@ -31,6 +33,7 @@ impl Problem {
             Self::TooMany(_) => 429,
             Self::BadForm => 400,
             Self::NoNetwork => 503,
+            Self::Ended => 200,
         }
     }
 
@@ -44,6 +47,7 @@ impl Problem {
             Self::BadForm => "That was not this form. Please try again.".to_owned(),
             Self::NoLogin => "Nobody can log in here.".to_owned(),
             Self::NoNetwork => "No network is running here.".to_owned(),
+            Self::Ended => "Your login has ended. Log in again to go on where you were.".to_owned(),
         }
     }
 }
@@ -59,12 +63,20 @@ pub(super) fn page(
     let body = html! {
         section.entrance {
             h1 { "Log in" }
-            @if let Some(problem) = problem { p.alert role="alert" { (problem.text()) } }
+            @match problem {
+                Some(Problem::Ended) => p.alert.caution role="status" { (Problem::Ended.text()) },
+                Some(Problem::TooMany(too_many)) => {
+                    p.alert role="alert" data-retry-after=(too_many.retry_after_s) { (Problem::TooMany(too_many).text()) }
+                }
+                Some(problem) => p.alert role="alert" { (problem.text()) },
+                None => {}
+            }
             @if instance.login.is_some() { (form(request, next)) } @else { (no_login()) }
         }
     };
-    let page = Page::new(instance, request, "Log in").status(problem.map_or(200, Problem::status));
-    let response = page.response(&body);
+    let page = Page::new(instance, request, "Log in – Distomon".to_owned())
+        .status(problem.map_or(200, Problem::status));
+    let response = page.response(request, &body);
     match problem {
         Some(Problem::TooMany(too_many)) => {
             response.with_additional_header("Retry-After", too_many.retry_after_s.to_string())

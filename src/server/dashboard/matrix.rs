@@ -1,84 +1,182 @@
-//! The table of observers and targets: who sees whom, by each node's own word.
+//! The matrix of observers and targets: who sees whom, and how fast, by each node's own word. A table up to a size;
+//! beyond it a drawing, for which a script fetches the cells.
 
 use std::fmt::Write as _;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::words;
+use crate::mesh::Picture;
 use crate::mesh::observation::{Observation, Status};
-use crate::mesh::report::Report;
-use crate::mesh::{Now, Picture};
 
-/// Up to this many nodes there is room for the round-trip times.
-const ROOMY: usize = 8;
+/// A table has up to so many rows and columns; a drawing has more.
+pub(super) const MOST_CELLS: usize = 64;
 
-/// The class by which the style gives a status its colour and symbol; the word itself is its text.
-pub(super) fn class(status: Status) -> &'static str {
-    match status {
-        Status::Online => "on",
-        Status::Offline => "off",
-        Status::Unknown => "un",
+/// Up to this many nodes there is room for the round-trip times to be read.
+const ROOMY: usize = 12;
+
+/// What is not online is listed up to this length where there is no table.
+const MOST_LISTED: usize = 200;
+
+/// Up to which round-trip time, in µs, a link is of which class: `a` to `e`, the last without bound.
+const CLASSES: [(u32, char); 5] =
+    [(1_000, 'a'), (10_000, 'b'), (50_000, 'c'), (200_000, 'd'), (u32::MAX, 'e')];
+
+/// The class by which style and script know what a node found of another.
+fn class(found: &Observation) -> char {
+    match found.status {
+        Status::Online => {
+            let us = found.rtt_us.unwrap_or(0);
+            CLASSES.iter().find(|(most, _)| us <= *most).map_or('e', |(_, class)| *class)
+        }
+        Status::Offline => 'x',
+        Status::Unknown => 'q',
     }
 }
 
-/// One row for each observer, one column for each target.
-pub(super) fn table(picture: &Picture, now: Now) -> Markup {
+/// The section of a network's page.
+pub(super) fn section(picture: &Picture, base: &str, now_ms: u64) -> Markup {
+    let count = picture.roster().members().len();
+    html! {
+        section #matrix data-nodes=(count) aria-labelledby="matrix-title" {
+            div.bar {
+                h2 #matrix-title { "Who sees whom" }
+                form.controls hidden {
+                    (order("rows", "Rows"))
+                    (order("columns", "Columns"))
+                    @if count > MOST_CELLS {
+                        label { "Size " select #zoom {
+                            option value="fit" { "whole" } option value="6" { "small" } option value="14" { "middle" } option value="26" { "large" }
+                        } }
+                    }
+                }
+            }
+            (legend())
+            @if count <= MOST_CELLS { (table(picture, base, now_ms)) } @else { (drawing(picture, base)) }
+            div #pair aria-live="off" { p.faint { "Point at a cell, or move there by the arrow keys: both directions are told here." } }
+        }
+    }
+}
+
+fn order(id: &str, label: &str) -> Markup {
+    html! {
+        label { (label) " " select id=(id) {
+            option value="name" { "by name" }
+            option value="site" { "by site" }
+            option value="worst" { "worst first" }
+            option value="slowest" { "slowest first" }
+        } }
+    }
+}
+
+fn legend() -> Markup {
+    html! {
+        p.legend {
+            "Each row is what one node found of the others. "
+            span.key {
+                span.swatch.a {} "up to 1 ms " span.swatch.b {} "10 ms " span.swatch.c {} "50 ms " span.swatch.d {} "200 ms "
+                span.swatch.e {} "more"
+            }
+            " " span.key { span.swatch.x {} "offline" } " " span.key { span.swatch.q {} "unknown" } " "
+            span.key { span.swatch.n {} "not observed" } " " span.key { span.swatch.late {} "pale row: its report is too old" }
+        }
+    }
+}
+
+fn table(picture: &Picture, base: &str, now_ms: u64) -> Markup {
     let members = picture.roster().members();
     let roomy = members.len() <= ROOMY;
     html! {
-        p.legend {
-            "Each row is what one node reported of the others: "
-            span.state.on { "online" } " " span.state.off { "offline" } " " span.state.un { "unknown" }
-            ". Pale rows are out of date."
-        }
-        div.box.snug tabindex="0" {
-            table.matrix.roomy[roomy] {
+        div.box.snug {
+            table.matrix.roomy[roomy] data-base=(base) {
+                caption.quiet { "What each node (row) found of each other (column): its round-trip time in ms, or that it is offline or unknown" }
                 thead { tr {
                     td { "from ↓ to →" }
-                    @for member in members { th scope="col" { span { (member.id) } } }
+                    @for member in members { th scope="col" title=(member.id) { span { (member.id) } } }
                 } }
                 tbody {
-                    @for (index, (member, slot)) in picture.members().enumerate() {
-                        @let report = slot.held.as_ref().map(|held| held.report());
-                        tr.stale[!picture.is_fresh(index, now.mono_ms)] {
-                            th scope="row" { (member.id) }
-                            @for (target, other) in members.iter().enumerate() {
-                                @if target == index {
-                                    td.me {}
-                                } @else {
-                                    (cell(report, other.id.as_str(), member.id.as_str(), now, roomy))
-                                }
-                            }
-                        }
-                    }
+                    @for index in 0..members.len() { (PreEscaped(row(picture, index, base, now_ms))) }
                 }
             }
         }
     }
 }
 
-fn cell(report: Option<&Report>, target: &str, observer: &str, now: Now, roomy: bool) -> Markup {
-    let Some(found) = report.and_then(|report| report.observation(target)) else {
-        return html! { td.no title={ (observer) " → " (target) ": nothing reported" } { "–" } };
+/// One row, closely written: a table of 64 nodes has 4,096 cells. Names have no character that needs to be escaped.
+fn row(picture: &Picture, index: usize, base: &str, now_ms: u64) -> String {
+    let id = &picture.roster().members()[index].id;
+    let late = if picture.is_fresh(index, now_ms) { "" } else { " class=late" };
+    let mut html = format!("<tr{late}><th scope=row title={id}><a href={base}/node/{id}>{id}</a>");
+    for target in 0..picture.roster().members().len() {
+        if target == index {
+            html += "<td class=m>–";
+            continue;
+        }
+        let _ = match picture.slots()[index].observation(target) {
+            None => write!(html, "<td class=n>·"),
+            Some(found) => write!(html, "<td class={}>{}", class(found), text(found)),
+        };
+    }
+    html
+}
+
+fn text(found: &Observation) -> String {
+    match (found.status, found.rtt_us) {
+        (Status::Online, Some(us)) => words::milliseconds(us),
+        (status, _) => status.as_str().to_owned(),
+    }
+}
+
+/// What a script draws on; without one, what is not as it should be.
+fn drawing(picture: &Picture, base: &str) -> Markup {
+    let members = picture.roster().members();
+    let not_online = || {
+        picture.slots().iter().enumerate().flat_map(|(from, slot)| {
+            let bad = slot.observations().filter(|(_, found)| found.status != Status::Online);
+            bad.map(move |(to, found)| (from, to, found.status))
+        })
     };
+    let more = not_online().count().saturating_sub(MOST_LISTED);
     html! {
-        td class=(class(found.status)) title={ (observer) " → " (target) ": " (story(found, now)) } {
-            (found.status)
-            @if roomy {
-                @if let Some(us) = found.rtt_us { " " small { (words::milliseconds(us)) } }
+        div.box.field data-base=(base) hidden {
+            canvas tabindex="0" role="img" aria-labelledby="matrix-title" aria-describedby="pair" {}
+        }
+        details.listed open {
+            summary { "Pairs that are not online" }
+            ul {
+                @for (from, to, status) in not_online().take(MOST_LISTED) {
+                    @let (from, to) = (&members[from].id, &members[to].id);
+                    li { a href={ (base) "/link/" (from) "/" (to) } { (from) " → " (to) } " " (status) }
+                }
+                @if more > 0 { li { "and " (more) " more: each node's page has its own" } }
             }
         }
     }
 }
 
-fn story(found: &Observation, now: Now) -> String {
-    let mut text = format!("{} for {}", found.status, words::since(found.since_ms, now.wall_ms));
-    if let Some(us) = found.rtt_us {
-        let _ = write!(text, ", {} ms", words::milliseconds(us));
+/// A small matrix without words: what is online is the ground, what is not stands out.
+pub(super) fn small(picture: &Picture) -> Markup {
+    let count = picture.roster().members().len();
+    let (mut offline, mut unknown) = (String::new(), String::new());
+    for (from, slot) in picture.slots().iter().enumerate() {
+        for (to, found) in slot.observations() {
+            let path = match found.status {
+                Status::Online => continue,
+                Status::Offline => &mut offline,
+                Status::Unknown => &mut unknown,
+            };
+            if path.len() < 40_000 {
+                let _ = write!(path, "M{to} {from}h1v1h-1z");
+            }
+        }
     }
-    if let Some(error) = found.error {
-        text += ", ";
-        text += error.meaning();
+    let own = format!("M0 0L{count} {count}");
+    html! {
+        svg.small viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom, in small" {
+            rect.a width=(count) height=(count) {}
+            path.m d=(own) {}
+            path.q d=(unknown) {}
+            path.x d=(offline) {}
+        }
     }
-    text
 }

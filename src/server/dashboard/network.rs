@@ -2,43 +2,53 @@
 
 use maud::{Markup, html};
 
-use super::{matrix, nodes, words};
-use crate::mesh::verdict::Standing;
-use crate::mesh::verdict::headline::headline;
+use super::matrix::{self, MOST_CELLS};
+use super::sheet::{Region, Sheet};
+use super::state::{State, brief, counts, knows_nobody};
+use super::{graph, nodes, timeline, words};
+use crate::mesh::verdict::headline::{headline, severity};
+use crate::mesh::verdict::{Link, Side, Standing};
 use crate::mesh::{Now, Picture};
-use crate::server::view::Summary;
 
-/// What stands below the page's head.
-pub(super) fn body(picture: &Picture, now: Now) -> Markup {
-    let roster = picture.roster();
-    let summary = Summary::new(roster.network_id(), picture);
-    html! {
-        h1 { (roster.network_id()) " " small { "seen from " strong { (roster.own().id) } } }
-        (alerts(picture))
-        p.headline.bad[picture.verdicts().nodes.iter().any(|verdict| verdict.standing != Standing::Up)] {
-            (headline(picture))
-        }
-        p.summary {
-            (summary.nodes) @if summary.nodes == 1 { " node: " } @else { " nodes: " }
-            (count(summary.online, "on", "online"))
-            (count(summary.offline, "off", "offline"))
-            (count(summary.unknown, "un", "unknown"))
-            span.when title=(words::exact(now.wall_ms)) { "at " (clock_time(now.wall_ms)) " UTC" }
-        }
-        section {
-            h2 { "Nodes" }
-            (nodes::table(picture, now))
-        }
-        section {
-            h2 { "Who sees whom" }
-            (matrix::table(picture, now))
-        }
+/// So many troubles are told one by one.
+const MOST_TROUBLES: usize = 20;
+
+/// The page. `root` leads to the site's root, `query` is the request's.
+pub(super) fn sheet(picture: &Picture, root: &str, query: &nodes::Query, now: Now) -> Sheet {
+    let id = picture.roster().network_id();
+    let me = &picture.roster().own().id;
+    let base = format!("{root}network/{id}");
+    Sheet {
+        title: format!("{} – {id}", brief(picture)),
+        state: State::of(picture),
+        told: format!("{id}: {}", headline(picture)),
+        trail: vec![(id.to_string(), format!("network/{id}"))],
+        regions: vec![
+            Region::still(
+                "head",
+                html! {
+                    h1 { (id) " " small { "seen from " a href={ (base) "/node/" (me) } { (me) } } }
+                },
+            ),
+            Region::new("verdict", verdict(picture)),
+            Region::new("problems", problems(picture, &base)),
+            Region::still("matrix", matrix::section(picture, &base, now.mono_ms)),
+            Region::new("graph", graph::section(picture, &base)),
+            Region::new("changes", timeline::section(picture, None, &base, now.wall_ms)),
+            Region::new("nodes", nodes::section(picture, &base, query)),
+        ],
+        made_for: picture.roster().digest().to_owned(),
     }
 }
 
-/// What concerns the whole page.
-fn alerts(picture: &Picture) -> Markup {
+/// The sentence, how many nodes stand how, and what concerns the whole page.
+fn verdict(picture: &Picture) -> Markup {
+    let state = State::of(picture);
     html! {
+        section #verdict class={ "verdict " (state.as_str()) } aria-label="Verdict" {
+            p #sentence { (words::told(picture)) }
+            (tally(picture))
+        }
         @if picture.twin() {
             p.alert role="alert" {
                 strong { "This node has a twin. " }
@@ -51,16 +61,117 @@ fn alerts(picture: &Picture) -> Markup {
                 "More than half of the others are offline from here, so what it says of them is in doubt. Look \
                  at another node."
             }
+        } @else if knows_nobody(picture) {
+            p.alert.caution role="note" {
+                strong { "Nothing is known yet. " }
+                "No other node has reported to this one since it was started. If that lasts: are the others \
+                 started, do the urls in config.yml lead to them, and have they the same keys? "
+                code { "journalctl -u distomon@NAME" } " tells what is refused."
+            }
         }
     }
 }
 
-fn count(number: usize, class: &str, word: &str) -> Markup {
-    html! { @if number > 0 { span class={ "state " (class) } { (number) " " (word) } " " } }
+/// How many nodes stand how.
+pub(super) fn tally(picture: &Picture) -> Markup {
+    let links = picture.verdicts().links.len();
+    html! {
+        ul.tally {
+            @for (standing, count) in counts(picture) {
+                li { span class={ "is " (words::class(standing)) } { (count) " " (standing) } }
+            }
+            @if links > 0 { li { span.is.degraded { (links) @if links == 1 { " link cut" } @else { " links cut" } } } }
+        }
+    }
 }
 
-/// The time of the day.
-fn clock_time(wall_ms: u64) -> String {
-    let s = wall_ms / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+/// Everything that is not as it should be, the worst first; nothing where all is well.
+fn problems(picture: &Picture, base: &str) -> Markup {
+    let verdicts = picture.verdicts();
+    let mut troubles: Vec<(usize, Standing)> = verdicts
+        .nodes
+        .iter()
+        .map(|verdict| verdict.standing)
+        .enumerate()
+        .filter(|(_, standing)| severity(*standing) > 0)
+        .collect();
+    troubles.sort_by_key(|(index, standing)| (std::cmp::Reverse(severity(*standing)), *index));
+    let left = troubles.len().saturating_sub(MOST_TROUBLES);
+    if troubles.is_empty() && verdicts.links.is_empty() && verdicts.sides.is_empty() {
+        return html! {};
+    }
+    html! {
+        section #problems aria-labelledby="problems-title" {
+            h2 #problems-title { "What is wrong" }
+            ul.problems {
+                @for &(index, standing) in troubles.iter().take(MOST_TROUBLES) {
+                    (trouble(picture, index, standing, base))
+                }
+                @if left > 0 { li { "and " (left) " more: see the nodes below" } }
+                @for link in verdicts.links.iter().take(MOST_TROUBLES) { (cut(picture, *link, base)) }
+                @if verdicts.links.len() > MOST_TROUBLES {
+                    li { "and " (verdicts.links.len() - MOST_TROUBLES) " more links" }
+                }
+                @if !verdicts.sides.is_empty() { (sides(picture)) }
+            }
+        }
+    }
+}
+
+fn trouble(picture: &Picture, index: usize, standing: Standing, base: &str) -> Markup {
+    let id = &picture.roster().members()[index].id;
+    let verdict = &picture.verdicts().nodes[index];
+    let ballot = &verdict.ballot;
+    let settled = picture.settled().nodes().nth(index);
+    html! {
+        li {
+            (words::standing(standing)) " "
+            a.name href={ (base) "/node/" (id) } { (id) } " "
+            @if !verdict.causes.is_empty() { span.cause { "cause: " (causes(picture, index)) } " " }
+            @if let Some(settled) = settled { span.since { "since " (words::clock(settled.since_ms)) " (" (words::ago(settled.since_ms)) ")" } " " }
+            @if ballot.electorate > 0 {
+                span.votes { (ballot.offline) " of " (ballot.electorate) " observers do not reach it" } " "
+            }
+            a.why href={ (base) "/node/" (id) "#why" } { "why" span.quiet { " is " (id) " " (standing) "?" } }
+        }
+    }
+}
+
+/// What explains a node's verdict, in words.
+pub(super) fn causes(picture: &Picture, index: usize) -> String {
+    let causes: Vec<_> = picture.verdicts().nodes[index].causes.iter().map(|cause| cause.as_str()).collect();
+    causes.join(" or ")
+}
+
+fn cut(picture: &Picture, link: Link, base: &str) -> Markup {
+    let members = picture.roster().members();
+    let (from, to) = (&members[link.from].id, &members[link.to].id);
+    html! {
+        li {
+            span.is.degraded { "link" } " "
+            a.name href={ (base) "/link/" (from) "/" (to) } { (from) @if link.both { " ↔ " } @else { " → " } (to) } " "
+            @if link.both { (from) " and " (to) " do not reach each other" }
+            @else { (from) " does not reach " (to) ", which reaches " (from) }
+        }
+    }
+}
+
+fn sides(picture: &Picture) -> Markup {
+    html! {
+        li {
+            span.is.degraded { "partition" } " the network has fallen into parts: "
+            ol.sides { @for side in &picture.verdicts().sides { li { (part(picture, side)) } } }
+        }
+    }
+}
+
+fn part(picture: &Picture, side: &Side) -> Markup {
+    let members = picture.roster().members();
+    let sites: Vec<_> = side.sites.iter().map(crate::mesh::id::Site::as_str).collect();
+    let ids: Vec<_> = side.nodes.iter().take(MOST_CELLS).map(|&index| members[index].id.as_str()).collect();
+    html! {
+        @if !sites.is_empty() { strong { "site " (sites.join(", ")) } ": " }
+        (ids.join(", "))
+        @if side.nodes.len() > MOST_CELLS { " and " (side.nodes.len() - MOST_CELLS) " more" }
+    }
 }

@@ -1,72 +1,141 @@
-//! The table of a network's nodes.
+//! The table of a network's nodes: a page of it where there are many, or those that are looked for.
 
 use maud::{Markup, html};
+use rouille::Request;
 
-use super::{matrix, words};
-use crate::mesh::observation::Status;
+use super::{network, words};
 use crate::mesh::picture::Slot;
 use crate::mesh::roster::Member;
-use crate::mesh::verdict::Standing;
-use crate::mesh::{Now, Picture};
-use crate::server::view::{finding, status};
+use crate::mesh::verdict::headline::severity;
+use crate::mesh::{Picture, id};
+use crate::server::view::finding;
 
 /// From which offset on a clock is marked, in ms.
 const MARKED_OFFSET_MS: u64 = 1_000;
 
-/// One row for each node.
-pub(super) fn table(picture: &Picture, now: Now) -> Markup {
+/// So many nodes are on one page.
+const PAGE: usize = 100;
+
+/// Which nodes are asked for.
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    /// A part of their names or sites.
+    pub(super) text: String,
+    /// The page, from 1 on.
+    pub(super) page: usize,
+}
+
+impl Query {
+    /// What the request's query says; what makes no sense counts as nothing.
+    pub(super) fn of(request: &Request) -> Self {
+        let text = request.get_param("q").unwrap_or_default();
+        let text = text.trim().chars().take(id::MAX_NAME).collect();
+        let page = request.get_param("page").and_then(|page| page.parse().ok()).unwrap_or(1);
+        Self { text, page: page.max(1) }
+    }
+}
+
+/// The section of a network's page: what is in trouble first, then by name.
+pub(super) fn section(picture: &Picture, base: &str, query: &Query) -> Markup {
+    let is_meant = |member: &Member| {
+        let text = query.text.to_lowercase();
+        member.id.as_str().to_lowercase().contains(&text)
+            || member.site.as_ref().is_some_and(|site| site.as_str().to_lowercase().contains(&text))
+    };
+    let all = picture.roster().members().len();
+    let trouble =
+        |index: usize| picture.verdicts().nodes.get(index).map_or(0, |verdict| severity(verdict.standing));
+    let mut meant: Vec<_> =
+        picture.members().enumerate().filter(|(_, (member, _))| is_meant(member)).collect();
+    meant.sort_by_key(|(index, _)| (std::cmp::Reverse(trouble(*index)), *index));
+    let pages = meant.len().div_ceil(PAGE).max(1);
+    let page = query.page.min(pages);
+    let has_sites = picture.roster().members().iter().any(|member| member.site.is_some());
     html! {
-        div.box tabindex="0" {
-            table.list {
-                thead { tr {
-                    th scope="col" { "Node" }
-                    th scope="col" { "Verdict" }
-                    th scope="col" { "From here" }
-                    th scope="col" { "Since" }
-                    th.num scope="col" { "Round trip" }
-                    th.num scope="col" { "Clock" }
-                    th scope="col" { "Version" }
-                    th.num scope="col" { "Report" }
-                    th scope="col" { "Notes" }
-                } }
-                tbody {
-                    @for (index, (member, slot)) in picture.members().enumerate() {
-                        (row(picture, now, index, member, slot))
+        section #nodes aria-labelledby="nodes-title" {
+            h2 #nodes-title { "Nodes" }
+            @if all > PAGE || !query.text.is_empty() {
+                form.search role="search" method="get" action={ (base) "#nodes" } {
+                    label for="q" { "Name or site" } " "
+                    input #q type="search" name="q" value=(query.text) maxlength="64"; " "
+                    button { "Find" } " " (meant.len()) " of " (all) " nodes"
+                }
+            }
+            div.box tabindex="0" role="region" aria-labelledby="nodes-title" {
+                table.list {
+                    thead { tr {
+                        th scope="col" { "Node" }
+                        @if has_sites { th scope="col" { "Site" } }
+                        th scope="col" { "Verdict" }
+                        th scope="col" { "Since" }
+                        th.num scope="col" { "Do not reach it" }
+                        th.num scope="col" { "Clock" }
+                        th scope="col" { "Version" }
+                        th scope="col" { "Notes" }
+                    } }
+                    tbody {
+                        @for (index, (member, slot)) in meant.iter().skip((page - 1) * PAGE).take(PAGE) {
+                            (row(picture, *index, member, slot, base, has_sites))
+                        }
+                        @if meant.is_empty() { tr { td colspan="8" { "No node has this in its name or site." } } }
                     }
                 }
             }
+            @if pages > 1 { (turn(base, query, page, pages)) }
         }
     }
 }
 
-fn row(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot) -> Markup {
+fn turn(base: &str, query: &Query, page: usize, pages: usize) -> Markup {
+    let text: String = form_urlencoded(&query.text);
+    let to = |page: usize| format!("{base}?q={text}&page={page}#nodes");
+    html! {
+        nav.pages aria-label="Pages of nodes" {
+            @if page > 1 { a href=(to(page - 1)) rel="prev" { "← before" } } " "
+            "page " (page) " of " (pages) " "
+            @if page < pages { a href=(to(page + 1)) rel="next" { "next →" } }
+        }
+    }
+}
+
+/// Text as part of a query (the application/x-www-form-urlencoded of the URL standard, section 5).
+fn form_urlencoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+        b' ' => "+".to_owned(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+fn row(picture: &Picture, index: usize, member: &Member, slot: &Slot, base: &str, has_sites: bool) -> Markup {
     let is_me = index == picture.roster().me();
-    let found = finding(picture, index).filter(|_| !is_me);
-    let status = status(picture, index);
+    let offset =
+        finding(picture, index).filter(|_| !is_me).and_then(|found| Some((found, found.clock_offset_ms?)));
     let report = slot.held.as_ref().map(|held| held.report());
-    let error = found.and_then(|found| found.error).filter(|_| status != Status::Online);
+    let verdict = picture.verdicts().nodes.get(index);
+    let settled = picture.settled().nodes().nth(index);
     html! {
         tr {
-            th scope="row" title=[member.url.as_deref()] { (member.id) }
-            td {
-                @if let Some(verdict) = picture.verdicts().nodes.get(index) {
-                    span class={ "state " (class(verdict.standing)) } title=(verdict.rule.as_str()) { (verdict.standing) }
-                    @for cause in &verdict.causes { " " small { (cause.as_str()) } }
-                }
-            }
-            td {
-                span class={ "state " (matrix::class(status)) } { (status) }
+            th scope="row" {
+                a href={ (base) "/node/" (member.id) } title=[member.url.as_deref()] { (member.id) }
                 @if is_me { " " small { "this node" } }
-                @if let Some(error) = error { " " small { (error.meaning()) } }
             }
+            @if has_sites { td { @if let Some(site) = &member.site { (site.as_str()) } } }
             td {
-                @if let Some(found) = found {
-                    span title=(words::exact(found.since_ms)) { (words::since(found.since_ms, now.wall_ms)) }
+                @if let Some(verdict) = verdict {
+                    (words::standing(verdict.standing))
+                    @if !verdict.causes.is_empty() { " " small { (network::causes(picture, index)) } }
                 }
             }
-            td.num { @if let Some(us) = found.and_then(|found| found.rtt_us) { (words::milliseconds(us)) " ms" } }
+            td { @if let Some(settled) = settled { (words::ago(settled.since_ms)) } }
             td.num {
-                @if let Some((found, ms)) = found.and_then(|found| found.clock_offset_ms.map(|ms| (found, ms))) {
+                @if let Some(ballot) = verdict.map(|verdict| &verdict.ballot).filter(|ballot| ballot.electorate > 0) {
+                    (ballot.offline) " of " (ballot.electorate)
+                }
+            }
+            td.num {
+                @if let Some((found, ms)) = offset {
                     span.marked[ms.unsigned_abs() >= MARKED_OFFSET_MS]
                         title={ "exact to ± " (words::milliseconds(found.rtt_us.unwrap_or(0) / 2)) " ms" } {
                         (words::offset(ms))
@@ -74,29 +143,13 @@ fn row(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot) 
                 }
             }
             td { @if let Some(report) = report { (report.version) } }
-            td.num {
-                @if let Some(report) = report {
-                    span title={ "number " (report.seq) " since its start" } {
-                        (words::duration(now.mono_ms.saturating_sub(slot.origin_ms))) " ago"
-                    }
-                }
-            }
-            td { (notes(picture, now, index, member, slot)) }
+            td { (notes(picture, member, slot)) }
         }
     }
 }
 
-/// The look of a verdict.
-fn class(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Up => "on",
-        Standing::Down | Standing::Degraded | Standing::Conflict => "off",
-        Standing::Stopped | Standing::Unknown | Standing::NeverSeen => "un",
-    }
-}
-
 /// What is out of the ordinary.
-fn notes(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot) -> Markup {
+pub(super) fn notes(picture: &Picture, member: &Member, slot: &Slot) -> Markup {
     let roster = picture.roster();
     let report = slot.held.as_ref().map(|held| held.report());
     let mut notes: Vec<(&str, &str, &str)> = Vec::new();
@@ -105,6 +158,13 @@ fn notes(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot
     }
     if member.keys.is_empty() {
         notes.push(("", "no key", "The configuration has no public key for it, so it takes no part yet."));
+    }
+    if member.url.is_none() {
+        notes.push((
+            "",
+            "calls out",
+            "It has no url: it is never probed, and its own reports tell that it lives.",
+        ));
     }
     match report {
         None if member.keys.is_empty() => {}
@@ -116,11 +176,6 @@ fn notes(picture: &Picture, now: Now, index: usize, member: &Member, slot: &Slot
             ));
         }
         Some(report) => {
-            if report.leaving {
-                notes.push(("", "stopped", "It was stopped on purpose: this is its last report."));
-            } else if !picture.is_fresh(index, now.mono_ms) {
-                notes.push(("bad", "silent", "Its reports do not advance."));
-            }
             if report.isolated {
                 notes.push((
                     "bad",

@@ -6,69 +6,80 @@ use std::sync::Once;
 use maud::{DOCTYPE, Markup, html};
 use rouille::{Request, Response, ResponseBody};
 
-use super::assets::{ICON, STYLE};
+use super::assets::{self, BLIND, ICON, LIVE, MATRIX, STYLE};
+use super::gzip;
+use super::sheet::Sheet;
+use super::state::State;
+use super::theme::{self, Theme};
 use crate::message_id;
 use crate::server::Instance;
+use crate::server::login::is_secure;
 
-/// How often a page fetches itself again, in seconds.
-const REFRESH_S: u32 = 5;
+/// How often a page fetches itself again where no script does it, in seconds.
+const REFRESH_S: u32 = 10;
 
-/// What a page may load and who may show it: nothing and nobody but this site.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
-    base-uri 'none'; frame-ancestors 'none'";
+/// What a page may load and who may show it: this site's own files, and nobody.
+const POLICY: &str = "default-src 'self'; object-src 'none'; frame-src 'none'; worker-src 'none'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The way from the request's path to this site's root, with a slash at its end.
 pub(in crate::server) fn root(request: &Request) -> String {
-    let path = request.raw_url().split('?').next().unwrap_or_default();
+    root_of(request.raw_url().split('?').next().unwrap_or_default())
+}
+
+/// The same from a path.
+pub(super) fn root_of(path: &str) -> String {
     match path.bytes().filter(|byte| *byte == b'/').count() {
         0 | 1 => "./".to_owned(),
         slashes => "../".repeat(slashes - 1),
     }
 }
 
-/// A page to be.
-pub(super) struct Page<'a> {
-    title: &'a str,
-    root: String,
-    status: u16,
-    refreshing: bool,
-    in_clear: bool,
-    links: Links,
+/// The title of a page: first how things stand, so that a narrow tab tells it.
+pub(super) fn title(sheet: &Sheet) -> String {
+    format!("{} {} – Distomon", sheet.state.symbol(), sheet.title)
 }
 
-/// Where a page leads to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Links {
-    None,
-    LogOut,
-    BackAndLogOut,
+/// A page to be.
+pub(super) struct Page<'a> {
+    title: String,
+    root: String,
+    path: String,
+    status: u16,
+    theme: Theme,
+    in_clear: bool,
+    is_logged_in: bool,
+    sheet: Option<&'a Sheet>,
 }
 
 impl<'a> Page<'a> {
     /// A page that stands still, for anybody.
-    pub(super) fn new(instance: &Instance, request: &Request, title: &'a str) -> Self {
+    pub(super) fn new(instance: &Instance, request: &Request, title: String) -> Self {
         let in_clear = is_in_clear(instance, request);
         if in_clear {
             warn_once(instance);
         }
-        Self { title, root: root(request), status: 200, refreshing: false, in_clear, links: Links::None }
-    }
-
-    /// Fetches itself again.
-    pub(super) fn refreshing(mut self) -> Self {
-        self.refreshing = true;
-        self
+        Self {
+            title,
+            root: root(request),
+            path: request.raw_url().to_owned(),
+            status: 200,
+            theme: theme::of(request),
+            in_clear,
+            is_logged_in: false,
+            sheet: None,
+        }
     }
 
     /// With a button to log out.
     pub(super) fn logged_in(mut self) -> Self {
-        self.links = Links::LogOut;
+        self.is_logged_in = true;
         self
     }
 
-    /// With that button and a link to the networks.
-    pub(super) fn one_of_many(mut self) -> Self {
-        self.links = Links::BackAndLogOut;
+    /// Which keeps itself up to date.
+    pub(super) fn of(mut self, sheet: &'a Sheet) -> Self {
+        self.sheet = Some(sheet);
         self
     }
 
@@ -78,48 +89,94 @@ impl<'a> Page<'a> {
     }
 
     /// The reply.
-    pub(super) fn response(self, body: &Markup) -> Response {
+    pub(super) fn response(self, request: &Request, body: &Markup) -> Response {
         let field = |name: &'static str, value: &'static str| (Cow::Borrowed(name), Cow::Borrowed(value));
-        Response {
-            status_code: self.status,
-            headers: vec![
-                field("Content-Type", "text/html; charset=utf-8"),
-                field("Content-Security-Policy", POLICY),
-                field("X-Content-Type-Options", "nosniff"),
-                // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
-                field("Referrer-Policy", "same-origin"),
-                field("Cache-Control", "no-store"),
-            ],
-            data: ResponseBody::from_string(self.frame(body).into_string()),
-            upgrade: None,
-        }
+        let headers = vec![
+            field("Content-Type", "text/html; charset=utf-8"),
+            field("Content-Security-Policy", POLICY),
+            field("X-Content-Type-Options", "nosniff"),
+            // Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
+            field("Referrer-Policy", "same-origin"),
+            field("Cache-Control", "no-store"),
+        ];
+        let empty =
+            Response { status_code: self.status, headers, data: ResponseBody::empty(), upgrade: None };
+        gzip::with_body(request, empty, self.frame(body).into_string().as_bytes())
     }
 
     fn frame(&self, body: &Markup) -> Markup {
         let root = &self.root;
+        let state = self.sheet.map(|sheet| sheet.state);
+        let icon = state.map_or(&*ICON, |state| state.icon());
         html! {
             (DOCTYPE)
-            html lang="en" {
+            html lang="en" data-theme=[self.theme.attribute()] data-state=[state.map(State::as_str)] {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    @if self.refreshing { meta http-equiv="refresh" content=(REFRESH_S); }
-                    title { (self.title) " – Distomon" }
+                    @if self.sheet.is_some() {
+                        noscript { meta http-equiv="refresh" content=(REFRESH_S); }
+                    }
+                    title { (self.title) }
                     link rel="stylesheet" href={ (root) (STYLE.path) };
-                    link rel="icon" type="image/svg+xml" href={ (root) (ICON.path) };
+                    link rel="icon" type="image/svg+xml" href={ (root) (icon.path) };
+                    // The matrix first: it must listen when the first answer comes.
+                    @if self.sheet.is_some() { script src={ (root) (MATRIX.path) } defer {} }
+                    script src={ (root) (LIVE.path) } defer {}
                 }
-                body {
-                    header {
-                        a.brand href=(root) { img src={ (root) (ICON.path) } alt="" width="24" height="24"; "Distomon" }
-                        @if self.links == Links::BackAndLogOut { nav { a href=(root) { "All networks" } } }
-                        @if self.links != Links::None {
-                            form method="post" action={ (root) "logout" } { button { "Log out" } }
+                (self.body(body))
+            }
+        }
+    }
+
+    fn body(&self, body: &Markup) -> Markup {
+        let root = &self.root;
+        let here = &self.path;
+        let path = here.split(['?', '#']).next().unwrap_or_default();
+        html! {
+            // What a script needs to ask for what has changed, and to come back after a login.
+            body data-root=(root) data-path=(path) data-made-for=[self.sheet.map(|sheet| &sheet.made_for)]
+                data-build=[self.sheet.map(|_| assets::build())]
+                data-blind-icon=[self.sheet.map(|_| &BLIND.path)] {
+                a.skip href="#main" { "To the content" }
+                header {
+                    a.brand href=(root) { img src={ (root) (ICON.path) } alt="" width="24" height="24"; "Distomon" }
+                    nav aria-label="Where you are" {
+                        @if let Some(sheet) = self.sheet {
+                            ol {
+                                @for (at, (name, to)) in sheet.trail.iter().enumerate() {
+                                    li {
+                                        @if at + 1 == sheet.trail.len() { a href={ (root) (to) } aria-current="page" { (name) } }
+                                        @else { a href={ (root) (to) } { (name) } }
+                                    }
+                                }
+                            }
                         }
                     }
-                    main {
-                        @if self.in_clear { (clear_banner()) }
-                        (body)
+                    (theme::form(root, here, self.theme))
+                    @if self.is_logged_in {
+                        form #logout method="post" action={ (root) "logout" } { button { "Log out" } }
+                    }
+                }
+                @if self.sheet.is_some() {
+                    div #stale.banner role="alert" hidden {}
+                    div #ended.banner role="alert" hidden {
+                        strong { "Your login has ended. " }
+                        a href={ (root) "login?ended=1&next=" (here) } { "Log in again" } " to go on where you are."
+                    }
+                    p #live.quiet role="status" aria-live="polite" {}
+                }
+                main #main tabindex="-1" {
+                    @if self.in_clear { (clear_banner()) }
+                    (body)
+                }
+                footer {
+                    p {
+                        "Distomon " (crate::VERSION)
+                        @if self.sheet.is_some() {
+                            " · as of " (super::words::clock(crate::store::clock::wall_us() / 1000))
+                            noscript { ", renewed every " (REFRESH_S) " s" }
+                        }
                     }
                 }
             }
@@ -139,7 +196,7 @@ fn clear_banner() -> Markup {
 
 /// Whether a page crosses a network that others may listen to.
 fn is_in_clear(instance: &Instance, request: &Request) -> bool {
-    !instance.secure && !request.remote_addr().ip().to_canonical().is_loopback()
+    !is_secure(instance, request) && !request.remote_addr().ip().to_canonical().is_loopback()
 }
 
 /// The banner tells whoever looks; this tells whoever runs it, once in the life of the process.

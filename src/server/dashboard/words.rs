@@ -1,9 +1,11 @@
 //! Times and durations in words.
 
-use std::time::{Duration, UNIX_EPOCH};
+use maud::{Markup, html};
 
-/// The first moment that `httpdate` cannot write: the year 10000, as Unix time in ms.
-const YEAR_10000_MS: u64 = 253_402_300_800_000;
+use crate::mesh::Picture;
+use crate::mesh::verdict::Standing;
+use crate::mesh::verdict::headline::{headline_with, sentence};
+use crate::moment;
 
 /// A duration, coarsely: `3 s`, `5 min`, `20 h`, `4 d`.
 pub(super) fn duration(ms: u64) -> String {
@@ -16,17 +18,85 @@ pub(super) fn duration(ms: u64) -> String {
     }
 }
 
-/// How long `since_ms` is past at `now_ms`, both Unix time in ms. Another node's clock may be ahead.
-pub(super) fn since(since_ms: u64, now_ms: u64) -> String {
-    duration(now_ms.saturating_sub(since_ms))
+/// A moment, as the date and time in UTC; a script shows it in the reader's own time.
+pub(super) fn clock(unix_ms: u64) -> Markup {
+    let written = moment::write(unix_ms);
+    html! { time datetime=(written) data-clock { (in_words(&written)) } }
 }
 
-/// The exact time of Unix time in ms: `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub(super) fn exact(unix_ms: u64) -> String {
-    if unix_ms >= YEAR_10000_MS {
-        return "a time that no calendar has".to_owned();
+/// A moment of the past; a script shows how long it is ago, and goes on counting.
+pub(super) fn ago(unix_ms: u64) -> Markup {
+    let written = moment::write(unix_ms);
+    html! { time datetime=(written) data-ago { (in_words(&written)) } }
+}
+
+fn in_words(written: &str) -> String {
+    written.replace('T', " ").replace('Z', " UTC")
+}
+
+/// Marks where a moment is written in a sentence.
+const MARK: char = '\u{1}';
+
+fn mark(unix_ms: u64) -> String {
+    format!("{MARK}{unix_ms}{MARK}")
+}
+
+/// What `picture` comes to.
+pub(super) fn told(picture: &Picture) -> Markup {
+    with_clocks(&headline_with(picture, &mark))
+}
+
+/// What is concluded of the node with this index.
+pub(super) fn told_of(picture: &Picture, index: usize) -> Markup {
+    with_clocks(&sentence(picture, index, &mark))
+}
+
+fn with_clocks(sentence: &str) -> Markup {
+    html! {
+        // Between two marks there is a moment, and text around them.
+        @for (place, part) in sentence.split(MARK).enumerate() {
+            @if place % 2 == 0 { (part) } @else { (clock(part.parse().unwrap_or(0))) }
+        }
     }
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(unix_ms))
+}
+
+/// A verdict's word, with the class that gives it colour and symbol.
+pub(super) fn standing(standing: Standing) -> Markup {
+    html! { span class={ "is " (class(standing)) } { (standing) } }
+}
+
+/// A verdict's symbol: it is never told by colour alone.
+pub(super) fn symbol(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Up => "✓",
+        Standing::Degraded => "▲",
+        Standing::Down => "✕",
+        Standing::Stopped => "■",
+        Standing::Unknown => "?",
+        Standing::NeverSeen => "○",
+        Standing::Conflict => "≠",
+    }
+}
+
+/// A verdict as one letter, for scripts.
+pub(super) fn letter(standing: Standing) -> char {
+    match standing {
+        Standing::Up => 'u',
+        Standing::Degraded => 'g',
+        Standing::Down => 'd',
+        Standing::Stopped => 's',
+        Standing::Unknown => 'k',
+        Standing::NeverSeen => 'n',
+        Standing::Conflict => 'c',
+    }
+}
+
+/// The class of a verdict.
+pub(super) fn class(standing: Standing) -> &'static str {
+    match standing {
+        Standing::NeverSeen => "never",
+        other => other.as_str(),
+    }
 }
 
 /// A round-trip time in ms, to three digits or so.
@@ -68,7 +138,6 @@ mod tests {
         ] {
             assert_eq!(duration(ms), text);
         }
-        assert_eq!(since(5_000, 3_000), "0 s");
         for (us, text) in [
             (0, "0.00"),
             (812, "0.81"),
@@ -86,11 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn any_time_is_written() {
-        assert_eq!(exact(784_111_777_123), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(exact(YEAR_10000_MS - 1), "Fri, 31 Dec 9999 23:59:59 GMT");
-        for far in [YEAR_10000_MS, crate::mesh::id::MAX_INTEGER, u64::MAX] {
-            assert_eq!(exact(far), "a time that no calendar has");
+    fn moments_in_a_sentence() {
+        let html = with_clocks(&format!("a <b> since {}, c", mark(784_111_777_123))).into_string();
+        assert_eq!(
+            html,
+            "a &lt;b&gt; since <time datetime=\"1994-11-06T08:49:37Z\" data-clock>1994-11-06 08:49:37 UTC</time>, c"
+        );
+        for far in [253_402_300_800_000, crate::mesh::id::MAX_INTEGER, u64::MAX] {
+            assert!(ago(far).into_string().contains("9999-12-31 23:59:59 UTC"), "{far}");
         }
     }
 }

@@ -39,19 +39,48 @@ fn parameter<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
 }
 
 fn cookie<'r>(request: &'r Request, instance: &Instance) -> Option<&'r str> {
-    let (_, value) = input::cookies(request).find(|(key, _)| is_cookie(key, instance))?;
-    Some(value)
+    let named = |secure: bool| input::cookies(request).find(|(key, _)| is_cookie(key, secure, instance));
+    Some(named(true).or_else(|| named(false))?.1)
 }
 
-fn is_cookie(key: &str, instance: &Instance) -> bool {
-    key.strip_prefix("distomon_").is_some_and(|name| name == instance.name)
+/// What keeps a cookie to this very host and to https (RFC 6265bis, section 4.1.3.2).
+const HOST: &str = "__Host-";
+
+fn is_cookie(key: &str, secure: bool, instance: &Instance) -> bool {
+    let key = if secure { key.strip_prefix(HOST) } else { Some(key) };
+    key.and_then(|key| key.strip_prefix("distomon_")).is_some_and(|name| name == instance.name)
+}
+
+/// Whether the request came over https, as far as anything tells: the browser, by the Origin of a form; a proxy; the
+/// cookie that it gave before; or else the own urls. Who lies about it harms nobody else.
+pub(in crate::server) fn is_secure(instance: &Instance, request: &Request) -> bool {
+    let scheme = |origin: &str| match origin.split_once("://") {
+        Some(("https", _)) => Some(true),
+        Some(("http", _)) => Some(false),
+        _ => None,
+    };
+    let proxy = |proto: &str| match proto.split(',').next_back().map(str::trim) {
+        Some("https") => Some(true),
+        Some("http") => Some(false),
+        _ => None,
+    };
+    let has = |secure: bool| input::cookies(request).any(|(key, _)| is_cookie(key, secure, instance));
+    request
+        .header("Origin")
+        .and_then(scheme)
+        .or_else(|| request.header("X-Forwarded-Proto").and_then(proxy))
+        .or_else(|| has(true).then_some(true))
+        .or_else(|| has(false).then_some(false))
+        .unwrap_or(instance.secure)
 }
 
 /// A `Set-Cookie` that lasts `seconds`; it is for this site's own pages alone, and no script reads it.
-pub(super) fn set_cookie(instance: &Instance, token: &str, seconds: u64) -> String {
-    let secure = if instance.secure { "; Secure" } else { "" };
+pub(super) fn set_cookie(instance: &Instance, secure: bool, token: &str, seconds: u64) -> String {
+    let (prefix, attribute) = if secure { (HOST, "; Secure") } else { ("", "") };
     let name = &instance.name;
-    format!("distomon_{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    format!(
+        "{prefix}distomon_{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{attribute}"
+    )
 }
 
 #[cfg(test)]
@@ -106,10 +135,32 @@ mod tests {
 
     #[test]
     fn cookies_are_closed_up() {
-        let mut instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let instance = Instance { name: "net".to_owned(), ..Instance::default() };
         let plain = "distomon_net=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict";
-        assert_eq!(set_cookie(&instance, "abc", 60), plain);
-        instance.secure = true;
-        assert_eq!(set_cookie(&instance, "abc", 60), format!("{plain}; Secure"));
+        assert_eq!(set_cookie(&instance, false, "abc", 60), plain);
+        assert_eq!(set_cookie(&instance, true, "abc", 60), format!("__Host-{plain}; Secure"));
+        // One that only https can set goes first.
+        let both = request(&[("Cookie", "distomon_net=abc; __Host-distomon_net=xyz")]);
+        assert_eq!(token(&both, &instance), Some("xyz"));
+    }
+
+    #[test]
+    fn what_tells_of_https() {
+        let mut instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let mut check = |own: bool, fields: &[(&str, &str)], expected: bool| {
+            instance.secure = own;
+            assert_eq!(is_secure(&instance, &request(fields)), expected, "{own} {fields:?}");
+        };
+        for own in [false, true] {
+            check(own, &[], own);
+            check(own, &[("Origin", "null")], own);
+            check(own, &[("Cookie", "distomon_other=a; __Host-distomon_other=a")], own);
+            check(own, &[("Origin", "http://a"), ("X-Forwarded-Proto", "https")], false);
+            check(own, &[("Origin", "https://a")], true);
+            check(own, &[("X-Forwarded-Proto", "https")], true);
+            check(own, &[("X-Forwarded-Proto", "https, http")], false);
+            check(own, &[("Cookie", "distomon_net=a")], false);
+            check(own, &[("Cookie", "distomon_net=a; __Host-distomon_net=a")], true);
+        }
     }
 }

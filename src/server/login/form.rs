@@ -3,7 +3,7 @@
 use rouille::{Request, Response, input};
 
 use super::Login;
-use super::credentials::set_cookie;
+use super::credentials::{is_secure, set_cookie};
 use crate::server::Instance;
 use crate::server::dashboard::{self, Problem};
 
@@ -26,9 +26,10 @@ impl Login {
         match self.try_password(password, attempt, true, request) {
             Err(too_many) => again(Problem::TooMany(too_many)),
             Ok(false) => again(Problem::WrongPassword),
-            Ok(true) => match self.new_session(instance, password) {
+            Ok(true) => match self.new_session(instance, password, is_secure(instance, request)) {
                 Some(cookie) => {
-                    go_to(request, next.unwrap_or("/")).with_additional_header("Set-Cookie", cookie)
+                    let to = next.map_or_else(|| first_page(instance), str::to_owned);
+                    go_to(request, &to).with_additional_header("Set-Cookie", cookie)
                 }
                 None => again(Problem::NoNetwork),
             },
@@ -40,18 +41,31 @@ impl Login {
         if !is_same_origin(request) {
             return dashboard::deny(instance, request, Problem::OtherSite, None);
         }
-        go_to(request, "/login").with_additional_header("Set-Cookie", set_cookie(instance, "", 0))
+        let mut response = go_to(request, "/login");
+        for secure in [false, true] {
+            response = response.with_additional_header("Set-Cookie", set_cookie(instance, secure, "", 0));
+        }
+        response
+    }
+}
+
+/// Where a login leads that was meant for nothing else: to the network, where there is only one.
+fn first_page(instance: &Instance) -> String {
+    let mut networks = instance.nodes.keys();
+    match (networks.next(), networks.next()) {
+        (Some(only), None) => format!("/network/{only}"),
+        _ => "/".to_owned(),
     }
 }
 
 /// Leads on to the local path `to`, relative to the request's own, so that a proxy may strip a prefix.
-pub(super) fn go_to(request: &Request, to: &str) -> Response {
+pub(in crate::server) fn go_to(request: &Request, to: &str) -> Response {
     let to = format!("{}{}", dashboard::root(request), to.trim_start_matches('/'));
     Response::redirect_303(to).with_unique_header("Cache-Control", "no-store")
 }
 
 /// Whether `next` is a path on this site, and nothing that a browser could take for another one.
-pub(super) fn is_local(next: &str) -> bool {
+pub(in crate::server) fn is_local(next: &str) -> bool {
     next.len() <= MAX_NEXT
         && next.starts_with('/')
         && !next.starts_with("//")

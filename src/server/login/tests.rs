@@ -56,7 +56,7 @@ fn a_password_becomes_a_token() {
     assert_eq!(names(&viewer), ["net-1", "net-2"]);
     assert!(viewer.may_read(&one.id) && viewer.may_read(&two.id));
     assert!(!viewer.may_read(&"net-3".parse().expect("a name")));
-    let reply = login.renew(&instance, &viewer, Response::text(""));
+    let reply = login.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
     assert_eq!(field(&reply, "Set-Cookie"), None, "a token of POST /token is not renewed");
 }
 
@@ -274,10 +274,10 @@ fn a_form_sets_a_cookie() {
         assert_eq!(field(&reply, "Location"), location, "{body}");
         assert_eq!(cookie(&reply).is_some(), location.is_some(), "{body}");
     };
-    check("password=correct+horse", 303, Some("./"));
+    check("password=correct+horse", 303, Some("./network/net-1"));
     check("password=correct%20horse&next=%2Fnetwork%2Fnet-1", 303, Some("./network/net-1"));
-    check("password=correct+horse&next=%2F%2Fevil.example", 303, Some("./"));
-    check("password=correct+horse&next=http://evil.example", 303, Some("./"));
+    check("password=correct+horse&next=%2F%2Fevil.example", 303, Some("./network/net-1"));
+    check("password=correct+horse&next=http://evil.example", 303, Some("./network/net-1"));
     check("password=wrong", 403, None);
     check("word=correct+horse", 400, None);
     check("", 400, None);
@@ -306,11 +306,11 @@ fn a_session_is_renewed_for_a_day() {
     let password = instance.login.as_ref().expect("a password");
     let check = |logged_in_s: u64, issued_s: u64, expected: Option<&str>| {
         let now_s = now_s();
-        let token =
-            session_cookie(&instance, password, now_s - logged_in_s, now_s - issued_s).expect("a session");
+        let token = session_cookie(&instance, password, false, now_s - logged_in_s, now_s - issued_s)
+            .expect("a session");
         let token = token.split(['=', ';']).nth(1).expect("a value").to_owned();
         let viewer = login.viewer(&instance, &with_cookie(&token)).expect("a good token");
-        let reply = login.renew(&instance, &viewer, Response::text(""));
+        let reply = login.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
         let renewed = field(&reply, "Set-Cookie");
         assert_eq!(renewed.is_some(), expected.is_some(), "{logged_in_s} {issued_s}");
         if let (Some(renewed), Some(age)) = (renewed, expected) {
@@ -327,7 +327,7 @@ fn a_session_is_renewed_for_a_day() {
     check(20_000, 1_000, Some("; Max-Age=1800;"));
     check(MAX_SESSION_S - 500, 1_000, Some("; Max-Age="));
     check(MAX_SESSION_S + 5, 1_000, None);
-    assert_eq!(session_cookie(&instance, password, now_s() - MAX_SESSION_S, now_s()), None);
+    assert_eq!(session_cookie(&instance, password, false, now_s() - MAX_SESSION_S, now_s()), None);
     // Another member's token may say what it likes: it is not renewed here.
     let claims = token::claims("node-01", &["net-1".into()], now_s() - 1_000, MAX_LIFETIME_S);
     let claims = Claims { auth_time: Some(now_s() - 1_000), ..claims };

@@ -12,26 +12,26 @@ use crate::mesh::verdict::{Abstention, Cause, Link, Side, Standing, Verdict, Vot
 
 /// A verdict with what it was reached from: one of now, or one of the past.
 #[derive(Clone, Copy)]
-pub(super) struct Found<'a> {
+pub(in crate::server) struct Found<'a> {
     /// Who is or was configured.
-    pub(super) roster: &'a Roster,
+    pub(in crate::server) roster: &'a Roster,
     /// The node, by its index in that roster.
-    pub(super) index: usize,
+    pub(in crate::server) index: usize,
     /// What is concluded of it.
-    pub(super) verdict: &'a Verdict,
+    pub(in crate::server) verdict: &'a Verdict,
     /// How that stands in time.
-    pub(super) settled: &'a Settled,
+    pub(in crate::server) settled: &'a Settled,
     /// The node's newest report.
-    pub(super) newest: Option<Stamp>,
+    pub(in crate::server) newest: Option<Stamp>,
     /// For how long it has not reported, in ms.
-    pub(super) silent_ms: u64,
+    pub(in crate::server) silent_ms: u64,
     /// When this was so: Unix time in ms.
-    pub(super) at_ms: u64,
+    pub(in crate::server) at_ms: u64,
 }
 
 impl<'a> Found<'a> {
     /// What `picture` shows of each node, in the order of its roster.
-    pub(super) fn all(picture: &'a Picture) -> impl Iterator<Item = Self> {
+    pub(in crate::server) fn all(picture: &'a Picture) -> impl Iterator<Item = Self> {
         let verdicts = picture.verdicts().nodes.iter().zip(picture.settled().nodes()).enumerate();
         verdicts.map(|(index, (verdict, settled))| Self {
             roster: picture.roster(),
@@ -45,7 +45,7 @@ impl<'a> Found<'a> {
     }
 
     /// What was decided in the past.
-    pub(super) fn then(decision: &'a Decision) -> Self {
+    pub(in crate::server) fn then(decision: &'a Decision) -> Self {
         Self {
             roster: &decision.roster,
             index: decision.index,
@@ -58,7 +58,7 @@ impl<'a> Found<'a> {
     }
 
     /// The id of the member with this index.
-    pub(super) fn id(&self, index: usize) -> &'a NodeId {
+    pub(in crate::server) fn id(&self, index: usize) -> &'a NodeId {
         &self.roster.members()[index].id
     }
 

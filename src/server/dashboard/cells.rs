@@ -1,0 +1,206 @@
+//! The cells of the matrix for a script: what each node found of each other, in four bytes, and only what has
+//! changed since the script last asked.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::words;
+use crate::mesh::Picture;
+use crate::mesh::id::{NodeId, Site, Stamp};
+use crate::mesh::observation::{Observation, Status};
+
+/// Steps of a round-trip time in each power of two: it is told to 2 %, which is enough to look at, and small
+/// changes of it need not be told.
+const STEPS: f64 = 32.0;
+
+/// All cells of a network at one moment.
+pub(super) struct Cells {
+    frame: Frame,
+    rows: Vec<Row>,
+}
+
+/// A moment in the life of a node: its start, and the revision of its picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) epoch: u64,
+    pub(super) revision: u64,
+}
+
+impl Frame {
+    /// Of `picture`.
+    pub(super) fn of(picture: &Picture) -> Self {
+        let epoch = picture.own_report().map_or(0, |own| own.stamp().epoch);
+        Self { epoch, revision: picture.revision() }
+    }
+
+    /// As a script gives it back.
+    fn read(text: &str) -> Option<Self> {
+        let (epoch, revision) = text.split_once('.')?;
+        Some(Self { epoch: epoch.parse().ok()?, revision: revision.parse().ok()? })
+    }
+
+    fn write(self) -> String {
+        format!("{}.{}", self.epoch, self.revision)
+    }
+}
+
+/// What one node found of the others.
+#[derive(Clone)]
+struct Row {
+    /// By which report.
+    stamp: Option<Stamp>,
+    cells: Arc<[Cell]>,
+}
+
+#[derive(Clone, Copy)]
+struct Cell {
+    target: u16,
+    value: u16,
+    /// The revision in which it became so.
+    since: u64,
+}
+
+/// What a script is told.
+#[derive(Serialize)]
+pub(super) struct News<'a> {
+    /// What to ask for next.
+    frame: String,
+    /// All nodes with their sites, if all cells follow; else only cells that have changed do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<(&'a NodeId, Option<&'a Site>)>>,
+    /// A letter for each node: how it stands.
+    standings: String,
+    /// Whose reports are too old, by index.
+    late: Vec<usize>,
+    /// For each observer its index, and pairs of target and value, as 16-bit little-endian numbers in base64. The
+    /// value's upper two bits are the status (1 online, 2 offline, 3 unknown), the others the round-trip time: 32
+    /// times the binary logarithm of 1 µs more than it, or 0 where it is not known.
+    rows: Vec<(usize, String)>,
+}
+
+impl Cells {
+    /// The cells of `picture`; `before` tells which of them are new.
+    pub(super) fn new(picture: &Picture, before: Option<&Self>) -> Self {
+        let frame = Frame::of(picture);
+        let known = before
+            .filter(|before| before.frame.epoch == frame.epoch && before.rows.len() == picture.slots().len());
+        let rows = picture.slots().iter().enumerate().map(|(observer, slot)| {
+            let stamp = slot.held.as_ref().map(|held| held.stamp());
+            let old = known.map(|known| &known.rows[observer]);
+            if let Some(old) = old.filter(|old| old.stamp == stamp) {
+                return old.clone();
+            }
+            let old = old.map(|old| &old.cells[..]).unwrap_or_default();
+            let cells = slot.observations().filter_map(|(target, found)| {
+                let (target, value) = (u16::try_from(target).ok()?, value(found));
+                let same = old.binary_search_by_key(&target, |cell| cell.target).ok().map(|at| old[at]);
+                let since = same.filter(|same| same.value == value).map_or(frame.revision, |same| same.since);
+                Some(Cell { target, value, since })
+            });
+            Row { stamp, cells: cells.collect() }
+        });
+        Self { frame, rows: rows.collect() }
+    }
+
+    /// What is new to a script that has the cells of the frame `have`, as it wrote it.
+    pub(super) fn news<'a>(&self, picture: &'a Picture, have: &str, mono_ms: u64) -> News<'a> {
+        let have = Frame::read(have).filter(|have| have.epoch == self.frame.epoch);
+        let members = picture.roster().members();
+        let nodes =
+            have.is_none().then(|| members.iter().map(|member| (&member.id, member.site.as_ref())).collect());
+        let news = self.rows.iter().enumerate().map(|(observer, row)| {
+            let fresh = row.cells.iter().filter(|cell| have.is_none_or(|have| cell.since > have.revision));
+            let bytes: Vec<u8> = fresh
+                .flat_map(|cell| [cell.target.to_le_bytes(), cell.value.to_le_bytes()])
+                .flatten()
+                .collect();
+            (observer, bytes)
+        });
+        let rows = news.filter(|(_, bytes)| !bytes.is_empty());
+        News {
+            frame: self.frame.write(),
+            nodes,
+            standings: picture
+                .verdicts()
+                .nodes
+                .iter()
+                .map(|verdict| words::letter(verdict.standing))
+                .collect(),
+            late: (0..members.len()).filter(|&index| !picture.is_fresh(index, mono_ms)).collect(),
+            rows: rows.map(|(observer, bytes)| (observer, STANDARD.encode(bytes))).collect(),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 times log2 of 2^32 is 1,024")]
+fn value(found: &Observation) -> u16 {
+    let status = match found.status {
+        Status::Online => 1,
+        Status::Offline => 2,
+        Status::Unknown => 3,
+    };
+    let time = found.rtt_us.map_or(0, |us| ((f64::from(us) + 1.0).log2() * STEPS).round() as u16);
+    (status << 14) + time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::fixture::Net;
+
+    #[test]
+    fn only_what_has_changed_is_told() {
+        let net = Net::new("net-1", 4);
+        let (node, quiet) = (net.busy_node(), net.node());
+        let picture = node.picture();
+        let cells = Cells::new(&picture, None);
+        let all = cells.news(&picture, "", 0);
+        assert_eq!(all.nodes.as_ref().map(Vec::len), Some(4));
+        // Node 0 tells of the three others, node 1 of two.
+        let cell = |row: &(usize, String)| (row.0, STANDARD.decode(&row.1).expect("base64").len() / 4);
+        assert_eq!(all.rows.iter().map(cell).collect::<Vec<_>>(), [(0, 3), (1, 2)]);
+        assert_eq!(all.standings.len(), 4);
+
+        let none = cells.news(&picture, &all.frame, 0);
+        assert!(none.nodes.is_none() && none.rows.is_empty());
+        let again = Cells::new(&picture, Some(&cells));
+        assert!(again.news(&picture, &all.frame, 0).rows.is_empty());
+        // Another start of the node, or no number of ours: everything.
+        for other in ["1.1", "x", "", "5", ".", "99999999999999999999.1"] {
+            assert_eq!(cells.news(&picture, other, 0).rows.len(), 2, "{other}");
+        }
+        // One cell after the other changes.
+        let mut older = Cells::new(&picture, None);
+        let first = older.rows[0].cells.iter().map(|cell| Cell { since: 0, ..*cell });
+        let first: Vec<Cell> = first
+            .enumerate()
+            .map(|(at, cell)| Cell { value: cell.value + u16::from(at == 1), ..cell })
+            .collect();
+        older.rows[0] = Row { stamp: None, cells: first.into() };
+        older.frame.revision = 0;
+        let newer = Cells::new(&picture, Some(&older));
+        let news = newer.news(&picture, &Frame { revision: 0, ..newer.frame }.write(), 0);
+        assert_eq!(cell(&news.rows[0]), (0, 1));
+        assert!(Cells::new(&quiet.picture(), None).news(&quiet.picture(), "", 0).rows.len() <= 1);
+    }
+
+    #[test]
+    fn values() {
+        let found = |status, rtt_us| Observation {
+            status,
+            since_ms: 0,
+            rtt_us,
+            took_us: None,
+            clock_offset_ms: None,
+            error: None,
+            head: None,
+        };
+        assert_eq!(value(&found(Status::Online, Some(1_023))), (1 << 14) + 320);
+        assert_eq!(value(&found(Status::Online, Some(u32::MAX))), (1 << 14) + 1_024);
+        assert_eq!(value(&found(Status::Offline, None)), 2 << 14);
+        assert_eq!(value(&found(Status::Unknown, Some(0))), 3 << 14);
+    }
+}

@@ -1,0 +1,106 @@
+//! The page of two nodes: what each finds of the other.
+
+use maud::{Markup, html};
+
+use super::sheet::{Region, Sheet};
+use super::state::State;
+use super::words;
+use crate::mesh::observation::{Observation, Status};
+use crate::mesh::{Now, Picture};
+
+/// The page of the members with these indices.
+pub(super) fn sheet(picture: &Picture, one: usize, other: usize, root: &str, now: Now) -> Sheet {
+    let roster = picture.roster();
+    let network = roster.network_id();
+    let (a, b) = (&roster.members()[one].id, &roster.members()[other].id);
+    let base = format!("{root}network/{network}");
+    let found = |from: usize, to: usize| picture.slots()[from].observation(to).map(|found| found.status);
+    let ways = [found(one, other), found(other, one)];
+    let state = match ways {
+        _ if ways.contains(&Some(Status::Offline)) => State::Bad,
+        _ if ways.contains(&Some(Status::Unknown)) => State::Warn,
+        _ if ways == [None, None] => State::Blind,
+        _ => State::Good,
+    };
+    Sheet {
+        title: format!("{a} ↔ {b} – {network}"),
+        state,
+        told: format!("{a} → {b}: {}; {b} → {a}: {}", word(ways[0]), word(ways[1])),
+        trail: vec![
+            (network.to_string(), format!("network/{network}")),
+            (format!("{a} ↔ {b}"), format!("network/{network}/link/{a}/{b}")),
+        ],
+        regions: vec![
+            Region::still("head", html! { h1 { (a) " ↔ " (b) } }),
+            Region::new("pair", pair(picture, one, other, &base, now)),
+        ],
+        made_for: roster.digest().to_owned(),
+    }
+}
+
+fn word(status: Option<Status>) -> &'static str {
+    status.map_or("nothing reported", Status::as_str)
+}
+
+/// Both directions of one pair.
+fn pair(picture: &Picture, one: usize, other: usize, base: &str, now: Now) -> Markup {
+    html! {
+        section.pair aria-label="Both directions" {
+            (way(picture, one, other, base, now))
+            (way(picture, other, one, base, now))
+        }
+    }
+}
+
+fn way(picture: &Picture, from: usize, to: usize, base: &str, now: Now) -> Markup {
+    let members = picture.roster().members();
+    let (a, b) = (&members[from].id, &members[to].id);
+    let slot = &picture.slots()[from];
+    html! {
+        div.way {
+            h3 { a href={ (base) "/node/" (a) } { (a) } " → " a href={ (base) "/node/" (b) } { (b) } }
+            @match slot.observation(to) {
+                None => p.faint {
+                    @if slot.held.is_none() { (a) " has not reported yet." }
+                    @else if picture.roster().observes(from, to) { (a) " has not reported anything of " (b) " yet." }
+                    @else { (a) " does not observe " (b) "." }
+                },
+                Some(found) => (story(found)),
+            }
+            @if let Some(held) = &slot.held {
+                p.faint {
+                    "by " (a) "'s report " (held.report().epoch) "/" (held.report().seq)
+                    @if !picture.is_fresh(from, now.mono_ms) { ", " strong { "which is too old to count" } }
+                }
+            }
+        }
+    }
+}
+
+/// What was found, in words.
+pub(super) fn story(found: &Observation) -> Markup {
+    html! {
+        p {
+            span class={ "state " (class(found.status)) } { (found.status) }
+            " since " (words::clock(found.since_ms)) " (" (words::ago(found.since_ms)) ")"
+        }
+        @if found.rtt_us.is_some() || found.error.is_some() {
+            p {
+                @if let Some(us) = found.rtt_us {
+                    @if found.status == Status::Online { "round trip " } @else { "last round trip " } (words::milliseconds(us)) " ms"
+                }
+                @if let Some(ms) = found.clock_offset_ms { ", its clock " (words::offset(ms)) }
+                @if let Some(error) = found.error { @if found.rtt_us.is_some() { "; " } "newest attempt failed: " (error.meaning()) }
+            }
+        }
+    }
+}
+
+/// The class by which the style gives a status its colour and symbol; the word itself is its text.
+pub(super) fn class(status: Status) -> &'static str {
+    match status {
+        Status::Online => "on",
+        Status::Offline => "off",
+        Status::Unknown => "un",
+    }
+}

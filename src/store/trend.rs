@@ -1,0 +1,200 @@
+//! The last hour of round-trip times and failures, in memory: what charts are drawn from.
+
+use std::collections::HashMap;
+
+use crate::mesh::Picture;
+use crate::mesh::id::{NodeId, Stamp};
+use crate::mesh::observation::{Observation, Status};
+use crate::mesh::picture::Slot;
+
+/// The length of a minute, in ms.
+pub const MINUTE_MS: u64 = 60_000;
+
+/// So many minutes are kept, the current one among them.
+pub const MINUTES: usize = 61;
+
+/// Whose findings are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// All observers', taken together.
+    Everyone,
+    /// This node's own.
+    Here,
+}
+
+/// What was found of one node in one minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Minute {
+    /// When it began: Unix time in ms, a whole minute.
+    pub start_ms: u64,
+    /// How many reports say that the newest exchange with it succeeded.
+    pub answered: u32,
+    /// How many say that it failed.
+    pub failed: u32,
+    /// The shortest round trip of those that succeeded, in µs; 0 where none was measured.
+    pub shortest_us: u32,
+    /// The longest one, in µs.
+    pub longest_us: u32,
+    /// How many were measured.
+    pub measured: u32,
+    /// The sum of all that were measured, in µs.
+    pub sum_us: u64,
+}
+
+impl Minute {
+    /// The mean round trip, in µs; none where nothing was measured.
+    pub fn mean_us(&self) -> Option<u32> {
+        u32::try_from(self.sum_us.checked_div(u64::from(self.measured))?).ok()
+    }
+
+    /// The part of the exchanges that failed, from 0 to 1; none where there were none.
+    pub fn loss(&self) -> Option<f64> {
+        let all = f64::from(self.answered) + f64::from(self.failed);
+        (all > 0.0).then(|| f64::from(self.failed) / all)
+    }
+
+    fn count(&mut self, found: &Observation) {
+        // What is not known yet was neither a success nor a failure.
+        if found.error.is_some() || found.status == Status::Offline {
+            self.failed = self.failed.saturating_add(1);
+        } else if found.status == Status::Online {
+            self.answered = self.answered.saturating_add(1);
+            let Some(us) = found.rtt_us else { return };
+            self.shortest_us = if self.measured == 0 { us } else { self.shortest_us.min(us) };
+            self.longest_us = self.longest_us.max(us);
+            self.measured = self.measured.saturating_add(1);
+            self.sum_us = self.sum_us.saturating_add(us.into());
+        }
+    }
+}
+
+/// The minutes of one node, oldest first; those in which nothing was reported are not there. At most [`MINUTES`]
+/// of 40 bytes.
+#[derive(Debug, Default)]
+struct Series(Vec<Minute>);
+
+impl Series {
+    fn at(&mut self, start_ms: u64) -> &mut Minute {
+        let is_newest = self.0.last().is_some_and(|minute| minute.start_ms == start_ms);
+        if !is_newest {
+            // A clock that was set back: what it calls the future is not the last hour.
+            self.0.retain(|minute| {
+                minute.start_ms < start_ms && start_ms - minute.start_ms < MINUTE_MS * MINUTES as u64
+            });
+            self.0.push(Minute { start_ms, ..Minute::default() });
+        }
+        self.0.last_mut().expect("it was pushed just now, or was there")
+    }
+}
+
+/// The last hour of every node of a network: some 5 KB a node.
+#[derive(Debug, Default)]
+pub struct Trends {
+    /// The digest of the configuration whose members these are.
+    members: String,
+    /// The newest report of each node that was counted.
+    counted: HashMap<NodeId, Stamp>,
+    everyone: HashMap<NodeId, Series>,
+    here: HashMap<NodeId, Series>,
+}
+
+impl Trends {
+    /// Counts the reports that are new in `picture`.
+    pub fn record(&mut self, picture: &Picture) {
+        let roster = picture.roster();
+        if self.members != roster.digest() {
+            self.forget(picture);
+        }
+        let start_ms = picture.at().wall_ms / MINUTE_MS * MINUTE_MS;
+        for (observer, (member, slot)) in picture.members().enumerate() {
+            let Some(stamp) = slot.held.as_ref().map(|held| held.stamp()) else { continue };
+            match self.counted.get_mut(&member.id) {
+                Some(counted) if *counted == stamp => continue,
+                Some(counted) => *counted = stamp,
+                None => {
+                    self.counted.insert(member.id.clone(), stamp);
+                }
+            }
+            self.count(picture, slot, observer == roster.me(), start_ms);
+        }
+    }
+
+    fn count(&mut self, picture: &Picture, slot: &Slot, is_own: bool, start_ms: u64) {
+        for (target, found) in slot.observations() {
+            let id = &picture.roster().members()[target].id;
+            let every = [Some(&mut self.everyone), is_own.then_some(&mut self.here)];
+            for series in every.into_iter().flatten() {
+                match series.get_mut(id) {
+                    Some(series) => series.at(start_ms).count(found),
+                    None => series.entry(id.clone()).or_default().at(start_ms).count(found),
+                }
+            }
+        }
+    }
+
+    /// Forgets who is no member any more.
+    fn forget(&mut self, picture: &Picture) {
+        picture.roster().digest().clone_into(&mut self.members);
+        let stays = |id: &NodeId| picture.roster().index(id.as_str()).is_some();
+        self.counted.retain(|id, _| stays(id));
+        self.everyone.retain(|id, _| stays(id));
+        self.here.retain(|id, _| stays(id));
+    }
+
+    /// What was found of the node `id`, oldest minute first. Minutes without a report are left out.
+    pub fn of(&self, id: &str, source: Source) -> Vec<Minute> {
+        let series = match source {
+            Source::Everyone => &self.everyone,
+            Source::Here => &self.here,
+        };
+        series.get(id).map(|series| series.0.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::observation::Failure;
+
+    fn found(status: Status, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
+        Observation { status, since_ms: 0, rtt_us, took_us: None, clock_offset_ms: None, error, head: None }
+    }
+
+    #[test]
+    fn a_minute_counts() {
+        let mut minute = Minute::default();
+        assert_eq!((minute.mean_us(), minute.loss()), (None, None));
+        for us in [800, 400, 600] {
+            minute.count(&found(Status::Online, Some(us), None));
+        }
+        // Still online, but the newest attempt failed; offline; and not known yet.
+        minute.count(&found(Status::Online, Some(9_999), Some(Failure::Timeout)));
+        minute.count(&found(Status::Offline, Some(9_999), None));
+        minute.count(&found(Status::Unknown, None, None));
+        minute.count(&found(Status::Online, None, None));
+        assert_eq!((minute.answered, minute.failed, minute.measured), (4, 2, 3));
+        assert_eq!((minute.shortest_us, minute.longest_us, minute.mean_us()), (400, 800, Some(600)));
+        assert!((minute.loss().expect("some") - 2.0 / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_hour_is_kept_and_gaps_stay_gaps() {
+        let mut series = Series::default();
+        let starts =
+            |series: &Series| series.0.iter().map(|minute| minute.start_ms / MINUTE_MS).collect::<Vec<_>>();
+        for minute in [100, 100, 101, 105] {
+            series.at(minute * MINUTE_MS).answered += 1;
+        }
+        assert_eq!(starts(&series), [100, 101, 105]);
+        assert_eq!(series.0[0].answered, 2);
+        for minute in 106..400 {
+            series.at(minute * MINUTE_MS);
+        }
+        assert_eq!((series.0.len(), series.0[0].start_ms), (MINUTES, (399 - 60) * MINUTE_MS));
+        // The clock is set back by ten minutes, then forward by a day.
+        series.at(390 * MINUTE_MS);
+        assert_eq!((starts(&series).last(), series.0.len()), (Some(&390), 52));
+        series.at(2_000 * MINUTE_MS);
+        assert_eq!(starts(&series), [2_000]);
+    }
+}
