@@ -58,7 +58,7 @@ fn way(picture: &Picture, from: usize, to: usize, base: &str, now: Now) -> Marku
     let slot = &picture.slots()[from];
     html! {
         div.way {
-            h3 { a href={ (base) "/node/" (a) } { (a) } " → " a href={ (base) "/node/" (b) } { (b) } }
+            p.title { a href={ (base) "/node/" (a) } { (a) } " → " a href={ (base) "/node/" (b) } { (b) } }
             @match slot.observation(to) {
                 None => p.faint {
                     @if slot.held.is_none() { (a) " has not reported yet." }

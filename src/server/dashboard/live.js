@@ -60,6 +60,7 @@
 
   tick(document);
   setInterval(() => tick(document), SECOND);
+  document.addEventListener("times", () => tick(document));
   if (!body.dataset.build) return;
 
   // Putting new content in place of old: elements that stay keep the focus, and what is open stays open.
@@ -119,6 +120,7 @@
   const ended = document.getElementById("ended");
   const teller = document.getElementById("live");
   const icon = document.querySelector("link[rel=icon]");
+  const asOf = document.querySelector("#asof time");
   let since = "";
   let told = null;
   let answered = Date.now();
@@ -190,6 +192,7 @@
         const live = await reply.json();
         answered = Date.now();
         failures = 0;
+        asOf.dateTime = new Date(answered + ahead).toISOString().replace(/\.\d+/, "");
         ended.hidden = true;
         take(live);
       } else {

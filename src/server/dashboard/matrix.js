@@ -140,6 +140,7 @@
       detail.innerHTML = html;
       // Its links are those of the pair's own page.
       for (const link of detail.querySelectorAll("a[href]")) link.href = new URL(link.getAttribute("href"), page);
+      document.dispatchEvent(new Event("times"));
     } catch {
       // What is known here stands there already; the page itself says that the node does not answer.
     }

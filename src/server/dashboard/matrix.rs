@@ -73,12 +73,12 @@ fn legend() -> Markup {
     html! {
         p.legend {
             "Each row is what one node found of the others. "
-            span.key {
-                span.swatch.a {} "up to 1 ms " span.swatch.b {} "10 ms " span.swatch.c {} "50 ms " span.swatch.d {} "200 ms "
-                span.swatch.e {} "more"
+            @for (class, word) in [
+                ("a", "up to 1 ms"), ("b", "10 ms"), ("c", "50 ms"), ("d", "200 ms"), ("e", "more"),
+                ("x", "offline"), ("q", "unknown"), ("n", "not observed"), ("late", "its report is too old"),
+            ] {
+                span.key { span class={ "swatch " (class) } {} (word) } " "
             }
-            " " span.key { span.swatch.x {} "offline" } " " span.key { span.swatch.q {} "unknown" } " "
-            span.key { span.swatch.n {} "not observed" } " " span.key { span.swatch.late {} "pale row: its report is too old" }
         }
     }
 }
@@ -170,7 +170,7 @@ pub(super) fn small(picture: &Picture) -> Markup {
             }
         }
     }
-    let own = format!("M0 0L{count} {count}");
+    let own: String = (0..count).map(|at| format!("M{at} {at}h1v1h-1z")).collect();
     html! {
         svg.small viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom, in small" {
             rect.a width=(count) height=(count) {}

@@ -105,7 +105,7 @@ fn pairs(picture: &Picture, index: usize, base: &str) -> Markup {
             @if others.is_empty() {
                 p.faint { "There is no other node." }
             } @else {
-                div.box tabindex="0" role="region" aria-labelledby="pairs-title" {
+                div.box tabindex="0" {
                     table.list.both {
                         thead { tr {
                             th scope="col" { "Other node" }

@@ -61,7 +61,7 @@ pub(super) fn section(picture: &Picture, base: &str, query: &Query) -> Markup {
                     button { "Find" } " " (meant.len()) " of " (all) " nodes"
                 }
             }
-            div.box tabindex="0" role="region" aria-labelledby="nodes-title" {
+            div.box tabindex="0" {
                 table.list {
                     thead { tr {
                         th scope="col" { "Node" }

@@ -174,7 +174,7 @@ impl<'a> Page<'a> {
                     p {
                         "Distomon " (crate::VERSION)
                         @if self.sheet.is_some() {
-                            " · as of " (super::words::clock(crate::store::clock::wall_us() / 1000))
+                            " · as of " span #asof { (super::words::clock(crate::store::clock::wall_us() / 1000)) }
                             noscript { ", renewed every " (REFRESH_S) " s" }
                         }
                     }
