@@ -170,7 +170,10 @@ pub(super) fn small(picture: &Picture) -> Markup {
             }
         }
     }
-    let own: String = (0..count).map(|at| format!("M{at} {at}h1v1h-1z")).collect();
+    let mut own = String::new();
+    for at in 0..count {
+        let _ = write!(own, "M{at} {at}h1v1h-1z");
+    }
     html! {
         svg.small viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom, in small" {
             rect.a width=(count) height=(count) {}
