@@ -2,16 +2,19 @@
 
 use maud::{Markup, html};
 
-use super::matrix::{self, MOST_CELLS};
 use super::sheet::{Region, Sheet};
 use super::state::{State, brief, counts, knows_nobody};
-use super::{graph, nodes, timeline, words};
+use super::{graph, matrix, nodes, timeline, words};
 use crate::mesh::verdict::headline::{headline, severity};
 use crate::mesh::verdict::{Link, Side, Standing};
 use crate::mesh::{Now, Picture};
 
 /// So many troubles are told one by one.
-const MOST_TROUBLES: usize = 20;
+const MOST_TROUBLES: usize = 12;
+
+/// So many links are told, and so many nodes of each side.
+const MOST_LINKS: usize = 8;
+const MOST_NAMES: usize = 12;
 
 /// The page. `root` leads to the site's root, `query` is the request's.
 pub(super) fn sheet(picture: &Picture, root: &str, query: &nodes::Query, now: Now) -> Sheet {
@@ -108,9 +111,9 @@ fn problems(picture: &Picture, base: &str) -> Markup {
                     (trouble(picture, index, standing, base))
                 }
                 @if left > 0 { li { "and " (left) " more: see the nodes below" } }
-                @for link in verdicts.links.iter().take(MOST_TROUBLES) { (cut(picture, *link, base)) }
-                @if verdicts.links.len() > MOST_TROUBLES {
-                    li { "and " (verdicts.links.len() - MOST_TROUBLES) " more links" }
+                @for link in verdicts.links.iter().take(MOST_LINKS) { (cut(picture, *link, base)) }
+                @if verdicts.links.len() > MOST_LINKS {
+                    li { "and " (verdicts.links.len() - MOST_LINKS) " more links: see the matrix" }
                 }
                 @if !verdicts.sides.is_empty() { (sides(picture)) }
             }
@@ -168,10 +171,10 @@ fn sides(picture: &Picture) -> Markup {
 fn part(picture: &Picture, side: &Side) -> Markup {
     let members = picture.roster().members();
     let sites: Vec<_> = side.sites.iter().map(crate::mesh::id::Site::as_str).collect();
-    let ids: Vec<_> = side.nodes.iter().take(MOST_CELLS).map(|&index| members[index].id.as_str()).collect();
+    let ids: Vec<_> = side.nodes.iter().take(MOST_NAMES).map(|&index| members[index].id.as_str()).collect();
     html! {
         @if !sites.is_empty() { strong { "site " (sites.join(", ")) } ": " }
         (ids.join(", "))
-        @if side.nodes.len() > MOST_CELLS { " and " (side.nodes.len() - MOST_CELLS) " more" }
+        @if side.nodes.len() > MOST_NAMES { " and " (side.nodes.len() - MOST_NAMES) " more" }
     }
 }

@@ -1,0 +1,220 @@
+//! A large network to be looked at: one real node with its collector, routes and listener, which hears of as many
+//! others as one likes. These publish real signed reports, handed over as if peers had brought them; round-trip
+//! times change with each, a few nodes fall silent, and a link here and there does not work.
+//!
+//! `crowd NODES PASSWORD`: listens on a free port of loopback, prints its address, and ends with its standard input.
+
+#![expect(clippy::print_stdout, reason = "whoever starts it waits for the address")]
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use distomon::crypto::Keypair;
+use distomon::crypto::password::Password;
+use distomon::mesh::event::{Answer, Call, Called, Delivery};
+use distomon::mesh::id::NodeId;
+use distomon::mesh::message::Heads;
+use distomon::mesh::observation::{Failure, Observation, Status};
+use distomon::mesh::report::{Digest, Report};
+use distomon::mesh::roster::{Member, Observers, Roster};
+use distomon::mesh::{Event, Mesh, Seal as _, Setup};
+use distomon::server::{Instance, Limits, Listener, Routes};
+use distomon::store::clock::{Clock, wall_us};
+use distomon::store::collector::{Collector, Dial};
+use distomon::store::nonces::NonceBook;
+use distomon::store::{Node, StateFiles};
+use parking_lot::Mutex;
+
+#[path = "../simulation/sample.rs"]
+#[allow(dead_code, reason = "the simulator needs more samples")]
+mod sample;
+
+const POLL_MS: u64 = 5_000;
+/// Above this many nodes, not all observe all.
+const MOST_ALL: usize = 64;
+const RINGS: u32 = 10;
+/// One in so many nodes falls silent after its first report.
+const DEAD: usize = 97;
+/// One in so many links does not work.
+const CUT: usize = 211;
+/// After so many reports of the others one more node falls silent, or the last one comes back.
+const CHANGE: usize = 1_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [count, password] = &arguments[..] else { panic!("usage: crowd NODES PASSWORD") };
+    let count: usize = count.parse().expect("a number of nodes");
+    let crowd = Crowd::new(count);
+    let place = tempfile::tempdir().expect("a directory");
+    let node = crowd.start(place.path());
+
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind(&[any], Limits::default()).expect("a free port");
+    let instance = Instance {
+        name: "crowd".to_owned(),
+        nodes: BTreeMap::from([(sample::network_id(), node.clone())]),
+        login: Some(Password::from_plain(password)),
+        secure: false,
+    };
+    let handle = listener.start(Arc::new(Routes::new(instance))).expect("a thread");
+    std::thread::spawn(move || crowd.publish(&node));
+    println!("http://{}/network/{}", handle.addresses()[0], sample::network_id());
+    std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
+}
+
+struct Crowd {
+    keypairs: Vec<Keypair>,
+    roster: Arc<Roster>,
+    clock: Clock,
+}
+
+/// As long as each other, so that the order of ids is that of the numbers.
+fn node_id(number: usize) -> NodeId {
+    format!("node-{number:04}").parse().expect("a name")
+}
+
+fn site(number: usize) -> Option<distomon::mesh::id::Site> {
+    ["amsterdam", "berlin", "cairo", "delhi"][number * 7 % 4].parse().ok()
+}
+
+impl Crowd {
+    fn new(count: usize) -> Self {
+        let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
+        let members = keypairs.iter().enumerate().map(|(number, keypair)| Member {
+            id: node_id(number),
+            url: Some(format!("http://node-{number:04}:8000")),
+            keys: vec![keypair.public().clone()],
+            poll_rate_ms: POLL_MS,
+            site: site(number),
+            ..sample::member(0)
+        });
+        let observers = if count > MOST_ALL { Observers::Rings(RINGS) } else { Observers::All };
+        let roster = Roster::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
+        Self { keypairs, roster: Arc::new(roster.observed_by(observers)), clock: Clock::start() }
+    }
+
+    /// The node that is looked at: number 0.
+    fn start(&self, place: &std::path::Path) -> Arc<Node> {
+        let files = StateFiles::open(place, &self.roster).expect("a directory");
+        let now = self.clock.now();
+        let setup = Setup {
+            roster: self.roster.clone(),
+            seal: Box::new(sample::Pen(self.keypairs[0].clone())),
+            seed: 1,
+            epoch: files.take_epoch(now.wall_ms).expect("a directory"),
+            floors: Vec::new(),
+            proofs: Vec::new(),
+        };
+        let mut mesh = Mesh::new(setup, now);
+        let (wake, _) = crossbeam_channel::bounded(1);
+        let (events, waiting) = crossbeam_channel::bounded(distomon::store::node::EVENTS);
+        let picture = mesh.take_picture(now).expect("a new mesh has one");
+        let book = NonceBook::new(BTreeMap::new(), wake);
+        let node = Arc::new(Node::new(self.keypairs[0].clone(), self.clock, book, picture, events));
+        let dial = Box::new(Answers(self.roster.clone()));
+        // It runs until the process ends.
+        Collector::start(mesh, node.clone(), Arc::new(Mutex::new(files)), waiting, dial).expect("a thread");
+        node
+    }
+
+    /// All others report, in turn, each once in a poll rate.
+    fn publish(&self, node: &Node) {
+        let count = self.keypairs.len();
+        let mut prev: Vec<Option<Digest>> = vec![None; count];
+        let mut extra: Option<usize> = None;
+        let begun = Instant::now();
+        for turn in 0.. {
+            let author = 1 + turn % (count - 1);
+            let round = turn / (count - 1);
+            if turn % CHANGE == 0 {
+                extra = if extra.is_none() { Some(count / 2) } else { None };
+            }
+            if round > 0 {
+                let due = Duration::from_millis((turn as u64) * POLL_MS / (count as u64 - 1));
+                std::thread::sleep(due.saturating_sub(begun.elapsed() + Duration::from_millis(POLL_MS)));
+                if is_dead(author) || extra == Some(author) {
+                    continue;
+                }
+            }
+            let report = self.report(author, round as u64 + 1, prev[author], round > 0, extra);
+            let sealed = sample::Pen(self.keypairs[author].clone()).seal(report);
+            prev[author] = Some(*sealed.digest());
+            let heads = Heads::none(self.roster.clone());
+            let delivery = Delivery { heads, reports: vec![sealed], proofs: Vec::new() };
+            if !node.tell(Event::Asked { from: node_id(author), delivery }) {
+                return;
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        author: usize,
+        seq: u64,
+        prev: Option<Digest>,
+        later: bool,
+        extra: Option<usize>,
+    ) -> Report {
+        let wall_ms = self.clock.now().wall_ms;
+        let found = |target: usize| {
+            let is_lost =
+                later && (is_dead(target) || extra == Some(target) || (author * 31 + target * 17) % CUT == 0);
+            let far = site(author) != site(target);
+            let rtt_us = fastrand::u32(if far { 12_000..90_000 } else { 300..1_400 });
+            Observation {
+                status: if is_lost { Status::Offline } else { Status::Online },
+                since_ms: wall_ms - 3_600_000,
+                rtt_us: Some(rtt_us),
+                took_us: Some(200),
+                clock_offset_ms: Some(fastrand::i64(-3..=3)),
+                error: is_lost.then_some(Failure::Refused),
+                head: None,
+            }
+        };
+        let observed = (0..self.keypairs.len()).filter(|&target| self.roster.observes(author, target));
+        Report {
+            node_id: node_id(author),
+            prev,
+            at_ms: wall_ms,
+            interval_ms: POLL_MS,
+            config: self.roster.digest().to_owned(),
+            observations: observed.map(|target| (node_id(target), found(target))).collect(),
+            ..sample::report(0, wall_us() / 1_000_000 * 1_000 - 60_000_000, seq)
+        }
+    }
+}
+
+fn is_dead(number: usize) -> bool {
+    number % DEAD == DEAD - 1
+}
+
+/// What node 0 finds when it calls the others.
+struct Answers(Arc<Roster>);
+
+impl Dial for Answers {
+    fn reconcile(&mut self, _: &Roster) {}
+
+    fn call(&mut self, call: Call) -> Result<(), Box<Called>> {
+        let number = self.0.index(call.peer.as_str()).expect("a member");
+        let delivery =
+            Delivery { heads: Heads::none(self.0.clone()), reports: Vec::new(), proofs: Vec::new() };
+        let rtt_us = fastrand::u32(300..60_000);
+        let answer = Answer { rtt_us, took_us: 200, clock_offset_ms: 0, delivery };
+        let outcome = if is_dead(number) { Err(Failure::Refused) } else { Ok(answer) };
+        // A call that ends here and now.
+        Err(Box::new(Called { id: call.id, peer: call.peer, outcome, evidence: Vec::new() }))
+    }
+
+    fn ended(&mut self, _: &Called) {}
+
+    fn give_up(&mut self, _: Instant) -> Vec<Called> {
+        Vec::new()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
