@@ -399,23 +399,40 @@ FRAMES = """async (selector) => {
 }"""
 
 
+def smooth(browser, page, field):
+    """Frames a second while it is scrolled. A machine that is busy with something else shows few of any page, so
+    what counts then is an empty page beside it."""
+    for _ in range(4):
+        frames = page.evaluate(FRAMES, field)
+        if frames > 30:
+            return frames
+        empty = browser.chromium.new_page()
+        empty.set_content("<main style='height: 300px; overflow: auto'><p style='height: 9000px'>")
+        usual = empty.evaluate(FRAMES, "main")
+        empty.close()
+        if frames > usual * 0.6:
+            return frames
+    raise AssertionError(f"{frames:.0f} frames a second, where an empty page has {usual:.0f}")
+
+
 @check
 def large_networks(browser, host):
     figures = []
-    for count, field in ((64, "#matrix .box"), (1000, "#matrix .field")):
+    for count, field in ((16, "#matrix .box"), (64, "#matrix .field"), (1000, "#matrix .field")):
         address, password = host.start_crowd(count)
         origin = address.rsplit("/network/", 1)[0]
         look = browser.look(origin).log_in(password)
         page = look.page
         page.wait_for_selector("time[title]")
-        if count > 64:
+        if count > 16:
             page.wait_for_selector(".field:not([hidden]) canvas")
-            page.select_option("#zoom", "14")
+            page.select_option("#zoom", "14" if count > 64 else "28")
+            # The table is still there for those who hear it.
+            assert page.locator("table.matrix td").count() == (count**2 if count == 64 else 0) + (count == 64)
         page.evaluate("window.cells = 0; document.addEventListener('cells', ({ detail }) => window.cells += detail.rows.length)")
         page.locator(field).scroll_into_view_if_needed()
-        frames = page.evaluate(FRAMES, field)
+        frames = smooth(browser, page, field)
         assert page.evaluate("window.cells") > 0, "nothing was updated meanwhile"
-        assert frames > 30, f"{count} nodes: {frames} frames a second"
         look.shuts_nobody_out(f"{count} nodes")
         look.fits()
         look.shoot(f"crowd-{count}")

@@ -1,5 +1,5 @@
 // The matrix under the reader's hands: cells that change, an order of rows and columns, and both directions of the
-// cell that is pointed at. A table where the page has one, else a drawing.
+// cell that is pointed at. A table where it is small, else a drawing, with the table behind it for those who hear it.
 "use strict";
 
 (() => {
@@ -9,7 +9,7 @@
   const table = section.querySelector("table");
   const field = section.querySelector(".field");
   const detail = document.getElementById("pair");
-  const base = (table ?? field).dataset.base;
+  const base = (field ?? table).dataset.base;
   const controls = section.querySelector(".controls");
 
   // What is known: ids, sites, how each stands, and a value for each observer and target.
@@ -253,6 +253,21 @@
     };
   };
 
+  // The table behind a drawing: to be heard, not to be seen.
+
+  const tableBehind = () => {
+    table.parentElement.classList.add("quiet");
+    const lines = [...table.tBodies[0].rows];
+    for (const line of lines) line.cells[0].firstElementChild.tabIndex = -1;
+    return (changes) => {
+      for (const [from, to] of changes) {
+        const words = text(at(from, to), from === to);
+        const cell = lines[from].cells[to + 1];
+        if (cell.textContent !== words) cell.textContent = words;
+      }
+    };
+  };
+
   // The drawing: only what is in sight is drawn.
 
   const fieldView = () => {
@@ -263,7 +278,8 @@
     room.className = "room";
     field.append(room);
     field.hidden = false;
-    section.querySelector(".listed").open = false;
+    const listed = section.querySelector(".listed");
+    if (listed) listed.open = false;
     canvas.setAttribute("role", "application");
     canvas.removeAttribute("aria-labelledby");
     canvas.setAttribute("aria-label", "Matrix: the arrow keys move from cell to cell, Enter opens a pair");
@@ -277,7 +293,7 @@
     const readColours = () => {
       const style = getComputedStyle(document.documentElement);
       const names = ["a", "b", "c", "d", "e", "x", "q", "n", "m"].map((name) => [name, `--cell-${name}`]);
-      for (const [name, variable] of [...names, ["ink", "--ink"], ["sheet", "--sheet"], ["line", "--line"], ["mark", "--link"], ["faint", "--faint"]]) {
+      for (const [name, variable] of [...names, ["ink", "--ink"], ["sheet", "--sheet"], ["line", "--line"], ["mark", "--link"], ["dark", "--cell-text"]]) {
         colours[name] = style.getPropertyValue(variable).trim();
       }
     };
@@ -325,7 +341,7 @@
       pen.fillRect(x(first[1]), y(first[0]), (last[1] - first[1]) * size, (last[0] - first[0]) * size);
       const gap = size > 4 ? 1 : 0;
       const bad = [];
-      pen.font = `${Math.min(14, size - 4)}px system-ui, sans-serif`;
+      pen.font = `${Math.min(11, size - 3)}px system-ui, sans-serif`;
       pen.textAlign = "center";
       pen.textBaseline = "middle";
       for (let line = first[0]; line < last[0]; line += 1) {
@@ -339,6 +355,10 @@
           if (name === "x" || name === "q") bad.push([line, column, name]);
           pen.fillStyle = colours[name];
           pen.fillRect(x(column), y(line), size - gap, size - gap);
+          if (size >= 26 && status(value) === ONLINE) {
+            pen.fillStyle = "de".includes(name) ? colours.dark : colours.ink;
+            pen.fillText(milliseconds(value), x(column) + size / 2, y(line) + size / 2 + 1, size - 3);
+          }
         }
       }
       pen.globalAlpha = 1;
@@ -465,7 +485,8 @@
     return { arrange: measure, changed: schedule };
   };
 
-  const view = table ? tableView() : fieldView();
+  const view = field ? fieldView() : tableView();
+  const behind = field && table ? tableBehind() : null;
 
   controls.hidden = false;
   controls.addEventListener("submit", (event) => event.preventDefault());
@@ -493,6 +514,7 @@
     late = new Set(cells.late);
     if (isFirst) reorder();
     view.changed(isFirst ? [] : changes);
+    behind?.(changes);
     // The cell that is pointed at may have changed.
     if (changes.some(([from, to]) => shown === `${from} ${to}` || shown === `${to} ${from}`)) {
       const [from, to] = shown.split(" ").map(Number);

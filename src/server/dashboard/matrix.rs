@@ -9,8 +9,12 @@ use super::words;
 use crate::mesh::Picture;
 use crate::mesh::observation::{Observation, Status};
 
-/// A table has up to so many rows and columns; a drawing has more.
+/// There is a table of up to so many rows and columns.
 pub(super) const MOST_CELLS: usize = 64;
+
+/// A table of more rows and columns is for those who hear it, and for where no script runs: others have a drawing,
+/// which stays smooth.
+const MOST_SHOWN: usize = 16;
 
 /// Up to this many nodes there is room for the round-trip times to be read.
 const ROOMY: usize = 12;
@@ -44,15 +48,20 @@ pub(super) fn section(picture: &Picture, base: &str, now_ms: u64) -> Markup {
                 form.controls hidden {
                     (order("rows", "Rows"))
                     (order("columns", "Columns"))
-                    @if count > MOST_CELLS {
+                    @if count > MOST_SHOWN {
                         label { "Size " select #zoom {
-                            option value="fit" { "whole" } option value="6" { "small" } option value="14" { "middle" } option value="26" { "large" }
+                            option value="fit" { "whole" }
+                            option value="6" { "small" }
+                            option value="14" selected[count <= MOST_CELLS] { "middle" }
+                            option value="28" { "large" }
                         } }
                     }
                 }
             }
             (legend())
-            @if count <= MOST_CELLS { (table(picture, base, now_ms)) } @else { (drawing(picture, base)) }
+            @if count <= MOST_CELLS { (table(picture, base, now_ms)) }
+            @if count > MOST_SHOWN { (drawing(base)) }
+            @if count > MOST_CELLS { (listed(picture, base)) }
             div #pair aria-live="off" { p.faint { "Point at a cell, or move there by the arrow keys: both directions are told here." } }
         }
     }
@@ -127,8 +136,17 @@ fn text(found: &Observation) -> String {
     }
 }
 
-/// What a script draws on; without one, what is not as it should be.
-fn drawing(picture: &Picture, base: &str) -> Markup {
+/// What a script draws on.
+fn drawing(base: &str) -> Markup {
+    html! {
+        div.box.field data-base=(base) hidden {
+            canvas tabindex="0" role="img" aria-labelledby="matrix-title" aria-describedby="pair" {}
+        }
+    }
+}
+
+/// What is not as it should be, in words, where there is no table.
+fn listed(picture: &Picture, base: &str) -> Markup {
     let members = picture.roster().members();
     let not_online = || {
         picture.slots().iter().enumerate().flat_map(|(from, slot)| {
@@ -138,9 +156,6 @@ fn drawing(picture: &Picture, base: &str) -> Markup {
     };
     let more = not_online().count().saturating_sub(MOST_LISTED);
     html! {
-        div.box.field data-base=(base) hidden {
-            canvas tabindex="0" role="img" aria-labelledby="matrix-title" aria-describedby="pair" {}
-        }
         details.listed open {
             summary { "Pairs that are not online" }
             ul {
