@@ -256,7 +256,7 @@
   // The table behind a drawing: to be heard, not to be seen.
 
   const tableBehind = () => {
-    table.parentElement.classList.add("quiet");
+    table.parentElement.className = "quiet";
     const lines = [...table.tBodies[0].rows];
     for (const line of lines) line.cells[0].firstElementChild.tabIndex = -1;
     return (changes) => {
