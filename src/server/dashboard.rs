@@ -1,7 +1,7 @@
 //! Pages for people: the login, the networks of this instance, each network's picture, its nodes and links.
 //!
 //! They are whole without scripts. With them they keep themselves up to date: a script asks for what has changed,
-//! once a second, over a connection that is closed again, so that nobody who looks on holds a thread. All links are
+//! about once a second, over a connection that is closed again, so that nobody who looks on holds a thread. All links are
 //! relative, so that a proxy may serve the pages under a prefix, and nothing is loaded from elsewhere.
 //!
 //! | file | noun |

@@ -45,7 +45,6 @@ struct State {
     strangers: usize,
     by_origin: HashMap<Origin, usize>,
     verified: HashMap<Origin, Instant>,
-    ended: Vec<u64>,
 }
 
 struct Place {
@@ -129,11 +128,6 @@ impl Gate {
     pub(super) fn evict(&self) {
         let mut state = self.state.lock();
         self.close_oldest(&mut state, |place| place.standing != Standing::Verified);
-    }
-
-    /// The numbers of the seats that were dropped since the last call.
-    pub(super) fn take_ended(&self) -> Vec<u64> {
-        std::mem::take(&mut self.state.lock().ended)
     }
 
     /// Whether connections shall end after their current request.
@@ -250,7 +244,6 @@ impl Gate {
                 state.uncount(place.origin, place.counted, place.standing);
             }
         }
-        state.ended.push(id);
         drop(state);
         self.left.notify_all();
     }
@@ -287,11 +280,6 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The number of this connection, larger than that of each before it.
-    pub(super) fn id(&self) -> u64 {
-        self.id
-    }
-
     /// The gate that this seat lies behind.
     pub(super) fn gate(&self) -> &Gate {
         &self.gate

@@ -1,6 +1,5 @@
 //! The listener: takes connections on one or several addresses, gives each a thread, and stops in order.
 
-use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rouille::{Request, Response};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -32,6 +32,9 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Address space for a connection's stack; only what is touched takes memory.
 const STACK: usize = 1024 * 1024;
+
+/// How long a thread without a connection waits for the next one: making a thread costs more than many a reply.
+const PARKED: Duration = Duration::from_secs(1);
 
 /// The names of the threads that serve connections start with this: a panic there is one request's.
 pub const THREAD_PREFIX: &str = "http-";
@@ -150,7 +153,9 @@ impl Listener {
             service,
             wake: Arc::clone(&wake),
             heartbeat: heartbeat.clone(),
-            threads: HashMap::new(),
+            next: Some(crossbeam_channel::bounded(0)),
+            threads: Vec::new(),
+            made: 0,
         };
         let sockets = self.sockets;
         let thread = thread::Builder::new().name("listener".to_owned()).spawn(|| door.run(sockets))?;
@@ -206,7 +211,23 @@ struct Door<S> {
     wake: Arc<OwnedFd>,
     heartbeat: Heartbeat,
     reporter: Reporter,
-    threads: HashMap<u64, JoinHandle<()>>,
+    /// Hands a connection to a thread that waits for one. The threads that wait end when it is dropped.
+    next: Option<(Sender<Guest>, Receiver<Guest>)>,
+    threads: Vec<JoinHandle<()>>,
+    made: u64,
+}
+
+/// A connection that was let in.
+struct Guest {
+    seat: Seat,
+    peer: SocketAddr,
+    accepted: Instant,
+}
+
+impl Guest {
+    fn serve<S: Service>(&self, service: &S) {
+        connection::serve(&self.seat, self.peer, self.accepted, service);
+    }
 }
 
 impl<S: Service> Door<S> {
@@ -273,7 +294,7 @@ impl<S: Service> Door<S> {
         true
     }
 
-    /// Gives the connection a thread, if there is room.
+    /// Gives the connection a thread, if there is room: one that waits, or else a new one.
     fn seat(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let accepted = Instant::now();
         let seat = match self.gate.enter(stream, peer.ip(), accepted) {
@@ -283,19 +304,33 @@ impl<S: Service> Door<S> {
                 return Ok(());
             }
         };
-        let id = seat.id();
-        let service = Arc::clone(&self.service);
-        let name = format!("{THREAD_PREFIX}{id}");
-        let serve = move |seat: Seat| connection::serve(&seat, peer, accepted, &*service);
-        let thread = thread::Builder::new().name(name).stack_size(STACK).spawn(move || serve(seat))?;
-        self.threads.insert(id, thread);
+        let Some((handing, waiting)) = &self.next else { return Ok(()) };
+        let guest = match handing.try_send(Guest { seat, peer, accepted }) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(guest) | TrySendError::Disconnected(guest)) => guest,
+        };
+        let (service, waiting) = (Arc::clone(&self.service), waiting.clone());
+        self.made += 1;
+        let name = format!("{THREAD_PREFIX}{}", self.made);
+        let serve = move || {
+            let mut next = Some(guest);
+            while let Some(guest) = next.take() {
+                guest.serve(&*service);
+                drop(guest);
+                next = waiting.recv_timeout(PARKED).ok();
+            }
+        };
+        self.threads.push(thread::Builder::new().name(name).stack_size(STACK).spawn(serve)?);
         Ok(())
     }
 
     fn join_ended(&mut self) {
-        for id in self.gate.take_ended() {
-            if self.threads.remove(&id).is_some_and(|thread| thread.join().is_err()) {
-                log::error!("the thread of connection {id} panicked outside of a request");
+        let mut at = 0;
+        while at < self.threads.len() {
+            if self.threads[at].is_finished() {
+                join(self.threads.swap_remove(at));
+            } else {
+                at += 1;
             }
         }
     }
@@ -303,15 +338,25 @@ impl<S: Service> Door<S> {
     fn finish(&mut self) {
         let limits = self.gate.limits();
         let (start, stop_time) = (Instant::now(), limits.stop_time);
+        self.next = None;
         self.gate.stop();
         if self.gate.wait_empty(start + stop_time * 3 / 4) > 0 {
             self.gate.cut();
         }
         let left = self.gate.wait_empty(start + stop_time);
-        self.join_ended();
         if left > 0 {
+            self.join_ended();
             log::warn!("{left} requests were still being answered at the end, their clients were cut off");
+        } else {
+            self.threads.drain(..).for_each(join);
         }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        log::error!("the thread {name} panicked outside of a request");
     }
 }
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import dashboards
 import faults
 import figures
 
@@ -13,6 +14,7 @@ FIGURES = {
     "memory64": figures.memory64,
     "exchanges": figures.exchanges,
     "views": figures.views,
+    "dashboards": dashboards.dashboards,
     "killed": faults.killed,
     "hung": faults.hung,
 }

@@ -7,7 +7,8 @@
   const body = document.body;
   const SECOND = 1000;
   // How often to ask while somebody looks, and while nobody does: the icon of a tab in the background is seen, too.
-  const ASK = SECOND;
+  // With what the node keeps for a moment, a change is on the page within two seconds.
+  const ASK = 1.3 * SECOND;
   const ASK_HIDDEN = 10 * SECOND;
   // After this time without an answer what is shown counts as old, and a collector that does not turn is stuck.
   const STALE = 3 * SECOND;
