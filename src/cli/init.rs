@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -352,9 +352,11 @@ struct Files {
 impl Files {
     /// Makes the directory `path`, which must not exist.
     fn directory(&mut self, path: &Path, mode: u32) -> Result<(), Failure> {
-        DirBuilder::new().mode(mode).create(path).map_err(|error| cannot("making", path, &error))?;
+        let failed = |error: io::Error| cannot("making", path, &error);
+        DirBuilder::new().mode(mode).create(path).map_err(failed)?;
         self.directories.push(path.to_owned());
-        Ok(())
+        // The service reads this as another user than the one who writes it, whatever that one's umask.
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
     }
 
     /// Makes those directories of `path` that are missing.
@@ -374,7 +376,8 @@ impl Files {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
         self.files.push(path.to_owned());
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        let closed = file.set_permissions(Permissions::from_mode(mode));
+        closed.and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all()).map_err(failed)
     }
 
     /// Writes a private key, in a directory for the owner alone.

@@ -146,7 +146,7 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
     } else {
         eprintln!(
             "next, on every node: add it to public_key of {id} in networks/{}/config.yml (a list of two), \
-             restart; then put the new private key in the old one's place; then remove the old public_key",
+             reload; then put the new private key in the old one's place and restart; then remove the old public_key",
             network.name
         );
     }

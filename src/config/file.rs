@@ -35,6 +35,11 @@ pub(super) struct Contents {
     pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
+/// Whether this user may not read the file at `path`, or not even see whether it is there.
+pub(super) fn is_closed(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(Errno::ACCESS)
+}
+
 /// Reads the file at `path` of at most `limit` bytes. Symbolic links are followed.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
     // Opening a pipe would otherwise wait for its writer.

@@ -115,7 +115,7 @@ pub fn write(path: &Path, keypair: &Keypair) -> io::Result<()> {
 struct Places {
     credential: Option<PathBuf>,
     state: PathBuf,
-    /// What systemd loaded of `config` for a service that may not read it.
+    /// What systemd loaded of `config` for a service that may not read that. It stays as it was at the start.
     loaded: Option<PathBuf>,
     config: PathBuf,
 }
@@ -136,16 +136,32 @@ impl Places {
         let places = [
             (self.credential.as_deref(), Access::Given),
             (Some(&*self.state), Access::Closed),
-            (self.loaded.as_deref(), Access::Given),
             (Some(&*self.config), Access::Mended),
+            (self.loaded.as_deref(), Access::Given),
         ];
         places.into_iter().filter_map(|(path, access)| Some((path?, access))).collect()
+    }
+
+    /// Whether systemd has loaded what this user may not read in the configuration: the key, or the whole of a
+    /// directory that is closed, in which case there may be none.
+    fn is_handed_over(&self) -> bool {
+        let closed = |path: &Path| {
+            path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        self.loaded
+            .as_deref()
+            .is_some_and(|loaded| closed(&self.config) || (loaded.exists() && file::is_closed(&self.config)))
     }
 
     /// The first key that is there. None if there is none and none is expected.
     fn search(&self, roster: &Roster, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
         for (path, access) in self.in_order() {
+            if path == self.config && self.is_handed_over() {
+                continue;
+            }
             if let Some((keypair, warning)) = read(path, access, mend, roster)? {
+                // Whoever is told of it is to find what they can change, not systemd's copy of that.
+                let path = if Some(path) == self.loaded.as_deref() { &self.config } else { path };
                 let mut key = own_key(keypair, path.to_owned(), false, roster);
                 key.warnings.extend(warning);
                 return Ok(Some(key));
@@ -154,10 +170,15 @@ impl Places {
         let Some(configured) = roster.own().keys.first() else { return Ok(None) };
         let mut looked: Vec<_> = self.credential.iter().map(|path| path.display().to_string()).collect();
         looked.push(self.config.display().to_string());
+        let restart = if self.loaded.is_some() {
+            "; what has come into .private_keys since the service was started takes a restart of it"
+        } else {
+            ""
+        };
         let message = format!(
             "no private key of {} in {}, whose configured public key is {}: looked here and in {}; put the \
              key back (is the state directory mounted?), or remove the public key from the configuration to \
-             have a new one made",
+             have a new one made{restart}",
             roster.own().id,
             roster.network_id(),
             configured.fingerprint(),
@@ -195,7 +216,7 @@ fn read(
         Err(FileError::Io(error))
             if matches!(access, Access::Mended) && error.kind() == io::ErrorKind::PermissionDenied =>
         {
-            let why = "systemd hands the keys of this directory to the service when it starts: restart it";
+            let why = "expected that this user may read it; systemd hands it to the service when that starts: restart it";
             return Err(refuse(format!("cannot be read: {error}: {why}")));
         }
         Err(error) => return Err(refuse(error.to_string())),

@@ -82,18 +82,20 @@ pub fn look(
         return Ok(login);
     }
     for (name, parse) in [(PLAIN_CREDENTIAL, plain as Parse), (HASH_CREDENTIAL, hash as Parse)] {
-        let given = credentials_dir.map(|dir| [dir.join(name), dir.join(format!("{LOADED}{name}"))]);
-        for path in given.into_iter().flatten() {
+        if let Some(path) = credentials_dir.map(|dir| dir.join(name)) {
             if let Some(password) = credential(&path, parse, true)? {
                 return Ok(Login::Credential(password, path));
             }
         }
         let path = config_dir.join(PRIVATE).join(name);
-        // What systemd handed over is all there is, and the service itself may not look here.
-        if credentials_dir.is_some() && is_closed(&path) {
-            continue;
-        }
-        if let Some(password) = credential(&path, parse, false)? {
+        let loaded = credentials_dir.map(|dir| dir.join(format!("{LOADED}{name}")));
+        // The service itself may not look here: what systemd handed over is all there is. Whoever is told of it is
+        // to find what they can change.
+        let found = match loaded {
+            Some(loaded) if file::is_closed(&path) => credential(&loaded, parse, true)?,
+            _ => credential(&path, parse, false)?,
+        };
+        if let Some(password) = found {
             return Ok(Login::Credential(password, path));
         }
     }
@@ -193,10 +195,6 @@ fn credential(path: &Path, parse: Parse, given: bool) -> Result<Option<Password>
     parse(text.strip_suffix('\n').unwrap_or(text)).map(Some).map_err(refuse)
 }
 
-fn is_closed(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
-}
-
 fn check_closed(path: &Path, contents: &Contents) -> Result<(), String> {
     let mode = contents.metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -279,14 +277,15 @@ mod tests {
         draft::create(&beside_keys, b"k\n").expect("written");
         assert!(found(Login::default()).password().expect("a password").verify("k"));
         fs::set_permissions(&beside_keys, fs::Permissions::from_mode(0o644)).expect("chmod");
-        let open =
-            look(Login::default(), config.path(), None, dir.path()).map(|_| ()).expect_err("open to all");
-        assert!(open.to_string().contains("mode 0644"), "{open}");
+        for credentials in [None, Some(credentials.path())] {
+            let open = look(Login::default(), config.path(), credentials, dir.path()).map(|_| ());
+            let open = open.expect_err("open to all");
+            assert!(open.to_string().contains("mode 0644"), "{open}");
+        }
+        // What systemd's copy says of a file that may be read is old.
+        fs::set_permissions(&beside_keys, fs::Permissions::from_mode(0o600)).expect("chmod");
         fs::write(credentials.path().join("private_keys_login_password"), "l\n").expect("write");
-        assert!(
-            found(Login::default()).password().expect("a password").verify("l"),
-            "as systemd hands it over"
-        );
+        assert!(found(Login::default()).password().expect("a password").verify("k"));
         fs::remove_file(credentials.path().join("private_keys_login_password")).expect("removed");
         fs::remove_file(&beside_keys).expect("removed");
         fs::write(credentials.path().join(HASH_CREDENTIAL), password::hash("b").expect("hash"))

@@ -79,13 +79,15 @@ fn keypair() -> Keypair {
 #[test]
 fn the_first_place_decides() {
     let host = Host::new(&[]);
-    for place in [CONFIG, LOADED_CONFIG, STATE, CREDENTIAL] {
+    // What systemd loaded is told by the name of what it was loaded from.
+    for (place, told) in [(LOADED_CONFIG, CONFIG), (CONFIG, CONFIG), (STATE, STATE), (CREDENTIAL, CREDENTIAL)]
+    {
         let key = keypair();
         host.put(place, &key.to_pem(), 0o600);
         let found = host.find().expect("the key");
         assert_eq!(
             (found.keypair.public(), &found.path, found.made),
-            (key.public(), &host.path(place), false)
+            (key.public(), &host.path(told), false)
         );
         assert_eq!(found.roster.own().keys, [key.public().clone()]);
         assert!(host.look().expect("the key").is_some_and(|looked| looked.path == found.path));
@@ -156,6 +158,23 @@ fn who_may_read_a_key() {
     check(CREDENTIAL, 0o644, Ok(0o644));
     check(CONFIG, 0o644, Ok(0o600));
     check(CONFIG, 0o640, Ok(0o640));
+    check(LOADED_CONFIG, 0o644, Ok(0o644));
+}
+
+#[test]
+fn what_systemd_loaded_is_a_copy() {
+    let host = Host::new(&[]);
+    let (old, new) = (keypair(), keypair());
+    host.put(LOADED_CONFIG, &old.to_pem(), 0o400);
+    // It was loaded when the service started, and is told by the name that its administrator knows.
+    let found = host.find().expect("the key");
+    assert_eq!((found.keypair.public(), found.path), (old.public(), host.path(CONFIG)));
+    // Who may read what lies there now reads that, and an open key of v0.1 is closed.
+    host.put(CONFIG, &new.to_pem(), 0o644);
+    let looked = host.look().expect("the key").expect("the key");
+    assert_eq!((looked.keypair.public(), looked.warnings.len()), (new.public(), 1));
+    assert_eq!(host.find().expect("the key").keypair.public(), new.public());
+    assert_eq!(host.mode(CONFIG), 0o600);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl<'a> Page<'a> {
     pub(super) fn new(instance: &Instance, request: &Request, title: String) -> Self {
         let in_clear = is_in_clear(instance, request);
         if in_clear {
-            warn_once(instance);
+            warn_once();
         }
         Self {
             title,
@@ -200,11 +200,11 @@ fn is_in_clear(instance: &Instance, request: &Request) -> bool {
 }
 
 /// The banner tells whoever looks; this tells whoever runs it, once in the life of the process.
-fn warn_once(instance: &Instance) {
+fn warn_once() {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         log::warn!(
-            MESSAGE_ID = message_id::IN_CLEAR, DISTOMON_INSTANCE = instance.name.as_str();
+            MESSAGE_ID = message_id::IN_CLEAR;
             "the dashboard is used over plain http from another host: put https in front, and an https url \
              into config.yml"
         );
