@@ -128,12 +128,14 @@ def killed_node(browser, host):
         look.shuts_nobody_out("killed")
         look.shoot("killed-light")
         if PICTURE:
-            page.mouse.move(0, 0)
-            page.evaluate("document.activeElement.blur()")
-            page.set_viewport_size({"width": 1280, "height": 860})
-            page.screenshot(path="packaging/dashboard.png")
+            page.set_viewport_size({"width": 1280, "height": 1200})
+            page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+            top = page.locator("h1").bounding_box()["y"] - 12
+            bottom = page.locator(".lanes").bounding_box()["y"] + 150
+            page.screenshot(path="packaging/dashboard.png",
+                            clip={"x": 0, "y": top, "width": 1280, "height": bottom - top})
             page.set_viewport_size({"width": 1440, "height": 1000})
-        page.click(f"#problems a.why")
+        page.click("#problems a.why")
         look.wait_text("#why", "which is a quorum")
         look.shoot("killed-why")
         look.go(network_path(host))
@@ -156,6 +158,7 @@ def link_cut_one_way(browser, host):
         page.wait_for_selector(cell(host, one, other) + ".x")
         look.wait_text("#problems", f"{one.name} does not reach {other.name}, which reaches {one.name}")
         page.wait_for_function("document.querySelectorAll('#graph path.cut').length === 1")
+        look.wait_text("#sentence", "all 5 nodes are up, and one link does not work")
         assert page.locator("#graph a:has(path.cut) title").text_content() == f"{one.name} → {other.name}: does not work"
         assert page.locator("#graph path.cut[marker-start]").count() == 0, "an arrow at one end only"
         assert page.locator("table.matrix td.x").count() == 1, "one direction alone is offline"

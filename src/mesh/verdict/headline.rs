@@ -31,9 +31,11 @@ pub fn headline_with(picture: &Picture, clock: Clock<'_>) -> String {
     let mut troubles: Vec<_> = groups.chain(alone).collect();
     troubles.sort_by_key(|(severity, first, _, _)| (std::cmp::Reverse(*severity), *first));
     if troubles.is_empty() {
-        return match nodes.len() {
-            1 => "this node is up, and alone".to_owned(),
-            count => format!("all {count} nodes are up"),
+        return match (nodes.len(), picture.verdicts().links.len()) {
+            (1, _) => "this node is up, and alone".to_owned(),
+            (count, 0) => format!("all {count} nodes are up"),
+            (count, 1) => format!("all {count} nodes are up, and one link does not work"),
+            (count, links) => format!("all {count} nodes are up, and {links} links do not work"),
         };
     }
     let left = troubles.split_off(troubles.len().min(NAMED));

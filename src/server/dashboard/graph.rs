@@ -14,6 +14,9 @@ use crate::mesh::verdict::Side;
 /// Up to so many nodes, links that work are drawn, too.
 const MOST_LINKED: usize = 32;
 
+/// Names of more nodes than this go outwards like rays, or they would cover each other.
+const MOST_UPRIGHT: usize = 16;
+
 /// The width of one circle's room, the height of all, and the distance that names keep from the edge.
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 420.0;
@@ -145,6 +148,8 @@ fn node(picture: &Picture, index: usize, id: &str, spot: Spot, base: &str) -> Ma
         0.7..0.8 => -16.0,
         _ => 4.0,
     };
+    let is_ray = picture.roster().members().len() > MOST_UPRIGHT;
+    let (dx, dy, anchor, turn) = if is_ray { ray(spot) } else { (dx, dy, anchor, None) };
     let short: String =
         if id.chars().count() > 18 { id.chars().take(17).chain(['…']).collect() } else { id.to_owned() };
     html! {
@@ -152,7 +157,17 @@ fn node(picture: &Picture, index: usize, id: &str, spot: Spot, base: &str) -> Ma
             title { (id) " is " (standing) }
             circle class=(class) cx={ (format!("{:.1}", spot.x)) } cy={ (format!("{:.1}", spot.y)) } r="9" {}
             text.sign class=(class) x={ (format!("{:.1}", spot.x)) } y={ (format!("{:.1}", spot.y + 4.0)) } text-anchor="middle" { (words::symbol(standing)) }
-            text.label x={ (format!("{:.1}", spot.x + dx)) } y={ (format!("{:.1}", spot.y + dy)) } text-anchor=(anchor) { (short) }
+            text.label x={ (format!("{:.1}", spot.x + dx)) } y={ (format!("{:.1}", spot.y + dy)) } text-anchor=(anchor) transform=[turn] { (short) }
         }
     }
+}
+
+/// Where a name stands that goes outwards, readable from left to right, and how it is turned.
+fn ray(spot: Spot) -> (f64, f64, &'static str, Option<String>) {
+    let (sin, cos) = (spot.turn * TAU).sin_cos();
+    let is_left = (0.25..0.75).contains(&spot.turn);
+    let degrees = spot.turn * 360.0 - if is_left { 180.0 } else { 0.0 };
+    let (dx, dy) = (14.0 * cos, 14.0 * sin);
+    let turn = format!("rotate({degrees:.1} {:.1} {:.1}) translate(0 4)", spot.x + dx, spot.y + dy);
+    (dx, dy, if is_left { "end" } else { "start" }, Some(turn))
 }

@@ -169,32 +169,71 @@ fn listed(picture: &Picture, base: &str) -> Markup {
     }
 }
 
-/// A small matrix without words: what is online is the ground, what is not stands out.
+/// A small matrix without words: cells that are alike side by side are one shape.
 pub(super) fn small(picture: &Picture) -> Markup {
     let count = picture.roster().members().len();
-    let (mut offline, mut unknown) = (String::new(), String::new());
+    let (mut online, mut offline, mut unknown) = (Cells::default(), Cells::default(), Cells::default());
     for (from, slot) in picture.slots().iter().enumerate() {
         for (to, found) in slot.observations() {
-            let path = match found.status {
-                Status::Online => continue,
-                Status::Offline => &mut offline,
-                Status::Unknown => &mut unknown,
-            };
-            if path.len() < 40_000 {
-                let _ = write!(path, "M{to} {from}h1v1h-1z");
+            match found.status {
+                Status::Online => online.add(to, from),
+                Status::Offline => offline.add(to, from),
+                Status::Unknown => unknown.add(to, from),
             }
         }
     }
-    let mut own = String::new();
-    for at in 0..count {
-        let _ = write!(own, "M{at} {at}h1v1h-1z");
-    }
     html! {
         svg.small viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom, in small" {
-            rect.a width=(count) height=(count) {}
-            path.m d=(own) {}
-            path.q d=(unknown) {}
-            path.x d=(offline) {}
+            path.a d=(online.path()) {}
+            path.q d=(unknown.path()) {}
+            path.x d=(offline.path()) {}
         }
+    }
+}
+
+/// Cells of one kind, row by row, as a path.
+#[derive(Default)]
+struct Cells {
+    path: String,
+    /// Column, row and length of the cells that are not in the path yet.
+    run: Option<(usize, usize, usize)>,
+}
+
+impl Cells {
+    fn add(&mut self, column: usize, row: usize) {
+        if let Some((first, same, length)) = &mut self.run {
+            if (*same, *first + *length) == (row, column) {
+                *length += 1;
+                return;
+            }
+        }
+        self.flush();
+        self.run = Some((column, row, 1));
+    }
+
+    fn flush(&mut self) {
+        if let Some((column, row, length)) = self.run.take() {
+            let _ = write!(self.path, "M{column} {row}h{length}v1h-{length}z");
+        }
+    }
+
+    fn path(mut self) -> String {
+        self.flush();
+        self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_side_by_side_are_one_shape() {
+        let mut cells = Cells::default();
+        for (column, row) in [(1, 0), (2, 0), (4, 0), (0, 1), (1, 1)] {
+            cells.add(column, row);
+        }
+        assert_eq!(cells.path(), "M1 0h2v1h-2zM4 0h1v1h-1zM0 1h2v1h-2z");
+        assert_eq!(Cells::default().path(), "");
     }
 }

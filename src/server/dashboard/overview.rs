@@ -58,7 +58,7 @@ fn article(picture: &Picture, root: &str) -> Markup {
                     (timeline::list(&changes, &base))
                 }
             }
-            @if picture.roster().members().len() <= MOST_DRAWN { (matrix::small(picture)) }
+            @if (2..=MOST_DRAWN).contains(&picture.roster().members().len()) { (matrix::small(picture)) }
         }
     }
 }

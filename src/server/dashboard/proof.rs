@@ -12,6 +12,8 @@ use crate::server::view::finding;
 pub(super) fn section(picture: &Picture, index: usize, root: &str) -> Markup {
     let roster = picture.roster();
     let (member, slot) = (&roster.members()[index], &picture.slots()[index]);
+    let at = picture.at();
+    let arrived_ms = at.wall_ms.saturating_sub(at.mono_ms.saturating_sub(slot.arrived_ms));
     let offset = finding(picture, index).and_then(|found| found.clock_offset_ms);
     html! {
         section #report aria-labelledby="report-title" {
@@ -23,6 +25,7 @@ pub(super) fn section(picture: &Picture, index: usize, root: &str) -> Markup {
                     dl.facts {
                         dt { "Number" } dd { (report.seq) " of epoch " (report.epoch) }
                         dt { "Made" } dd { (words::clock(report.at_ms)) ", by its own clock (" (words::ago(report.at_ms)) ")" }
+                        dt { "Came here" } dd { (words::ago(arrived_ms)) }
                         dt { "Interval" } dd { (seconds(report.interval_ms)) }
                         dt { "Version" } dd { (report.version) }
                         dt { "Clock" } dd { @if let Some(ms) = offset { (words::offset(ms)) " against this node's" } @else { "not measured from here" } }
