@@ -19,6 +19,8 @@ const STEPS: f64 = 32.0;
 /// All cells of a network at one moment.
 pub(super) struct Cells {
     frame: Frame,
+    /// The digest of the configuration: with another one, indices mean other nodes.
+    config: String,
     rows: Vec<Row>,
 }
 
@@ -85,8 +87,8 @@ impl Cells {
     /// The cells of `picture`; `before` tells which of them are new.
     pub(super) fn new(picture: &Picture, before: Option<&Self>) -> Self {
         let frame = Frame::of(picture);
-        let known = before
-            .filter(|before| before.frame.epoch == frame.epoch && before.rows.len() == picture.slots().len());
+        let config = picture.roster().digest();
+        let known = before.filter(|before| before.frame.epoch == frame.epoch && before.config == config);
         let rows = picture.slots().iter().enumerate().map(|(observer, slot)| {
             let stamp = slot.held.as_ref().map(|held| held.stamp());
             let old = known.map(|known| &known.rows[observer]);
@@ -102,7 +104,12 @@ impl Cells {
             });
             Row { stamp, cells: cells.collect() }
         });
-        Self { frame, rows: rows.collect() }
+        Self { frame, config: config.to_owned(), rows: rows.collect() }
+    }
+
+    /// Whether these are of that frame.
+    pub(super) fn is_at(&self, frame: Frame) -> bool {
+        self.frame == frame
     }
 
     /// What is new to a script that has the cells of the frame `have`, as it wrote it.
@@ -181,6 +188,12 @@ mod tests {
             .collect();
         older.rows[0] = Row { stamp: None, cells: first.into() };
         older.frame.revision = 0;
+        let other = Cells { config: "another".to_owned(), rows: Vec::new(), ..older };
+        assert_eq!(
+            Cells::new(&picture, Some(&other)).rows.len(),
+            4,
+            "with another configuration nothing is known"
+        );
         let newer = Cells::new(&picture, Some(&older));
         let news = newer.news(&picture, &Frame { revision: 0, ..newer.frame }.write(), 0);
         assert_eq!(cell(&news.rows[0]), (0, 1));

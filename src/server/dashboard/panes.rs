@@ -11,6 +11,7 @@ use super::assets;
 use super::cells::{Cells, Frame, News};
 use super::sheet::Sheet;
 use crate::mesh::Picture;
+use crate::mesh::id::NetworkId;
 
 /// So many pages are kept, each with its query; more are forgotten all at once.
 const PAGES: usize = 64;
@@ -23,7 +24,17 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// The pages that were looked at last.
 #[derive(Default)]
-pub(super) struct Panes(Mutex<HashMap<String, Place>>);
+pub(super) struct Panes {
+    places: Mutex<HashMap<String, Place>>,
+    /// Of each network, whatever its page is asked for.
+    cells: Mutex<HashMap<NetworkId, Arc<Shown>>>,
+}
+
+/// The cells of a picture.
+struct Shown {
+    cells: Cells,
+    picture: Arc<Picture>,
+}
 
 /// Where a page is kept; whoever makes it anew holds the lock.
 type Place = Arc<Mutex<Option<Arc<Pane>>>>;
@@ -31,7 +42,7 @@ type Place = Arc<Mutex<Option<Arc<Pane>>>>;
 /// A page as it was made.
 pub(super) struct Pane {
     pub(super) sheet: Sheet,
-    cells: Option<(Cells, Arc<Picture>)>,
+    shown: Option<Arc<Shown>>,
     frames: Vec<Frame>,
     made: Instant,
     took: Duration,
@@ -66,7 +77,7 @@ impl Panes {
         make: impl FnOnce() -> Sheet,
     ) -> Arc<Pane> {
         let place = {
-            let mut places = self.0.lock();
+            let mut places = self.places.lock();
             if places.len() >= PAGES && !places.contains_key(&key) {
                 places.clear();
             }
@@ -80,13 +91,24 @@ impl Panes {
         }
         let made = Instant::now();
         let sheet = make();
-        let cells = pictures.first().filter(|_| with_cells).map(|picture| {
-            let before = place.as_ref().and_then(|pane| pane.cells.as_ref()).map(|(cells, _)| cells);
-            (Cells::new(picture, before), picture.clone())
-        });
-        let pane = Arc::new(Pane { sheet, cells, frames, made, took: made.elapsed() });
+        let shown = pictures.first().filter(|_| with_cells).map(|picture| self.show(picture));
+        let pane = Arc::new(Pane { sheet, shown, frames, made, took: made.elapsed() });
         *place = Some(pane.clone());
         pane
+    }
+
+    /// The cells of `picture`, made from those before.
+    fn show(&self, picture: &Arc<Picture>) -> Arc<Shown> {
+        let id = picture.roster().network_id();
+        let mut all = self.cells.lock();
+        let before = all.get(id);
+        if let Some(shown) = before.filter(|shown| shown.cells.is_at(Frame::of(picture))) {
+            return shown.clone();
+        }
+        let cells = Cells::new(picture, before.map(|shown| &shown.cells));
+        let shown = Arc::new(Shown { cells, picture: picture.clone() });
+        all.insert(id.clone(), shown.clone());
+        shown
     }
 }
 
@@ -106,7 +128,7 @@ impl Pane {
             icon: &self.sheet.state.icon().path,
             told: &self.sheet.told,
             regions: self.sheet.regions.iter().filter_map(|region| region.news(have)).collect(),
-            cells: self.cells.as_ref().map(|(cells, picture)| cells.news(picture, since, mono_ms)),
+            cells: self.shown.as_ref().map(|shown| shown.cells.news(&shown.picture, since, mono_ms)),
             turned_ms: mono_ms.saturating_sub(turned_ms),
         };
         serde_json::to_vec(&live).expect("strings and numbers always serialise")
