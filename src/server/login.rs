@@ -28,7 +28,7 @@ mod credentials;
 mod form;
 
 pub(super) use credentials::is_secure;
-pub(super) use form::{go_to, is_local};
+pub(super) use form::{go_to, is_local, login_page};
 
 /// How long after the password was given it must be given again, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;
@@ -135,7 +135,7 @@ impl Login {
         self.viewer(instance, request).map_err(|_| {
             let path = request.raw_url();
             let next = if form::is_local(path) && path != "/" {
-                format!("/login?next={path}")
+                format!("/{}", form::login_page(path))
             } else {
                 "/login".to_owned()
             };

@@ -15,7 +15,8 @@
   // What is known: ids, sites, how each stands, and a value for each observer and target.
 
   let nodes = [];
-  let values = new Uint16Array(0);
+  // By observer: what it found of whom. In rings that is far less than everybody.
+  let known = [];
   let standings = "";
   let late = new Set();
 
@@ -51,30 +52,16 @@
     return status(value) === ONLINE && value & 0x3fff ? milliseconds(value) : WORDS[status(value)];
   };
 
-  const at = (from, to) => values[from * nodes.length + to];
+  const at = (from, to) => known[from]?.get(to) ?? 0;
 
   // Orders.
 
   const weigh = {
     // How much of what a node reports, or of what is reported of it, is not online.
-    worst: (index, isRow) => {
-      let bad = 0;
-      for (let other = 0; other < nodes.length; other += 1) {
-        if (other !== index && status(isRow ? at(index, other) : at(other, index)) > ONLINE) bad += 1;
-      }
-      return -bad;
-    },
-    slowest: (index, isRow) => {
-      let sum = 0;
-      let count = 0;
-      for (let other = 0; other < nodes.length; other += 1) {
-        const value = isRow ? at(index, other) : at(other, index);
-        if (status(value) === ONLINE) {
-          sum += microseconds(value);
-          count += 1;
-        }
-      }
-      return count ? -sum / count : 1;
+    worst: (found) => -found.filter((value) => status(value) > ONLINE).length,
+    slowest: (found) => {
+      const times = found.filter((value) => status(value) === ONLINE).map(microseconds);
+      return times.length ? -times.reduce((sum, time) => sum + time, 0) / times.length : 1;
     },
   };
 
@@ -82,7 +69,9 @@
     const order = nodes.map((_, index) => index);
     if (by === "site") order.sort((a, b) => nodes[a][1] < nodes[b][1] ? -1 : nodes[a][1] > nodes[b][1] ? 1 : a - b);
     else if (weigh[by]) {
-      const weights = order.map((index) => weigh[by](index, isRow));
+      const found = nodes.map(() => []);
+      known.forEach((row, from) => row.forEach((value, to) => found[isRow ? from : to].push(value)));
+      const weights = found.map(weigh[by]);
       order.sort((a, b) => weights[a] - weights[b] || a - b);
     }
     return order;
@@ -302,6 +291,15 @@
       if (!due) due = requestAnimationFrame(draw);
     };
 
+    // Where each node's column is.
+    let places = [];
+
+    const arrange = () => {
+      places = [];
+      columns.forEach((index, place) => { places[index] = place; });
+      measure();
+    };
+
     const measure = () => {
       const [wide, high] = [field.clientWidth, field.clientHeight];
       size = zoom.value === "fit" ? Math.max(1, Math.floor(Math.min(wide, high) / Math.max(1, nodes.length))) : Number(zoom.value);
@@ -347,10 +345,9 @@
       for (let line = first[0]; line < last[0]; line += 1) {
         const from = rows[line];
         pen.globalAlpha = late.has(from) ? 0.4 : 1;
-        for (let column = first[1]; column < last[1]; column += 1) {
-          const to = columns[column];
-          const value = at(from, to);
-          if (value === 0 && from !== to) continue;
+        for (const [to, value] of [...known[from], [from, UNSEEN]]) {
+          const column = places[to];
+          if (column < first[1] || column >= last[1]) continue;
           const name = letter(value, from === to);
           if (name === "x" || name === "q") bad.push([line, column, name]);
           pen.fillStyle = colours[name];
@@ -482,7 +479,7 @@
     });
     readColours();
 
-    return { arrange: measure, changed: schedule };
+    return { arrange, changed: schedule };
   };
 
   const view = field ? fieldView() : tableView();
@@ -497,7 +494,7 @@
   document.addEventListener("cells", ({ detail: cells }) => {
     if (cells.nodes) {
       nodes = cells.nodes.map(([id, site]) => [id, site ?? "~"]);
-      values = new Uint16Array(nodes.length * nodes.length);
+      known = nodes.map(() => new Map());
     }
     const isFirst = Boolean(cells.nodes);
     const changes = [];
@@ -506,7 +503,7 @@
       for (let place = 0; place < bytes.length; place += 4) {
         const number = (offset) => bytes.charCodeAt(place + offset) | bytes.charCodeAt(place + offset + 1) << 8;
         const to = number(0);
-        values[from * nodes.length + to] = number(2);
+        known[from].set(to, number(2));
         changes.push([from, to]);
       }
     }

@@ -13,7 +13,7 @@ use super::state::State;
 use super::theme::{self, Theme};
 use crate::message_id;
 use crate::server::Instance;
-use crate::server::login::is_secure;
+use crate::server::login::{is_secure, login_page};
 
 /// How often a page fetches itself again where no script does it, in seconds.
 const REFRESH_S: u32 = 10;
@@ -162,7 +162,7 @@ impl<'a> Page<'a> {
                     div #stale.banner role="alert" hidden {}
                     div #ended.banner role="alert" hidden {
                         strong { "Your login has ended. " }
-                        a href={ (root) "login?ended=1&next=" (here) } { "Log in again" } " to go on where you are."
+                        a href={ (root) (login_page(here)) "&ended=1" } { "Log in again" } " to go on where you are."
                     }
                     p #live.quiet role="status" aria-live="polite" {}
                 }

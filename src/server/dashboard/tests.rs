@@ -31,7 +31,7 @@ fn who_is_not_logged_in_is_led_to_the_login() {
         ("/network/net-1", "../login?next=/network/net-1"),
         ("/network/elsewhere", "../login?next=/network/elsewhere"),
         ("/network/a/b", "../../login?next=/network/a/b"),
-        ("/network/n/node/a?at=5", "../../../login?next=/network/n/node/a?at=5"),
+        ("/network/n/node/a?at=5", "../../../login?next=/network/n/node/a%3Fat%3D5"),
     ] {
         let reply = answer(&instance, &login, &request("GET", path, &[], "")).expect("a reply");
         assert_eq!((reply.status_code, field(&reply, "Location")), (303, Some(location)), "{path}");

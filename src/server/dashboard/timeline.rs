@@ -1,5 +1,7 @@
 //! What has changed: verdicts over time, as lanes and as a list.
 
+use std::collections::HashMap;
+
 use maud::{Markup, html};
 
 use super::words;
@@ -80,6 +82,10 @@ fn lanes(picture: &Picture, node: Option<&str>, now_ms: u64) -> Markup {
     let longest = SPANS_MS[SPANS_MS.len() - 1];
     let (span_ms, span) = SPANS_MS.into_iter().find(|(ms, _)| kept_ms <= *ms).unwrap_or(longest);
     let begin_ms = now_ms.saturating_sub(span_ms);
+    let mut changes: HashMap<&str, usize> = HashMap::new();
+    for decision in picture.history().of(node) {
+        *changes.entry(decision.member().id.as_str()).or_default() += 1;
+    }
     let mut shown: Vec<Lane<'_>> = picture
         .roster()
         .members()
@@ -88,7 +94,7 @@ fn lanes(picture: &Picture, node: Option<&str>, now_ms: u64) -> Markup {
         .filter(|(member, _)| node.is_none_or(|node| member.id.as_str() == node))
         .map(|(member, verdict)| {
             let id = member.id.as_str();
-            Lane { id, changes: picture.history().of(Some(id)).count(), severity: severity(verdict.standing) }
+            Lane { id, changes: changes.get(id).copied().unwrap_or(0), severity: severity(verdict.standing) }
         })
         .collect();
     shown.sort_by_key(|lane| std::cmp::Reverse((lane.severity, lane.changes)));

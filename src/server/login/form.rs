@@ -64,6 +64,16 @@ pub(in crate::server) fn go_to(request: &Request, to: &str) -> Response {
     Response::redirect_303(to).with_unique_header("Cache-Control", "no-store")
 }
 
+/// The login page that leads on to `next`, a path of this site with its query.
+pub(in crate::server) fn login_page(next: &str) -> String {
+    let byte = |byte: u8| match byte {
+        // What would end the value, or be decoded to something else.
+        b'&' | b'=' | b'?' | b'+' | b'#' | b'%' => format!("%{byte:02X}"),
+        other => char::from(other).to_string(),
+    };
+    format!("login?next={}", next.bytes().map(byte).collect::<String>())
+}
+
 /// Whether `next` is a path on this site, and nothing that a browser could take for another one.
 pub(in crate::server) fn is_local(next: &str) -> bool {
     next.len() <= MAX_NEXT
@@ -99,6 +109,14 @@ mod tests {
         {
             assert!(!is_local(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_query_comes_back_whole() {
+        let path = "/network/a?q=b%26c+d&page=2";
+        let login = login_page(path);
+        let request = Request::fake_http("GET", format!("/{login}"), Vec::new(), Vec::new());
+        assert_eq!(request.get_param("next").as_deref(), Some(path));
     }
 
     #[test]
