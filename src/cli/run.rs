@@ -44,8 +44,8 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     }
     ExitCode::from(match error {
         RunError::Config(_) => EX_CONFIG,
-        RunError::Listen(_) => EX_UNAVAILABLE,
+        RunError::Listen { .. } => EX_UNAVAILABLE,
         RunError::State(_) => EX_CANTCREAT,
-        RunError::System(_) => EX_OSERR,
+        RunError::System(_) | RunError::Handed(_) => EX_OSERR,
     })
 }

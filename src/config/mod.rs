@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use keys::OwnKey;
 pub use login::Login;
+pub use nodeconf::MAX_ADDRESSES;
 pub use subnet::Subnet;
 pub use url::NodeUrl;
 

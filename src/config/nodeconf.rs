@@ -17,8 +17,8 @@ pub(super) const KEYS: [&str; 6] =
 pub(super) const MEMBERSHIP_KEYS: [&str; 4] = ["name", "node_id", "config_type", "git_repo"];
 /// The most networks of one instance.
 const MAX_NETWORKS: usize = 64;
-/// The most addresses to listen on.
-const MAX_LISTEN: usize = 16;
+/// The most addresses to listen on; the unit's `FileDescriptorStoreMax=` is as many.
+pub const MAX_ADDRESSES: usize = 16;
 /// The most trusted proxies.
 const MAX_PROXIES: usize = 256;
 
@@ -166,7 +166,7 @@ fn hashed_password(field: &Field<'_>, page: &mut Page) -> Option<Password> {
 
 fn listen(field: &Field<'_>, page: &mut Page) -> Vec<SocketAddr> {
     let expected = "ADDRESS:PORT (\"[::]:8000\", \"127.0.0.1:8000\")";
-    let items = field.one_or_more(expected, MAX_LISTEN, page).unwrap_or_default();
+    let items = field.one_or_more(expected, MAX_ADDRESSES, page).unwrap_or_default();
     if items.is_empty() && matches!(field.value, super::yaml::Value::List(_)) {
         field.error(format!("expected {expected}, found an empty list: remove it for the default"), page);
     }

@@ -135,13 +135,23 @@ impl Gate {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// From now on connections end after their current request, and those without one end at once.
+    /// From now on connections end after their current request, and those that wait for another end at once.
+    /// One that was never answered may still bring its first: [`Gate::hurry`] ends it.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.end_idle(|line| line.answered.load(Ordering::Relaxed));
+    }
+
+    /// Ends all connections without a request.
+    pub(super) fn hurry(&self) {
+        self.end_idle(|_| true);
+    }
+
+    fn end_idle(&self, is_meant: impl Fn(&Line) -> bool) {
         for place in self.state.lock().places.values() {
             // A thread sets `busy` to false before it looks at `stopping`, so one of the two sees the
             // other. Only reading ends: should a request have arrived just now, its reply can go out.
-            if !place.line.busy.load(Ordering::SeqCst) {
+            if is_meant(&place.line) && !place.line.busy.load(Ordering::SeqCst) {
                 let _ = place.line.stream.shutdown(Shutdown::Read);
             }
         }

@@ -44,6 +44,9 @@ pub struct Limits {
     pub accept_pause: Duration,
     /// The least time between two journal lines of one kind.
     pub journal_pause: Duration,
+    /// How long a stop waits for the request of a connection that was taken just before it: nobody who
+    /// connected shall go without an answer because of a restart. At most half of `stop_time`.
+    pub first_request_time: Duration,
     /// From the wish to stop to the end of the last connection.
     pub stop_time: Duration,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -66,6 +69,7 @@ impl Default for Limits {
             linger_bytes: 64 * 1024,
             accept_pause: Duration::from_millis(100),
             journal_pause: Duration::from_secs(60),
+            first_request_time: Duration::from_millis(200),
             stop_time: Duration::from_secs(2),
             trusted_proxies: Vec::new(),
         }

@@ -96,14 +96,28 @@ impl From<SocketAddr> for Bind {
 }
 
 impl Bind {
-    /// Whether this takes what arrives for `other`, too.
+    /// Where a socket listens already.
+    fn of(socket: &TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let v6_only = address.is_ipv6() && sockopt::ipv6_v6only(socket)?;
+        Ok(Self { address, v6_only })
+    }
+
+    /// Whether this takes what arrives for `other`, of the other family.
     fn covers(&self, other: &Self) -> bool {
-        self.address.is_ipv6()
-            && self.address.ip().is_unspecified()
-            && !self.v6_only
-            && other.address.is_ipv4()
-            && other.address.port() == self.address.port()
-            && other.address.port() != 0
+        self.address.is_ipv6() && other.address.is_ipv4() && !self.v6_only && self.is_any_at(other)
+    }
+
+    /// Whether this takes all that arrives for `other`.
+    fn serves(&self, other: &Self) -> bool {
+        let (own, its) = (self.address, other.address);
+        own == its || self.covers(other) || own.is_ipv4() == its.is_ipv4() && self.is_any_at(other)
+    }
+
+    /// Whether this is all addresses of its family, at the port of `other`.
+    fn is_any_at(&self, other: &Self) -> bool {
+        let port = self.address.port();
+        self.address.ip().is_unspecified() && port == other.address.port() && port != 0
     }
 }
 
@@ -111,7 +125,18 @@ impl Bind {
 pub struct Listener {
     sockets: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    /// How many of the first sockets are [`Inherited::units`].
+    from_units: usize,
     limits: Limits,
+}
+
+/// Sockets that listened before this process did.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Those that units of the service manager listen on: they are served wherever they are.
+    pub units: Vec<TcpListener>,
+    /// Those that the process before this one has left: they are used where they are wanted, else closed.
+    pub kept: Vec<TcpListener>,
 }
 
 impl Listener {
@@ -119,27 +144,61 @@ impl Listener {
     /// `[::]` with the same port serves anyway is not opened again; on a host without IPv6, `[::]` is
     /// `0.0.0.0`.
     pub fn bind<A: Copy + Into<Bind>>(addresses: &[A], limits: Limits) -> io::Result<Self> {
+        Self::bind_beside(Inherited::default(), addresses, limits)
+    }
+
+    /// The same with sockets that listen already: `addresses` that one of `inherited` serves are not opened.
+    pub fn bind_beside<A: Copy + Into<Bind>>(
+        inherited: Inherited,
+        addresses: &[A],
+        limits: Limits,
+    ) -> io::Result<Self> {
         let binds: Vec<Bind> = addresses.iter().map(|address| (*address).into()).collect();
-        if binds.is_empty() {
+        let Inherited { units, mut kept } = inherited;
+        if binds.is_empty() && units.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
         }
-        let mut listener = Self { sockets: Vec::new(), addresses: Vec::new(), limits };
-        for bind in &binds {
-            if binds.iter().any(|other| other.covers(bind)) {
-                continue;
-            }
-            let socket = open(*bind).map_err(|error| {
+        let mut listener =
+            Self { sockets: Vec::new(), addresses: Vec::new(), from_units: units.len(), limits };
+        let served = units.iter().map(Bind::of).collect::<io::Result<Vec<_>>>()?;
+        for socket in units {
+            listener.push(socket)?;
+        }
+        let is_served = |bind: &Bind| {
+            binds.iter().any(|other| other.covers(bind)) || served.iter().any(|other| other.serves(bind))
+        };
+        let own: Vec<&Bind> = binds.iter().filter(|bind| !is_served(bind)).collect();
+        // What is no longer wanted is closed first: it may be in the way of what is.
+        kept.retain(|socket| Bind::of(socket).is_ok_and(|bind| own.contains(&&bind)));
+        for bind in own {
+            let at = kept.iter().position(|socket| Bind::of(socket).is_ok_and(|kept| kept == *bind));
+            let socket = match at {
+                Some(at) => Ok(kept.swap_remove(at)),
+                None => open(*bind),
+            };
+            let socket = socket.map_err(|error| {
                 io::Error::new(error.kind(), format!("listening on {}: {error}", bind.address))
             })?;
-            listener.addresses.push(socket.local_addr()?);
-            listener.sockets.push(socket);
+            listener.push(socket)?;
         }
         Ok(listener)
+    }
+
+    fn push(&mut self, socket: TcpListener) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        self.addresses.push(socket.local_addr()?);
+        self.sockets.push(socket);
+        Ok(())
     }
 
     /// The addresses with the ports that were taken.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How many of the first addresses are those of the service manager's units.
+    pub fn from_units(&self) -> usize {
+        self.from_units
     }
 
     /// Serves connections in threads of its own.
@@ -158,14 +217,16 @@ impl Listener {
             made: 0,
         };
         let sockets = self.sockets;
+        let own = sockets[self.from_units..].iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
         let thread = thread::Builder::new().name("listener".to_owned()).spawn(|| door.run(sockets))?;
-        Ok(ListenerHandle { addresses: self.addresses, heartbeat, wake, thread: Some(thread) })
+        Ok(ListenerHandle { addresses: self.addresses, own, heartbeat, wake, thread: Some(thread) })
     }
 }
 
 /// A listener that runs. Stops when dropped.
 pub struct ListenerHandle {
     addresses: Vec<SocketAddr>,
+    own: Vec<TcpListener>,
     heartbeat: Heartbeat,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -175,6 +236,12 @@ impl ListenerHandle {
     /// The addresses with the ports that were taken.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The sockets that this process listens on, but for those of the service manager's units. Whoever has
+    /// a copy when the listener stops keeps them open: connections wait there.
+    pub fn own_sockets(&self) -> &[TcpListener] {
+        &self.own
     }
 
     /// Beats at each turn of the accept loop, at least once a second.
@@ -190,6 +257,7 @@ impl ListenerHandle {
 
     fn halt(&mut self) {
         let Some(thread) = self.thread.take() else { return };
+        self.own.clear();
         // Fails only if the counter is full, and then the loop wakes as well.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if thread.join().is_err() {
@@ -340,6 +408,9 @@ impl<S: Service> Door<S> {
         let (start, stop_time) = (Instant::now(), limits.stop_time);
         self.next = None;
         self.gate.stop();
+        if self.gate.wait_empty(start + limits.first_request_time.min(stop_time / 2)) > 0 {
+            self.gate.hurry();
+        }
         if self.gate.wait_empty(start + stop_time * 3 / 4) > 0 {
             self.gate.cut();
         }

@@ -48,6 +48,6 @@ pub use head::Head;
 pub use heartbeat::Heartbeat;
 pub use instance::Instance;
 pub use limits::Limits;
-pub use listener::{Admission, Bind, Listener, ListenerHandle, Service};
+pub use listener::{Admission, Bind, Inherited, Listener, ListenerHandle, Service};
 pub use problem::problem;
 pub use routes::Routes;

@@ -8,5 +8,6 @@ mod network;
 pub mod notify;
 pub mod run;
 pub mod signals;
+mod sockets;
 mod status;
 pub mod watchdog;

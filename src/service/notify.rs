@@ -4,7 +4,10 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -12,10 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use sd_notify::NotifyState;
+
+use crate::config::MAX_ADDRESSES;
 
 /// The longest a message waits for a manager that does not read its socket.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the sockets are called that the manager keeps from one process of the service for the next.
+pub(super) const KEPT_SOCKETS: &str = "listen";
 
 /// The most bytes of a status text; more would not fit into one line of `systemctl status` anyway.
 const MAX_STATUS: usize = 512;
@@ -93,13 +102,30 @@ impl Notifier {
         self.send(&[NotifyState::Watchdog]);
     }
 
+    /// Leaves `sockets` to the manager: if it starts the service again, the next process has them (`FDSTORE=1`
+    /// and `FileDescriptorStoreMax=`), and whoever connects meanwhile waits. If not, it closes them.
+    pub fn keep(&self, sockets: &[TcpListener]) {
+        if !sockets.is_empty() {
+            self.send_text(&format!("FDSTORE=1\nFDNAME={KEPT_SOCKETS}\n"), sockets);
+        }
+    }
+
+    /// The sockets that the manager kept are in use: should this process die, its port is to be closed.
+    pub fn take_kept(&self) {
+        self.send_text(&format!("FDSTOREREMOVE=1\nFDNAME={KEPT_SOCKETS}\n"), &[]);
+    }
+
     fn send(&self, states: &[NotifyState<'_>]) {
-        let Some(socket) = &self.socket else { return };
         let mut message = String::new();
         for state in states {
             let _ = writeln!(message, "{state}");
         }
-        match deliver(socket, message.as_bytes()) {
+        self.send_text(&message, &[]);
+    }
+
+    fn send_text(&self, message: &str, sockets: &[TcpListener]) {
+        let Some(socket) = &self.socket else { return };
+        match deliver(socket, message.as_bytes(), sockets) {
             Ok(()) => self.failed.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.failed.swap(true, Ordering::Relaxed) {
@@ -111,10 +137,19 @@ impl Notifier {
 }
 
 /// A socket for each message: the manager may have started anew, with a new one, since the last.
-fn deliver(socket: &SocketAddr, message: &[u8]) -> io::Result<()> {
+fn deliver(socket: &SocketAddr, message: &[u8], sockets: &[TcpListener]) -> io::Result<()> {
     let own = UnixDatagram::unbound()?;
     own.set_write_timeout(Some(PATIENCE))?;
-    own.send_to_addr(message, socket).map(|_| ())
+    own.connect_addr(socket)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_ADDRESSES))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets for one message"));
+    }
+    let message = [IoSlice::new(message)];
+    rustix::net::sendmsg(&own, &message, &mut ancillary, SendFlags::empty())?;
+    Ok(())
 }
 
 /// What a status may be: a line feed in it would begin another message.
@@ -131,8 +166,11 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use std::ffi::OsString;
+    use std::io::IoSliceMut;
     use std::process::Command;
     use std::sync::atomic::AtomicU32;
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
     use super::*;
 
@@ -163,6 +201,22 @@ pub(super) mod tests {
         /// The next message.
         pub(in super::super) fn next(&self) -> String {
             self.within(DEADLINE).expect("a message before the deadline")
+        }
+
+        /// The next message, which must be there, and the sockets that came with it.
+        fn next_with_sockets(&self) -> (String, Vec<TcpListener>) {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_ADDRESSES))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            let mut message = [0; 4096];
+            let mut room = [IoSliceMut::new(&mut message)];
+            let got = rustix::net::recvmsg(&self.socket, &mut room, &mut ancillary, RecvFlags::DONTWAIT);
+            let length = got.expect("a message").bytes;
+            let sockets = ancillary.drain().flat_map(|part| match part {
+                RecvAncillaryMessage::ScmRights(descriptors) => descriptors.map(TcpListener::from).collect(),
+                _ => Vec::new(),
+            });
+            let sockets = sockets.collect();
+            (String::from_utf8(message[..length].to_vec()).expect("text"), sockets)
         }
 
         /// All messages that are there.
@@ -228,6 +282,24 @@ pub(super) mod tests {
             assert_eq!(manager.next(), "STOPPING=1\nSTATUS=stopping\n");
             assert_eq!(manager.all(), [""; 0]);
         }
+    }
+
+    #[test]
+    fn sockets_are_kept() {
+        let manager = Manager::new("@");
+        let notifier = manager.notifier();
+        notifier.keep(&[]);
+        let sockets: Vec<TcpListener> =
+            (0..MAX_ADDRESSES).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        notifier.keep(&sockets);
+        let (message, kept) = manager.next_with_sockets();
+        assert_eq!(message, "FDSTORE=1\nFDNAME=listen\n");
+        let addresses = |sockets: &[TcpListener]| -> Vec<_> {
+            sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
+        };
+        assert_eq!(addresses(&kept), addresses(&sockets));
+        notifier.take_kept();
+        assert_eq!(manager.next(), "FDSTOREREMOVE=1\nFDNAME=listen\n");
     }
 
     #[test]

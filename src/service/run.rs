@@ -13,12 +13,13 @@ use log::{error, info, warn};
 use super::network::{Network, StartError};
 use super::notify::Notifier;
 use super::signals::{Request, Signals};
+use super::sockets;
 use super::status;
 use super::watchdog::{Heart, Watchdog};
 use crate::config::{self, Config, ConfigErrors, Login, OwnKey, Subnet, login};
 use crate::mesh::id::NetworkId;
 use crate::message_id;
-use crate::server::{Instance, Limits, Listener, ListenerHandle, Routes};
+use crate::server::{Inherited, Instance, Limits, Listener, ListenerHandle, Routes};
 use crate::store::StateError;
 use crate::store::clock::Clock;
 
@@ -53,17 +54,30 @@ pub enum RunError {
     /// The configuration has mistakes.
     #[error("{0}")]
     Config(ConfigErrors),
+    /// What the service manager handed over is of no use.
+    #[error("{0}; see distomon@.socket")]
+    Handed(io::Error),
     /// An address cannot be listened on.
-    #[error(
-        "{0}; another program (another instance?) may listen there, see \"ss -ltnp\"; or change listen: in nodeconf.yml"
-    )]
-    Listen(io::Error),
+    #[error("{error}; {}", listen_advice(error))]
+    Listen {
+        /// It names the address.
+        error: io::Error,
+    },
     /// The state directory cannot be used.
     #[error("{0}")]
     State(StateError),
     /// Threads or signals.
     #[error("{0}")]
     System(io::Error),
+}
+
+/// What to do about an address that cannot be listened on.
+fn listen_advice(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "ports below 1024 are for root: let systemd listen, see distomon@.socket, or change listen: in nodeconf.yml"
+    } else {
+        "another program (another instance?) may listen there, see \"ss -ltnp\"; or change listen: in nodeconf.yml"
+    }
 }
 
 impl From<StartError> for RunError {
@@ -79,11 +93,16 @@ impl From<StartError> for RunError {
 pub fn run(options: &Options) -> Result<(), RunError> {
     let start = Instant::now();
     end_on_panic();
+    let inherited = sockets::inherited().map_err(RunError::Handed)?;
+    let notifier = Arc::new(Notifier::from_env());
+    if !inherited.kept.is_empty() {
+        notifier.take_kept();
+    }
     let mut signals = Signals::listen().map_err(RunError::System)?;
     if options.exit_with_stdin {
         signals.stop_with_stdin().map_err(RunError::System)?;
     }
-    let mut running = Running::start(options)?;
+    let mut running = Running::start(options, notifier, inherited)?;
     running.wait_for_reports();
     running.notifier.ready(&status::line(&running.routes.instance()));
     info!(MESSAGE_ID = message_id::SERVING; "serving after {} ms", start.elapsed().as_millis());
@@ -127,12 +146,14 @@ struct Running<'o> {
 }
 
 impl<'o> Running<'o> {
-    fn start(options: &'o Options) -> Result<Self, RunError> {
+    fn start(options: &'o Options, notifier: Arc<Notifier>, inherited: Inherited) -> Result<Self, RunError> {
         let clock = Clock::start();
         let (mut config, keys) = prepare(options).map_err(RunError::Config)?;
         let limits = Limits { trusted_proxies: config.trusted_proxies.clone(), ..Limits::default() };
         // Before the state is touched: a second process on the same port must change nothing.
-        let listener = Listener::bind(&config.listen, limits).map_err(RunError::Listen)?;
+        let listener = Listener::bind_beside(inherited, &config.listen, limits);
+        let listener = listener.map_err(|error| RunError::Listen { error })?;
+        let from_units = listener.from_units();
         make_password(&mut config, options).map_err(RunError::State)?;
         let mut networks = BTreeMap::new();
         for key in &keys {
@@ -141,10 +162,12 @@ impl<'o> Running<'o> {
         }
         let routes = Arc::new(Routes::new(instance(&config, &networks)));
         let listener = listener.start(routes.clone()).map_err(RunError::System)?;
-        let addresses: Vec<_> =
-            listener.addresses().iter().map(|address| format!("http://{address}")).collect();
+        let told = |(index, address)| {
+            let origin = if index < from_units { " (a socket from systemd)" } else { "" };
+            format!("http://{address}{origin}")
+        };
+        let addresses: Vec<_> = listener.addresses().iter().enumerate().map(told).collect();
         info!("listening on {}", addresses.join(", "));
-        let notifier = Arc::new(Notifier::from_env());
         let beat = listener.beat();
         let hearts = vec![Heart::new("listener", move || beat.last_ms()), collectors(&routes)];
         let watchdog = Watchdog::start(notifier.clone(), hearts).map_err(RunError::System)?;
@@ -281,6 +304,7 @@ impl<'o> Running<'o> {
         for network in self.networks.into_values() {
             network.join();
         }
+        self.notifier.keep(self.listener.own_sockets());
         self.listener.stop();
         info!("stopped");
     }

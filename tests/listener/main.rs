@@ -4,5 +4,6 @@ mod client;
 mod crowd;
 mod echo;
 mod forms;
+mod handed;
 mod patience;
 mod stop;

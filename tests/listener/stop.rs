@@ -50,6 +50,24 @@ fn a_reply_under_way_is_finished() {
 }
 
 #[test]
+fn who_has_just_connected_is_still_answered() {
+    let server =
+        Server::start(Limits { stop_time: 2 * PATIENCE, first_request_time: PATIENCE, ..Limits::default() });
+    let address = server.address();
+    let mut idle = Client::connect(address);
+    assert_eq!(idle.get("/a", "").status, 200);
+    let mut fresh = Client::connect(address);
+    // Connections are taken in their order: this answer means that the fresh one is in.
+    assert_eq!(Client::connect(address).get("/a", "").status, 200);
+    let stopped = stop(server.handle);
+    assert!(idle.is_closed());
+    fresh.send("GET /fresh HTTP/1.1\r\nHost: h\r\n\r\n");
+    let reply = fresh.reply();
+    assert_eq!((reply.text(), reply.closes()), ("GET /fresh", true));
+    stopped.recv_timeout(PATIENCE).expect("the end");
+}
+
+#[test]
 fn a_handler_that_hangs_does_not_hold_the_stop() {
     let server = Server::start(Limits { stop_time: Duration::from_millis(200), ..Limits::default() });
     let mut client = Client::connect(server.address());
