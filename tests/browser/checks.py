@@ -286,6 +286,15 @@ def node_restarts(browser, host):
     look = browser.look(node.url).log_in(host.password)
     page = look.page
     page.wait_for_selector("html[data-state=good]")
+    # A node that hangs refuses nothing, and answers nothing.
+    node.stop()
+    try:
+        look.wait_text("#stale:not([hidden])", "has not answered since")
+        assert page.title().startswith("? stale"), page.title()
+    finally:
+        node.resume()
+    page.wait_for_selector("#stale", state="hidden")
+    page.wait_for_selector("html[data-state=good]:not(.stale)")
     node.kill()
     try:
         page.wait_for_selector("#stale:not([hidden])")
@@ -311,6 +320,8 @@ def login_ends(browser, host):
     page.wait_for_selector("time[title]")
     look.context.clear_cookies()
     page.wait_for_selector("#ended:not([hidden])")
+    assert page.title().startswith("? stale"), f"a tab in the background would still say {page.title()}"
+    assert page.evaluate("document.querySelector('link[rel=icon]').href.endsWith(document.body.dataset.blindIcon)")
     look.shoot("ended")
     page.click("#ended a")
     look.wait_text("main [role=status]", "Your login has ended")

@@ -10,8 +10,12 @@
   // With what the node keeps for a moment, a change is on the page within two seconds.
   const ASK = 1.3 * SECOND;
   const ASK_HIDDEN = 10 * SECOND;
-  // After this time without an answer what is shown counts as old, and a collector that does not turn is stuck.
+  // The login that has ended may be given in another tab.
+  const ASK_ENDED = 5 * SECOND;
+  // After this time without an answer what is shown counts as old: at once if asking failed, later if it goes on. And
+  // a collector that does not turn is stuck.
   const STALE = 3 * SECOND;
+  const LATE = 5 * SECOND;
   const STUCK = 6 * SECOND;
 
   // Times.
@@ -130,15 +134,20 @@
 
   const isHidden = () => document.visibilityState === "hidden";
 
+  // A tab that nobody looks at must not go on to say that all is well.
+  const grey = () => {
+    page.classList.add("stale");
+    if (document.title.startsWith("? stale")) return;
+    document.title = `? stale – ${document.title.replace(/^\S+ /, "")}`;
+    icon.href = root + body.dataset.blindIcon;
+  };
+
   const show = (why) => {
-    page.classList.toggle("stale", Boolean(why));
     // An alert is read out when its text changes, so it must not count seconds.
     if (why && stale.textContent !== why) stale.textContent = why;
     stale.hidden = !why;
-    if (why && !document.title.startsWith("? stale")) {
-      document.title = `? stale – ${document.title.replace(/^\S+ /, "")}`;
-      icon.href = root + body.dataset.blindIcon;
-    }
+    if (why) grey();
+    else page.classList.remove("stale");
   };
 
   const take = (live) => {
@@ -174,6 +183,9 @@
     if (Date.now() - answered > STALE) show(why);
   };
 
+  const silent = () =>
+    `This node has not answered since ${clockOf.format(answered)}: what you see is of then. It is asked again and again.`;
+
   const ask = async () => {
     clearTimeout(timer);
     const have = [...document.querySelectorAll("[data-region]")].map((region) => region.dataset.hash).join(",");
@@ -184,12 +196,16 @@
     try {
       const reply = await fetch(`${root}live${path}?${query}`, { cache: "no-store", signal: AbortSignal.timeout(5 * SECOND) });
       if (reply.status === 401 || (reply.redirected && reply.url.includes("/login"))) {
+        stale.hidden = true;
         ended.hidden = false;
-        page.classList.add("stale");
-        pause = 5 * SECOND;
+        grey();
+        answered = Date.now();
+        pause = ASK_ENDED;
       } else if (reply.ok) {
         const date = Date.parse(reply.headers.get("Date"));
-        if (!Number.isNaN(date) && Math.abs(date - Date.now()) > 2 * SECOND) ahead = date - Date.now();
+        const off = date - Date.now();
+        // The field counts whole seconds.
+        if (!Number.isNaN(date)) ahead = Math.abs(off) > 2 * SECOND ? off : 0;
         const live = await reply.json();
         answered = Date.now();
         failures = 0;
@@ -200,14 +216,21 @@
         failed(`This node no longer shows this page (${reply.status}): it may have another configuration. Reload the page.`);
       }
     } catch {
-      failed(`This node has not answered since ${clockOf.format(answered)}: what you see is of then. It is asked again and again.`);
+      failed(silent());
     }
     // Not all at once, when a node comes back to many.
     timer = setTimeout(ask, (failures > 3 ? 2 * pause : pause) * (0.9 + 0.2 * Math.random()));
   };
 
+  // Since when somebody looks: what is old by then has its time to be asked for.
+  let seen = Date.now();
   document.addEventListener("visibilitychange", () => {
+    seen = Date.now();
     if (!isHidden()) ask();
   });
+  setInterval(() => {
+    const late = LATE + (ended.hidden ? 0 : ASK_ENDED);
+    if (!isHidden() && Date.now() - Math.max(answered, seen) > late) show(silent());
+  }, SECOND);
   ask();
 })();
