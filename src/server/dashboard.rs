@@ -138,10 +138,10 @@ impl Dashboard {
         request: &Request,
     ) -> Response {
         match self.pane(instance, place, path, viewer, request) {
-            Ok((pane, node)) => {
+            Ok((pane, nodes)) => {
                 let given = |name: &str| request.get_param(name).unwrap_or_default();
-                let (mono_ms, turned_ms) =
-                    node.map_or((0, 0), |node| (node.clock.mono_ms(), node.turned_ms()));
+                let mono_ms = nodes.first().map_or(0, |node| node.clock.mono_ms());
+                let turned_ms = nodes.iter().map(|node| node.turned_ms()).min().unwrap_or(0);
                 let json = pane.live(&given("have"), &given("since"), mono_ms, turned_ms);
                 let headers = vec![
                     ("Content-Type".into(), "application/json".into()),
@@ -156,7 +156,7 @@ impl Dashboard {
         }
     }
 
-    /// What the page at `path` shows, and the node that it is seen from.
+    /// What the page at `path` shows, and the nodes that it is seen from.
     fn pane<'i>(
         &self,
         instance: &'i Instance,
@@ -164,7 +164,7 @@ impl Dashboard {
         path: &str,
         viewer: &Viewer,
         request: &Request,
-    ) -> Result<(Arc<Pane>, Option<&'i Arc<Node>>), Refusal> {
+    ) -> Result<(Arc<Pane>, Vec<&'i Arc<Node>>), Refusal> {
         let root = page::root_of(path);
         let Some(id) = place.network() else {
             if *place == Place::Nowhere {
@@ -175,7 +175,7 @@ impl Dashboard {
             let ids: Vec<&str> = open.iter().map(|(id, _)| id.as_str()).collect();
             let key = format!("/ {}", ids.join(" "));
             let pane = self.panes.get(key, &pictures, false, || overview::sheet(&pictures, &root));
-            return Ok((pane, open.first().map(|(_, node)| *node)));
+            return Ok((pane, open.into_iter().map(|(_, node)| node).collect()));
         };
         let node =
             instance.node(id).ok_or(Refusal::Missing("This instance serves no network of this name."))?;
@@ -208,7 +208,7 @@ impl Dashboard {
                 self.panes.get(key, &shown, true, || network::sheet(&picture, &root, &query, now))
             }
         };
-        Ok((pane, Some(node)))
+        Ok((pane, vec![node]))
     }
 }
 

@@ -14,8 +14,10 @@ pub(super) fn sheet(picture: &Picture, one: usize, other: usize, root: &str, now
     let network = roster.network_id();
     let (a, b) = (&roster.members()[one].id, &roster.members()[other].id);
     let base = format!("{root}network/{network}");
+    let is_fresh = |from: usize| picture.is_fresh(from, now.mono_ms);
     let found = |from: usize, to: usize| picture.slots()[from].observation(to).map(|found| found.status);
-    let ways = [found(one, other), found(other, one)];
+    // What was said long ago is shown, and counts for nothing: both may be dead.
+    let ways = [(one, other), (other, one)].map(|(from, to)| found(from, to).filter(|_| is_fresh(from)));
     let state = match ways {
         _ if ways.contains(&Some(Status::Offline)) => State::Bad,
         _ if ways.contains(&Some(Status::Unknown)) => State::Warn,
@@ -39,7 +41,7 @@ pub(super) fn sheet(picture: &Picture, one: usize, other: usize, root: &str, now
 }
 
 fn word(status: Option<Status>) -> &'static str {
-    status.map_or("nothing reported", Status::as_str)
+    status.map_or("nothing reported of late", Status::as_str)
 }
 
 /// Both directions of one pair.
@@ -102,5 +104,42 @@ pub(super) fn class(status: Status) -> &'static str {
         Status::Online => "on",
         Status::Offline => "off",
         Status::Unknown => "un",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::fixture::{self, Net};
+
+    #[test]
+    fn what_was_said_long_ago_counts_for_nothing() {
+        let picture = Net::new("net-1", 3).busy_node().picture();
+        let heard_ms = picture.slots()[1].origin_ms;
+        let check = |later_ms: u64, (one, other): (usize, usize), state: State, told: &str| {
+            let now = Now { mono_ms: heard_ms + later_ms, ..fixture::now() };
+            let sheet = sheet(&picture, one, other, "./", now);
+            assert_eq!((sheet.state, sheet.told.as_str()), (state, told), "{later_ms} {one} {other}");
+        };
+        check(0, (0, 1), State::Good, "node-00 → node-01: online; node-01 → node-00: online");
+        check(
+            0,
+            (1, 2),
+            State::Bad,
+            "node-01 → node-02: offline; node-02 → node-01: nothing reported of late",
+        );
+        let long_ms = 600_000;
+        check(
+            long_ms,
+            (0, 1),
+            State::Good,
+            "node-00 → node-01: online; node-01 → node-00: nothing reported of late",
+        );
+        check(
+            long_ms,
+            (1, 2),
+            State::Blind,
+            "node-01 → node-02: nothing reported of late; node-02 → node-01: nothing reported of late",
+        );
     }
 }

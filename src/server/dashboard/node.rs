@@ -43,7 +43,7 @@ pub(super) fn sheet(
             ),
             Region::new("verdict", verdict(picture, index, state)),
             Region::new("why", why::section(picture, index, &base, at_ms)),
-            Region::new("pairs", pairs(picture, index, &base)),
+            Region::new("pairs", pairs(picture, index, &base, now)),
             Region::new(
                 "charts",
                 html! { section #charts aria-labelledby="charts-title" { h2 #charts-title { "The last hour" } (charts) } },
@@ -78,7 +78,8 @@ fn verdict(picture: &Picture, index: usize, state: State) -> Markup {
 }
 
 /// Both directions between the node and each other, side by side; what is not online first.
-fn pairs(picture: &Picture, index: usize, base: &str) -> Markup {
+fn pairs(picture: &Picture, index: usize, base: &str, now: Now) -> Markup {
+    let is_fresh = |reporter: usize| picture.is_fresh(reporter, now.mono_ms);
     let members = picture.roster().members();
     let id = &members[index].id;
     let mut others: Vec<_> = (0..members.len())
@@ -117,12 +118,12 @@ fn pairs(picture: &Picture, index: usize, base: &str) -> Markup {
                             th scope="col" { "Since" }
                         } }
                         tbody {
-                            @for (other, to, from) in others.iter().take(MOST_PAIRS) {
-                                @let other = &members[*other].id;
+                            @for (number, to, from) in others.iter().take(MOST_PAIRS) {
+                                @let other = &members[*number].id;
                                 tr {
                                     th scope="row" { a href={ (base) "/link/" (id) "/" (other) } { (other) } }
-                                    (found(*to))
-                                    (found(*from))
+                                    (found(*to, is_fresh(*number)))
+                                    (found(*from, is_fresh(index)))
                                 }
                             }
                         }
@@ -134,8 +135,8 @@ fn pairs(picture: &Picture, index: usize, base: &str) -> Markup {
     }
 }
 
-/// Three cells.
-fn found(found: Option<&Observation>) -> Markup {
+/// Three cells; what an old report says is told as such, since its author may be dead.
+fn found(found: Option<&Observation>, is_fresh: bool) -> Markup {
     html! {
         @match found {
             None => { td { span.faint { "nothing reported" } } td {} td {} }
@@ -143,6 +144,7 @@ fn found(found: Option<&Observation>) -> Markup {
                 td {
                     span class={ "state " (link::class(found.status)) } { (found.status) }
                     @if let Some(error) = found.error { " " small { (error.meaning()) } }
+                    @if !is_fresh { " " small { "by an old report" } }
                 }
                 td.num { @if let Some(us) = found.rtt_us { (words::milliseconds(us)) " ms" } }
                 td { (words::ago(found.since_ms)) }

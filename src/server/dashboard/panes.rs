@@ -16,7 +16,7 @@ use crate::mesh::id::NetworkId;
 /// So many pages are kept, each with its query; more are forgotten all at once.
 const PAGES: usize = 64;
 
-/// A page is made anew at most so often, or ten times as long as it takes.
+/// A page is made anew at most so often, or after ten times as long as it takes.
 const SHORTEST: Duration = Duration::from_millis(400);
 
 /// A page whose pictures have not changed is made anew after this time, since it shows how time passes.
@@ -115,7 +115,7 @@ impl Panes {
 impl Pane {
     fn is_good(&self, frames: &[Frame]) -> bool {
         let age = self.made.elapsed();
-        age < SHORTEST.max(self.took * 10) || (age < LONGEST && self.frames == frames)
+        age < (self.took * 10).clamp(SHORTEST, LONGEST) || (age < LONGEST && self.frames == frames)
     }
 
     /// What is new to a script that has the regions of these hashes and the cells of this frame, as JSON.

@@ -87,14 +87,17 @@ pub(super) fn knows_nobody(picture: &Picture) -> bool {
     silent && picture.roster().members().len() > 1
 }
 
-/// How many nodes stand how, worst first: `1 down, 4 up`; with nothing else, `all 5 up`.
+/// How many nodes stand how but up, worst first: `1 down, 2 stopped`. Where all are up, the links that are cut; with
+/// none, `all 5 up`.
 pub(super) fn brief(picture: &Picture) -> String {
     if picture.isolated() {
         return "cut off".to_owned();
     }
-    match &counts(picture)[..] {
-        [(Standing::Up, count)] => format!("all {count} up"),
-        counts => {
+    match (&counts(picture)[..], picture.verdicts().links.len()) {
+        ([(Standing::Up, _)], 1) => "1 link cut".to_owned(),
+        ([(Standing::Up, _)], links @ 2..) => format!("{links} links cut"),
+        ([(Standing::Up, count)], 0) => format!("all {count} up"),
+        (counts, _) => {
             let words: Vec<_> = counts
                 .iter()
                 .filter(|(standing, _)| *standing != Standing::Up)

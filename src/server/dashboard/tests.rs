@@ -169,6 +169,20 @@ fn the_picture_is_on_the_page() {
 }
 
 #[test]
+fn what_an_old_report_says_is_told_as_such() {
+    let net = Net::new("net-1", 3);
+    let picture = net.busy_node().picture();
+    let heard_ms = picture.slots()[1].origin_ms;
+    let page = |mono_ms| {
+        let now = Now { mono_ms, ..fixture::now() };
+        node::sheet(&picture, 1, "./", None, &html! {}, now).body().into_string()
+    };
+    assert!(!page(heard_ms).contains("by an old report"));
+    // Of what node-01 found of node-00 and node-02; what this node finds is never old.
+    assert_eq!(page(heard_ms + 600_000).matches("by an old report").count(), 2);
+}
+
+#[test]
 fn what_has_changed_is_told_and_nothing_else() {
     let net = Net::new("net-1", 3);
     let (instance, login, dashboard) = (fixture::instance(&[&net]), Login::new(), Dashboard::default());
