@@ -223,6 +223,24 @@ fn a_side_is_named_by_its_sites_where_these_are_not_torn() {
 }
 
 #[test]
+fn a_death_does_not_begin_as_a_firewall() {
+    for seed in seeds() {
+        let mut network = settled(4, seed);
+        network.kill(0);
+        network.run_checking(9_000, "it may be dead, while it is not yet found so", |network| {
+            (1..4).all(|viewer| {
+                concludes(network, viewer, 0) != Standing::Degraded
+                    || causes(network, viewer, 0)[0] == Cause::Node
+            })
+        });
+        for viewer in 1..4 {
+            assert_eq!(concludes(&network, viewer, 0), Standing::Down);
+            assert_eq!(causes(&network, viewer, 0), [Cause::Node]);
+        }
+    }
+}
+
+#[test]
 fn a_node_behind_a_firewall_is_alive_and_unreached() {
     for seed in seeds() {
         let mut network = settled(4, seed);

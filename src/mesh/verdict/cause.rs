@@ -12,7 +12,7 @@ use crate::mesh::observation::{Failure, Status};
 pub enum Cause {
     /// The node itself, or its host.
     Node,
-    /// It lives, and nobody reaches it: a firewall, or address translation.
+    /// Nobody reaches it, and it lives: a firewall, or address translation.
     Ingress,
     /// It lives, and reaches nobody.
     Egress,
@@ -120,6 +120,11 @@ fn is_unreachable(scene: &Scene<'_>, verdict: &Verdict) -> bool {
     verdict.ballot.offline >= 2 && !verdict.ballot.votes.iter().any(reaches)
 }
 
+/// Whether it has not reported since a quorum last reached it: so far, that is how a death begins.
+fn may_be_dead(verdict: &Verdict) -> bool {
+    verdict.ballot.is_quorum(verdict.ballot.unrefuted)
+}
+
 fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
     let mut causes = Vec::new();
     if is_unreachable(scene, &nodes[index]) {
@@ -130,6 +135,9 @@ fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
     }
     if causes.is_empty() {
         causes.push(Cause::Link);
+    }
+    if index != scene.me() && may_be_dead(&nodes[index]) {
+        causes.insert(0, Cause::Node);
     }
     causes
 }
@@ -157,6 +165,7 @@ pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>])
             && nodes[to].standing.is_alive()
             && !causes[from].contains(&Cause::Egress)
             && !causes[to].contains(&Cause::Ingress)
+            && !causes[to].contains(&Cause::Node)
             && matches!(says(scene, from, to), Some((Status::Offline, _)))
     };
     let mut links = Vec::new();

@@ -1,6 +1,6 @@
 //! The answer in one sentence.
 
-use super::{Side, Standing, Verdict};
+use super::{Cause, Side, Standing, Verdict};
 use crate::mesh::Picture;
 use crate::mesh::id::Site;
 use crate::mesh::observation::Status;
@@ -144,6 +144,15 @@ pub fn sentence(picture: &Picture, index: usize, clock: Clock<'_>) -> String {
             let before = settled.and_then(|settled| settled.decided);
             let before = before.map_or(String::new(), |(standing, _)| format!(" (was {standing})"));
             format!("{id} is silent since {since}{before}, and no quorum confirms that it is down{causes}")
+        }
+        Standing::Degraded if verdict.causes.contains(&Cause::Node) => {
+            format!(
+                "{id} may be down: {} of {} observers do not reach it, and it has not reported since{causes}",
+                ballot.offline, ballot.electorate
+            )
+        }
+        Standing::Degraded if ballot.offline < 2 => {
+            format!("{id} is alive, but does not reach most of the others{causes}")
         }
         Standing::Degraded => {
             format!(

@@ -79,6 +79,8 @@ pub struct Change {
     pub to: Settled,
     /// What explains it.
     pub causes: Vec<Cause>,
+    /// What explained it before.
+    pub former: Vec<Cause>,
     /// How many find it offline, and how many could say so.
     pub offline: (usize, usize),
     /// For how long its reports have not advanced, in ms.
@@ -86,21 +88,32 @@ pub struct Change {
 }
 
 impl Change {
-    /// Whether the standing is another than before. What is found first, when nothing is known yet, is no news.
+    /// Whether the standing is another than before, or it is settled now that the node lives. What is found
+    /// first, when nothing is known yet, is no news.
     pub fn is_news(&self) -> bool {
-        self.from.is_some_and(|from| from != self.to.standing)
+        self.from.is_some_and(|from| from != self.to.standing || self.proves_life())
+    }
+
+    /// Whether it might have been dead, was never found so, and has proved to live.
+    fn proves_life(&self) -> bool {
+        let degraded = Some(Standing::Degraded);
+        (self.from, Some(self.to.standing)) == (degraded, degraded)
+            && self.former.contains(&Cause::Node)
+            && !self.causes.contains(&Cause::Node)
     }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.node, self.to.standing)?;
-        if let Some(from) = self.from {
+        if let Some(from) = self.from.filter(|from| *from != self.to.standing) {
             write!(f, " (was {from})")?;
         }
-        let causes: Vec<_> = self.causes.iter().map(|cause| cause.as_str()).collect();
-        if !causes.is_empty() {
-            write!(f, ", cause: {}", causes.join(" or "))?;
+        if !self.causes.is_empty() {
+            write!(f, ", cause: {}", words(&self.causes))?;
+        }
+        if self.proves_life() {
+            write!(f, " (was {}: it lives)", words(&self.former))?;
         }
         let (offline, electorate) = self.offline;
         if matches!(self.to.standing, Standing::Down | Standing::Unknown | Standing::Degraded) {
@@ -121,6 +134,11 @@ impl fmt::Display for Change {
             _ => Ok(()),
         }
     }
+}
+
+fn words(causes: &[Cause]) -> String {
+    let words: Vec<_> = causes.iter().map(|cause| cause.as_str()).collect();
+    words.join(" or ")
 }
 
 /// The verdicts of a network over time.
@@ -157,6 +175,7 @@ impl Latch {
                     from,
                     to: next.clone(),
                     causes: verdict.causes.clone(),
+                    former: old.map(|old| old.causes.clone()).unwrap_or_default(),
                     offline: (verdict.ballot.offline, verdict.ballot.electorate),
                     silent_ms,
                 });
