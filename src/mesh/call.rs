@@ -27,6 +27,12 @@ impl Mesh {
         // Meant for an epoch that this node has left meanwhile, as the evidence may just have shown.
         let outdated = busy.epoch < self.publisher.stamp().epoch;
         let mut again = false;
+        if busy.purpose == Purpose::Probe {
+            let probes = &mut self.picture.slots.get_mut(index).probes;
+            let is_answered = called.outcome.as_ref().map_or_else(|failure| failure.is_refusal(), |_| true);
+            let count = if is_answered { &mut probes.answered } else { &mut probes.failed };
+            *count = count.saturating_add(1);
+        }
         let before = match called.outcome {
             Ok(Answer { rtt_us, took_us, clock_offset_ms, delivery }) => {
                 self.picture.counters.exchanges_ok += 1;

@@ -45,6 +45,17 @@ pub struct Slot {
     pub changed_ms: u64,
     /// Two different reports with one stamp.
     pub proof: Option<Arc<Proof>>,
+    /// How this node's own probes of it went since the start, or since the configuration named it.
+    pub probes: Probes,
+}
+
+/// How many attempts of probes went which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Probes {
+    /// Answered, by whatever.
+    pub answered: u32,
+    /// Not answered in time, or not at all.
+    pub failed: u32,
 }
 
 impl Slot {

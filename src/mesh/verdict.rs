@@ -128,7 +128,7 @@ impl Rule {
             Self::Left => "its last report says that it was stopped on purpose",
             Self::Own => "it is the node that judges",
             Self::NeverReported => "no report of it was ever seen",
-            Self::Alive => "its reports advance",
+            Self::Alive => "its reports advance, or are not overdue yet",
             Self::Refused => "a quorum was refused at every attempt, and it is silent",
             Self::Unrefuted => "a quorum finds it offline, nothing refutes that, and it is silent",
             Self::Silent => "a quorum finds it offline, and it is silent for long",

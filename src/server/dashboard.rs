@@ -226,8 +226,8 @@ fn charts(node: &Node, id: &str, now: Now) -> Markup {
                 (chart::round_trip(&everyone, now.wall_ms))
             }
             figure {
-                figcaption { "Exchanges with it that failed, as everyone finds it" }
-                (chart::loss(&everyone, now.wall_ms))
+                figcaption { "Reports that found it offline, of all observers" }
+                (chart::loss(&everyone, now.wall_ms, "reports", "found it offline"))
             }
             @if !is_me {
                 figure {
@@ -235,12 +235,12 @@ fn charts(node: &Node, id: &str, now: Now) -> Markup {
                     (chart::round_trip(&here, now.wall_ms))
                 }
                 figure {
-                    figcaption { "Exchanges of this node with it that failed" }
-                    (chart::loss(&here, now.wall_ms))
+                    figcaption { "Loss: this node's probes of it that failed" }
+                    (chart::loss(&here, now.wall_ms, "probes", "failed"))
                 }
             }
         }
-        p.faint { "Minute by minute, from what reports say of their newest exchange; kept in memory since this node was started." }
+        p.faint { "Minute by minute; kept in memory since this node was started." }
     }
 }
 

@@ -155,8 +155,11 @@ impl Login {
         let (Some(session), Some(password)) = (viewer.session, &instance.login) else { return response };
         let now_s = now_s();
         let is_due = now_s.saturating_sub(session.issued_s) >= MAX_LIFETIME_S / 2;
+        if !is_due {
+            return response;
+        }
         let secure = is_secure(instance, request);
-        match session_cookie(instance, password, secure, session.auth_time_s, now_s).filter(|_| is_due) {
+        match session_cookie(instance, password, secure, session.auth_time_s, now_s) {
             Some(cookie) => response.with_additional_header("Set-Cookie", cookie),
             None => response,
         }

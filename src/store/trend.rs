@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::mesh::Picture;
 use crate::mesh::id::{NodeId, Stamp};
 use crate::mesh::observation::{Observation, Status};
+use crate::mesh::picture::{Picture, Probes};
 use crate::mesh::roster::Roster;
 
 /// The length of a minute, in ms.
@@ -27,9 +27,9 @@ pub enum Source {
 pub struct Minute {
     /// When it began: Unix time in ms, a whole minute.
     pub start_ms: u64,
-    /// How many reports say that the newest exchange with it succeeded.
+    /// How many reports say that it is online; of this node's own findings, how many probes were answered.
     pub answered: u32,
-    /// How many say that it failed.
+    /// How many reports say that it is offline; of this node's own findings, how many probes were not answered.
     pub failed: u32,
     /// The shortest round trip of those that succeeded, in µs; 0 where none was measured.
     pub shortest_us: u32,
@@ -47,24 +47,30 @@ impl Minute {
         u32::try_from(self.sum_us.checked_div(u64::from(self.measured))?).ok()
     }
 
-    /// The part of the exchanges that failed, from 0 to 1; none where there were none.
+    /// The part of the reports or probes that failed, from 0 to 1; none where there were none.
     pub fn loss(&self) -> Option<f64> {
         let all = f64::from(self.answered) + f64::from(self.failed);
         (all > 0.0).then(|| f64::from(self.failed) / all)
     }
 
     fn count(&mut self, found: &Observation) {
-        // What is not known yet was neither a success nor a failure.
-        if found.error.is_some() || found.status == Status::Offline {
-            self.failed = self.failed.saturating_add(1);
-        } else if found.status == Status::Online {
-            self.answered = self.answered.saturating_add(1);
-            let Some(us) = found.rtt_us else { return };
-            self.shortest_us = if self.measured == 0 { us } else { self.shortest_us.min(us) };
-            self.longest_us = self.longest_us.max(us);
-            self.measured = self.measured.saturating_add(1);
-            self.sum_us = self.sum_us.saturating_add(us.into());
+        match found.status {
+            Status::Offline => self.failed = self.failed.saturating_add(1),
+            Status::Online => {
+                self.answered = self.answered.saturating_add(1);
+                self.measure(found.rtt_us);
+            }
+            // What is not known yet is neither.
+            Status::Unknown => {}
         }
+    }
+
+    fn measure(&mut self, rtt_us: Option<u32>) {
+        let Some(us) = rtt_us else { return };
+        self.shortest_us = if self.measured == 0 { us } else { self.shortest_us.min(us) };
+        self.longest_us = self.longest_us.max(us);
+        self.measured = self.measured.saturating_add(1);
+        self.sum_us = self.sum_us.saturating_add(us.into());
     }
 }
 
@@ -102,12 +108,14 @@ struct Trend {
     id: NodeId,
     /// Its newest report that was counted.
     counted: Option<Stamp>,
+    /// This node's own probes of it that were counted.
+    probed: Probes,
     everyone: Series,
     here: Series,
 }
 
 impl Trends {
-    /// Counts the reports that are new in `picture`.
+    /// Counts the reports and probes that are new in `picture`.
     pub fn record(&mut self, picture: &Picture) {
         let roster = picture.roster();
         if self.config != roster.digest() {
@@ -122,9 +130,22 @@ impl Trends {
             for (target, found) in slot.observations() {
                 let node = &mut self.nodes[target];
                 node.everyone.at(start_ms).count(found);
-                if observer == roster.me() {
-                    node.here.at(start_ms).count(found);
-                }
+            }
+        }
+        let own = &picture.slots()[roster.me()];
+        for (target, (slot, node)) in picture.slots().iter().zip(&mut self.nodes).enumerate() {
+            let before = std::mem::replace(&mut node.probed, slot.probes);
+            let since = |now: u32, then: u32| now.checked_sub(then).unwrap_or(now);
+            let answered = since(slot.probes.answered, before.answered);
+            let failed = since(slot.probes.failed, before.failed);
+            if answered + failed == 0 {
+                continue;
+            }
+            let minute = node.here.at(start_ms);
+            minute.answered = minute.answered.saturating_add(answered);
+            minute.failed = minute.failed.saturating_add(failed);
+            if answered > 0 {
+                minute.measure(own.observation(target).and_then(|found| found.rtt_us));
             }
         }
     }
@@ -136,6 +157,7 @@ impl Trends {
         let empty = |id: &NodeId| Trend {
             id: id.clone(),
             counted: None,
+            probed: Probes::default(),
             everyone: Series::default(),
             here: Series::default(),
         };
@@ -172,9 +194,9 @@ mod tests {
         for us in [800, 400, 600] {
             minute.count(&found(Status::Online, Some(us), None));
         }
-        // Still online, but the newest attempt failed; offline; and not known yet.
-        minute.count(&found(Status::Online, Some(9_999), Some(Failure::Timeout)));
-        minute.count(&found(Status::Offline, Some(9_999), None));
+        // Offline, and not known yet.
+        minute.count(&found(Status::Offline, Some(9_999), Some(Failure::Timeout)));
+        minute.count(&found(Status::Offline, None, None));
         minute.count(&found(Status::Unknown, None, None));
         minute.count(&found(Status::Online, None, None));
         assert_eq!((minute.answered, minute.failed, minute.measured), (4, 2, 3));

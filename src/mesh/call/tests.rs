@@ -237,3 +237,26 @@ fn something_else_at_the_address_of_who_is_not_heard_of_counts_in_the_end() {
     }
     assert!(core.now.mono_ms > 40_000, "four intervals");
 }
+
+#[test]
+fn every_attempt_of_a_probe_counts() {
+    let mut core = Core::start(2);
+    core.step(Event::Turn);
+    let mut answers = vec![true, false, true];
+    while !answers.is_empty() {
+        if core.calls().next().is_none() {
+            core.pass(60_000);
+        }
+        let call = core.call();
+        // What follows a probe, or tells what changed, does not count.
+        if call.purpose == Purpose::Probe && !answers.remove(0) {
+            core.end(&call, Err(Failure::Timeout), Vec::new());
+        } else {
+            let own = core.own().as_ref().clone();
+            core.answer(&call, vec![own]);
+        }
+    }
+    // A single loss makes nobody offline, and is known all the same.
+    let expected = crate::mesh::picture::Probes { answered: 2, failed: 1 };
+    assert_eq!(core.mesh.picture.slots[1].probes, expected);
+}

@@ -115,9 +115,12 @@ impl fmt::Display for Change {
         if self.proves_life() {
             write!(f, " (was {}: it lives)", words(&self.former))?;
         }
-        let (offline, electorate) = self.offline;
-        if matches!(self.to.standing, Standing::Down | Standing::Unknown | Standing::Degraded) {
-            write!(f, "; {offline} of {electorate} observers do not reach it")?;
+        match (self.to.standing, self.offline) {
+            (Standing::Degraded, (0 | 1, _)) => write!(f, "; it does not reach most of the others")?,
+            (Standing::Down | Standing::Unknown | Standing::Degraded, (offline, electorate)) => {
+                write!(f, "; {offline} of {electorate} observers do not reach it")?;
+            }
+            _ => {}
         }
         if matches!(self.to.standing, Standing::Down | Standing::Unknown) {
             write!(f, ", no sign of life for {}.{} s", self.silent_ms / 1000, self.silent_ms % 1000 / 100)?;
@@ -290,6 +293,55 @@ mod tests {
 
     fn down() -> Moment {
         at(106_000, Standing::Down, (7, 13))
+    }
+
+    #[test]
+    fn changes_in_words() {
+        use Cause::{Ingress, Link, Node};
+        use Standing::{Degraded, Down, Up};
+        let change = |from, to: Standing, causes: &[Cause], former: &[Cause], offline| {
+            let change = Change {
+                node: "b".parse().expect("a name"),
+                index: 1,
+                from,
+                to: step(None, &at(100_000, to, (7, 10))),
+                causes: causes.to_vec(),
+                former: former.to_vec(),
+                offline,
+                silent_ms: 5_240,
+            };
+            (change.is_news(), change.to_string())
+        };
+        for ((from, to, causes, former, offline), is_news, expected) in [
+            ((None, Up, &[][..], &[][..], (0, 2)), false, "b is up"),
+            (
+                (Some(Up), Degraded, &[Node, Ingress], &[], (2, 2)),
+                true,
+                "b is degraded (was up), cause: node or ingress; 2 of 2 observers do not reach it",
+            ),
+            (
+                (Some(Degraded), Degraded, &[Ingress], &[Node, Ingress], (2, 2)),
+                true,
+                "b is degraded, cause: ingress (was node or ingress: it lives); 2 of 2 observers do not reach it",
+            ),
+            (
+                (Some(Degraded), Degraded, &[Ingress], &[Link], (2, 2)),
+                false,
+                "b is degraded, cause: ingress; 2 of 2 observers do not reach it",
+            ),
+            (
+                (Some(Up), Degraded, &[Link], &[], (0, 0)),
+                true,
+                "b is degraded (was up), cause: link; it does not reach most of the others",
+            ),
+            (
+                (Some(Degraded), Down, &[Node], &[Node, Ingress], (2, 2)),
+                true,
+                "b is down (was degraded), cause: node; 2 of 2 observers do not reach it, no sign of life for 5.2 s",
+            ),
+        ] {
+            assert_eq!(change(from, to, causes, former, offline), (is_news, expected.to_owned()));
+        }
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub(super) fn round_trip(minutes: &[Minute], now_ms: u64) -> Markup {
     frame("Round-trip time", &told, &scale, "ms", &drawn)
 }
 
-/// A bar for each minute in which an exchange failed.
-pub(super) fn loss(minutes: &[Minute], now_ms: u64) -> Markup {
+/// A bar for each minute in which something failed. `what` is counted, and `failed` is what became of it.
+pub(super) fn loss(minutes: &[Minute], now_ms: u64, what: &str, failed: &str) -> Markup {
     let shown: Vec<(f64, f64)> =
         placed(minutes, now_ms).filter_map(|(x, minute)| Some((x, minute.loss()? * 100.0))).collect();
     if shown.is_empty() {
@@ -73,8 +73,8 @@ pub(super) fn loss(minutes: &[Minute], now_ms: u64) -> Markup {
     let sum = |of: fn(&Minute) -> u32| {
         placed(minutes, now_ms).map(|(_, minute)| u64::from(of(minute))).sum::<u64>()
     };
-    let (failed, answered) = (sum(|minute| minute.failed), sum(|minute| minute.answered));
-    let told = format!("In the last hour {failed} of {} failed.", failed + answered);
+    let (bad, good) = (sum(|minute| minute.failed), sum(|minute| minute.answered));
+    let told = format!("In the last hour {bad} of {} {what} {failed}.", bad + good);
     let most = shown.iter().map(|(_, loss)| *loss).fold(0.0, f64::max);
     // Small losses are to be seen as well, and no loss must not fill the drawing.
     let scale = Scale::up_to(if most == 0.0 { 100.0 } else { most.max(5.0) });
@@ -89,7 +89,7 @@ pub(super) fn loss(minutes: &[Minute], now_ms: u64) -> Markup {
             }
         }
     };
-    frame("Failed exchanges", &told, &scale, "%", &drawn)
+    frame(&format!("{what} that {failed}"), &told, &scale, "%", &drawn)
 }
 
 /// How many minutes are drawn.
@@ -221,8 +221,9 @@ mod tests {
 
     #[test]
     fn failures() {
-        let html = loss(&[minute(100, 0, 4), minute(101, 4, 0)], 101 * MINUTE_MS).into_string();
-        assert!(html.contains("4 of 8 failed"), "{html}");
+        let html =
+            loss(&[minute(100, 0, 4), minute(101, 4, 0)], 101 * MINUTE_MS, "probes", "failed").into_string();
+        assert!(html.contains("4 of 8 probes failed"), "{html}");
         assert_eq!((html.matches("class=\"lost\"").count(), html.matches("class=\"kept\"").count()), (1, 1));
         // The bar of 100 % reaches the axis' top.
         assert!(html.contains(&format!("y=\"{TOP:.1}\"")), "{html}");
@@ -234,6 +235,6 @@ mod tests {
             let html = round_trip(&[minute(100, 1, 0)], now * MINUTE_MS).into_string();
             assert_eq!(html.contains("<svg"), is_drawn, "{now}");
         }
-        assert!(loss(&[], 0).into_string().contains("Nothing measured yet"));
+        assert!(loss(&[], 0, "probes", "failed").into_string().contains("Nothing measured yet"));
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn sheet(picture: &Picture, one: usize, other: usize, root: &str, now
     // What was said long ago is shown, and counts for nothing: both may be dead.
     let ways = [(one, other), (other, one)].map(|(from, to)| found(from, to).filter(|_| is_fresh(from)));
     let state = match ways {
+        _ if picture.isolated() => State::Blind,
         _ if ways.contains(&Some(Status::Offline)) => State::Bad,
         _ if ways.contains(&Some(Status::Unknown)) => State::Warn,
         _ if ways == [None, None] => State::Blind,
@@ -67,7 +68,7 @@ fn way(picture: &Picture, from: usize, to: usize, base: &str, now: Now) -> Marku
                     @else if picture.roster().observes(from, to) { (a) " has not reported anything of " (b) " yet." }
                     @else { (a) " does not observe " (b) "." }
                 },
-                Some(found) => (story(found)),
+                Some(found) => (story(found, since_ms(picture, from, found, now))),
             }
             @if let Some(held) = &slot.held {
                 p.faint {
@@ -79,12 +80,26 @@ fn way(picture: &Picture, from: usize, to: usize, base: &str, now: Now) -> Marku
     }
 }
 
+/// Since when that is so, by this node's clock: Unix time in ms. The observer's may be off, but not the time between
+/// what it found and its report.
+pub(super) fn since_ms(picture: &Picture, from: usize, found: &Observation, now: Now) -> u64 {
+    let slot = &picture.slots()[from];
+    match &slot.held {
+        Some(held) if from != picture.roster().me() => {
+            let before_ms = held.report().at_ms.saturating_sub(found.since_ms);
+            let ago_ms = now.mono_ms.saturating_sub(slot.origin_ms);
+            now.wall_ms.saturating_sub(ago_ms).saturating_sub(before_ms)
+        }
+        _ => found.since_ms,
+    }
+}
+
 /// What was found, in words.
-pub(super) fn story(found: &Observation) -> Markup {
+fn story(found: &Observation, since_ms: u64) -> Markup {
     html! {
         p {
             span class={ "state " (class(found.status)) } { (found.status) }
-            " since " (words::clock(found.since_ms)) " (" (words::ago(found.since_ms)) ")"
+            " since " (words::clock(since_ms)) " (" (words::ago(since_ms)) ")"
         }
         @if found.rtt_us.is_some() || found.error.is_some() {
             p {

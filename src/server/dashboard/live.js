@@ -128,7 +128,9 @@
   const asOf = document.querySelector("#asof time");
   let since = "";
   let told = null;
+  // When it last answered with the page, and with anything.
   let answered = Date.now();
+  let heard = answered;
   let failures = 0;
   let timer;
 
@@ -195,11 +197,12 @@
     let pause = isHidden() ? ASK_HIDDEN : ASK;
     try {
       const reply = await fetch(`${root}live${path}?${query}`, { cache: "no-store", signal: AbortSignal.timeout(5 * SECOND) });
+      heard = Date.now();
       if (reply.status === 401 || (reply.redirected && reply.url.includes("/login"))) {
         stale.hidden = true;
         ended.hidden = false;
         grey();
-        answered = Date.now();
+        failures = 0;
         pause = ASK_ENDED;
       } else if (reply.ok) {
         const date = Date.parse(reply.headers.get("Date"));
@@ -230,7 +233,7 @@
   });
   setInterval(() => {
     const late = LATE + (ended.hidden ? 0 : ASK_ENDED);
-    if (!isHidden() && Date.now() - Math.max(answered, seen) > late) show(silent());
+    if (!isHidden() && Date.now() - Math.max(heard, seen) > late) show(silent());
   }, SECOND);
   ask();
 })();

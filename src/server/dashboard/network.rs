@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::sheet::{Region, Sheet};
 use super::state::{State, brief, counts, knows_nobody};
 use super::{graph, matrix, nodes, timeline, words};
+use crate::mesh::observation::Status;
 use crate::mesh::verdict::headline::{headline, severity};
 use crate::mesh::verdict::{Link, Side, Standing};
 use crate::mesh::{Now, Picture};
@@ -52,12 +53,7 @@ fn verdict(picture: &Picture) -> Markup {
             p #sentence { (words::told(picture)) }
             (tally(picture))
         }
-        @if picture.twin() {
-            p.alert role="alert" {
-                strong { "This node has a twin. " }
-                "Another process signs with its key: stop one of the two, then give this node a new key."
-            }
-        }
+        (twin(picture))
         @if picture.isolated() {
             p.alert role="alert" {
                 strong { "This node may be cut off. " }
@@ -70,6 +66,18 @@ fn verdict(picture: &Picture) -> Markup {
                 "No other node has reported to this one since it was started. If that lasts: are the others \
                  started, do the urls in config.yml lead to them, and have they the same keys? "
                 code { "journalctl -u distomon@NAME" } " tells what is refused."
+            }
+        }
+    }
+}
+
+/// That somebody else signs with this node's key, if so.
+pub(super) fn twin(picture: &Picture) -> Markup {
+    html! {
+        @if picture.twin() {
+            p.alert role="alert" {
+                strong { "This node has a twin. " }
+                "Another process signs with its key: stop one of the two, then give this node a new key."
             }
         }
     }
@@ -103,9 +111,12 @@ fn problems(picture: &Picture, base: &str) -> Markup {
     if troubles.is_empty() && verdicts.links.is_empty() && verdicts.sides.is_empty() {
         return html! {};
     }
+    let is_meant = troubles.iter().all(|(_, standing)| *standing == Standing::Stopped)
+        && verdicts.links.is_empty()
+        && verdicts.sides.is_empty();
     html! {
         section #problems aria-labelledby="problems-title" {
-            h2 #problems-title { "What is wrong" }
+            h2 #problems-title { @if is_meant { "Stopped on purpose" } @else { "What is wrong" } }
             ul.problems {
                 @for &(index, standing) in troubles.iter().take(MOST_TROUBLES) {
                     (trouble(picture, index, standing, base))
@@ -154,9 +165,17 @@ fn cut(picture: &Picture, link: Link, base: &str) -> Markup {
             span.is.degraded { "link" } " "
             a.name href={ (base) "/link/" (from) "/" (to) } { (from) @if link.both { " ↔ " } @else { " → " } (to) } " "
             @if link.both { (from) " and " (to) " do not reach each other" }
-            @else { (from) " does not reach " (to) ", which reaches " (from) }
+            @else {
+                (from) " does not reach " (to)
+                @if reaches(picture, link.to, link.from) { ", which reaches " (from) }
+            }
         }
     }
+}
+
+/// Whether a node's newest report says that the other is online.
+fn reaches(picture: &Picture, from: usize, to: usize) -> bool {
+    picture.slots()[from].observation(to).is_some_and(|found| found.status == Status::Online)
 }
 
 fn sides(picture: &Picture) -> Markup {

@@ -122,8 +122,8 @@ fn pairs(picture: &Picture, index: usize, base: &str, now: Now) -> Markup {
                                 @let other = &members[*number].id;
                                 tr {
                                     th scope="row" { a href={ (base) "/link/" (id) "/" (other) } { (other) } }
-                                    (found(*to, is_fresh(*number)))
-                                    (found(*from, is_fresh(index)))
+                                    (found(*to, is_fresh(*number), |found| link::since_ms(picture, *number, found, now)))
+                                    (found(*from, is_fresh(index), |found| link::since_ms(picture, index, found, now)))
                                 }
                             }
                         }
@@ -136,7 +136,7 @@ fn pairs(picture: &Picture, index: usize, base: &str, now: Now) -> Markup {
 }
 
 /// Three cells; what an old report says is told as such, since its author may be dead.
-fn found(found: Option<&Observation>, is_fresh: bool) -> Markup {
+fn found(found: Option<&Observation>, is_fresh: bool, since_ms: impl FnOnce(&Observation) -> u64) -> Markup {
     html! {
         @match found {
             None => { td { span.faint { "nothing reported" } } td {} td {} }
@@ -147,7 +147,7 @@ fn found(found: Option<&Observation>, is_fresh: bool) -> Markup {
                     @if !is_fresh { " " small { "by an old report" } }
                 }
                 td.num { @if let Some(us) = found.rtt_us { (words::milliseconds(us)) " ms" } }
-                td { (words::ago(found.since_ms)) }
+                td { (words::ago(since_ms(found))) }
             }
         }
     }

@@ -51,6 +51,7 @@ fn article(picture: &Picture, root: &str) -> Markup {
             div.words {
                 h2 id={ "n-" (id) } { a href=(base) { (id) } }
                 p.sentence { (words::told(picture)) }
+                (network::twin(picture))
                 (network::tally(picture))
                 p.faint { "seen from " a href={ (base) "/node/" (picture.roster().own().id) } { (picture.roster().own().id) } }
                 @if !changes.is_empty() {

@@ -87,25 +87,26 @@ pub(super) fn knows_nobody(picture: &Picture) -> bool {
     silent && picture.roster().members().len() > 1
 }
 
-/// How many nodes stand how but up, worst first: `1 down, 2 stopped`. Where all are up, the links that are cut; with
-/// none, `all 5 up`.
+/// What is not as it should be, worst first: `1 down, 2 stopped, 1 link cut`; with nothing, `all 5 up`.
 pub(super) fn brief(picture: &Picture) -> String {
+    if picture.twin() {
+        return "this node has a twin".to_owned();
+    }
     if picture.isolated() {
         return "cut off".to_owned();
     }
-    match (&counts(picture)[..], picture.verdicts().links.len()) {
-        ([(Standing::Up, _)], 1) => "1 link cut".to_owned(),
-        ([(Standing::Up, _)], links @ 2..) => format!("{links} links cut"),
-        ([(Standing::Up, count)], 0) => format!("all {count} up"),
-        (counts, _) => {
-            let words: Vec<_> = counts
-                .iter()
-                .filter(|(standing, _)| *standing != Standing::Up)
-                .map(|(s, n)| format!("{n} {s}"))
-                .collect();
-            words.join(", ")
-        }
+    let links = match picture.verdicts().links.len() {
+        0 => None,
+        1 => Some("1 link cut".to_owned()),
+        links => Some(format!("{links} links cut")),
+    };
+    let counts = counts(picture);
+    let others = counts.iter().filter(|(standing, _)| *standing != Standing::Up);
+    let words: Vec<_> = others.map(|(standing, count)| format!("{count} {standing}")).chain(links).collect();
+    if words.is_empty() {
+        return format!("all {} up", picture.roster().members().len());
     }
+    words.join(", ")
 }
 
 /// How many nodes stand how, worst first, without those of which there are none.

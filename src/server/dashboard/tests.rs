@@ -303,7 +303,7 @@ fn a_first_view_is_small() {
 }
 
 #[test]
-fn each_report_counts_once_in_the_last_hour() {
+fn each_report_and_probe_counts_once_in_the_last_hour() {
     let net = Net::new("net-1", 3);
     let picture = net.busy_node().picture();
     let mut trends = crate::store::trend::Trends::default();
@@ -317,9 +317,10 @@ fn each_report_counts_once_in_the_last_hour() {
         check(&trends, "node-00", Source::Everyone, &[(1, 0)]);
         check(&trends, "node-00", Source::Here, &[]);
         check(&trends, "node-01", Source::Everyone, &[(1, 0)]);
-        check(&trends, "node-01", Source::Here, &[(1, 0)]);
+        // Probed every 2.5 s for 20 s, and each probe counts.
+        check(&trends, "node-01", Source::Here, &[(8, 0)]);
         check(&trends, "node-02", Source::Everyone, &[(0, 2)]);
-        check(&trends, "node-02", Source::Here, &[(0, 1)]);
+        check(&trends, "node-02", Source::Here, &[(0, 2)]);
     }
     // Who is no member any more is forgotten.
     trends.record(&Net::new("net-1", 2).busy_node().picture());
@@ -338,14 +339,14 @@ fn light_and_dark() {
         (reply.status_code, field(&reply, "Location").map(str::to_owned), cookie.expect("a cookie"))
     };
     for (form, to, cookie) in [
-        ("theme=dark&next=/network/a?q=b", "./network/a?q=b", "distomon_theme=dark"),
-        ("theme=light&next=//elsewhere", "./", "distomon_theme=light"),
-        ("theme=%3Cscript%3E", "./", "distomon_theme=auto"),
+        ("theme=dark&next=/network/a?q=b", "./network/a?q=b", "distomon-theme=dark"),
+        ("theme=light&next=//elsewhere", "./", "distomon-theme=light"),
+        ("theme=%3Cscript%3E", "./", "distomon-theme=auto"),
     ] {
         assert_eq!(post(form), (303, Some(to.to_owned()), cookie.to_owned()));
     }
     for (cookie, expected) in
-        [("distomon_theme=dark", "data-theme=\"dark\""), ("distomon_theme=x", "<html lang=\"en\">")]
+        [("distomon-theme=dark", "data-theme=\"dark\""), ("distomon-theme=x", "<html lang=\"en\">")]
     {
         let page = text(get_login(&instance, &request("GET", "/login", &[("Cookie", cookie)], "")));
         assert!(page.contains(expected), "{page}");

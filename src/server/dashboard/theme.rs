@@ -6,7 +6,7 @@ use rouille::{Request, Response, input};
 use crate::server::login::{go_to, is_local};
 
 /// The name of the cookie. Instances on one host share it: it is only a taste.
-const COOKIE: &str = "distomon_theme";
+const COOKIE: &str = "distomon-theme";
 
 /// How long the choice is kept, in seconds.
 const KEPT_S: u32 = 365 * 24 * 3600;

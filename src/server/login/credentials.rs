@@ -51,8 +51,8 @@ fn is_cookie(key: &str, secure: bool, instance: &Instance) -> bool {
     key.and_then(|key| key.strip_prefix("distomon_")).is_some_and(|name| name == instance.name)
 }
 
-/// Whether the request came over https, as far as anything tells: the browser, by the Origin of a form; a proxy; the
-/// cookie that it gave before; or else the own urls. Who lies about it harms nobody else.
+/// Whether the request came over https, as far as anything tells: the browser, by the Origin of a form or a
+/// cookie that only https gets; a proxy; the cookie that it gave before; or else the own urls. Who lies about it harms nobody else.
 pub(in crate::server) fn is_secure(instance: &Instance, request: &Request) -> bool {
     let scheme = |origin: &str| match origin.split_once("://") {
         Some(("https", _)) => Some(true),
@@ -68,8 +68,8 @@ pub(in crate::server) fn is_secure(instance: &Instance, request: &Request) -> bo
     request
         .header("Origin")
         .and_then(scheme)
-        .or_else(|| request.header("X-Forwarded-Proto").and_then(proxy))
         .or_else(|| has(true).then_some(true))
+        .or_else(|| request.header("X-Forwarded-Proto").and_then(proxy))
         .or_else(|| has(false).then_some(false))
         .unwrap_or(instance.secure)
 }
@@ -159,6 +159,8 @@ mod tests {
             check(own, &[("Origin", "https://a")], true);
             check(own, &[("X-Forwarded-Proto", "https")], true);
             check(own, &[("X-Forwarded-Proto", "https, http")], false);
+            // Browsers send such a cookie over https alone; an inner proxy knows nothing of that.
+            check(own, &[("X-Forwarded-Proto", "http"), ("Cookie", "__Host-distomon_net=a")], true);
             check(own, &[("Cookie", "distomon_net=a")], false);
             check(own, &[("Cookie", "distomon_net=a; __Host-distomon_net=a")], true);
         }
