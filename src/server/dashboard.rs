@@ -27,6 +27,7 @@ use rouille::{Request, Response, ResponseBody};
 use super::instance::Instance;
 use super::login::{Login, Viewer};
 use super::problem::problem;
+use super::view::asked_at;
 use crate::mesh::Now;
 use crate::moment;
 use crate::store::Node;
@@ -65,6 +66,9 @@ use place::Place;
 /// Where scripts ask for what has changed on a page: its path comes after this.
 pub(super) const LIVE: &str = "/live";
 
+/// A collector that has not turned for so long is stuck, and what it last concluded is old; live.js knows it, too.
+const STUCK_MS: u64 = 6_000;
+
 /// The pages, and what is kept of them between two requests.
 #[derive(Default)]
 pub struct Dashboard {
@@ -75,6 +79,8 @@ pub struct Dashboard {
 enum Refusal {
     /// There is no such network, node or link.
     Missing(&'static str),
+    /// It asks for the verdict of a time that is none.
+    NoTime(&'static str),
     /// The login does not open the network.
     Closed,
 }
@@ -120,9 +126,12 @@ impl Dashboard {
         request: &Request,
     ) -> Response {
         match self.pane(instance, place, path, viewer, request) {
-            Ok((pane, _)) => Page::new(instance, request, page::title(&pane.sheet))
+            Ok((pane, nodes)) => Page::new(instance, request, page::title(&pane.sheet))
                 .logged_in()
                 .of(&pane.sheet)
+                .stuck(
+                    nodes.iter().any(|node| node.clock.mono_ms().saturating_sub(node.turned_ms()) > STUCK_MS),
+                )
                 .response(request, &pane.sheet.body()),
             Err(refusal) => refuse(instance, request, &refusal),
         }
@@ -152,6 +161,7 @@ impl Dashboard {
                 gzip::with_body(request, empty, &json)
             }
             Err(Refusal::Missing(what)) => problem(404, "Not Found", what),
+            Err(Refusal::NoTime(why)) => problem(400, "Bad Request", why),
             Err(Refusal::Closed) => problem(403, "Forbidden", "the login does not open this network"),
         }
     }
@@ -190,7 +200,10 @@ impl Dashboard {
         let shown = [picture.clone()];
         let pane = match place {
             Place::Node(_, id) => {
-                let at_ms = request.get_param("at").and_then(|text| moment::read(&text));
+                let at_ms = asked_at(request).map_err(|()| Refusal::NoTime(moment::EXPECTED))?;
+                if at_ms.is_some_and(|at_ms| at_ms > now.wall_ms) {
+                    return Err(Refusal::NoTime("That is in the future, by this node's clock."));
+                }
                 let key = format!("{path} {at_ms:?}");
                 let index = index(id)?;
                 self.panes.get(key, &shown, false, || {
@@ -259,6 +272,7 @@ pub(super) fn deny(instance: &Instance, request: &Request, problem: Problem, nex
 fn refuse(instance: &Instance, request: &Request, refusal: &Refusal) -> Response {
     let (status, title, text) = match refusal {
         Refusal::Missing(what) => (404, "Not found", *what),
+        Refusal::NoTime(why) => (400, "No such time", *why),
         Refusal::Closed => (
             403,
             "Not open to you",

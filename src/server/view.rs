@@ -120,6 +120,14 @@ pub(super) fn status(picture: &Picture, index: usize) -> Status {
     finding(picture, index).map_or(Status::Unknown, |found| found.status)
 }
 
+/// The query's `at`, if it has one: Unix time in ms. An error if that is no time.
+pub(super) fn asked_at(request: &Request) -> Result<Option<u64>, ()> {
+    let Some(text) = request.get_param("at") else { return Ok(None) };
+    // A plus sign in a query means a blank, and who writes an offset may not know that.
+    let at = moment::read(&text).or_else(|| moment::read(&text.replace(' ', "+")));
+    at.map(Some).ok_or(())
+}
+
 impl Views {
     /// Nothing is rendered yet.
     pub fn new() -> Self {
@@ -150,14 +158,11 @@ impl Views {
     /// `GET /explain/{network_id}/{node_id}?at=TIME`: how `node` comes to its verdict on another, step by step;
     /// with a time, how it came to the one that stood then.
     pub fn explain(node: &Node, id: &str, request: &Request) -> Response {
-        // A plus sign in a query means a blank, and who writes an offset may not know that.
-        let read = |text: &str| moment::read(text).or_else(|| moment::read(&text.replace(' ', "+")));
-        let at = request.get_param("at").map(|text| read(&text));
-        if at == Some(None) {
+        let Ok(at) = asked_at(request) else {
             return problem(400, "Bad Request", &format!("at: {}", moment::EXPECTED));
-        }
+        };
         let picture = node.picture();
-        match Explanation::of(&picture, id, at.flatten()) {
+        match Explanation::of(&picture, id, at) {
             Ok(explanation) => Response::json(&explanation).with_unique_header("Cache-Control", "no-store"),
             Err(Missing::Node) => problem(404, "Not Found", "no such node in this network"),
             Err(Missing::Past(why)) => problem(404, "Not Found", &why),

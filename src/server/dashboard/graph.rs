@@ -156,7 +156,7 @@ fn node(picture: &Picture, index: usize, id: &str, spot: Spot, base: &str) -> Ma
         a.node href={ (base) "/node/" (id) } {
             title { (id) " is " (standing) }
             circle class=(class) cx={ (format!("{:.1}", spot.x)) } cy={ (format!("{:.1}", spot.y)) } r="9" {}
-            text.sign class=(class) x={ (format!("{:.1}", spot.x)) } y={ (format!("{:.1}", spot.y + 4.0)) } text-anchor="middle" { (words::symbol(standing)) }
+            text.sign x={ (format!("{:.1}", spot.x)) } y={ (format!("{:.1}", spot.y + 4.0)) } text-anchor="middle" { (words::symbol(standing)) }
             text.label x={ (format!("{:.1}", spot.x + dx)) } y={ (format!("{:.1}", spot.y + dy)) } text-anchor=(anchor) transform=[turn] { (short) }
         }
     }

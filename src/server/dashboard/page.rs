@@ -35,6 +35,10 @@ pub(super) fn root_of(path: &str) -> String {
     }
 }
 
+/// What is told of a node that is stuck.
+const STUCK: &str =
+    "This node answers, but has stopped to judge: what you see is old. Its journal says more.";
+
 /// The title of a page: first how things stand, so that a narrow tab tells it.
 pub(super) fn title(sheet: &Sheet) -> String {
     format!("{} {} – Distomon", sheet.state.symbol(), sheet.title)
@@ -50,6 +54,7 @@ pub(super) struct Page<'a> {
     in_clear: bool,
     is_logged_in: bool,
     sheet: Option<&'a Sheet>,
+    stuck: bool,
 }
 
 impl<'a> Page<'a> {
@@ -68,6 +73,7 @@ impl<'a> Page<'a> {
             in_clear,
             is_logged_in: false,
             sheet: None,
+            stuck: false,
         }
     }
 
@@ -80,6 +86,12 @@ impl<'a> Page<'a> {
     /// Which keeps itself up to date.
     pub(super) fn of(mut self, sheet: &'a Sheet) -> Self {
         self.sheet = Some(sheet);
+        self
+    }
+
+    /// Whether the node has stopped to judge, so that what it shows is old.
+    pub(super) fn stuck(mut self, stuck: bool) -> Self {
+        self.stuck = stuck;
         self
     }
 
@@ -107,17 +119,17 @@ impl<'a> Page<'a> {
     fn frame(&self, body: &Markup) -> Markup {
         let root = &self.root;
         let state = self.sheet.map(|sheet| sheet.state);
-        let icon = state.map_or(&*ICON, |state| state.icon());
+        let icon = if self.stuck { &*BLIND } else { state.map_or(&*ICON, |state| state.icon()) };
         html! {
             (DOCTYPE)
-            html lang="en" data-theme=[self.theme.attribute()] data-state=[state.map(State::as_str)] {
+            html lang="en" class=[self.stuck.then_some("stale")] data-theme=[self.theme.attribute()] data-state=[state.map(State::as_str)] {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     @if self.sheet.is_some() {
                         noscript { meta http-equiv="refresh" content=(REFRESH_S); }
                     }
-                    title { (self.title) }
+                    title { @if self.stuck { "? stale – " } (self.title) }
                     link rel="stylesheet" href={ (root) (STYLE.path) };
                     link rel="icon" type="image/svg+xml" href={ (root) (icon.path) };
                     // The matrix first: it must listen when the first answer comes.
@@ -159,7 +171,7 @@ impl<'a> Page<'a> {
                     }
                 }
                 @if self.sheet.is_some() {
-                    div #stale.banner role="alert" hidden {}
+                    div #stale.banner role="alert" hidden[!self.stuck] { @if self.stuck { (STUCK) } }
                     div #ended.banner role="alert" hidden {
                         strong { "Your login has ended. " }
                         a href={ (root) (login_page(here)) "&ended=1" } { "Log in again" } " to go on where you are."

@@ -102,7 +102,14 @@ impl Panes {
         let id = picture.roster().network_id();
         let mut all = self.cells.lock();
         let before = all.get(id);
-        if let Some(shown) = before.filter(|shown| shown.cells.is_at(Frame::of(picture))) {
+        // Who took the picture earlier may come later.
+        let is_newer = |shown: &&Arc<Shown>| {
+            shown.picture.roster().digest() == picture.roster().digest()
+                && shown.picture.revision() >= picture.revision()
+        };
+        if let Some(shown) =
+            before.filter(|shown| shown.cells.is_at(Frame::of(picture))).or(before.filter(is_newer))
+        {
             return shown.clone();
         }
         let cells = Cells::new(picture, before.map(|shown| &shown.cells));

@@ -87,6 +87,9 @@ fn pages_are_closed_up() {
             let found = text.replace("http://10.0.0.", "").contains(bad);
             assert!(!found, "{path}: {bad}");
         }
+        for element in text.split('<') {
+            assert!(element.matches(" class=").count() <= 1, "{path}: {element}");
+        }
         for script in text.split("<script").skip(1) {
             let own = script.split('"').nth(1).is_some_and(|src| src.contains("assets/"));
             assert!(script.starts_with(" src=") && own && script.contains("defer></script>"), "{script}");
@@ -166,6 +169,41 @@ fn the_picture_is_on_the_page() {
         "/network/net-1/link/node-01/node-02",
         &["node-01 ↔ node-02", "no answer in time", "node-02 has not reported yet"],
     );
+}
+
+#[test]
+fn a_node_that_has_stopped_to_judge_says_so_without_scripts_as_well() {
+    let net = Net::new("net-1", 3);
+    let sheet = overview::sheet(&[net.busy_node().picture()], "./");
+    let to = request("GET", "/", &[], "");
+    let page = |stuck| {
+        let page = Page::new(&Instance::default(), &to, "title".to_owned()).of(&sheet).stuck(stuck);
+        text(page.response(&to, &html! {}))
+    };
+    let told = [
+        "<title>? stale – ",
+        "class=\"stale\"",
+        "role=\"alert\">This node answers, but has stopped to judge",
+    ];
+    for part in told {
+        assert!(page(true).contains(part) && !page(false).contains(part), "{part} in {}", page(true));
+    }
+}
+
+#[test]
+fn a_time_that_is_none_is_not_taken_for_now() {
+    let net = Net::new("net-1", 3);
+    let instance = fixture::instance(&[&net]);
+    let check = |at: &str, status: u16, part: &str| {
+        let page = get(&instance, &Login::new(), &format!("/network/net-1/node/node-01?at={at}"));
+        assert_eq!(page.status_code, status, "{at}");
+        assert!(text(page).contains(part), "{at}: {part}");
+    };
+    check("yesterday", 400, "No such time");
+    check("9999-12-31T23:59:59Z", 400, "in the future");
+    check("2026-01-31T04:30:00%2B01:30", 200, "Nothing is kept of");
+    // A plus that became a blank.
+    check("2026-01-31T04:30:00+01:30", 200, "Nothing is kept of");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn steps(found: &Found<'_>) -> Markup {
                     None => "no report of it is held here.",
                     Some(newest) => {
                         "its newest report is " span.stamp { (newest.epoch) "/" (newest.seq) }
-                        @if found.silent_ms > found.roster.interval_ms() * 5 / 2 { "; its reports do not advance." } @else { "; its reports advance." }
+                        @if found.silent_ms > found.roster.interval_ms() * 5 / 2 { "; the next one is late." } @else { ", and young." }
                         " Reports come every " (seconds(found.roster.interval_ms())) " or sooner."
                     }
                 }
