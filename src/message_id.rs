@@ -19,23 +19,23 @@ pub const NEVER_SEEN: &str = "4a9bdcf68e9009382f570a2ce5087006";
 pub const CONFLICT: &str = "4a9bdcf68e9009382f570a2ce5087007";
 
 /// What this node finds of a peer has changed.
-pub const FOUND: &str = "4a9bdcf68e9009382f570a2ce5087011";
+pub const PEER_STATUS: &str = "4a9bdcf68e9009382f570a2ce5087011";
 /// A node signed two different reports with one number.
-pub const EQUIVOCATED: &str = "4a9bdcf68e9009382f570a2ce5087012";
+pub const EQUIVOCATION: &str = "4a9bdcf68e9009382f570a2ce5087012";
 /// This node's state was lost or is older than what peers hold.
 pub const SUPERSEDED: &str = "4a9bdcf68e9009382f570a2ce5087013";
 /// Another process signs with this node's key.
-pub const TWIN: &str = "4a9bdcf68e9009382f570a2ce5087014";
+pub const DUPLICATE_KEY: &str = "4a9bdcf68e9009382f570a2ce5087014";
 /// This process did not run for a while.
 pub const RESUMED: &str = "4a9bdcf68e9009382f570a2ce5087015";
 /// This node finds most of its peers offline.
 pub const ISOLATED: &str = "4a9bdcf68e9009382f570a2ce5087016";
 /// It no longer does.
-pub const REJOINED: &str = "4a9bdcf68e9009382f570a2ce5087017";
+pub const ISOLATION_CLEARED: &str = "4a9bdcf68e9009382f570a2ce5087017";
 /// Others have had another configuration for a while.
-pub const DIFFERS: &str = "4a9bdcf68e9009382f570a2ce5087018";
+pub const CONFIG_MISMATCH: &str = "4a9bdcf68e9009382f570a2ce5087018";
 /// All have the same again.
-pub const ALIKE: &str = "4a9bdcf68e9009382f570a2ce5087019";
+pub const CONFIG_MATCH: &str = "4a9bdcf68e9009382f570a2ce5087019";
 
 /// A node of this instance was started.
 pub const NODE_STARTED: &str = "4a9bdcf68e9009382f570a2ce5087021";
@@ -46,35 +46,35 @@ pub const STOPPING: &str = "4a9bdcf68e9009382f570a2ce5087023";
 /// The configuration was read again.
 pub const RELOADED: &str = "4a9bdcf68e9009382f570a2ce5087024";
 /// The configuration was read again and not taken.
-pub const RELOAD_REFUSED: &str = "4a9bdcf68e9009382f570a2ce5087025";
+pub const RELOAD_REJECTED: &str = "4a9bdcf68e9009382f570a2ce5087025";
 /// A mistake in the configuration.
-pub const BAD_CONFIGURATION: &str = "4a9bdcf68e9009382f570a2ce5087026";
+pub const CONFIG_ERROR: &str = "4a9bdcf68e9009382f570a2ce5087026";
 /// Something in the configuration that is allowed and yet surprising.
-pub const SURPRISING_CONFIGURATION: &str = "4a9bdcf68e9009382f570a2ce5087027";
+pub const CONFIG_WARNING: &str = "4a9bdcf68e9009382f570a2ce5087027";
 /// A changed key takes a restart.
-pub const NEEDS_RESTART: &str = "4a9bdcf68e9009382f570a2ce5087028";
+pub const RESTART_REQUIRED: &str = "4a9bdcf68e9009382f570a2ce5087028";
 /// A key was made.
-pub const KEY_MADE: &str = "4a9bdcf68e9009382f570a2ce5087029";
+pub const KEY_GENERATED: &str = "4a9bdcf68e9009382f570a2ce5087029";
 /// A password was made.
-pub const PASSWORD_MADE: &str = "4a9bdcf68e9009382f570a2ce508702a";
+pub const PASSWORD_GENERATED: &str = "4a9bdcf68e9009382f570a2ce508702a";
 /// The service cannot start.
 pub const NOT_STARTED: &str = "4a9bdcf68e9009382f570a2ce508702b";
 
 /// State cannot be written.
-pub const STATE_NOT_WRITTEN: &str = "4a9bdcf68e9009382f570a2ce5087031";
+pub const STATE_WRITE_FAILED: &str = "4a9bdcf68e9009382f570a2ce5087031";
 /// A part of the service has not turned for a while.
-pub const STUCK: &str = "4a9bdcf68e9009382f570a2ce5087032";
+pub const THREAD_STUCK: &str = "4a9bdcf68e9009382f570a2ce5087032";
 /// A thread panicked.
-pub const PANICKED: &str = "4a9bdcf68e9009382f570a2ce5087033";
+pub const THREAD_PANICKED: &str = "4a9bdcf68e9009382f570a2ce5087033";
 /// A request or a report was refused.
-pub const REFUSED: &str = "4a9bdcf68e9009382f570a2ce5087034";
+pub const REJECTED: &str = "4a9bdcf68e9009382f570a2ce5087034";
 /// Reports were dropped for want of room or as too many.
 pub const DROPPED: &str = "4a9bdcf68e9009382f570a2ce5087035";
 /// Connections were refused or cut for want of room.
-pub const CROWDED: &str = "4a9bdcf68e9009382f570a2ce5087036";
+pub const CONNECTION_LIMIT: &str = "4a9bdcf68e9009382f570a2ce5087036";
 /// Someone logged in.
 pub const LOGGED_IN: &str = "4a9bdcf68e9009382f570a2ce5087037";
 /// A login was refused.
-pub const LOGIN_REFUSED: &str = "4a9bdcf68e9009382f570a2ce5087038";
+pub const LOGIN_FAILED: &str = "4a9bdcf68e9009382f570a2ce5087038";
 /// A password crosses a network in the clear.
-pub const IN_CLEAR: &str = "4a9bdcf68e9009382f570a2ce5087039";
+pub const PLAIN_HTTP: &str = "4a9bdcf68e9009382f570a2ce5087039";

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     match &error {
         RunError::Config(errors) => {
             for error in &errors.0 {
-                log::error!(MESSAGE_ID = message_id::BAD_CONFIGURATION; "{error}");
+                log::error!(MESSAGE_ID = message_id::CONFIG_ERROR; "{error}");
             }
         }
         error => log::error!(MESSAGE_ID = message_id::NOT_STARTED; "{error}"),

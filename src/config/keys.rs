@@ -15,7 +15,7 @@ use super::file::{self, Contents, FileError};
 use super::{ConfigErrors, draft};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{NetworkId, NodeId};
-use crate::mesh::roster::Roster;
+use crate::mesh::roster::Membership;
 
 /// The largest file with a private key, in bytes.
 const MAX_KEY_FILE: u64 = 16 << 10;
@@ -35,7 +35,7 @@ pub struct OwnKey {
     /// Whether it was made just now, so that the other nodes need its public key.
     pub made: bool,
     /// The roster with this key as the own node's, if it had none.
-    pub roster: Roster,
+    pub roster: Membership,
     /// What is allowed and yet surprising, one line each.
     pub warnings: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub fn find(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
     state_dir: &Path,
-    roster: &Roster,
+    roster: &Membership,
 ) -> Result<OwnKey, ConfigErrors> {
     let places = Places::of(config_dir, credentials_dir, state_dir, roster);
     if let Some(key) = places.search(roster, true)? {
@@ -77,7 +77,7 @@ pub fn look(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
     state_dir: &Path,
-    roster: &Roster,
+    roster: &Membership,
 ) -> Result<Option<OwnKey>, ConfigErrors> {
     Places::of(config_dir, credentials_dir, state_dir, roster).search(roster, false)
 }
@@ -87,7 +87,7 @@ pub fn present(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
     state_dir: &Path,
-    roster: &Roster,
+    roster: &Membership,
 ) -> Option<PathBuf> {
     let places = Places::of(config_dir, credentials_dir, state_dir, roster);
     let mut places = places.in_order().into_iter().map(|(path, _)| path);
@@ -121,7 +121,7 @@ struct Places {
 }
 
 impl Places {
-    fn of(config_dir: &Path, credentials_dir: Option<&Path>, state_dir: &Path, roster: &Roster) -> Self {
+    fn of(config_dir: &Path, credentials_dir: Option<&Path>, state_dir: &Path, roster: &Membership) -> Self {
         let (network_id, node_id) = (roster.network_id(), &roster.own().id);
         Self {
             credential: credentials_dir.map(|dir| dir.join(format!("{network_id}.key"))),
@@ -154,7 +154,7 @@ impl Places {
     }
 
     /// The first key that is there. None if there is none and none is expected.
-    fn search(&self, roster: &Roster, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
+    fn search(&self, roster: &Membership, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
         for (path, access) in self.in_order() {
             if path == self.config && self.is_handed_over() {
                 continue;
@@ -204,7 +204,7 @@ fn read(
     path: &Path,
     access: Access,
     mend: bool,
-    roster: &Roster,
+    roster: &Membership,
 ) -> Result<Option<(Keypair, Option<String>)>, ConfigErrors> {
     let (id, network_id) = (&roster.own().id, roster.network_id());
     let refuse = |message: String| {
@@ -273,13 +273,13 @@ fn close_to_others(
     }
 }
 
-fn own_key(keypair: Keypair, path: PathBuf, made: bool, roster: &Roster) -> OwnKey {
+fn own_key(keypair: Keypair, path: PathBuf, made: bool, roster: &Membership) -> OwnKey {
     let roster = with_key(roster, keypair.public());
     OwnKey { keypair, path, made, roster, warnings: Vec::new() }
 }
 
 /// `roster` with `key` for its own node, if that has none yet.
-fn with_key(roster: &Roster, key: &PublicKey) -> Roster {
+fn with_key(roster: &Membership, key: &PublicKey) -> Membership {
     if !roster.own().keys.is_empty() {
         return roster.clone();
     }

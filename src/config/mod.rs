@@ -28,10 +28,10 @@ pub use subnet::Subnet;
 pub use url::NodeUrl;
 
 use crate::mesh::id::NetworkId;
-use crate::mesh::roster::Roster;
+use crate::mesh::roster::Membership;
 use error::Page;
 use file::FileError;
-use nodeconf::{Membership, Nodeconf};
+use nodeconf::{NetworkEntry, Nodeconf};
 
 /// The port to listen on when neither `listen` nor the node's own url names one; v0.1's port.
 const DEFAULT_PORT: u16 = 8000;
@@ -60,7 +60,7 @@ pub struct Network {
     /// Its directory under `networks/`.
     pub name: String,
     /// Its nodes, seen from this host's.
-    pub roster: Roster,
+    pub roster: Membership,
 }
 
 /// Reads the configuration at `source`: a directory with nodeconf.yml, or that file under any name.
@@ -199,26 +199,26 @@ struct Networks {
 }
 
 impl Networks {
-    fn read(&mut self, dir: &Path, membership: &Membership) {
-        let dir = dir.join("networks").join(&membership.name);
+    fn read(&mut self, dir: &Path, entry: &NetworkEntry) {
+        let dir = dir.join("networks").join(&entry.name);
         let mut page = Page::new(dir.join("config.yml"));
         let contents = match file::read(&page.path, yaml::MAX_FILE) {
             Ok(contents) => contents,
-            Err(FileError::Missing) if !membership.local => return,
+            Err(FileError::Missing) if !entry.local => return,
             Err(error) => {
                 let message = format!("{}: {error}", page.path.display());
-                self.nodeconf.error(membership.name_at, &format!("{}.name", membership.key), message);
+                self.nodeconf.error(entry.name_at, &format!("{}.name", entry.key), message);
                 return;
             }
         };
         if let Some(root) = parse(&contents.bytes, &mut page) {
             let file = network::read(&root, &dir, &mut page);
-            self.add(membership, file, &mut page);
+            self.add(entry, file, &mut page);
         }
         self.pages.push(page);
     }
 
-    fn add(&mut self, membership: &Membership, file: network::NetworkFile, page: &mut Page) {
+    fn add(&mut self, entry: &NetworkEntry, file: network::NetworkFile, page: &mut Page) {
         if let Some((id, at)) = &file.network_id {
             if let Some((_, other)) = self.ids.iter().find(|(other, _)| other == id) {
                 let message =
@@ -228,7 +228,7 @@ impl Networks {
                 self.ids.push((id.clone(), page.path.clone()));
             }
         }
-        let Some((me, at)) = &membership.node_id else { return };
+        let Some((me, at)) = &entry.node_id else { return };
         network::warn(&file, me, page);
         if !file.members.iter().any(|member| member.id == *me) {
             // A name that was not understood may have been this one: it was noted, and that is enough.
@@ -240,13 +240,14 @@ impl Networks {
                     _ => format!("it has {}", yaml::short(&listed)),
                 };
                 let message = format!("{me} is not in node_config of {}: {meant}", page.path.display());
-                self.nodeconf.error(*at, &format!("{}.node_id", membership.key), message);
+                self.nodeconf.error(*at, &format!("{}.node_id", entry.key), message);
             }
             return;
         }
         if let Some((id, _)) = file.network_id {
-            let roster = Roster::new(id, file.members, me).map(|roster| roster.observed_by(file.observers));
-            self.sound.extend(roster.map(|roster| Network { name: membership.name.clone(), roster }));
+            let roster =
+                Membership::new(id, file.members, me).map(|roster| roster.with_observers(file.observers));
+            self.sound.extend(roster.map(|roster| Network { name: entry.name.clone(), roster }));
         }
     }
 }

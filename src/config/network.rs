@@ -11,7 +11,7 @@ use super::url::NodeUrl;
 use super::yaml::{Node, Value};
 use crate::crypto::PublicKey;
 use crate::mesh::id::{NetworkId, NodeId};
-use crate::mesh::roster::{MAX_RINGS, Member, Observers};
+use crate::mesh::roster::{MAX_RINGS, Member, ObserverPolicy};
 
 /// The keys of the file.
 pub(super) const KEYS: [&str; 4] = ["network_id", "defaults", "observers", "node_config"];
@@ -38,7 +38,7 @@ const MAX_KEY_TEXT: usize = 1024;
 pub(super) struct NetworkFile {
     pub(super) network_id: Option<(NetworkId, Position)>,
     pub(super) members: Vec<Member>,
-    pub(super) observers: Observers,
+    pub(super) observers: ObserverPolicy,
     /// Whether the members are all there: each name was understood.
     pub(super) complete: bool,
 }
@@ -108,7 +108,7 @@ pub(super) fn read(root: &Node, dir: &Path, page: &mut Page) -> NetworkFile {
             network.members.push(member);
         }
     }
-    if observers == Observers::All && network.members.len() > MAX_MESHED {
+    if observers == ObserverPolicy::All && network.members.len() > MAX_MESHED {
         let message = format!(
             "{} nodes cannot all observe each other, at most {MAX_MESHED} can: let each be observed by some \
              (observers: 10)",
@@ -121,16 +121,16 @@ pub(super) fn read(root: &Node, dir: &Path, page: &mut Page) -> NetworkFile {
 }
 
 /// `all`, or the number of rings.
-fn observers(field: &Field<'_>, page: &mut Page) -> Option<Observers> {
+fn observers(field: &Field<'_>, page: &mut Page) -> Option<ObserverPolicy> {
     if matches!(field.value, Value::Scalar { text, .. } if text == "all") {
-        return Some(Observers::All);
+        return Some(ObserverPolicy::All);
     }
     let Value::Scalar { text, .. } = field.value else {
         field.wrong(&format!("all, or a number of rings from 1 to {MAX_RINGS}"), page);
         return None;
     };
     match text.parse() {
-        Ok(rings) if (1..=MAX_RINGS).contains(&rings) => Some(Observers::Rings(rings)),
+        Ok(rings) if (1..=MAX_RINGS).contains(&rings) => Some(ObserverPolicy::Rings(rings)),
         _ => {
             field.wrong(&format!("all, or a number of rings from 1 to {MAX_RINGS}"), page);
             None
@@ -163,13 +163,13 @@ pub(super) fn warn(file: &NetworkFile, me: &NodeId, page: &mut Page) {
         }
     }
     match file.observers {
-        Observers::All if members.len() > MANY_NODES => page.warn(format_args!(
+        ObserverPolicy::All if members.len() > MANY_NODES => page.warn(format_args!(
             "{0} nodes all observe each other: every host makes {1} exchanges in each poll_rate (observers: 10 lets \
              each be observed by ten)",
             members.len(),
             members.len() - 1
         )),
-        Observers::Rings(rings) if rings < FEW_RINGS && members.len() > rings as usize + 1 => {
+        ObserverPolicy::Rings(rings) if rings < FEW_RINGS && members.len() > rings as usize + 1 => {
             page.warn(format_args!(
                 "observers: {rings}: each node is observed by {rings} at most, and a verdict needs two of them: \
                  10 are recommended"

@@ -25,7 +25,7 @@ const MAX_PROXIES: usize = 256;
 /// What nodeconf.yml says, as far as it makes sense.
 #[derive(Default)]
 pub(super) struct Nodeconf {
-    pub(super) networks: Vec<Membership>,
+    pub(super) networks: Vec<NetworkEntry>,
     pub(super) networks_at: Option<Position>,
     pub(super) login: Login,
     /// Empty: not given.
@@ -34,7 +34,7 @@ pub(super) struct Nodeconf {
 }
 
 /// One of the networks that this host is in.
-pub(super) struct Membership {
+pub(super) struct NetworkEntry {
     /// The directory under `networks/`.
     pub(super) name: String,
     pub(super) name_at: Position,
@@ -52,22 +52,22 @@ pub(super) fn read(root: &Node, open_to_others: bool, page: &mut Page) -> Nodeco
     let networks = fields.need("networks", "a list of the networks of this host", page);
     Nodeconf {
         networks_at: networks.as_ref().map(|field| field.at),
-        networks: networks.map(|field| memberships(&field, page)).unwrap_or_default(),
+        networks: networks.map(|field| network_entries(&field, page)).unwrap_or_default(),
         login: login(&fields, open_to_others, page),
         listen: fields.get("listen").map(|field| listen(&field, page)).unwrap_or_default(),
         trusted_proxies: fields.get("trusted_proxies").map(|field| proxies(&field, page)).unwrap_or_default(),
     }
 }
 
-fn memberships(field: &Field<'_>, page: &mut Page) -> Vec<Membership> {
+fn network_entries(field: &Field<'_>, page: &mut Page) -> Vec<NetworkEntry> {
     let expected = "a list of networks (\"- name: …\")";
     let Some(items) = field.list(expected, MAX_NETWORKS, page) else { return Vec::new() };
     if items.is_empty() {
         field.error("expected at least one network (\"- name: …\"), found an empty list", page);
     }
-    let mut networks: Vec<Membership> = Vec::new();
+    let mut networks: Vec<NetworkEntry> = Vec::new();
     for item in items {
-        let Some((network, name)) = membership(&item, page) else { continue };
+        let Some((network, name)) = network_entry(&item, page) else { continue };
         match networks.iter().find(|other| other.name == network.name) {
             Some(other) => {
                 let message = format!("\"{}\" is {} already: name each network once", other.name, other.key);
@@ -79,7 +79,7 @@ fn memberships(field: &Field<'_>, page: &mut Page) -> Vec<Membership> {
     networks
 }
 
-fn membership<'a>(item: &Field<'a>, page: &mut Page) -> Option<(Membership, Field<'a>)> {
+fn network_entry<'a>(item: &Field<'a>, page: &mut Page) -> Option<(NetworkEntry, Field<'a>)> {
     let fields = Fields::open(item, &MEMBERSHIP_KEYS, page)?;
     let local = is_local(&fields, page);
     let node_id = fields.need("node_id", "the name of this host's node in the network", page);
@@ -91,7 +91,7 @@ fn membership<'a>(item: &Field<'a>, page: &mut Page) -> Option<(Membership, Fiel
         return None;
     }
     let network =
-        Membership { name: text.to_owned(), name_at: name.at, node_id, local, key: item.key.clone() };
+        NetworkEntry { name: text.to_owned(), name_at: name.at, node_id, local, key: item.key.clone() };
     Some((network, name))
 }
 

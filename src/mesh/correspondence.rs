@@ -11,63 +11,63 @@ use std::collections::HashMap;
 
 use super::heads::Heads;
 use super::id::NodeId;
-use super::picture::Picture;
-use super::roster::{Roster, UNHURRIED_NODES};
+use super::picture::Snapshot;
+use super::roster::{FULL_RATE_NODES, Membership};
 
 /// All correspondence of a node, by partner.
 #[derive(Debug, Default)]
-pub struct Correspondence {
-    partners: HashMap<NodeId, Thread>,
+pub struct DeltaSync {
+    partners: HashMap<NodeId, PartnerSync>,
 }
 
 /// What was told by and to one partner.
 #[derive(Debug, Default)]
-struct Thread {
+struct PartnerSync {
     /// All heads that it has named.
-    theirs: Option<Heads>,
+    peer_heads: Option<Heads>,
     /// What it said last, and what was told to it before that.
-    since: Option<Since>,
+    base: Option<DeltaBase>,
 }
 
 /// Since when heads are to be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Since {
+pub struct DeltaBase {
     /// The partner's mark.
     pub mark: u64,
     /// The monotonic time in ms of the picture that this node told it of.
-    pub told_ms: u64,
+    pub snapshot_ms: u64,
 }
 
 /// Whether heads are worth this: in small networks all of them change between two exchanges.
-fn is_large(roster: &Roster) -> bool {
-    roster.able() as u64 > UNHURRIED_NODES
+fn is_large(roster: &Membership) -> bool {
+    roster.keyed_count() as u64 > FULL_RATE_NODES
 }
 
 /// What a reply carries so that the next request can be short; None in a small network.
-pub fn mark(picture: &Picture) -> Option<u64> {
+pub fn mark(picture: &Snapshot) -> Option<u64> {
     // What this picture lacks will have changed no earlier than it was taken.
-    is_large(picture.roster()).then(|| picture.at().mono_ms)
+    is_large(picture.membership()).then(|| picture.at().mono_ms)
 }
 
-impl Correspondence {
+impl DeltaSync {
     /// Since when a request to `partner` is to name heads; None for all of them.
-    pub fn since(&self, partner: &NodeId, picture: &Picture) -> Option<Since> {
+    pub fn base_for(&self, partner: &NodeId, picture: &Snapshot) -> Option<DeltaBase> {
         let thread = self.partners.get(partner)?;
-        thread.theirs.as_ref().filter(|theirs| theirs.fit(picture.roster()))?;
-        thread.since
+        thread.peer_heads.as_ref().filter(|theirs| theirs.matches(picture.membership()))?;
+        thread.base
     }
 
     /// Takes the heads and the mark of `partner`'s reply to a request that named heads since `asked` and was
     /// written from `picture`. Gives back all of its heads.
-    pub fn replied(
+    pub fn on_reply(
         &mut self,
         partner: &NodeId,
-        picture: &Picture,
-        asked: Option<Since>,
+        picture: &Snapshot,
+        asked: Option<DeltaBase>,
         heads: Heads,
         mark: Option<u64>,
     ) -> Heads {
-        if !is_large(picture.roster()) {
+        if !is_large(picture.membership()) {
             self.partners.remove(partner);
             return heads;
         }
@@ -76,14 +76,15 @@ impl Correspondence {
         let understood = asked.is_none() || heads.is_partial();
         let told_ms = picture.at().mono_ms;
         let (heads, whole) = thread.complete(heads);
-        thread.since = mark.filter(|_| understood && whole).map(|mark| Since { mark, told_ms });
+        thread.base =
+            mark.filter(|_| understood && whole).map(|mark| DeltaBase { mark, snapshot_ms: told_ms });
         heads
     }
 
     /// Takes the heads of `partner`'s request, and gives back all of its heads; or what it named, and false,
     /// where those that it left out are not known here.
-    pub fn asked(&mut self, partner: &NodeId, picture: &Picture, heads: Heads) -> (Heads, bool) {
-        let roster = picture.roster();
+    pub fn on_request(&mut self, partner: &NodeId, picture: &Snapshot, heads: Heads) -> (Heads, bool) {
+        let roster = picture.membership();
         let me = roster.me();
         let is_partner = roster
             .index(partner.as_str())
@@ -96,16 +97,16 @@ impl Correspondence {
     }
 }
 
-impl Thread {
+impl PartnerSync {
     fn complete(&mut self, heads: Heads) -> (Heads, bool) {
         if !heads.is_partial() {
-            self.theirs = Some(heads.remembered());
+            self.peer_heads = Some(heads.without_ages());
             return (heads, true);
         }
-        if let Some(known) = self.theirs.as_mut().filter(|known| known.fit(heads.roster())) {
-            return (heads.complete(known), true);
+        if let Some(known) = self.peer_heads.as_mut().filter(|known| known.matches(heads.membership())) {
+            return (heads.merged_into(known), true);
         }
-        self.theirs = None;
+        self.peer_heads = None;
         (heads, false)
     }
 }
@@ -115,11 +116,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mesh::id::{MAX_INTEGER, Stamp};
+    use crate::mesh::id::{MAX_INTEGER, ReportId};
     use crate::mesh::sample;
 
     /// A picture of a network that is large enough.
-    fn large() -> Picture {
+    fn large() -> Snapshot {
         let mut member = sample::member(0);
         let members: Vec<_> = (0..1_001)
             .map(|number| {
@@ -128,19 +129,19 @@ mod tests {
             })
             .collect();
         let roster =
-            Roster::new(sample::network_id(), members, &sample::node_id(0)).expect("node 0 is there");
+            Membership::new(sample::network_id(), members, &sample::node_id(0)).expect("node 0 is there");
         let mut picture = sample::picture(2, &[]);
-        picture.roster = Arc::new(roster);
+        picture.membership = Arc::new(roster);
         picture
     }
 
-    fn heads(picture: &Picture, json: &str, partial: bool) -> Heads {
-        Heads::parse(json, picture.roster(), partial).expect("heads")
+    fn heads(picture: &Snapshot, json: &str, partial: bool) -> Heads {
+        Heads::parse(json, picture.membership(), partial).expect("heads")
     }
 
-    fn seq(picture: &Picture, heads: &Heads, number: usize) -> Option<u64> {
-        let index = picture.roster().index(sample::node_id(number).as_str()).expect("a member");
-        heads.get(picture.roster(), index).map(|Head { stamp: Stamp { seq, .. }, .. }| *seq)
+    fn seq(picture: &Snapshot, heads: &Heads, number: usize) -> Option<u64> {
+        let index = picture.membership().index(sample::node_id(number).as_str()).expect("a member");
+        heads.get(picture.membership(), index).map(|Head { id: ReportId { seq, .. }, .. }| *seq)
     }
 
     use crate::mesh::heads::Head;
@@ -152,18 +153,18 @@ mod tests {
     fn what_was_named_before_is_remembered() {
         let picture = large();
         let peer = sample::node_id(5);
-        let mut letters = Correspondence::default();
-        assert_eq!(letters.since(&peer, &picture), None, "nothing was said yet");
-        letters.replied(&peer, &picture, None, heads(&picture, BOTH, false), Some(44));
-        let since = letters.since(&peer, &picture);
-        assert_eq!(since, Some(Since { mark: 44, told_ms: picture.at().mono_ms }));
-        let all = letters.replied(&peer, &picture, since, heads(&picture, NEXT, true), Some(45));
+        let mut letters = DeltaSync::default();
+        assert_eq!(letters.base_for(&peer, &picture), None, "nothing was said yet");
+        letters.on_reply(&peer, &picture, None, heads(&picture, BOTH, false), Some(44));
+        let since = letters.base_for(&peer, &picture);
+        assert_eq!(since, Some(DeltaBase { mark: 44, snapshot_ms: picture.at().mono_ms }));
+        let all = letters.on_reply(&peer, &picture, since, heads(&picture, NEXT, true), Some(45));
         assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2)), (Some(1), Some(2)));
-        assert_eq!(letters.since(&peer, &picture).map(|since| since.mark), Some(45));
+        assert_eq!(letters.base_for(&peer, &picture).map(|since| since.mark), Some(45));
         // It was started anew: it names everything, and is told everything.
-        let all = letters.replied(&peer, &picture, since, heads(&picture, NEXT, false), Some(3));
+        let all = letters.on_reply(&peer, &picture, since, heads(&picture, NEXT, false), Some(3));
         assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2)), (None, Some(2)));
-        assert_eq!(letters.since(&peer, &picture), None);
+        assert_eq!(letters.base_for(&peer, &picture), None);
     }
 
     #[test]
@@ -171,16 +172,16 @@ mod tests {
         let picture = large();
         let peer = sample::node_id(5);
         let age_ms = |heads: &Heads, number: usize, seq: u64| {
-            let index = picture.roster().index(sample::node_id(number).as_str()).expect("a member");
-            heads.age_ms(picture.roster(), index, Stamp { epoch: 7, seq })
+            let index = picture.membership().index(sample::node_id(number).as_str()).expect("a member");
+            heads.age_ms(picture.membership(), index, ReportId { epoch: 7, seq })
         };
         let first = heads(&picture, BOTH, false);
         assert_eq!((age_ms(&first, 1, 1), age_ms(&first, 1, 2)), (5, 0));
-        let mut letters = Correspondence::default();
-        letters.replied(&peer, &picture, None, first, Some(44));
-        let (next, _) = letters.asked(&peer, &picture, heads(&picture, NEXT, true));
+        let mut letters = DeltaSync::default();
+        letters.on_reply(&peer, &picture, None, first, Some(44));
+        let (next, _) = letters.on_request(&peer, &picture, heads(&picture, NEXT, true));
         assert_eq!((age_ms(&next, 1, 1), age_ms(&next, 2, 2)), (MAX_INTEGER, 5));
-        let (unknown, _) = Correspondence::default().asked(&peer, &picture, heads(&picture, NEXT, true));
+        let (unknown, _) = DeltaSync::default().on_request(&peer, &picture, heads(&picture, NEXT, true));
         assert_eq!((age_ms(&unknown, 1, 1), age_ms(&unknown, 2, 2)), (MAX_INTEGER, 5));
     }
 
@@ -188,12 +189,12 @@ mod tests {
     fn what_was_left_out_and_is_not_known_is_said_to_be() {
         let picture = large();
         let peer = sample::node_id(5);
-        let mut letters = Correspondence::default();
-        let (named, whole) = letters.asked(&peer, &picture, heads(&picture, NEXT, true));
+        let mut letters = DeltaSync::default();
+        let (named, whole) = letters.on_request(&peer, &picture, heads(&picture, NEXT, true));
         assert_eq!((seq(&picture, &named, 2), whole), (Some(2), false));
-        let (_, whole) = letters.asked(&peer, &picture, heads(&picture, BOTH, false));
+        let (_, whole) = letters.on_request(&peer, &picture, heads(&picture, BOTH, false));
         assert!(whole);
-        let (all, whole) = letters.asked(&peer, &picture, heads(&picture, NEXT, true));
+        let (all, whole) = letters.on_request(&peer, &picture, heads(&picture, NEXT, true));
         assert_eq!((seq(&picture, &all, 1), seq(&picture, &all, 2), whole), (Some(1), Some(2), true));
     }
 
@@ -201,20 +202,20 @@ mod tests {
     fn another_configuration_begins_anew() {
         let (old, new) = (large(), large());
         let peer = sample::node_id(5);
-        let mut letters = Correspondence::default();
-        letters.replied(&peer, &old, None, heads(&old, BOTH, false), Some(44));
-        assert_eq!(letters.since(&peer, &new), None);
-        assert!(!letters.asked(&peer, &new, heads(&new, NEXT, true)).1);
+        let mut letters = DeltaSync::default();
+        letters.on_reply(&peer, &old, None, heads(&old, BOTH, false), Some(44));
+        assert_eq!(letters.base_for(&peer, &new), None);
+        assert!(!letters.on_request(&peer, &new, heads(&new, NEXT, true)).1);
     }
 
     #[test]
     fn small_networks_name_everything() {
         let picture = sample::picture(8, &[]);
         let peer = sample::node_id(5);
-        let mut letters = Correspondence::default();
+        let mut letters = DeltaSync::default();
         assert_eq!(mark(&picture), None);
-        letters.replied(&peer, &picture, None, heads(&picture, BOTH, false), Some(44));
-        assert_eq!(letters.since(&peer, &picture), None);
+        letters.on_reply(&peer, &picture, None, heads(&picture, BOTH, false), Some(44));
+        assert_eq!(letters.base_for(&peer, &picture), None);
         assert!(letters.partners.is_empty());
     }
 }

@@ -1,49 +1,50 @@
 //! Whether others have had another configuration than this node for long. While a change is rolled out they
 //! have, and that is no news; later somebody was left out.
 
-use super::event::{Effect, Note};
+use super::event::{Effect, Notice};
 use super::id::NodeId;
-use super::picture::{Now, Picture};
-use super::state::Mesh;
+use super::picture::{Snapshot, Timestamps};
+use super::state::Engine;
 
 /// A difference is told once it has lasted so long, in ms.
-pub(super) const LONG_MS: u64 = 60_000;
+pub(super) const REPORT_AFTER_MS: u64 = 60_000;
 
 /// Since when configurations have differed.
 #[derive(Debug, Default)]
-pub(super) struct Difference {
+pub(super) struct MismatchTimer {
     /// Monotonic time in ms.
     since_ms: Option<u64>,
-    told: bool,
+    reported: bool,
 }
 
-impl Picture {
+impl Snapshot {
     /// Whether the newest report of the member with this index names another configuration than this node's,
     /// as [`Roster::digest`](super::roster::Roster::digest) tells them apart.
-    pub fn differs(&self, index: usize) -> bool {
-        let held = self.slots[index].held.as_ref();
-        index != self.roster.me() && held.is_some_and(|held| held.report().config != self.roster.digest())
+    pub fn config_differs(&self, index: usize) -> bool {
+        let held = self.states[index].latest.as_ref();
+        index != self.membership.me()
+            && held.is_some_and(|held| held.report().config != self.membership.digest())
     }
 }
 
-impl Mesh {
+impl Engine {
     /// Looks at all whose reports come, with each report of this node's own.
-    pub(super) fn compare_configurations(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let picture = &self.picture;
-        let nodes: Vec<NodeId> = (0..picture.slots.len())
-            .filter(|&index| picture.differs(index) && picture.is_fresh(index, now.mono_ms))
-            .map(|index| picture.roster.members()[index].id.clone())
+    pub(super) fn compare_configurations(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        let picture = &self.snapshot;
+        let nodes: Vec<NodeId> = (0..picture.states.len())
+            .filter(|&index| picture.config_differs(index) && picture.is_fresh(index, now.mono_ms))
+            .map(|index| picture.membership.members()[index].id.clone())
             .collect();
         if nodes.is_empty() {
-            if std::mem::take(&mut self.difference).told {
-                effects.push(Effect::Note(Note::Alike));
+            if std::mem::take(&mut self.config_mismatch).reported {
+                effects.push(Effect::Notice(Notice::ConfigMatch));
             }
             return;
         }
-        let since_ms = *self.difference.since_ms.get_or_insert(now.mono_ms);
-        if now.mono_ms.saturating_sub(since_ms) >= LONG_MS && !self.difference.told {
-            self.difference.told = true;
-            effects.push(Effect::Note(Note::Differs { nodes }));
+        let since_ms = *self.config_mismatch.since_ms.get_or_insert(now.mono_ms);
+        if now.mono_ms.saturating_sub(since_ms) >= REPORT_AFTER_MS && !self.config_mismatch.reported {
+            self.config_mismatch.reported = true;
+            effects.push(Effect::Notice(Notice::ConfigMismatch { nodes }));
         }
     }
 }

@@ -1,63 +1,63 @@
 //! Doubt about this node itself: its own, and its observers', which it refutes (Lifeguard).
 
-use super::event::{Effect, Note};
-use super::observation::Status;
-use super::picture::Now;
-use super::state::Mesh;
+use super::event::{Effect, Notice};
+use super::observation::ProbeStatus;
+use super::picture::Timestamps;
+use super::state::Engine;
 
 /// For how long a node that was stopped on purpose says nothing about its observers' uplinks, in ms.
 const LEAVE_GRACE_MS: u64 = 600_000;
 
-impl Mesh {
+impl Engine {
     /// This node doubts itself when more than half of those it observes are offline. Peers that were
     /// never seen and those that left on purpose say nothing about its own uplink.
-    pub(super) fn weigh_isolation(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn update_isolation(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         let (mut observed, mut offline) = (0, 0);
-        for &index in self.picture.roster.observed() {
-            let (target, slot) = (&self.targets[index], &self.picture.slots[index]);
-            let recent = now.mono_ms.saturating_sub(slot.arrived_ms) <= LEAVE_GRACE_MS;
-            let left = recent && slot.held.as_ref().is_some_and(|held| held.report().leaving);
-            if left || !(target.seen || slot.held.is_some()) {
+        for &index in self.snapshot.membership.observed() {
+            let (target, slot) = (&self.peers[index], &self.snapshot.states[index]);
+            let recent = now.mono_ms.saturating_sub(slot.received_ms) <= LEAVE_GRACE_MS;
+            let left = recent && slot.latest.as_ref().is_some_and(|held| held.report().leaving);
+            if left || !(target.ever_answered || slot.latest.is_some()) {
                 continue;
             }
             observed += 1;
-            offline += usize::from(target.observation.status == Status::Offline);
+            offline += usize::from(target.observation.status == ProbeStatus::Offline);
         }
         let isolated = offline * 2 > observed;
-        if isolated != self.picture.isolated {
-            self.picture.isolated = isolated;
+        if isolated != self.snapshot.isolated {
+            self.snapshot.isolated = isolated;
             self.changed = true;
-            self.publisher.hurry();
-            effects.push(Effect::Note(Note::Isolated(isolated)));
+            self.publisher.request_publish();
+            effects.push(Effect::Notice(Notice::IsolationChanged(isolated)));
         }
     }
 
     /// More than a quarter of this node's observers call it offline: it shows that it lives.
-    pub(super) fn refute(&mut self, now: Now) {
-        let own = self.publisher.stamp();
-        let me = self.picture.roster.me();
+    pub(super) fn refute(&mut self, now: Timestamps) {
+        let own = self.publisher.last_id();
+        let me = self.snapshot.membership.me();
         let (mut observers, mut doubters, mut new) = (0, 0, false);
-        let roster = self.picture.roster.clone();
+        let roster = self.snapshot.membership.clone();
         for index in roster.observers(roster.me()) {
-            if !self.picture.is_fresh(index, now.mono_ms) {
+            if !self.snapshot.is_fresh(index, now.mono_ms) {
                 continue;
             }
-            let Some(found) = self.picture.slots[index].observation(me) else { continue };
+            let Some(found) = self.snapshot.states[index].observation(me) else { continue };
             observers += 1;
             let answered = found.head.is_some_and(|head| {
                 own.epoch > head.epoch || (own.epoch == head.epoch && own.seq > head.seq + 1)
             });
-            if found.status != Status::Offline || answered {
+            if found.status != ProbeStatus::Offline || answered {
                 continue;
             }
             doubters += 1;
-            let refuted = &mut self.targets[index].refuted_since_ms;
+            let refuted = &mut self.peers[index].refuted_since_ms;
             new |= refuted.replace(found.since_ms) != Some(found.since_ms);
         }
         if new && doubters * 4 > observers {
-            self.refuting_until_ms = now.mono_ms + 2 * self.picture.roster.round_ms();
-            self.refute_ms = now.mono_ms;
-            self.publisher.hurry();
+            self.refuting_until_ms = now.mono_ms + 2 * self.snapshot.membership.max_poll_ms();
+            self.next_refute_ms = now.mono_ms;
+            self.publisher.request_publish();
         }
     }
 }

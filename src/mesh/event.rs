@@ -3,47 +3,47 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::id::{NodeId, Stamp};
+use super::id::{NodeId, ReportId};
 use super::message::Heads;
-use super::observation::{Failure, Status};
-use super::report::{Proof, VerifiedReport};
-use super::roster::Roster;
-use super::verdict::latch::Change;
+use super::observation::{Failure, ProbeStatus};
+use super::report::{EquivocationProof, VerifiedReport};
+use super::roster::Membership;
+use super::verdict::latch::VerdictChange;
 
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
     /// Time passed.
-    Turn,
+    Tick,
     /// A call of this node has ended.
-    Called(Called),
+    CallFinished(CallFinished),
     /// A peer's request was verified and answered.
-    Asked {
+    RequestReceived {
         /// The peer.
         from: NodeId,
         /// What it brought.
-        delivery: Delivery,
+        received: ReceivedReports,
     },
     /// The configuration was read again.
-    Reconfigured(Arc<Roster>),
+    Reconfigured(Arc<Membership>),
     /// This node is being stopped on purpose.
     Leaving,
 }
 
 /// What a verified message brought.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct ReceivedReports {
     /// What its sender holds.
     pub heads: Heads,
     /// Reports, verified, that looked new when they came.
     pub reports: Vec<VerifiedReport>,
     /// Proofs of equivocation, verified.
-    pub proofs: Vec<Proof>,
+    pub proofs: Vec<EquivocationProof>,
 }
 
 /// Why this node calls a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum CallPurpose {
     /// To see whether it answers. The only purpose whose failure counts.
     Probe,
     /// To hand over at once what its reply showed it to lack.
@@ -60,33 +60,33 @@ pub struct Call {
     /// Whom to call.
     pub peer: NodeId,
     /// Why.
-    pub purpose: Purpose,
+    pub purpose: CallPurpose,
     /// When to stop waiting, in ms.
     pub timeout_ms: u64,
     /// What to hand over.
     pub reports: Vec<Arc<VerifiedReport>>,
     /// Proofs to hand over.
-    pub proofs: Vec<Arc<Proof>>,
+    pub proofs: Vec<Arc<EquivocationProof>>,
     /// The epoch of the request's nonce.
     pub epoch: u64,
 }
 
 /// How a call ended.
 #[derive(Debug)]
-pub struct Called {
+pub struct CallFinished {
     /// [`Call::id`].
     pub id: u64,
     /// Whom it went to.
     pub peer: NodeId,
     /// What came back, or why nothing did.
-    pub outcome: Result<Answer, Failure>,
+    pub outcome: Result<CallReply, Failure>,
     /// Reports that a signed refusal carried as its evidence: this node's own newest at the peer.
     pub evidence: Vec<VerifiedReport>,
 }
 
 /// A verified reply.
 #[derive(Debug)]
-pub struct Answer {
+pub struct CallReply {
     /// The whole exchange less what the peer says it took, in µs.
     pub rtt_us: u32,
     /// What the peer says it took, in µs.
@@ -94,7 +94,7 @@ pub struct Answer {
     /// The peer's clock less ours, in ms.
     pub clock_offset_ms: i64,
     /// What it brought.
-    pub delivery: Delivery,
+    pub received: ReceivedReports,
 }
 
 /// What the core wants done, in this order.
@@ -103,24 +103,24 @@ pub enum Effect {
     /// Keep this epoch before anything is sent with it.
     SaveEpoch(u64),
     /// Keep this proof.
-    SaveProof(Arc<Proof>),
+    SaveProof(Arc<EquivocationProof>),
     /// Make a call.
     Call(Call),
     /// Tell the operator.
-    Note(Note),
+    Notice(Notice),
 }
 
 /// What an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum Notice {
     /// What this node finds of a peer has changed.
-    Changed {
+    PeerStatusChanged {
         /// The peer.
         peer: NodeId,
         /// What was found before.
-        from: Status,
+        from: ProbeStatus,
         /// What is found now.
-        to: Status,
+        to: ProbeStatus,
         /// The newest failure.
         error: Option<Failure>,
     },
@@ -129,47 +129,49 @@ pub enum Note {
         /// The node.
         node: NodeId,
         /// Where both reports stand.
-        stamp: Stamp,
+        report_id: ReportId,
     },
     /// A peer held a newer report under this node's own key: this node had lost its state, or was
     /// restored from an older copy. It goes on with a higher epoch.
     Superseded {
         /// What the peer held.
-        held: Stamp,
+        held: ReportId,
         /// The epoch from now on.
         epoch: u64,
     },
     /// It happened again: another process signs with this node's key.
-    Twin {
+    DuplicateKey {
         /// The report that this node did not make.
-        held: Stamp,
+        report_id: ReportId,
     },
     /// This process did not run for a while (suspended, stopped, or a stalled machine).
-    Resumed {
+    ResumedAfterGap {
         /// How long, in ms.
         gap_ms: u64,
     },
     /// A verdict has changed.
-    Judged(Change),
+    VerdictChanged(VerdictChange),
     /// This node's own doubt about itself has changed.
-    Isolated(bool),
+    IsolationChanged(bool),
     /// Others have had another configuration than this node for a minute or more.
-    Differs {
+    ConfigMismatch {
         /// Who, in the order of their ids.
         nodes: Vec<NodeId>,
     },
     /// After that, all whose reports come have the same configuration as this node.
-    Alike,
+    ConfigMatch,
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed { peer, from, to, error: Some(error) } => {
+            Self::PeerStatusChanged { peer, from, to, error: Some(error) } => {
                 write!(f, "{peer} is {to} (was {from}): {}", error.meaning())
             }
-            Self::Changed { peer, from, to, error: None } => write!(f, "{peer} is {to} (was {from})"),
-            Self::Equivocated { node, stamp } => write!(
+            Self::PeerStatusChanged { peer, from, to, error: None } => {
+                write!(f, "{peer} is {to} (was {from})")
+            }
+            Self::Equivocated { node, report_id: stamp } => write!(
                 f,
                 "{node} signed two different reports as {stamp}: a cloned machine, a restored snapshot or a \
                  stolen key; both are kept as proof"
@@ -179,23 +181,23 @@ impl fmt::Display for Note {
                 "a peer holds a newer report {held} under this node's key: its state was lost or restored \
                  from a copy; going on with epoch {epoch}"
             ),
-            Self::Twin { held } => write!(
+            Self::DuplicateKey { report_id: held } => write!(
                 f,
                 "another process signs with this node's key (its report {held}): stop one of the two, then \
                  give this node a new key"
             ),
-            Self::Resumed { gap_ms } => {
+            Self::ResumedAfterGap { gap_ms } => {
                 write!(
                     f,
                     "this process did not run for {} s; starting over from what is heard now",
                     gap_ms / 1000
                 )
             }
-            Self::Judged(change) => write!(f, "{change}"),
-            Self::Isolated(true) => f.write_str(
+            Self::VerdictChanged(change) => write!(f, "{change}"),
+            Self::IsolationChanged(true) => f.write_str(
                 "more than half of the peers are offline from here: this node may itself be cut off",
             ),
-            Self::Differs { nodes } => {
+            Self::ConfigMismatch { nodes } => {
                 const TOLD: usize = 5;
                 let told: Vec<_> = nodes.iter().take(TOLD).map(NodeId::as_str).collect();
                 f.write_str(&told.join(", "))?;
@@ -207,8 +209,8 @@ impl fmt::Display for Note {
                      public keys up to date on all nodes",
                 )
             }
-            Self::Alike => f.write_str("all nodes that are heard have the same configuration again"),
-            Self::Isolated(false) => f.write_str("most of the peers are reached again"),
+            Self::ConfigMatch => f.write_str("all nodes that are heard have the same configuration again"),
+            Self::IsolationChanged(false) => f.write_str("most of the peers are reached again"),
         }
     }
 }

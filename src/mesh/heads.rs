@@ -8,28 +8,28 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
-use super::id::{MAX_INTEGER, Stamp};
-use super::picture::Picture;
+use super::id::{MAX_INTEGER, ReportId};
+use super::picture::Snapshot;
 use super::report::VerifiedReport;
-use super::roster::Roster;
+use super::roster::Membership;
 
 /// Names one node's newest report that the sender holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// Which report; (0, 0) for none, where only a proof is held.
-    pub stamp: Stamp,
+    pub id: ReportId,
     /// The first 8 bytes of SHA-256 of its payload.
     pub hash: [u8; 8],
     /// Its age at the sender when the message was written, in ms.
     pub age_ms: u64,
     /// Whether the sender holds a proof that the node equivocated.
-    pub proven: bool,
+    pub equivocated: bool,
 }
 
 /// Heads by index into the roster that they were read with.
 #[derive(Debug, Clone)]
 pub struct Heads {
-    roster: Arc<Roster>,
+    membership: Arc<Membership>,
     /// What the message itself names, in ascending order: only of these the ages say anything.
     named: Vec<(usize, Head)>,
     /// Of each member, also what was named earlier; empty where that is not known.
@@ -40,8 +40,8 @@ pub struct Heads {
 
 impl Heads {
     /// No heads at all.
-    pub fn none(roster: Arc<Roster>) -> Self {
-        Self { roster, named: Vec::new(), all: Arc::default(), partial: false }
+    pub fn empty(membership: Arc<Membership>) -> Self {
+        Self { membership, named: Vec::new(), all: Arc::default(), partial: false }
     }
 
     /// Whether those are left out that have not changed.
@@ -50,13 +50,13 @@ impl Heads {
     }
 
     /// What these heads were read with.
-    pub(super) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+    pub(super) fn membership(&self) -> &Arc<Membership> {
+        &self.membership
     }
 
     /// Puts what earlier messages named in the place of what is left out. `known` learns what is named here.
     #[must_use]
-    pub(super) fn complete(mut self, known: &mut Self) -> Self {
+    pub(super) fn merged_into(mut self, known: &mut Self) -> Self {
         let all = Arc::make_mut(&mut known.all);
         for (index, head) in &self.named {
             all[*index] = Some(*head);
@@ -68,14 +68,14 @@ impl Heads {
 
     /// The same for later, when the ages say nothing any more.
     #[must_use]
-    pub(super) fn remembered(&self) -> Self {
+    pub(super) fn without_ages(&self) -> Self {
         Self { named: Vec::new(), ..self.clone() }
     }
 
     /// The head of the member with this index in `roster`, which may be another than the one these heads
     /// were read with: the configuration may have changed in between. Its age is that when it was named.
-    pub fn get(&self, roster: &Arc<Roster>, index: usize) -> Option<&Head> {
-        let index = self.place(roster, index)?;
+    pub fn get(&self, roster: &Arc<Membership>, index: usize) -> Option<&Head> {
+        let index = self.index_in(roster, index)?;
         if self.all.is_empty() {
             return self.find(index);
         }
@@ -84,13 +84,13 @@ impl Heads {
 
     /// How old a report of that member is that came in the same message, in ms. One whose head was left out was
     /// named earlier, and nobody knows how old it is by now.
-    pub(super) fn age_ms(&self, roster: &Arc<Roster>, index: usize, report: Stamp) -> u64 {
-        let head = self.place(roster, index).and_then(|index| self.find(index));
-        match head.filter(|head| head.stamp == report) {
+    pub(super) fn age_ms(&self, roster: &Arc<Membership>, index: usize, report: ReportId) -> u64 {
+        let head = self.index_in(roster, index).and_then(|index| self.find(index));
+        match head.filter(|head| head.id == report) {
             Some(head) => head.age_ms,
             None if self.partial => MAX_INTEGER,
             None => match self.get(roster, index) {
-                Some(earlier) if earlier.stamp == report => MAX_INTEGER,
+                Some(earlier) if earlier.id == report => MAX_INTEGER,
                 _ => 0,
             },
         }
@@ -106,21 +106,25 @@ impl Heads {
         Some(&self.named[at].1)
     }
 
-    fn place(&self, roster: &Arc<Roster>, index: usize) -> Option<usize> {
-        if self.fit(roster) {
+    fn index_in(&self, roster: &Arc<Membership>, index: usize) -> Option<usize> {
+        if self.matches(roster) {
             Some(index)
         } else {
-            self.roster.index(roster.members().get(index)?.id.as_str())
+            self.membership.index(roster.members().get(index)?.id.as_str())
         }
     }
 
     /// Whether they say anything of the member with this index in `picture`'s roster.
-    pub fn names(&self, picture: &Picture, index: usize) -> bool {
-        self.get(picture.roster(), index).is_some()
+    pub fn knows(&self, picture: &Snapshot, index: usize) -> bool {
+        self.get(picture.membership(), index).is_some()
     }
 
     /// Reads the object of heads of a message. Ids that the roster lacks are ignored.
-    pub(super) fn parse(json: &str, roster: &Arc<Roster>, partial: bool) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(
+        json: &str,
+        roster: &Arc<Membership>,
+        partial: bool,
+    ) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let mut named = NamedSeed(roster).deserialize(&mut reader)?;
         // Of what is named twice, the last counts.
@@ -132,7 +136,7 @@ impl Heads {
             }
             same
         });
-        let mut heads = Self { roster: roster.clone(), named, all: Arc::default(), partial };
+        let mut heads = Self { membership: roster.clone(), named, all: Arc::default(), partial };
         if !partial {
             let mut all = vec![None; roster.members().len()];
             for (index, head) in &heads.named {
@@ -144,8 +148,8 @@ impl Heads {
     }
 
     /// Whether these heads were read with `roster`.
-    pub fn fit(&self, roster: &Arc<Roster>) -> bool {
-        Arc::ptr_eq(&self.roster, roster)
+    pub fn matches(&self, roster: &Arc<Membership>) -> bool {
+        Arc::ptr_eq(&self.membership, roster)
     }
 }
 
@@ -153,33 +157,33 @@ impl Heads {
 /// `arrived` is newer. With `since_ms` only what has changed since then, and this node's own.
 pub(super) fn write(
     body: &mut String,
-    picture: &Picture,
+    picture: &Snapshot,
     mono_ms: u64,
     since_ms: Option<u64>,
     arrived: &[VerifiedReport],
 ) {
     body.push_str("\"heads\":{");
     let mut first = true;
-    let mut newest: Vec<Option<&VerifiedReport>> = vec![None; picture.slots().len()];
+    let mut newest: Vec<Option<&VerifiedReport>> = vec![None; picture.states().len()];
     for report in arrived {
-        if let Some(index) = picture.roster().index(report.author().as_str()) {
+        if let Some(index) = picture.membership().index(report.author().as_str()) {
             newest[index] = Some(report);
         }
     }
-    let me = picture.roster().me();
+    let me = picture.membership().me();
     for (index, ((member, slot), newer)) in picture.members().zip(newest).enumerate() {
-        if newer.is_none() && index != me && since_ms.is_some_and(|since_ms| slot.changed_ms < since_ms) {
+        if newer.is_none() && index != me && since_ms.is_some_and(|since_ms| slot.head_changed_ms < since_ms)
+        {
             continue;
         }
-        let newer =
-            newer.filter(|report| slot.held.as_ref().is_none_or(|held| held.stamp() < report.stamp()));
-        let (Stamp { epoch, seq }, digest, age_ms) = match (newer, &slot.held) {
-            (Some(report), _) => (report.stamp(), report.short_digest(), 0),
+        let newer = newer.filter(|report| slot.latest.as_ref().is_none_or(|held| held.id() < report.id()));
+        let (ReportId { epoch, seq }, digest, age_ms) = match (newer, &slot.latest) {
+            (Some(report), _) => (report.id(), report.short_digest(), 0),
             (None, Some(held)) => {
-                (held.stamp(), held.short_digest(), mono_ms.saturating_sub(slot.origin_ms).min(MAX_INTEGER))
+                (held.id(), held.short_digest(), mono_ms.saturating_sub(slot.created_ms).min(MAX_INTEGER))
             }
             // No report, yet a proof, which is not to be sent again and again.
-            (None, None) if slot.proof.is_some() => (Stamp::default(), [0; 8], 0),
+            (None, None) if slot.equivocation.is_some() => (ReportId::default(), [0; 8], 0),
             (None, None) => continue,
         };
         if !first {
@@ -189,13 +193,13 @@ pub(super) fn write(
         let mut hash = [0; 12];
         let _ = STANDARD.encode_slice(digest, &mut hash);
         let hash = std::str::from_utf8(&hash).unwrap_or_default();
-        let proven = if slot.proof.is_some() { ",1" } else { "" };
+        let proven = if slot.equivocation.is_some() { ",1" } else { "" };
         let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
     }
     body.push_str("},");
 }
 
-struct NamedSeed<'r>(&'r Arc<Roster>);
+struct NamedSeed<'r>(&'r Arc<Membership>);
 
 impl<'de> DeserializeSeed<'de> for NamedSeed<'_> {
     type Value = Vec<(usize, Head)>;
@@ -245,8 +249,8 @@ impl WireHead<'_> {
             Ok(8) => {}
             _ => return Err(E::custom("expected the base64 of 8 bytes")),
         }
-        let stamp = Stamp { epoch: self.epoch, seq: self.seq };
-        Ok(Head { stamp, hash, age_ms: self.age_ms, proven: self.proven })
+        let stamp = ReportId { epoch: self.epoch, seq: self.seq };
+        Ok(Head { id: stamp, hash, age_ms: self.age_ms, equivocated: self.proven })
     }
 }
 

@@ -97,26 +97,26 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// Orders the reports of one node: first by `epoch`, larger at each start of the node, then by `seq`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Stamp {
+pub struct ReportId {
     /// The start of the node that the report comes from, 1 to 2^53 − 1.
     pub epoch: u64,
     /// The number of the report since that start, 1 to 2^53 − 1.
     pub seq: u64,
 }
 
-impl fmt::Display for Stamp {
+impl fmt::Display for ReportId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}, {})", self.epoch, self.seq)
     }
 }
 
-impl Serialize for Stamp {
+impl Serialize for ReportId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.epoch, self.seq).serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Stamp {
+impl<'de> Deserialize<'de> for ReportId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (epoch, seq) = <(u64, u64)>::deserialize(deserializer)?;
         if epoch > MAX_INTEGER || seq > MAX_INTEGER {
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn stamps_order_by_epoch_first() {
-        assert!(Stamp { epoch: 2, seq: 1 } > Stamp { epoch: 1, seq: 9 });
-        assert!(serde_json::from_str::<Stamp>("[9007199254740992,1]").is_err());
+        assert!(ReportId { epoch: 2, seq: 1 } > ReportId { epoch: 1, seq: 9 });
+        assert!(serde_json::from_str::<ReportId>("[9007199254740992,1]").is_err());
     }
 }

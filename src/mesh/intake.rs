@@ -4,42 +4,44 @@
 use serde_json::value::RawValue;
 
 use super::message::MAX_PROOFS;
-use super::picture::Picture;
-use super::report::{Proof, ReportError, UnverifiedProof, UnverifiedReport, VerifiedReport};
+use super::picture::Snapshot;
+use super::report::{
+    EquivocationProof, ReportError, UnverifiedEquivocation, UnverifiedReport, VerifiedReport,
+};
 
 /// New reports that are taken of one author in a second.
-pub const AUTHOR_RATE: u64 = 5;
+pub const AUTHOR_REPORTS_PER_SECOND: u64 = 5;
 
 /// So many refused reports are borne in one message of a sender with another configuration.
-pub const MAX_DOUBTS: u32 = 8;
+pub const MAX_MISMATCH_FAILURES: u32 = 8;
 
 /// What a node still takes of each author: a token bucket of [`AUTHOR_RATE`] tokens a second, holding
 /// as many. Only verified reports take a token, so nobody can use up another's.
 #[derive(Debug, Default)]
-pub struct Allowance {
+pub struct AuthorRateLimit {
     /// For each author of the roster: tokens in thousandths, and when they were last counted, in ms.
     buckets: Vec<(u64, u64)>,
 }
 
-impl Allowance {
+impl AuthorRateLimit {
     fn refill(&mut self, author: usize, mono_ms: u64) -> &mut u64 {
-        const FULL: u64 = AUTHOR_RATE * 1000;
+        const FULL: u64 = AUTHOR_REPORTS_PER_SECOND * 1000;
         if self.buckets.len() <= author {
             self.buckets.resize(author + 1, (FULL, mono_ms));
         }
         let (tokens, counted_ms) = &mut self.buckets[author];
-        *tokens = (*tokens + mono_ms.saturating_sub(*counted_ms) * AUTHOR_RATE).min(FULL);
+        *tokens = (*tokens + mono_ms.saturating_sub(*counted_ms) * AUTHOR_REPORTS_PER_SECOND).min(FULL);
         *counted_ms = mono_ms.max(*counted_ms);
         tokens
     }
 
     /// Whether a report of this author would be taken now.
-    pub fn has(&mut self, author: usize, mono_ms: u64) -> bool {
+    pub fn allows(&mut self, author: usize, mono_ms: u64) -> bool {
         *self.refill(author, mono_ms) >= 1000
     }
 
     /// Takes a token.
-    pub fn take(&mut self, author: usize, mono_ms: u64) {
+    pub fn consume(&mut self, author: usize, mono_ms: u64) {
         let tokens = self.refill(author, mono_ms);
         *tokens = tokens.saturating_sub(1000);
     }
@@ -47,29 +49,29 @@ impl Allowance {
 
 /// What came of a message's reports.
 #[derive(Debug, Default)]
-pub struct Intake {
+pub struct VerifyOutcome {
     /// Verified, and newer than what the picture holds, or in conflict with it.
     pub reports: Vec<VerifiedReport>,
     /// Verified.
-    pub proofs: Vec<Proof>,
+    pub proofs: Vec<EquivocationProof>,
     /// Did not advance, or came twice.
     pub stale: u32,
     /// More than the author may send.
-    pub surplus: u32,
+    pub rate_limited: u32,
     /// The first that was refused, and how many were.
-    pub refused: Option<(ReportError, u32)>,
+    pub rejected: Option<(ReportError, u32)>,
     /// Signatures that did not verify, which a difference of configuration may explain.
-    doubts: u32,
+    mismatch_failures: u32,
     /// One did not verify, and nothing explains it.
     forged: bool,
 }
 
-impl Intake {
-    fn refuse(&mut self, error: ReportError) {
-        let (first, count) = self.refused.unwrap_or((error, 0));
+impl VerifyOutcome {
+    fn reject(&mut self, error: ReportError) {
+        let (first, count) = self.rejected.unwrap_or((error, 0));
         // The worst is told: a bad signature is always the last.
         let told = if error == ReportError::BadSignature { error } else { first };
-        self.refused = Some((told, count + 1));
+        self.rejected = Some((told, count + 1));
     }
 
     /// Whether a signature did not verify, which ends the exchange.
@@ -79,14 +81,14 @@ impl Intake {
 
     /// Refuses what a key of the author's did not sign, and says whether to go on: whoever has another
     /// configuration may know another key, and hands on in good faith what it has verified itself.
-    fn doubt(&mut self, picture: &Picture, sender: &str, error: ReportError) -> bool {
-        self.refuse(error);
+    fn tolerates(&mut self, picture: &Snapshot, sender: &str, error: ReportError) -> bool {
+        self.reject(error);
         let newest = self.reports.iter().find(|report| report.author().as_str() == sender);
-        let held = || picture.slots()[picture.roster().index(sender)?].held.as_deref();
+        let held = || picture.states()[picture.membership().index(sender)?].latest.as_deref();
         let config = newest.or_else(held).map(|report| report.report().config.as_str());
-        let excused = config.is_some_and(|config| config != picture.roster().digest());
-        self.doubts += 1;
-        self.forged |= !excused || self.doubts > MAX_DOUBTS;
+        let excused = config.is_some_and(|config| config != picture.membership().digest());
+        self.mismatch_failures += 1;
+        self.forged |= !excused || self.mismatch_failures > MAX_MISMATCH_FAILURES;
         !self.forged
     }
 }
@@ -94,31 +96,31 @@ impl Intake {
 /// Checks what a message of the member `sender` brought against `picture`. Stops at the first bad signature,
 /// or after [`MAX_DOUBTS`] of a sender whose newest report shows another configuration. `allowance` is asked
 /// with the author's index and whether to take a token, and answers whether there was one.
-pub fn check(
-    picture: &Picture,
+pub fn verify_message(
+    picture: &Snapshot,
     sender: &str,
     reports: &[&RawValue],
     proofs: &[&RawValue],
     mut allowance: impl FnMut(usize, bool) -> bool,
-) -> Intake {
-    let mut intake = Intake::default();
-    let roster = picture.roster();
+) -> VerifyOutcome {
+    let mut intake = VerifyOutcome::default();
+    let roster = picture.membership();
     let mut seen = vec![false; roster.members().len()];
     for raw in reports {
         let report = match UnverifiedReport::parse(raw.get(), roster) {
             Ok(report) => report,
             Err(error) => {
-                intake.refuse(error);
+                intake.reject(error);
                 continue;
             }
         };
         let author = report.author();
-        if std::mem::replace(&mut seen[author], true) || !is_news(picture, &report) {
+        if std::mem::replace(&mut seen[author], true) || !is_new(picture, &report) {
             intake.stale += 1;
             continue;
         }
         if !allowance(author, false) {
-            intake.surplus += 1;
+            intake.rate_limited += 1;
             continue;
         }
         match report.verify(roster) {
@@ -127,22 +129,22 @@ pub fn check(
                 intake.reports.push(report);
             }
             Err(error) => {
-                if !intake.doubt(picture, sender, error) {
+                if !intake.tolerates(picture, sender, error) {
                     return intake;
                 }
             }
         }
     }
     for raw in proofs.iter().take(MAX_PROOFS) {
-        let proof = match UnverifiedProof::parse(raw.get(), roster) {
+        let proof = match UnverifiedEquivocation::parse(raw.get(), roster) {
             Ok(proof) => proof,
             Err(error) => {
-                intake.refuse(error);
+                intake.reject(error);
                 continue;
             }
         };
         // One proof convicts; another is not worth two signatures.
-        if picture.slots()[proof.author()].proof.is_some()
+        if picture.states()[proof.author()].equivocation.is_some()
             || intake.proofs.iter().any(|known| roster.index(known.author().as_str()) == Some(proof.author()))
         {
             intake.stale += 1;
@@ -151,7 +153,7 @@ pub fn check(
         match proof.verify(roster) {
             Ok(proof) => intake.proofs.push(proof),
             Err(error) => {
-                if !intake.doubt(picture, sender, error) {
+                if !intake.tolerates(picture, sender, error) {
                     return intake;
                 }
             }
@@ -161,13 +163,13 @@ pub fn check(
 }
 
 /// Whether a report advances what is held of its author, or contradicts it and no proof is held yet.
-fn is_news(picture: &Picture, report: &UnverifiedReport) -> bool {
-    let slot = &picture.slots()[report.author()];
-    let Some(held) = &slot.held else { return report.stamp() >= slot.floor };
-    if report.stamp() == held.stamp() {
-        slot.proof.is_none() && report.digest() != held.digest()
+fn is_new(picture: &Snapshot, report: &UnverifiedReport) -> bool {
+    let slot = &picture.states()[report.author()];
+    let Some(held) = &slot.latest else { return report.id() >= slot.min_report };
+    if report.id() == held.id() {
+        slot.equivocation.is_none() && report.digest() != held.digest()
     } else {
-        report.stamp() > held.stamp()
+        report.id() > held.id()
     }
 }
 
@@ -175,7 +177,7 @@ fn is_news(picture: &Picture, report: &UnverifiedReport) -> bool {
 mod tests {
     use super::*;
     use crate::crypto::dsse;
-    use crate::mesh::id::{NetworkId, Stamp};
+    use crate::mesh::id::{NetworkId, ReportId};
     use crate::mesh::report::Report;
     use crate::mesh::sample::{self, Pen};
 
@@ -184,17 +186,17 @@ mod tests {
     }
 
     /// Takes `envelopes` and `proofs` without a limit on their number.
-    fn take(picture: &Picture, envelopes: &[&str], proofs: &[&str]) -> Intake {
+    fn take(picture: &Snapshot, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
         let envelopes: Vec<_> = envelopes.iter().map(|json| raw(json)).collect();
         let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
         let (envelopes, proofs): (Vec<_>, Vec<_>) =
             (envelopes.iter().map(|raw| &**raw).collect(), proofs.iter().map(|raw| &**raw).collect());
-        check(picture, "nobody", &envelopes, &proofs, |_, _| true)
+        verify_message(picture, "nobody", &envelopes, &proofs, |_, _| true)
     }
 
     /// Not signed by the node that it names.
     fn forged(author: usize, epoch: u64, seq: u64) -> VerifiedReport {
-        crate::mesh::Seal::seal(&Pen(sample::keypair(77)), sample::report(author, epoch, seq))
+        crate::mesh::Signer::sign(&Pen(sample::keypair(77)), sample::report(author, epoch, seq))
     }
 
     fn conflicting(author: usize) -> [VerifiedReport; 2] {
@@ -204,16 +206,16 @@ mod tests {
 
     #[test]
     fn an_author_has_five_tokens_a_second() {
-        let mut allowance = Allowance::default();
+        let mut allowance = AuthorRateLimit::default();
         let mut taken = 0;
         for mono_ms in (1_000..3_000).step_by(10) {
-            if allowance.has(2, mono_ms) {
-                allowance.take(2, mono_ms);
+            if allowance.allows(2, mono_ms) {
+                allowance.consume(2, mono_ms);
                 taken += 1;
             }
         }
         assert_eq!(taken, 5 + 9, "a full bucket, and what two seconds less 10 ms refill");
-        assert!(allowance.has(1, 3_000), "another author has its own");
+        assert!(allowance.allows(1, 3_000), "another author has its own");
     }
 
     #[test]
@@ -222,20 +224,20 @@ mod tests {
         // Were these verified, their signatures would be refused.
         for (epoch, seq) in [(5, 2), (5, 1), (4, 99)] {
             let intake = take(&picture, &[forged(1, epoch, seq).envelope()], &[]);
-            assert_eq!((intake.stale, intake.refused), (1, None), "({epoch}, {seq})");
+            assert_eq!((intake.stale, intake.rejected), (1, None), "({epoch}, {seq})");
         }
         let same = take(&picture, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
         assert_eq!((same.stale, same.reports.len()), (1, 0));
         for (epoch, seq) in [(5, 4), (6, 1)] {
             let intake = take(&picture, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
-            assert_eq!(intake.reports[0].stamp(), Stamp { epoch, seq });
+            assert_eq!(intake.reports[0].id(), ReportId { epoch, seq });
         }
     }
 
     #[test]
     fn what_an_earlier_process_held_is_not_taken_again() {
         let mut picture = sample::picture(3, &[]);
-        picture.slots.get_mut(1).floor = Stamp { epoch: 5, seq: 3 };
+        picture.states.get_mut(1).min_report = ReportId { epoch: 5, seq: 3 };
         for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
             let intake = take(&picture, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
             assert_eq!(intake.stale, stale, "{seq}");
@@ -256,16 +258,16 @@ mod tests {
     fn the_surplus_is_dropped_unverified_and_forgeries_take_nothing() {
         let picture = sample::picture(3, &[]);
         let report = raw(forged(1, 5, 3).envelope());
-        let intake = check(&picture, "nobody", &[&report], &[], |_, _| false);
-        assert_eq!((intake.surplus, intake.refused), (1, None));
-        let intake = check(&picture, "nobody", &[&report], &[], |_, take| {
+        let intake = verify_message(&picture, "nobody", &[&report], &[], |_, _| false);
+        assert_eq!((intake.rate_limited, intake.rejected), (1, None));
+        let intake = verify_message(&picture, "nobody", &[&report], &[], |_, take| {
             assert!(!take, "a forgery uses up what its pretended author may send");
             true
         });
         assert!(intake.is_forged());
         let good = raw(sample::sealed(1, sample::report(1, 5, 3)).envelope());
         let mut taken = 0;
-        check(&picture, "nobody", &[&good], &[], |author, take| {
+        verify_message(&picture, "nobody", &[&good], &[], |author, take| {
             assert_eq!(author, 1);
             taken += u32::from(take);
             true
@@ -279,18 +281,18 @@ mod tests {
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let late = sample::sealed(3, sample::report(3, 5, 3));
         let [one, other] = conflicting(3);
-        let proof = Proof::new(one, other).expect("they differ").to_json();
+        let proof = EquivocationProof::new(one, other).expect("they differ").to_json();
         let intake =
             take(&picture, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
         assert!(intake.is_forged());
-        assert_eq!(intake.refused, Some((ReportError::BadSignature, 1)));
+        assert_eq!(intake.rejected, Some((ReportError::BadSignature, 1)));
         assert_eq!((intake.reports.len(), intake.proofs.len()), (1, 0), "nothing after it is looked at");
     }
 
     #[test]
     fn who_has_another_configuration_may_bring_what_does_not_verify() {
         let picture = sample::picture(16, &[]);
-        let own = picture.roster().digest().to_owned();
+        let own = picture.membership().digest().to_owned();
         let good = sample::sealed(3, sample::report(3, 5, 3));
         let forgeries: Vec<_> = (4..16).map(|author| forged(author, 5, 3)).collect();
         // The configuration that its sender's own report names, how many forgeries, and how many are looked at.
@@ -303,9 +305,9 @@ mod tests {
                 .chain([raw(good.envelope())])
                 .collect();
             let raws: Vec<_> = raws.iter().map(|raw| &**raw).collect();
-            let intake = check(&picture, "node-02", &raws, &[], |_, _| true);
+            let intake = verify_message(&picture, "node-02", &raws, &[], |_, _| true);
             let expected = (is_forged, Some((ReportError::BadSignature, looked_at)));
-            assert_eq!((intake.is_forged(), intake.refused), expected, "{config} {count}");
+            assert_eq!((intake.is_forged(), intake.rejected), expected, "{config} {count}");
             assert_eq!(intake.reports.len(), if is_forged { 1 } else { 2 }, "{config} {count}");
         }
     }
@@ -326,7 +328,7 @@ mod tests {
             ("garbage", "[7]", ReportError::Malformed),
         ] {
             let intake = take(&picture, &[envelope, good.envelope()], &[]);
-            assert_eq!(intake.refused, Some((error, 1)), "{what}");
+            assert_eq!(intake.rejected, Some((error, 1)), "{what}");
             assert!(!intake.is_forged(), "{what}");
             assert_eq!(intake.reports.len(), 1, "{what}");
         }
@@ -337,25 +339,26 @@ mod tests {
         let [one, other] = conflicting(1);
         let mut picture = sample::picture(3, std::slice::from_ref(&one));
         assert_eq!(take(&picture, &[other.envelope()], &[]).reports.len(), 1);
-        picture.slots.get_mut(1).proof = Proof::new(one, other.clone()).map(std::sync::Arc::new);
+        picture.states.get_mut(1).equivocation =
+            EquivocationProof::new(one, other.clone()).map(std::sync::Arc::new);
         assert_eq!(take(&picture, &[other.envelope()], &[]).stale, 1);
     }
 
     #[test]
     fn proofs_are_taken_once_and_verified_only_where_none_is_held() {
         let [one, other] = conflicting(1);
-        let proof = Proof::new(one, other).expect("they differ");
+        let proof = EquivocationProof::new(one, other).expect("they differ");
         let json = proof.to_json();
         let mut picture = sample::picture(3, &[]);
         let intake = take(&picture, &[], &[&json, &json]);
         assert_eq!((intake.proofs.len(), intake.stale), (1, 1));
         let mut fake = sample::report(1, 5, 3);
         fake.leaving = true;
-        let fake = crate::mesh::Seal::seal(&Pen(sample::keypair(77)), fake);
+        let fake = crate::mesh::Signer::sign(&Pen(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
         assert!(take(&picture, &[], &[&fake, &json]).is_forged());
-        picture.slots.get_mut(1).proof = Some(std::sync::Arc::new(proof));
+        picture.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));
         let intake = take(&picture, &[], &[&fake]);
-        assert_eq!((intake.stale, intake.refused), (1, None), "dropped unverified");
+        assert_eq!((intake.stale, intake.rejected), (1, None), "dropped unverified");
     }
 }

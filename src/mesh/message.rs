@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
-use super::correspondence::{self, Since};
+use super::correspondence::{self, DeltaBase};
 use super::heads;
 pub use super::heads::{Head, Heads};
 use super::id::MAX_INTEGER;
-use super::picture::Picture;
-use super::report::{Proof, VerifiedReport};
-use super::roster::Roster;
+use super::picture::Snapshot;
+use super::report::{EquivocationProof, VerifiedReport};
+use super::roster::Membership;
 
 /// Messages are filled with reports up to this many bytes.
 pub const FILL_BYTES: usize = 256 * 1024;
@@ -65,13 +65,14 @@ pub struct Reply<'a> {
 /// A body that is not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message: {0}")]
-pub struct BadMessage(String);
+pub struct MalformedMessage(String);
 
 impl<'a> Request<'a> {
     /// Reads a request's body. Ids that the roster lacks are ignored.
-    pub fn parse(body: &'a [u8], roster: &Arc<Roster>) -> Result<Self, BadMessage> {
-        let raw: Raw<'a> = serde_json::from_slice(body).map_err(|e| BadMessage(e.to_string()))?;
-        let to = raw.to.ok_or_else(|| BadMessage("missing field `to`".to_owned()))?;
+    pub fn parse(body: &'a [u8], roster: &Arc<Membership>) -> Result<Self, MalformedMessage> {
+        let raw: WireMessage<'a> =
+            serde_json::from_slice(body).map_err(|e| MalformedMessage(e.to_string()))?;
+        let to = raw.to.ok_or_else(|| MalformedMessage("missing field `to`".to_owned()))?;
         let heads = read_heads(raw.heads, roster, raw.since.is_some())?;
         Ok(Self { to: to.into_owned(), heads, since: raw.since, reports: raw.reports, proofs: raw.proofs })
     }
@@ -79,12 +80,13 @@ impl<'a> Request<'a> {
 
 impl<'a> Reply<'a> {
     /// Reads a reply's body. Ids that the roster lacks are ignored.
-    pub fn parse(body: &'a [u8], roster: &Arc<Roster>) -> Result<Self, BadMessage> {
-        let raw: Raw<'a> = serde_json::from_slice(body).map_err(|e| BadMessage(e.to_string()))?;
-        let missing = |name: &str| BadMessage(format!("missing field `{name}`"));
+    pub fn parse(body: &'a [u8], roster: &Arc<Membership>) -> Result<Self, MalformedMessage> {
+        let raw: WireMessage<'a> =
+            serde_json::from_slice(body).map_err(|e| MalformedMessage(e.to_string()))?;
+        let missing = |name: &str| MalformedMessage(format!("missing field `{name}`"));
         let now_ms = raw.now.ok_or_else(|| missing("now"))?;
         if now_ms > MAX_INTEGER {
-            return Err(BadMessage("integer larger than 2^53 - 1".to_owned()));
+            return Err(MalformedMessage("integer larger than 2^53 - 1".to_owned()));
         }
         let heads = read_heads(raw.heads, roster, raw.partial)?;
         Ok(Self {
@@ -101,7 +103,7 @@ impl<'a> Reply<'a> {
 
 /// Both kinds of body at once.
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct WireMessage<'a> {
     #[serde(borrow)]
     to: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
@@ -114,16 +116,18 @@ struct Raw<'a> {
     partial: bool,
     #[serde(borrow)]
     heads: &'a RawValue,
-    #[serde(borrow, deserialize_with = "bounded")]
+    #[serde(borrow, deserialize_with = "read_bounded_list")]
     reports: Vec<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "bounded")]
+    #[serde(borrow, default, deserialize_with = "read_bounded_list")]
     proofs: Vec<&'a RawValue>,
 }
 
 /// At most one report of each node can be meant: a list of a million nothings would take memory alone.
-fn bounded<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de RawValue>, D::Error> {
-    struct Few;
-    impl<'de> Visitor<'de> for Few {
+fn read_bounded_list<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<&'de RawValue>, D::Error> {
+    struct BoundedList;
+    impl<'de> Visitor<'de> for BoundedList {
         type Value = Vec<&'de RawValue>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,45 +145,47 @@ fn bounded<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de
             Ok(list)
         }
     }
-    deserializer.deserialize_seq(Few)
+    deserializer.deserialize_seq(BoundedList)
 }
 
-fn read_heads(raw: &RawValue, roster: &Arc<Roster>, partial: bool) -> Result<Heads, BadMessage> {
-    Heads::parse(raw.get(), roster, partial).map_err(|e| BadMessage(format!("heads: {e}")))
+fn read_heads(raw: &RawValue, roster: &Arc<Membership>, partial: bool) -> Result<Heads, MalformedMessage> {
+    Heads::parse(raw.get(), roster, partial).map_err(|e| MalformedMessage(format!("heads: {e}")))
 }
 
 /// How many reports the holder of `heads` is behind, if it lacks what `picture` holds of a member: 0 where it
 /// has another with the same stamp, `u64::MAX` where it has none of this epoch.
-pub fn lag(heads: &Heads, picture: &Picture, index: usize) -> Option<u64> {
-    let held = picture.slots()[index].held.as_ref()?;
-    let stamp = held.stamp();
-    match heads.get(picture.roster(), index) {
-        Some(head) if head.stamp == stamp => (!head.proven && head.hash != held.short_digest()).then_some(0),
-        Some(head) if head.stamp > stamp => None,
-        Some(head) if head.stamp.epoch == stamp.epoch => Some(stamp.seq - head.stamp.seq),
+pub fn reports_behind(heads: &Heads, picture: &Snapshot, index: usize) -> Option<u64> {
+    let held = picture.states()[index].latest.as_ref()?;
+    let stamp = held.id();
+    match heads.get(picture.membership(), index) {
+        Some(head) if head.id == stamp => {
+            (!head.equivocated && head.hash != held.short_digest()).then_some(0)
+        }
+        Some(head) if head.id > stamp => None,
+        Some(head) if head.id.epoch == stamp.epoch => Some(stamp.seq - head.id.seq),
         _ => Some(u64::MAX),
     }
 }
 
 /// The reports of `picture` that the holder of `heads` lacks and that are `wanted`, by the author's index and
 /// the [`lag`]: this node's own first, then those that lag the most, until [`FILL_BYTES`] are full.
-pub fn lacking(
+pub fn missing_reports(
     heads: &Heads,
-    picture: &Picture,
+    picture: &Snapshot,
     wanted: impl Fn(usize, u64) -> bool,
 ) -> Vec<Arc<VerifiedReport>> {
-    let me = picture.roster().me();
-    let behind = (0..picture.slots().len()).filter_map(|index| {
-        let lag = lag(heads, picture, index).filter(|&lag| wanted(index, lag))?;
+    let me = picture.membership().me();
+    let behind = (0..picture.states().len()).filter_map(|index| {
+        let lag = reports_behind(heads, picture, index).filter(|&lag| wanted(index, lag))?;
         Some((index != me, std::cmp::Reverse(lag), index))
     });
     let mut behind: Vec<_> = behind.collect();
     behind.sort_unstable();
-    fill(behind.into_iter().filter_map(|(_, _, index)| picture.slots()[index].held.clone()))
+    take_fitting(behind.into_iter().filter_map(|(_, _, index)| picture.states()[index].latest.clone()))
 }
 
 /// As many reports as one message carries. The first always goes, since none is larger than a message.
-pub fn fill(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<VerifiedReport>> {
+pub fn take_fitting(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<VerifiedReport>> {
     let mut bytes = 0;
     reports
         .take_while(|report| {
@@ -191,11 +197,11 @@ pub fn fill(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<Verif
 
 /// The proofs that the holder of `heads` lacks: at least one if there is any, no more than [`MAX_PROOFS`]
 /// or [`FILL_BYTES`], so that with as many bytes of reports the message stays one that is read.
-pub fn lacking_proofs(heads: &Heads, picture: &Picture) -> Vec<Arc<Proof>> {
-    let slots = picture.slots().iter().enumerate();
+pub fn missing_proofs(heads: &Heads, picture: &Snapshot) -> Vec<Arc<EquivocationProof>> {
+    let slots = picture.states().iter().enumerate();
     let lacking = slots
-        .filter(|(index, _)| heads.get(picture.roster(), *index).is_none_or(|head| !head.proven))
-        .filter_map(|(_, slot)| slot.proof.clone());
+        .filter(|(index, _)| heads.get(picture.membership(), *index).is_none_or(|head| !head.equivocated))
+        .filter_map(|(_, slot)| slot.equivocation.clone());
     let mut bytes = 0;
     lacking
         .enumerate()
@@ -212,18 +218,18 @@ pub fn lacking_proofs(heads: &Heads, picture: &Picture) -> Vec<Arc<Proof>> {
 /// carried.
 pub fn write_request(
     to: &str,
-    picture: &Picture,
+    picture: &Snapshot,
     mono_ms: u64,
-    since: Option<Since>,
+    since: Option<DeltaBase>,
     reports: &[Arc<VerifiedReport>],
-    proofs: &[Arc<Proof>],
+    proofs: &[Arc<EquivocationProof>],
 ) -> String {
     let mut body = String::with_capacity(capacity(picture, reports));
     let _ = write!(body, "{{\"to\":\"{to}\",");
-    if let Some(Since { mark, .. }) = since {
+    if let Some(DeltaBase { mark, .. }) = since {
         let _ = write!(body, "\"since\":{mark},");
     }
-    heads::write(&mut body, picture, mono_ms, since.map(|since| since.told_ms), &[]);
+    heads::write(&mut body, picture, mono_ms, since.map(|since| since.snapshot_ms), &[]);
     write_reports(&mut body, reports, proofs);
     body.push('}');
     body
@@ -231,7 +237,7 @@ pub fn write_request(
 
 /// What stands at the front of a reply.
 #[derive(Debug, Clone, Copy)]
-pub struct ReplyFacts<'a> {
+pub struct ReplyMeta<'a> {
     /// The answerer.
     pub from: &'a str,
     /// Its wall clock: Unix time in ms.
@@ -247,11 +253,11 @@ pub struct ReplyFacts<'a> {
 /// Writes a reply's body. `arrived` are the reports that came in the request: the heads name them
 /// already, although `picture` does not hold them yet, so that they are not sent again.
 pub fn write_reply(
-    facts: ReplyFacts<'_>,
-    picture: &Picture,
+    facts: ReplyMeta<'_>,
+    picture: &Snapshot,
     arrived: &[VerifiedReport],
     reports: &[Arc<VerifiedReport>],
-    proofs: &[Arc<Proof>],
+    proofs: &[Arc<EquivocationProof>],
 ) -> String {
     let mut body = String::with_capacity(capacity(picture, reports));
     let took_us = facts.took_us.min(u64::from(u32::MAX));
@@ -268,11 +274,12 @@ pub fn write_reply(
     body
 }
 
-fn capacity(picture: &Picture, reports: &[Arc<VerifiedReport>]) -> usize {
-    256 + 96 * picture.slots().len() + reports.iter().map(|report| report.envelope().len() + 1).sum::<usize>()
+fn capacity(picture: &Snapshot, reports: &[Arc<VerifiedReport>]) -> usize {
+    256 + 96 * picture.states().len()
+        + reports.iter().map(|report| report.envelope().len() + 1).sum::<usize>()
 }
 
-fn write_reports(body: &mut String, reports: &[Arc<VerifiedReport>], proofs: &[Arc<Proof>]) {
+fn write_reports(body: &mut String, reports: &[Arc<VerifiedReport>], proofs: &[Arc<EquivocationProof>]) {
     body.push_str("\"reports\":[");
     for (at, report) in reports.iter().enumerate() {
         if at > 0 {

@@ -34,5 +34,5 @@ mod target;
 pub mod verdict;
 
 pub use event::{Effect, Event};
-pub use picture::{Now, Picture};
-pub use state::{Mesh, Seal, Setup};
+pub use picture::{Snapshot, Timestamps};
+pub use state::{Engine, EngineInit, Signer};

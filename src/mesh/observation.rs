@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::id::{MAX_INTEGER, Stamp};
+use super::id::{MAX_INTEGER, ReportId};
 
 /// Whether a peer answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum ProbeStatus {
     /// The newest exchange with it succeeded, or too few failed in a row to say otherwise.
     Online,
     /// `retry` + 1 exchanges in a row failed.
@@ -18,7 +18,7 @@ pub enum Status {
     Unknown,
 }
 
-impl Status {
+impl ProbeStatus {
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for ProbeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// Whether the peer answered.
-    pub status: Status,
+    pub status: ProbeStatus,
     /// Since when, by the observer's wall clock: Unix time in ms.
     #[serde(rename = "since", deserialize_with = "bounded")]
     pub since_ms: u64,
@@ -146,7 +146,7 @@ pub struct Observation {
     pub error: Option<Failure>,
     /// The peer's newest report that the observer held when it declared the peer offline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<Stamp>,
+    pub head: Option<ReportId>,
 }
 
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

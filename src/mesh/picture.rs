@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::id::{NodeId, Stamp};
+use super::id::{NodeId, ReportId};
 use super::observation::Observation;
-use super::report::{Proof, VerifiedReport};
-use super::roster::{Member, Roster};
-use super::slots::Slots;
+use super::report::{EquivocationProof, VerifiedReport};
+use super::roster::{Member, Membership};
+use super::slots::MemberStates;
 use super::verdict::Verdicts;
 use super::verdict::history::History;
-use super::verdict::latch::Latch;
+use super::verdict::latch::VerdictTracker;
 
 /// One moment, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Now {
+pub struct Timestamps {
     /// A clock that never goes back and that goes on while the machine sleeps, in ms since some fixed moment.
     pub mono_ms: u64,
     /// The wall clock: Unix time in ms.
@@ -22,66 +22,68 @@ pub struct Now {
 
 /// What is held of one member.
 #[derive(Debug, Clone, Default)]
-pub struct Slot {
+pub struct MemberState {
     /// Its newest report; set by `Slot::hold` alone.
-    pub held: Option<Arc<VerifiedReport>>,
+    pub latest: Option<Arc<VerifiedReport>>,
     /// Of whom that report tells: each observation's node, by index into the roster, in ascending order, and
     /// its place in the report. Verdicts are reached from all observations, again and again.
-    pub told: Arc<[(u32, u32)]>,
+    pub observation_index: Arc<[(u32, u32)]>,
     /// When that report was made as far as anybody's claims can show, never later than its first
     /// arrival here: monotonic time in ms.
-    pub origin_ms: u64,
+    pub created_ms: u64,
     /// When that report first arrived here: monotonic time in ms.
-    pub arrived_ms: u64,
+    pub received_ms: u64,
     /// Whether it counts as a sign of life: it advanced since this node's start, or its author handed
     /// it over in a signed reply.
     pub advanced: bool,
     /// Since when this node waits for a sign of life: its start, a gap of time, or when the configuration
     /// named the member. Monotonic time in ms.
-    pub awaited_ms: u64,
+    pub waiting_since_ms: u64,
     /// Reports before this one were held by an earlier process and are not taken again.
-    pub floor: Stamp,
+    pub min_report: ReportId,
     /// When anything of this last changed that heads name: monotonic time in ms.
-    pub changed_ms: u64,
+    pub head_changed_ms: u64,
     /// Two different reports with one stamp.
-    pub proof: Option<Arc<Proof>>,
+    pub equivocation: Option<Arc<EquivocationProof>>,
     /// How this node's own probes of it went since the start, or since the configuration named it.
-    pub probes: Probes,
+    pub probes: ProbeCounts,
 }
 
 /// How many attempts of probes went which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Probes {
+pub struct ProbeCounts {
     /// Answered, by whatever.
     pub answered: u32,
     /// Not answered in time, or not at all.
     pub failed: u32,
 }
 
-impl Slot {
+impl MemberState {
     /// Holds `report`.
-    pub(super) fn hold(&mut self, report: Arc<VerifiedReport>, roster: &Roster) {
-        self.told = told(&report, roster);
-        self.held = Some(report);
+    pub(super) fn set_latest(&mut self, report: Arc<VerifiedReport>, roster: &Membership) {
+        self.observation_index = index_observations(&report, roster);
+        self.latest = Some(report);
     }
 
     /// What its newest report says of the member with that index.
     pub fn observation(&self, target: usize) -> Option<&Observation> {
-        let at = self.told.binary_search_by_key(&target, |&(index, _)| index as usize).ok()?;
-        self.place(self.told[at].1)
+        let at = self.observation_index.binary_search_by_key(&target, |&(index, _)| index as usize).ok()?;
+        self.observation_at(self.observation_index[at].1)
     }
 
     /// All that its newest report says, with the members' indices.
     pub fn observations(&self) -> impl Iterator<Item = (usize, &Observation)> {
-        self.told.iter().filter_map(|&(index, place)| Some((index as usize, self.place(place)?)))
+        self.observation_index
+            .iter()
+            .filter_map(|&(index, place)| Some((index as usize, self.observation_at(place)?)))
     }
 
-    fn place(&self, place: u32) -> Option<&Observation> {
-        Some(&self.held.as_ref()?.report().observations.get(place as usize)?.1)
+    fn observation_at(&self, place: u32) -> Option<&Observation> {
+        Some(&self.latest.as_ref()?.report().observations.get(place as usize)?.1)
     }
 }
 
-fn told(report: &VerifiedReport, roster: &Roster) -> Arc<[(u32, u32)]> {
+fn index_observations(report: &VerifiedReport, roster: &Membership) -> Arc<[(u32, u32)]> {
     let observations = report.report().observations.iter().enumerate();
     let told = observations.filter_map(|(place, (id, _))| {
         let index = u32::try_from(roster.index(id.as_str())?).ok()?;
@@ -109,32 +111,32 @@ pub struct Counters {
 
 /// What a node knows at one moment.
 #[derive(Debug, Clone)]
-pub struct Picture {
-    pub(super) roster: Arc<Roster>,
-    pub(super) slots: Slots,
-    pub(super) at: Now,
+pub struct Snapshot {
+    pub(super) membership: Arc<Membership>,
+    pub(super) states: MemberStates,
+    pub(super) at: Timestamps,
     pub(super) revision: u64,
     pub(super) isolated: bool,
-    pub(super) twin: bool,
+    pub(super) duplicate_key: bool,
     pub(super) counters: Counters,
     pub(super) verdicts: Arc<Verdicts>,
-    pub(super) settled: Arc<Latch>,
+    pub(super) tracker: Arc<VerdictTracker>,
     pub(super) history: Arc<History>,
 }
 
-impl Picture {
+impl Snapshot {
     /// The members, and which of them this node is.
-    pub fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.membership
     }
 
     /// What is held of each member, by its index in the roster.
-    pub fn slots(&self) -> &Slots {
-        &self.slots
+    pub fn states(&self) -> &MemberStates {
+        &self.states
     }
 
     /// When this picture was taken.
-    pub fn at(&self) -> Now {
+    pub fn at(&self) -> Timestamps {
         self.at
     }
 
@@ -149,8 +151,8 @@ impl Picture {
     }
 
     /// Whether another process signs with this node's key.
-    pub fn twin(&self) -> bool {
-        self.twin
+    pub fn duplicate_key(&self) -> bool {
+        self.duplicate_key
     }
 
     /// What is concluded of each node, by its index in the roster.
@@ -159,8 +161,8 @@ impl Picture {
     }
 
     /// How these verdicts stand in time.
-    pub fn settled(&self) -> &Latch {
-        &self.settled
+    pub fn tracker(&self) -> &VerdictTracker {
+        &self.tracker
     }
 
     /// The verdicts of the past, as far as they are kept.
@@ -175,25 +177,25 @@ impl Picture {
 
     /// This node's own newest report.
     pub fn own_report(&self) -> Option<&Arc<VerifiedReport>> {
-        self.slots[self.roster.me()].held.as_ref()
+        self.states[self.membership.me()].latest.as_ref()
     }
 
     /// Members with what is held of them.
-    pub fn members(&self) -> impl Iterator<Item = (&Member, &Slot)> {
-        self.roster.members().iter().zip(self.slots.iter())
+    pub fn members(&self) -> impl Iterator<Item = (&Member, &MemberState)> {
+        self.membership.members().iter().zip(self.states.iter())
     }
 
     /// What is held of the member `id`.
-    pub fn slot(&self, id: &NodeId) -> Option<&Slot> {
-        self.roster.index(id.as_str()).map(|index| &self.slots[index])
+    pub fn state(&self, id: &NodeId) -> Option<&MemberState> {
+        self.membership.index(id.as_str()).map(|index| &self.states[index])
     }
 
     /// Whether the member's newest report is recent enough to count: it is a sign of life, and no older
     /// than two and a half of the intervals in which the author's reports can arrive.
     pub fn is_fresh(&self, index: usize, mono_ms: u64) -> bool {
-        let slot = &self.slots[index];
-        let limit = self.roster.interval_ms() * 5 / 2;
-        index == self.roster.me()
-            || (slot.held.is_some() && slot.advanced && mono_ms.saturating_sub(slot.origin_ms) <= limit)
+        let slot = &self.states[index];
+        let limit = self.membership.interval_ms() * 5 / 2;
+        index == self.membership.me()
+            || (slot.latest.is_some() && slot.advanced && mono_ms.saturating_sub(slot.created_ms) <= limit)
     }
 }

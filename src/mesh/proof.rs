@@ -1,21 +1,21 @@
 //! Proof of equivocation: what convicts a node, and the only ways to get it.
 
-use super::id::{NodeId, Stamp};
+use super::id::{NodeId, ReportId};
 use super::report::{ReportError, UnverifiedReport, VerifiedReport};
-use super::roster::Roster;
+use super::roster::Membership;
 
 /// Two payloads that one key signed with one stamp: proof that its holder, or a copy of it, equivocated.
 #[derive(Debug, Clone)]
-pub struct Proof {
+pub struct EquivocationProof {
     first: VerifiedReport,
     second: VerifiedReport,
 }
 
-impl Proof {
+impl EquivocationProof {
     /// A proof, if author and stamp are the same and the payloads are not.
     pub fn new(first: VerifiedReport, second: VerifiedReport) -> Option<Self> {
         let conflict = first.author() == second.author()
-            && first.stamp() == second.stamp()
+            && first.id() == second.id()
             && first.digest() != second.digest();
         conflict.then_some(Self { first, second })
     }
@@ -26,8 +26,8 @@ impl Proof {
     }
 
     /// Where the two reports stand among the author's.
-    pub fn stamp(&self) -> Stamp {
-        self.first.stamp()
+    pub fn report_id(&self) -> ReportId {
+        self.first.id()
     }
 
     /// The two reports.
@@ -41,26 +41,26 @@ impl Proof {
     }
 
     /// Reads and verifies what [`Proof::to_json`] wrote.
-    pub fn from_json(json: &str, roster: &Roster) -> Result<Self, ReportError> {
-        UnverifiedProof::parse(json, roster)?.verify(roster)
+    pub fn from_json(json: &str, roster: &Membership) -> Result<Self, ReportError> {
+        UnverifiedEquivocation::parse(json, roster)?.verify(roster)
     }
 }
 
 /// Two reports that would be a [`Proof`] if their signatures were good, which nobody checked yet.
-pub struct UnverifiedProof {
+pub struct UnverifiedEquivocation {
     first: UnverifiedReport,
     second: UnverifiedReport,
 }
 
-impl UnverifiedProof {
+impl UnverifiedEquivocation {
     /// Reads what [`Proof::to_json`] wrote. Cheap beside [`UnverifiedProof::verify`].
-    pub fn parse(json: &str, roster: &Roster) -> Result<Self, ReportError> {
+    pub fn parse(json: &str, roster: &Membership) -> Result<Self, ReportError> {
         let [first, second]: [&serde_json::value::RawValue; 2] =
             serde_json::from_str(json).map_err(|_| ReportError::Malformed)?;
         let first = UnverifiedReport::parse(first.get(), roster)?;
         let second = UnverifiedReport::parse(second.get(), roster)?;
         let conflict = first.author() == second.author()
-            && first.stamp() == second.stamp()
+            && first.id() == second.id()
             && first.digest() != second.digest();
         if conflict { Ok(Self { first, second }) } else { Err(ReportError::Malformed) }
     }
@@ -71,8 +71,8 @@ impl UnverifiedProof {
     }
 
     /// Checks both signatures with the author's keys.
-    pub fn verify(self, roster: &Roster) -> Result<Proof, ReportError> {
-        Ok(Proof { first: self.first.verify(roster)?, second: self.second.verify(roster)? })
+    pub fn verify(self, roster: &Membership) -> Result<EquivocationProof, ReportError> {
+        Ok(EquivocationProof { first: self.first.verify(roster)?, second: self.second.verify(roster)? })
     }
 }
 
@@ -90,15 +90,19 @@ mod tests {
     fn a_proof_is_two_reports_in_one_place() {
         let roster = sample::roster(&sample::members(3), 0);
         let [one, other] = conflicting();
-        let proof = Proof::new(one.clone(), other.clone()).expect("they differ");
-        let again = Proof::from_json(&proof.to_json(), &roster).expect("own JSON");
-        assert_eq!((again.author(), again.stamp()), (&sample::node_id(1), Stamp { epoch: 5, seq: 3 }));
+        let proof = EquivocationProof::new(one.clone(), other.clone()).expect("they differ");
+        let again = EquivocationProof::from_json(&proof.to_json(), &roster).expect("own JSON");
+        assert_eq!((again.author(), again.report_id()), (&sample::node_id(1), ReportId { epoch: 5, seq: 3 }));
         let later = sample::sealed(1, sample::report(1, 5, 4));
         let elsewhere = sample::sealed(2, sample::report(2, 5, 3));
         for (what, second) in [("the same", &one), ("the next", &later), ("another's", &elsewhere)] {
-            assert!(Proof::new(one.clone(), second.clone()).is_none(), "{what}");
+            assert!(EquivocationProof::new(one.clone(), second.clone()).is_none(), "{what}");
             let json = format!("[{},{}]", one.envelope(), second.envelope());
-            assert_eq!(Proof::from_json(&json, &roster).err(), Some(ReportError::Malformed), "{what}");
+            assert_eq!(
+                EquivocationProof::from_json(&json, &roster).err(),
+                Some(ReportError::Malformed),
+                "{what}"
+            );
         }
     }
 
@@ -107,15 +111,19 @@ mod tests {
         let roster = sample::roster(&sample::members(3), 0);
         let [one, _] = conflicting();
         let forged = sample::Pen(sample::keypair(2));
-        let forged = crate::mesh::Seal::seal(&forged, sample::report(1, 5, 3));
+        let forged = crate::mesh::Signer::sign(&forged, sample::report(1, 5, 3));
         for json in [
             format!("[{},{}]", one.envelope(), forged.envelope()),
             format!("[{},{}]", forged.envelope(), one.envelope()),
         ] {
-            assert_eq!(Proof::from_json(&json, &roster).err(), Some(ReportError::BadSignature));
+            assert_eq!(EquivocationProof::from_json(&json, &roster).err(), Some(ReportError::BadSignature));
         }
         for json in ["", "[]", "[1,2]", "{}", "[[],[],[]]"] {
-            assert_eq!(Proof::from_json(json, &roster).err(), Some(ReportError::Malformed), "{json:?}");
+            assert_eq!(
+                EquivocationProof::from_json(json, &roster).err(),
+                Some(ReportError::Malformed),
+                "{json:?}"
+            );
         }
     }
 }

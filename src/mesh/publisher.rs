@@ -2,29 +2,29 @@
 
 use std::collections::VecDeque;
 
-use super::id::{NodeId, Stamp};
+use super::id::{NodeId, ReportId};
 use super::observation::Observation;
-use super::picture::Now;
+use super::picture::Timestamps;
 use super::report::{Digest, Report, VerifiedReport};
-use super::roster::Roster;
-use super::state::Seal;
+use super::roster::Membership;
+use super::state::Signer;
 
 /// Two reports are at least this far apart, in ms.
-const GAP_MS: u64 = 100;
+const MIN_GAP_MS: u64 = 100;
 
 /// Reports in any second at most: below what receivers take of one author (`intake::AUTHOR_RATE`).
-const PER_SECOND: usize = 4;
+const MAX_PER_SECOND: usize = 4;
 
 /// Why a report is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum PublishReason {
     /// The interval has passed.
     Interval,
     /// Something has changed.
     Change,
 }
 
-impl Due {
+impl PublishReason {
     pub(super) fn is_change(self) -> bool {
         self == Self::Change
     }
@@ -32,76 +32,83 @@ impl Due {
 
 /// Makes this node's reports.
 pub(super) struct Publisher {
-    seal: Box<dyn Seal>,
-    stamp: Stamp,
+    signer: Box<dyn Signer>,
+    last_id: ReportId,
     prev: Option<Digest>,
-    hurried: bool,
-    left: bool,
+    publish_requested: bool,
+    final_published: bool,
     /// When the newest few were made, in monotonic ms.
     recent_ms: VecDeque<u64>,
 }
 
 impl Publisher {
-    pub(super) fn new(seal: Box<dyn Seal>, epoch: u64) -> Self {
-        let stamp = Stamp { epoch, seq: 0 };
-        Self { seal, stamp, prev: None, hurried: true, left: false, recent_ms: VecDeque::new() }
+    pub(super) fn new(signer: Box<dyn Signer>, epoch: u64) -> Self {
+        let last_id = ReportId { epoch, seq: 0 };
+        Self {
+            signer,
+            last_id,
+            prev: None,
+            publish_requested: true,
+            final_published: false,
+            recent_ms: VecDeque::new(),
+        }
     }
 
     /// The newest report's place; `seq` 0 before the first.
-    pub(super) fn stamp(&self) -> Stamp {
-        self.stamp
+    pub(super) fn last_id(&self) -> ReportId {
+        self.last_id
     }
 
     /// Something has changed that others should hear of at once.
-    pub(super) fn hurry(&mut self) {
-        self.hurried = true;
+    pub(super) fn request_publish(&mut self) {
+        self.publish_requested = true;
     }
 
     /// Begins a new chain.
     pub(super) fn start_epoch(&mut self, epoch: u64) {
-        self.stamp = Stamp { epoch, seq: 0 };
+        self.last_id = ReportId { epoch, seq: 0 };
         self.prev = None;
-        self.hurried = true;
+        self.publish_requested = true;
     }
 
     /// When the next report is due, in monotonic ms.
     pub(super) fn due_ms(&self, interval_ms: u64) -> u64 {
-        if self.left {
+        if self.final_published {
             return u64::MAX;
         }
         let Some(&last_ms) = self.recent_ms.back() else { return 0 };
-        let pause_ms = if self.hurried { GAP_MS } else { interval_ms.max(GAP_MS) };
-        let full = self.recent_ms.len() >= PER_SECOND;
-        let crowded_ms = if full { self.recent_ms[self.recent_ms.len() - PER_SECOND] + 1_000 } else { 0 };
+        let pause_ms = if self.publish_requested { MIN_GAP_MS } else { interval_ms.max(MIN_GAP_MS) };
+        let full = self.recent_ms.len() >= MAX_PER_SECOND;
+        let crowded_ms = if full { self.recent_ms[self.recent_ms.len() - MAX_PER_SECOND] + 1_000 } else { 0 };
         (last_ms + pause_ms).max(crowded_ms)
     }
 
     /// Whether a report is due now. The last one, on leaving, waits for nothing and comes once.
-    pub(super) fn due(&mut self, now: Now, interval_ms: u64, leaving: bool) -> Option<Due> {
+    pub(super) fn due(&mut self, now: Timestamps, interval_ms: u64, leaving: bool) -> Option<PublishReason> {
         if leaving {
-            return (!std::mem::replace(&mut self.left, true)).then_some(Due::Change);
+            return (!std::mem::replace(&mut self.final_published, true)).then_some(PublishReason::Change);
         }
         if self.due_ms(interval_ms) > now.mono_ms {
             return None;
         }
-        Some(if self.hurried { Due::Change } else { Due::Interval })
+        Some(if self.publish_requested { PublishReason::Change } else { PublishReason::Interval })
     }
 
     /// Makes and seals the next report.
     pub(super) fn publish(
         &mut self,
-        now: Now,
-        roster: &Roster,
+        now: Timestamps,
+        roster: &Membership,
         isolated: bool,
         leaving: bool,
         observations: Vec<(NodeId, Observation)>,
     ) -> VerifiedReport {
-        self.stamp.seq += 1;
-        let report = self.seal.seal(Report {
+        self.last_id.seq += 1;
+        let report = self.signer.sign(Report {
             network_id: roster.network_id().clone(),
             node_id: roster.own().id.clone(),
-            epoch: self.stamp.epoch,
-            seq: self.stamp.seq,
+            epoch: self.last_id.epoch,
+            seq: self.last_id.seq,
             prev: self.prev,
             at_ms: now.wall_ms,
             interval_ms: roster.publish_ms(),
@@ -112,9 +119,9 @@ impl Publisher {
             observations,
         });
         self.prev = Some(*report.digest());
-        self.hurried = false;
+        self.publish_requested = false;
         self.recent_ms.push_back(now.mono_ms);
-        if self.recent_ms.len() > PER_SECOND {
+        if self.recent_ms.len() > MAX_PER_SECOND {
             self.recent_ms.pop_front();
         }
         report
@@ -130,8 +137,8 @@ mod tests {
         Publisher::new(Box::new(Pen(sample::keypair(0))), 7)
     }
 
-    fn at(mono_ms: u64) -> Now {
-        Now { mono_ms, wall_ms: 1_000_000 + mono_ms }
+    fn at(mono_ms: u64) -> Timestamps {
+        Timestamps { mono_ms, wall_ms: 1_000_000 + mono_ms }
     }
 
     fn publish(publisher: &mut Publisher, mono_ms: u64) -> VerifiedReport {
@@ -143,30 +150,34 @@ mod tests {
     fn each_report_names_the_one_before_and_an_epoch_begins_anew() {
         let mut publisher = publisher();
         let first = publish(&mut publisher, 0);
-        assert_eq!((first.stamp(), first.report().prev), (Stamp { epoch: 7, seq: 1 }, None));
+        assert_eq!((first.id(), first.report().prev), (ReportId { epoch: 7, seq: 1 }, None));
         let second = publish(&mut publisher, 1_000);
-        let place = Stamp { epoch: 7, seq: 2 };
-        assert_eq!((second.stamp(), second.report().prev), (place, Some(*first.digest())));
+        let place = ReportId { epoch: 7, seq: 2 };
+        assert_eq!((second.id(), second.report().prev), (place, Some(*first.digest())));
         publisher.start_epoch(9);
         let third = publish(&mut publisher, 2_000);
-        assert_eq!((third.stamp(), third.report().prev), (Stamp { epoch: 9, seq: 1 }, None));
+        assert_eq!((third.id(), third.report().prev), (ReportId { epoch: 9, seq: 1 }, None));
     }
 
     #[test]
     fn a_change_waits_for_a_tenth_of_a_second_and_for_less_than_five_in_one() {
         let mut publisher = publisher();
-        assert_eq!(publisher.due(at(0), 1_000, false), Some(Due::Change), "the first is due at once");
+        assert_eq!(
+            publisher.due(at(0), 1_000, false),
+            Some(PublishReason::Change),
+            "the first is due at once"
+        );
         publish(&mut publisher, 0);
         assert_eq!(publisher.due_ms(1_000), 1_000, "nothing has changed");
         // Each change comes 10 ms after the report before it.
         for (last_ms, expected_ms) in [(0, 100), (100, 200), (200, 300), (300, 1_000), (1_000, 1_100)] {
-            publisher.hurry();
+            publisher.request_publish();
             assert_eq!(publisher.due_ms(1_000), expected_ms, "after the report of {last_ms}");
             assert_eq!(publisher.due(at(expected_ms - 1), 1_000, false), None);
-            assert_eq!(publisher.due(at(expected_ms), 1_000, false), Some(Due::Change));
+            assert_eq!(publisher.due(at(expected_ms), 1_000, false), Some(PublishReason::Change));
             publish(&mut publisher, expected_ms);
         }
-        assert_eq!(publisher.due(at(2_100), 1_000, false), Some(Due::Interval));
+        assert_eq!(publisher.due(at(2_100), 1_000, false), Some(PublishReason::Interval));
     }
 
     #[test]
@@ -186,7 +197,7 @@ mod tests {
     fn the_last_report_waits_for_nothing_and_comes_once() {
         let mut publisher = publisher();
         publish(&mut publisher, 0);
-        assert_eq!(publisher.due(at(1), 1_000, true), Some(Due::Change));
+        assert_eq!(publisher.due(at(1), 1_000, true), Some(PublishReason::Change));
         publish(&mut publisher, 1);
         assert_eq!(publisher.due(at(5_000), 1_000, true), None);
         assert_eq!(publisher.due_ms(1_000), u64::MAX);

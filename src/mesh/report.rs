@@ -8,10 +8,10 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::id::{MAX_INTEGER, NetworkId, NodeId, Stamp};
+use super::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
 use super::observation::Observation;
-pub use super::proof::{Proof, UnverifiedProof};
-use super::roster::Roster;
+pub use super::proof::{EquivocationProof, UnverifiedEquivocation};
+use super::roster::Membership;
 use crate::crypto::PublicKey;
 use crate::crypto::dsse::{self, DsseError};
 
@@ -55,8 +55,8 @@ pub struct Report {
 
 impl Report {
     /// Its place among its author's reports.
-    pub fn stamp(&self) -> Stamp {
-        Stamp { epoch: self.epoch, seq: self.seq }
+    pub fn id(&self) -> ReportId {
+        ReportId { epoch: self.epoch, seq: self.seq }
     }
 
     /// What it says of `peer`.
@@ -105,7 +105,7 @@ pub struct UnverifiedReport {
 
 impl UnverifiedReport {
     /// Reads one DSSE envelope. Cheap beside [`UnverifiedReport::verify`].
-    pub fn parse(json: &str, roster: &Roster) -> Result<Self, ReportError> {
+    pub fn parse(json: &str, roster: &Membership) -> Result<Self, ReportError> {
         let envelope = dsse::Envelope::parse(json).map_err(|error| match error {
             DsseError::TooLarge => ReportError::TooLarge,
             _ => ReportError::Malformed,
@@ -134,8 +134,8 @@ impl UnverifiedReport {
     }
 
     /// Its claimed place among its author's reports.
-    pub fn stamp(&self) -> Stamp {
-        self.report.stamp()
+    pub fn id(&self) -> ReportId {
+        self.report.id()
     }
 
     /// SHA-256 of its payload.
@@ -144,7 +144,7 @@ impl UnverifiedReport {
     }
 
     /// Checks the signature with the author's keys.
-    pub fn verify(self, roster: &Roster) -> Result<VerifiedReport, ReportError> {
+    pub fn verify(self, roster: &Membership) -> Result<VerifiedReport, ReportError> {
         let keys = &roster.members()[self.author].keys;
         let key = keys.iter().find(|key| self.envelope.verify(key)).ok_or(ReportError::BadSignature)?;
         Ok(VerifiedReport { report: self.report, digest: self.digest, key: key.clone(), json: self.json })
@@ -163,7 +163,7 @@ fn check(report: &Report) -> Result<(), ReportError> {
 }
 
 /// Drops observations of nodes that the roster lacks and shares the roster's copies of the ids.
-fn intern(report: &mut Report, roster: &Roster) {
+fn intern(report: &mut Report, roster: &Membership) {
     report.node_id = match roster.member(report.node_id.as_str()) {
         Some(member) => member.id.clone(),
         None => return,
@@ -201,8 +201,8 @@ impl VerifiedReport {
     }
 
     /// Its place among its author's reports.
-    pub fn stamp(&self) -> Stamp {
-        self.report.stamp()
+    pub fn id(&self) -> ReportId {
+        self.report.id()
     }
 
     /// Who signed it.
@@ -235,7 +235,7 @@ impl VerifiedReport {
 
 impl fmt::Debug for VerifiedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.report.node_id, self.stamp())
+        write!(f, "{} {}", self.report.node_id, self.id())
     }
 }
 

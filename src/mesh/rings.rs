@@ -10,7 +10,7 @@ pub const MAX_RINGS: u32 = 64;
 
 /// Who observes whom, as configured. It never changes by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Observers {
+pub enum ObserverPolicy {
     /// Everybody observes everybody.
     #[default]
     All,
@@ -84,16 +84,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::mesh::roster::Roster;
+    use crate::mesh::roster::Membership;
     use crate::mesh::sample;
 
-    fn roster(members: &[Member], rings: u32) -> Roster {
+    fn roster(members: &[Member], rings: u32) -> Membership {
         let roster = sample::roster(members, 0).as_ref().clone();
-        roster.observed_by(Observers::Rings(rings))
+        roster.with_observers(ObserverPolicy::Rings(rings))
     }
 
     /// Those that reports of node 0 can come to, over exchanges in either direction.
-    fn joined(roster: &Roster) -> usize {
+    fn joined(roster: &Membership) -> usize {
         let (mut known, mut open) = (BTreeSet::from([0]), vec![0]);
         while let Some(node) = open.pop() {
             for other in 0..roster.members().len() {
@@ -123,7 +123,7 @@ mod tests {
     fn all_nodes_reckon_the_same_rings() {
         let members = sample::members(40);
         let views = [0, 17, 39]
-            .map(|me| sample::roster(&members, me).as_ref().clone().observed_by(Observers::Rings(3)));
+            .map(|me| sample::roster(&members, me).as_ref().clone().with_observers(ObserverPolicy::Rings(3)));
         for (one, other) in (0..40).flat_map(|one| (0..40).map(move |other| (one, other))) {
             let said = views.each_ref().map(|view| view.calls(one, other));
             assert!(said == [true; 3] || said == [false; 3], "{one} {other}");
@@ -171,6 +171,6 @@ mod tests {
         let all = sample::roster(&members, 0);
         assert_ne!(all.digest(), roster(&members, 3).digest());
         assert_ne!(roster(&members, 4).digest(), roster(&members, 3).digest());
-        assert_eq!(roster(&members, 4).observed_by(Observers::All).digest(), all.digest());
+        assert_eq!(roster(&members, 4).with_observers(ObserverPolicy::All).digest(), all.digest());
     }
 }

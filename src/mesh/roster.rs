@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::id::{NetworkId, NodeId, Site};
 use super::rings::Rings;
-pub use super::rings::{MAX_RINGS, Observers};
+pub use super::rings::{MAX_RINGS, ObserverPolicy};
 use crate::crypto::PublicKey;
 
 /// Four reports a second: one less than receivers take of an author (`intake::AUTHOR_RATE`).
@@ -17,7 +17,7 @@ const MIN_INTERVAL_MS: u64 = 250;
 
 /// So many nodes report once in each `poll_rate`. In larger networks everybody reports less often, in
 /// proportion, so that no node has more reports to check in a second; changes are told at once all the same.
-pub const UNHURRIED_NODES: u64 = 1_000;
+pub const FULL_RATE_NODES: u64 = 1_000;
 
 /// One node of the network, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,18 +54,18 @@ fn url_path(url: &str) -> &str {
 
 /// The members of a network in the order of their ids, seen from one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roster {
+pub struct Membership {
     network_id: NetworkId,
     members: Vec<Member>,
     indices: HashMap<NodeId, usize>,
     me: usize,
     digest: String,
-    voices: Vec<usize>,
+    key_groups: Vec<usize>,
     /// Whether two members share a key.
     shared_keys: bool,
-    able: usize,
-    pace: Pace,
-    observers: Observers,
+    keyed_count: usize,
+    timing: Timing,
+    observer_policy: ObserverPolicy,
     /// None where all observe all.
     rings: Option<Rings>,
     /// Whom this node observes, in ascending order.
@@ -74,15 +74,15 @@ pub struct Roster {
 
 /// What follows from all members: times in ms, and with how many others this node exchanges reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Pace {
-    round_ms: u64,
+struct Timing {
+    max_poll_ms: u64,
     interval_ms: u64,
     publish_ms: u64,
     timeout_ms: u64,
-    partners: usize,
+    exchange_peers: usize,
 }
 
-impl Roster {
+impl Membership {
     /// A roster of `members`, in any order, seen from `me`, in which all observe all. None if `me` is not
     /// among them or an id stands there twice.
     pub fn new(network_id: NetworkId, mut members: Vec<Member>, me: &NodeId) -> Option<Self> {
@@ -91,7 +91,7 @@ impl Roster {
             return None;
         }
         let me = members.binary_search_by(|member| member.id.cmp(me)).ok()?;
-        let voices = voices(&members);
+        let voices = group_by_key(&members);
         let able = members.iter().filter(|member| !member.keys.is_empty()).count();
         let indices = members.iter().enumerate().map(|(index, member)| (member.id.clone(), index));
         let mut roster = Self {
@@ -101,20 +101,20 @@ impl Roster {
             me,
             digest: String::new(),
             shared_keys: voices.iter().enumerate().any(|(index, voice)| index != *voice),
-            voices,
-            able,
-            pace: Pace::default(),
-            observers: Observers::All,
+            key_groups: voices,
+            keyed_count: able,
+            timing: Timing::default(),
+            observer_policy: ObserverPolicy::All,
             rings: None,
             observed: Vec::new(),
         };
-        roster.observe(Observers::All);
+        roster.observe(ObserverPolicy::All);
         Some(roster)
     }
 
     /// The same network, in which others observe whom.
     #[must_use]
-    pub fn observed_by(mut self, observers: Observers) -> Self {
+    pub fn with_observers(mut self, observers: ObserverPolicy) -> Self {
         self.observe(observers);
         self
     }
@@ -126,24 +126,24 @@ impl Roster {
         members[self.me].keys.push(key.clone());
         let me = &self.own().id;
         let roster = Self::new(self.network_id.clone(), members, me).expect("the same members make a roster");
-        roster.observed_by(self.observers)
+        roster.with_observers(self.observer_policy)
     }
 
-    fn observe(&mut self, observers: Observers) {
-        self.observers = observers;
+    fn observe(&mut self, observers: ObserverPolicy) {
+        self.observer_policy = observers;
         self.rings = match observers {
             // So few are all observed by all.
-            Observers::Rings(rings) if (rings as usize) + 1 < self.able => {
+            ObserverPolicy::Rings(rings) if (rings as usize) + 1 < self.keyed_count => {
                 Some(Rings::new(&self.members, rings))
             }
             _ => None,
         };
         self.digest = digest(&self.members, observers);
-        self.pace = self.reckon();
+        self.timing = self.compute_timing();
         self.observed = (0..self.members.len()).filter(|&target| self.observes(self.me, target)).collect();
     }
 
-    fn reckon(&self) -> Pace {
+    fn compute_timing(&self) -> Timing {
         let able = self.members.iter().filter(|member| !member.keys.is_empty());
         let round_ms = able.clone().map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS);
         let timeout_ms = able.map(|member| member.timeout_ms).max().unwrap_or(0);
@@ -152,9 +152,10 @@ impl Roster {
         let partners = peers.clone().count();
         let quickest_ms = peers.map(|peer| self.members[peer].poll_rate_ms).min();
         let quickest_ms = quickest_ms.unwrap_or(self.own().poll_rate_ms).max(MIN_INTERVAL_MS);
-        let stretch = |ms: u64| ms.saturating_mul((self.able as u64).max(UNHURRIED_NODES)) / UNHURRIED_NODES;
+        let stretch =
+            |ms: u64| ms.saturating_mul((self.keyed_count as u64).max(FULL_RATE_NODES)) / FULL_RATE_NODES;
         let (interval_ms, publish_ms) = (stretch(round_ms), stretch(quickest_ms));
-        Pace { round_ms, interval_ms, publish_ms, timeout_ms, partners }
+        Timing { max_poll_ms: round_ms, interval_ms, publish_ms, timeout_ms, exchange_peers: partners }
     }
 
     /// The network's name.
@@ -188,13 +189,13 @@ impl Roster {
     }
 
     /// How many members have a key, and so take part.
-    pub fn able(&self) -> usize {
-        self.able
+    pub fn keyed_count(&self) -> usize {
+        self.keyed_count
     }
 
     /// Who observes whom, as configured.
-    pub fn who_observes(&self) -> Observers {
-        self.observers
+    pub fn observer_policy(&self) -> ObserverPolicy {
+        self.observer_policy
     }
 
     /// Whether `caller` is configured to probe `peer`.
@@ -241,30 +242,30 @@ impl Roster {
     }
 
     /// How many others this node exchanges reports with, whoever begins.
-    pub fn partners(&self) -> usize {
-        self.pace.partners
+    pub fn exchange_peers(&self) -> usize {
+        self.timing.exchange_peers
     }
 
     /// The longest time between two probes of any member, in ms.
-    pub fn round_ms(&self) -> u64 {
-        self.pace.round_ms
+    pub fn max_poll_ms(&self) -> u64 {
+        self.timing.max_poll_ms
     }
 
     /// The longest time between two arrivals of a member's reports when nothing is lost, in ms: it hands
     /// them to each peer whenever it probes that peer, and each peer fetches them whenever it probes it.
     pub fn interval_ms(&self) -> u64 {
-        self.pace.interval_ms
+        self.timing.interval_ms
     }
 
     /// The longest time that one exchange with any member may take, in ms.
-    pub fn longest_timeout_ms(&self) -> u64 {
-        self.pace.timeout_ms
+    pub fn max_timeout_ms(&self) -> u64 {
+        self.timing.timeout_ms
     }
 
     /// For each member, the first of those that it shares a key with, itself if there is none: they speak
     /// with one voice.
-    pub fn voices(&self) -> &[usize] {
-        &self.voices
+    pub fn key_groups(&self) -> &[usize] {
+        &self.key_groups
     }
 
     /// Whether two members share a key.
@@ -275,7 +276,7 @@ impl Roster {
     /// How often this node reports, in ms: the shortest `poll_rate` among its peers, but no more often
     /// than receivers take reports, and less often in networks of more than [`UNHURRIED_NODES`].
     pub fn publish_ms(&self) -> u64 {
-        self.pace.publish_ms
+        self.timing.publish_ms
     }
 
     /// Base64 of 8 bytes over the sorted node ids and keys, and the number of rings if there are any: equal
@@ -285,7 +286,7 @@ impl Roster {
     }
 }
 
-fn voices(members: &[Member]) -> Vec<usize> {
+fn group_by_key(members: &[Member]) -> Vec<usize> {
     let mut first: HashMap<&[u8; 32], usize> = HashMap::new();
     let mut voices: Vec<usize> = (0..members.len()).collect();
     for (index, member) in members.iter().enumerate() {
@@ -299,7 +300,7 @@ fn voices(members: &[Member]) -> Vec<usize> {
     voices
 }
 
-fn digest(sorted: &[Member], observers: Observers) -> String {
+fn digest(sorted: &[Member], observers: ObserverPolicy) -> String {
     let mut hash = Sha256::new();
     for member in sorted {
         hash.update(member.id.as_str());
@@ -311,7 +312,7 @@ fn digest(sorted: &[Member], observers: Observers) -> String {
             hash.update(key);
         }
     }
-    if let Observers::Rings(rings) = observers {
+    if let ObserverPolicy::Rings(rings) = observers {
         hash.update(rings.to_be_bytes());
     }
     STANDARD.encode(&hash.finalize()[..8])

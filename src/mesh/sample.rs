@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::picture::{Counters, Now, Picture, Slot};
+use super::picture::{Counters, MemberState, Snapshot, Timestamps};
 use super::report::VerifiedReport;
 
 #[path = "../../tests/simulation/sample.rs"]
@@ -11,25 +11,26 @@ mod shared;
 pub(super) use shared::*;
 
 /// What node 0 of `count` sees that holds `held`, each for a second at 10,000 ms of monotonic time.
-pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Picture {
+pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Snapshot {
     let roster = roster(&members(count), 0);
-    let mut slots = vec![Slot::default(); count];
+    let mut slots = vec![MemberState::default(); count];
     for report in held {
         let index = roster.index(report.author().as_str()).expect("a member");
-        let mut slot = Slot { origin_ms: 9_000, arrived_ms: 9_000, advanced: true, ..Slot::default() };
-        slot.hold(Arc::new(report.clone()), &roster);
+        let mut slot =
+            MemberState { created_ms: 9_000, received_ms: 9_000, advanced: true, ..MemberState::default() };
+        slot.set_latest(Arc::new(report.clone()), &roster);
         slots[index] = slot;
     }
-    Picture {
-        roster,
-        slots: slots.into_iter().collect(),
-        at: Now { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
+    Snapshot {
+        membership: roster,
+        states: slots.into_iter().collect(),
+        at: Timestamps { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
         revision: 1,
         isolated: false,
-        twin: false,
+        duplicate_key: false,
         counters: Counters::default(),
         verdicts: Arc::default(),
-        settled: Arc::default(),
+        tracker: Arc::default(),
         history: Arc::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use super::picture::Slot;
+use super::picture::MemberState;
 
 /// So many slots are shared or copied together.
 const CHUNK: usize = 16;
@@ -11,12 +11,12 @@ const CHUNK: usize = 16;
 /// A list of slots that is cheap to copy: pictures share what has not changed between them, since a large
 /// network has one picture after the other, and each differs from the one before in a few slots.
 #[derive(Debug, Clone, Default)]
-pub struct Slots {
-    chunks: Vec<Arc<[Slot]>>,
+pub struct MemberStates {
+    chunks: Vec<Arc<[MemberState]>>,
     len: usize,
 }
 
-impl Slots {
+impl MemberStates {
     /// How many there are: as many as members.
     #[expect(clippy::len_without_is_empty, reason = "a node is a member itself, so there is one at least")]
     pub fn len(&self) -> usize {
@@ -24,27 +24,27 @@ impl Slots {
     }
 
     /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+    pub fn iter(&self) -> impl Iterator<Item = &MemberState> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
     /// A slot to be changed, apart from those that other pictures show.
-    pub(super) fn get_mut(&mut self, index: usize) -> &mut Slot {
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut MemberState {
         &mut Arc::make_mut(&mut self.chunks[index / CHUNK])[index % CHUNK]
     }
 }
 
-impl Index<usize> for Slots {
-    type Output = Slot;
+impl Index<usize> for MemberStates {
+    type Output = MemberState;
 
-    fn index(&self, index: usize) -> &Slot {
+    fn index(&self, index: usize) -> &MemberState {
         &self.chunks[index / CHUNK][index % CHUNK]
     }
 }
 
-impl FromIterator<Slot> for Slots {
-    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> Self {
-        let slots: Vec<Slot> = slots.into_iter().collect();
+impl FromIterator<MemberState> for MemberStates {
+    fn from_iter<I: IntoIterator<Item = MemberState>>(slots: I) -> Self {
+        let slots: Vec<MemberState> = slots.into_iter().collect();
         Self { chunks: slots.chunks(CHUNK).map(Arc::from).collect(), len: slots.len() }
     }
 }
@@ -55,12 +55,13 @@ mod tests {
 
     #[test]
     fn copies_share_what_has_not_changed() {
-        let before: Slots = (0..40).map(|number| Slot { origin_ms: number, ..Slot::default() }).collect();
+        let before: MemberStates =
+            (0..40).map(|number| MemberState { created_ms: number, ..MemberState::default() }).collect();
         let mut after = before.clone();
-        after.get_mut(17).origin_ms = 1_000;
-        let times = |slots: &Slots| slots.iter().map(|slot| slot.origin_ms).collect::<Vec<_>>();
+        after.get_mut(17).created_ms = 1_000;
+        let times = |slots: &MemberStates| slots.iter().map(|slot| slot.created_ms).collect::<Vec<_>>();
         assert_eq!(times(&before), (0..40).collect::<Vec<_>>());
-        assert_eq!((times(&after).len(), after[17].origin_ms, after[16].origin_ms), (40, 1_000, 16));
+        assert_eq!((times(&after).len(), after[17].created_ms, after[16].created_ms), (40, 1_000, 16));
         let shared = before.chunks.iter().zip(&after.chunks).map(|(a, b)| Arc::ptr_eq(a, b));
         assert_eq!(shared.collect::<Vec<_>>(), [true, false, true]);
     }

@@ -2,160 +2,162 @@
 
 use std::sync::Arc;
 
-use super::difference::Difference;
-use super::event::{Effect, Event, Note};
-use super::id::{NodeId, Stamp};
-use super::observation::{Observation, Status};
-use super::picture::{Counters, Now, Picture, Slot};
+use super::difference::MismatchTimer;
+use super::event::{Effect, Event, Notice};
+use super::id::{NodeId, ReportId};
+use super::observation::{Observation, ProbeStatus};
+use super::picture::{Counters, MemberState, Snapshot, Timestamps};
 use super::publisher::Publisher;
-use super::report::{Proof, VerifiedReport};
-use super::roster::Roster;
-use super::target::Target;
+use super::report::{EquivocationProof, VerifiedReport};
+use super::roster::Membership;
+use super::target::PeerState;
 use super::verdict;
-use super::verdict::history::Decision;
-use super::verdict::latch::Change;
+use super::verdict::history::VerdictRecord;
+use super::verdict::latch::VerdictChange;
 
 /// Verdicts are reached at most this often, in ms; in networks of more than 200 nodes less often, in
 /// proportion, since all of them are reached at once.
-const JUDGE_GAP_MS: u64 = 50;
+const EVALUATION_GAP_MS: u64 = 50;
 
 /// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this is no randomness.
-pub trait Seal: Send {
+pub trait Signer: Send {
     /// The report's payload in a DSSE envelope, signed.
-    fn seal(&self, report: super::report::Report) -> VerifiedReport;
+    fn sign(&self, report: super::report::Report) -> VerifiedReport;
 }
 
 /// What a node starts with.
-pub struct Setup {
+pub struct EngineInit {
     /// The network.
-    pub roster: Arc<Roster>,
+    pub membership: Arc<Membership>,
     /// Signs.
-    pub seal: Box<dyn Seal>,
+    pub signer: Box<dyn Signer>,
     /// Spreads probes; any number.
     pub seed: u64,
     /// Larger than any epoch this node used before.
     pub epoch: u64,
     /// Reports older than these were held before and are not taken again.
-    pub floors: Vec<(NodeId, Stamp)>,
+    pub min_reports: Vec<(NodeId, ReportId)>,
     /// Proofs of equivocation that were kept.
-    pub proofs: Vec<Proof>,
+    pub proofs: Vec<EquivocationProof>,
 }
 
 /// The state of a node in one network.
-pub struct Mesh {
-    pub(super) picture: Picture,
+pub struct Engine {
+    pub(super) snapshot: Snapshot,
     /// By index into the roster; this node's own is unused.
-    pub(super) targets: Vec<Target>,
+    pub(super) peers: Vec<PeerState>,
     pub(super) fresh: Vec<bool>,
     pub(super) publisher: Publisher,
     pub(super) superseded: bool,
     pub(super) refuting_until_ms: u64,
-    pub(super) refute_ms: u64,
-    pub(super) last_turn: Now,
+    pub(super) next_refute_ms: u64,
+    pub(super) last_tick: Timestamps,
     /// Until then, requests may come in that had waited since before a gap of time.
-    pub(super) settled_ms: u64,
+    pub(super) backlog_until_ms: u64,
     pub(super) next_call: u64,
     pub(super) rng: fastrand::Rng,
     pub(super) changed: bool,
     pub(super) leaving: bool,
-    pub(super) difference: Difference,
+    pub(super) config_mismatch: MismatchTimer,
     /// When verdicts were last reached, and when to reach them anew: monotonic time in ms.
-    pub(super) judged_ms: u64,
-    pub(super) judge_ms: u64,
+    pub(super) evaluated_ms: u64,
+    pub(super) next_evaluation_ms: u64,
 }
 
-impl Mesh {
+impl Engine {
     /// A node that knows nothing yet, and probes its first peer at once.
-    pub fn new(setup: Setup, now: Now) -> Self {
-        let count = setup.roster.members().len();
-        let mut slots = vec![Slot { awaited_ms: now.mono_ms, ..Slot::default() }; count];
+    pub fn new(setup: EngineInit, now: Timestamps) -> Self {
+        let count = setup.membership.members().len();
+        let mut slots = vec![MemberState { waiting_since_ms: now.mono_ms, ..MemberState::default() }; count];
         for proof in setup.proofs {
-            if let Some(index) = setup.roster.index(proof.author().as_str()) {
-                slots[index].proof = Some(Arc::new(proof));
+            if let Some(index) = setup.membership.index(proof.author().as_str()) {
+                slots[index].equivocation = Some(Arc::new(proof));
             }
         }
-        for (id, stamp) in setup.floors {
-            if let Some(index) = setup.roster.index(id.as_str()) {
-                slots[index].floor = stamp;
+        for (id, stamp) in setup.min_reports {
+            if let Some(index) = setup.membership.index(id.as_str()) {
+                slots[index].min_report = stamp;
             }
         }
-        let picture = Picture {
-            roster: setup.roster,
-            slots: slots.into_iter().collect(),
+        let picture = Snapshot {
+            membership: setup.membership,
+            states: slots.into_iter().collect(),
             at: now,
             revision: 0,
             isolated: false,
-            twin: false,
+            duplicate_key: false,
             counters: Counters::default(),
             verdicts: Arc::default(),
-            settled: Arc::default(),
+            tracker: Arc::default(),
             history: Arc::default(),
         };
         let mut mesh = Self {
-            targets: Vec::new(),
+            peers: Vec::new(),
             fresh: vec![false; count],
-            publisher: Publisher::new(setup.seal, setup.epoch),
+            publisher: Publisher::new(setup.signer, setup.epoch),
             superseded: false,
             refuting_until_ms: 0,
-            refute_ms: 0,
-            last_turn: now,
-            settled_ms: 0,
+            next_refute_ms: 0,
+            last_tick: now,
+            backlog_until_ms: 0,
             next_call: 0,
             rng: fastrand::Rng::with_seed(setup.seed),
             changed: true,
             leaving: false,
-            difference: Difference::default(),
-            judged_ms: 0,
-            judge_ms: 0,
-            picture,
+            config_mismatch: MismatchTimer::default(),
+            evaluated_ms: 0,
+            next_evaluation_ms: 0,
+            snapshot: picture,
         };
-        mesh.targets = (0..count).map(|index| mesh.new_target(now, index)).collect();
-        mesh.conclude(now);
+        mesh.peers = (0..count).map(|index| mesh.new_peer(now, index)).collect();
+        mesh.evaluate(now);
         mesh
     }
 
     /// A target whose first probe is spread evenly over its `poll_rate`, by its place in the roster.
-    fn new_target(&self, now: Now, index: usize) -> Target {
-        let roster = &self.picture.roster;
+    fn new_peer(&self, now: Timestamps, index: usize) -> PeerState {
+        let roster = &self.snapshot.membership;
         let (count, me) = (roster.probed().count(), roster.me());
         let before = roster.probed().filter(|&other| other < index).count();
         let mine = roster.probed().filter(|&other| other < me).count();
         let place = (before + count - mine) % count.max(1);
         let phase_ms = roster.members()[index].poll_rate_ms * place as u64 / count.max(1) as u64;
-        Target::new(now, now.mono_ms + phase_ms)
+        PeerState::new(now, now.mono_ms + phase_ms)
     }
 
     /// Says goodbye in the next report, and begins nothing else.
-    fn leave(&mut self) {
+    fn start_leaving(&mut self) {
         self.leaving = true;
-        for target in &mut self.targets {
-            target.owed = false;
+        for target in &mut self.peers {
+            target.push_pending = false;
         }
     }
 
     /// Takes what happened and says what is to be done, in this order.
-    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+    pub fn step(&mut self, now: Timestamps, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.watch_clock(now, &mut effects);
+        self.detect_gap(now, &mut effects);
         match event {
-            Event::Turn => {}
-            Event::Called(called) => self.called(now, called, &mut effects),
-            Event::Asked { from, delivery } => self.asked(now, &from, delivery, &mut effects),
+            Event::Tick => {}
+            Event::CallFinished(called) => self.on_call_finished(now, called, &mut effects),
+            Event::RequestReceived { from, received: delivery } => {
+                self.on_request(now, &from, delivery, &mut effects)
+            }
             Event::Reconfigured(roster) => self.reconfigure(now, &roster),
-            Event::Leaving => self.leave(),
+            Event::Leaving => self.start_leaving(),
         }
-        self.turn(now, &mut effects);
+        self.run_due_work(now, &mut effects);
         effects
     }
 
     /// The newest picture, if it differs from the one taken before.
-    pub fn take_picture(&mut self, now: Now) -> Option<Picture> {
+    pub fn take_snapshot(&mut self, now: Timestamps) -> Option<Snapshot> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        self.picture.revision += 1;
-        self.picture.at = now;
-        Some(self.picture.clone())
+        self.snapshot.revision += 1;
+        self.snapshot.at = now;
+        Some(self.snapshot.clone())
     }
 
     /// When to step at the latest, in monotonic ms. Silence is noticed in passing, so a step is due at
@@ -164,57 +166,62 @@ impl Mesh {
         if self.leaving {
             return u64::MAX;
         }
-        let roster = &self.picture.roster;
-        let probes = roster.probed().map(|index| &self.targets[index]);
-        let probes = probes.filter(|target| target.busy.is_none()).map(Target::next_ms);
-        let refute = (self.last_turn.mono_ms < self.refuting_until_ms).then_some(self.refute_ms);
+        let roster = &self.snapshot.membership;
+        let probes = roster.probed().map(|index| &self.peers[index]);
+        let probes = probes.filter(|target| target.in_flight.is_none()).map(PeerState::next_ms);
+        let refute = (self.last_tick.mono_ms < self.refuting_until_ms).then_some(self.next_refute_ms);
         let own = self.publisher.due_ms(roster.publish_ms());
-        probes.chain(refute).chain([own, self.judge_ms]).min().unwrap_or(own)
+        probes.chain(refute).chain([own, self.next_evaluation_ms]).min().unwrap_or(own)
     }
 
     /// Whether nothing is under way that this node still waits for; after [`Event::Leaving`] that is
     /// only its last report.
     pub fn is_idle(&self) -> bool {
-        self.targets.iter().all(|target| target.busy.is_none())
+        self.peers.iter().all(|target| target.in_flight.is_none())
     }
 
     /// A long gap between two turns is a start: what was heard before it says nothing about now, and
     /// failures across it are this node's own.
-    fn watch_clock(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let gap_ms = now.mono_ms.saturating_sub(self.last_turn.mono_ms);
-        self.last_turn = now;
+    fn detect_gap(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        let gap_ms = now.mono_ms.saturating_sub(self.last_tick.mono_ms);
+        self.last_tick = now;
         // Turns come at least once a second, so a short interval alone makes no gap.
-        if gap_ms <= (2 * self.picture.roster.round_ms()).max(3_000) {
+        if gap_ms <= (2 * self.snapshot.membership.max_poll_ms()).max(3_000) {
             return;
         }
-        effects.push(Effect::Note(Note::Resumed { gap_ms }));
-        self.settled_ms = now.mono_ms + self.picture.roster.round_ms();
-        for index in 0..self.picture.slots.len() {
-            let slot = self.picture.slots.get_mut(index);
+        effects.push(Effect::Notice(Notice::ResumedAfterGap { gap_ms }));
+        self.backlog_until_ms = now.mono_ms + self.snapshot.membership.max_poll_ms();
+        for index in 0..self.snapshot.states.len() {
+            let slot = self.snapshot.states.get_mut(index);
             slot.advanced = false;
-            slot.awaited_ms = now.mono_ms;
+            slot.waiting_since_ms = now.mono_ms;
         }
-        for index in 0..self.targets.len() {
-            let first_ms = self.new_target(now, index).next_ms();
-            self.targets[index].start_over(now, first_ms);
+        for index in 0..self.peers.len() {
+            let first_ms = self.new_peer(now, index).next_ms();
+            self.peers[index].resume_after_gap(now, first_ms);
         }
         self.changed = true;
     }
 
-    pub(super) fn note_change(&mut self, index: usize, before: Option<Status>, effects: &mut Vec<Effect>) {
+    pub(super) fn record_status_change(
+        &mut self,
+        index: usize,
+        before: Option<ProbeStatus>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(from) = before else { return };
-        let Observation { status: to, error, .. } = self.targets[index].observation;
-        let peer = self.picture.roster.members()[index].id.clone();
-        effects.push(Effect::Note(Note::Changed { peer, from, to, error }));
-        self.publisher.hurry();
+        let Observation { status: to, error, .. } = self.peers[index].observation;
+        let peer = self.snapshot.membership.members()[index].id.clone();
+        effects.push(Effect::Notice(Notice::PeerStatusChanged { peer, from, to, error }));
+        self.publisher.request_publish();
     }
 
     /// Goes on with another roster, keeping what it still allows: what is known of a member that has one
     /// of its keys still, as far as those keys signed it.
-    fn reconfigure(&mut self, now: Now, roster: &Arc<Roster>) {
-        let old = std::mem::replace(&mut self.picture.roster, roster.clone());
-        let slots = std::mem::take(&mut self.picture.slots);
-        let targets = std::mem::take(&mut self.targets);
+    fn reconfigure(&mut self, now: Timestamps, roster: &Arc<Membership>) {
+        let old = std::mem::replace(&mut self.snapshot.membership, roster.clone());
+        let slots = std::mem::take(&mut self.snapshot.states);
+        let targets = std::mem::take(&mut self.peers);
         let mut known: Vec<_> = slots.iter().cloned().zip(targets).map(Some).collect();
         let mut slots = Vec::with_capacity(roster.members().len());
         for (index, member) in roster.members().iter().enumerate() {
@@ -222,127 +229,128 @@ impl Mesh {
                 let keys = &old.members()[at].keys;
                 *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
             });
-            let unknown = Slot { awaited_ms: now.mono_ms, ..Slot::default() };
+            let unknown = MemberState { waiting_since_ms: now.mono_ms, ..MemberState::default() };
             let (slot, mut target) = match at.and_then(|at| known[at].take()) {
                 Some(known) => known,
-                None => (unknown.clone(), self.new_target(now, index)),
+                None => (unknown.clone(), self.new_peer(now, index)),
             };
             if at.is_some_and(|at| !old.observes(old.me(), at)) {
-                target = target.found_anew(now, self.new_target(now, index).next_ms());
+                target = target.reset(now, self.new_peer(now, index).next_ms());
             }
             let valid = |report: &VerifiedReport| member.keys.contains(report.key());
-            let proof = slot.proof.clone().filter(|proof| proof.reports().into_iter().all(valid));
-            let mut slot = match &slot.held {
+            let proof = slot.equivocation.clone().filter(|proof| proof.reports().into_iter().all(valid));
+            let mut slot = match &slot.latest {
                 Some(held) if !valid(held) => unknown,
                 _ => slot,
             };
-            slot.proof = proof;
+            slot.equivocation = proof;
             // Another roster has other indices.
-            if let Some(held) = slot.held.take() {
-                slot.hold(held, roster);
+            if let Some(held) = slot.latest.take() {
+                slot.set_latest(held, roster);
             }
             slots.push(slot);
-            self.targets.push(target);
-            self.targets[index].hasten(now, member);
+            self.peers.push(target);
+            self.peers[index].bring_forward(now, member);
         }
-        self.picture.slots = slots.into_iter().collect();
+        self.snapshot.states = slots.into_iter().collect();
         self.fresh = vec![false; roster.members().len()];
-        self.publisher.hurry();
+        self.publisher.request_publish();
         self.changed = true;
         // No picture may show the verdicts of another roster.
-        self.judge_ms = 0;
+        self.next_evaluation_ms = 0;
     }
 
     /// Does what is due.
-    fn turn(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.judge_callers(now, effects);
-        self.weigh_isolation(now, effects);
+    fn run_due_work(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        self.evaluate_callers(now, effects);
+        self.update_isolation(now, effects);
         self.publish(now, effects);
         if !self.leaving {
             self.probe(now, effects);
-            self.call_refuting(now, effects);
+            self.push_refutation(now, effects);
         }
-        self.judge(now, effects);
+        self.evaluate_if_due(now, effects);
     }
 
     /// Reaches verdicts anew where something has changed, or somebody's silence has passed a bound.
-    fn judge(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn evaluate_if_due(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         if self.changed {
-            self.judge_ms = self.judge_ms.min(self.judged_ms + self.judge_gap_ms());
+            self.next_evaluation_ms =
+                self.next_evaluation_ms.min(self.evaluated_ms + self.evaluation_gap_ms());
         }
-        if now.mono_ms < self.judge_ms {
+        if now.mono_ms < self.next_evaluation_ms {
             return;
         }
-        self.judged_ms = now.mono_ms;
+        self.evaluated_ms = now.mono_ms;
         for index in 0..self.fresh.len() {
-            let fresh = self.picture.is_fresh(index, now.mono_ms);
+            let fresh = self.snapshot.is_fresh(index, now.mono_ms);
             self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
         }
-        let changes = self.conclude(now);
-        self.judge_ms = self.picture.verdicts.due_ms.max(now.mono_ms + self.judge_gap_ms());
-        let news = changes.into_iter().filter(Change::is_news);
-        effects.extend(news.map(|change| Effect::Note(Note::Judged(change))));
+        let changes = self.evaluate(now);
+        self.next_evaluation_ms = self.snapshot.verdicts.due_ms.max(now.mono_ms + self.evaluation_gap_ms());
+        let news = changes.into_iter().filter(VerdictChange::is_notable);
+        effects.extend(news.map(|change| Effect::Notice(Notice::VerdictChanged(change))));
     }
 
-    fn judge_gap_ms(&self) -> u64 {
-        JUDGE_GAP_MS.max(self.picture.roster.able() as u64 / 4)
+    fn evaluation_gap_ms(&self) -> u64 {
+        EVALUATION_GAP_MS.max(self.snapshot.membership.keyed_count() as u64 / 4)
     }
 
     /// Judges everyone.
-    fn conclude(&mut self, now: Now) -> Vec<Change> {
-        let verdicts = verdict::judge(&self.picture, now);
-        if *self.picture.verdicts == verdicts {
+    fn evaluate(&mut self, now: Timestamps) -> Vec<VerdictChange> {
+        let verdicts = verdict::evaluate(&self.snapshot, now);
+        if *self.snapshot.verdicts == verdicts {
             return Vec::new();
         }
-        let mut settled = Arc::unwrap_or_clone(std::mem::take(&mut self.picture.settled));
-        let changes = settled.settle(&self.picture, &verdicts, now);
-        self.picture.settled = Arc::new(settled);
+        let mut settled = Arc::unwrap_or_clone(std::mem::take(&mut self.snapshot.tracker));
+        let changes = settled.update(&self.snapshot, &verdicts, now);
+        self.snapshot.tracker = Arc::new(settled);
         if !changes.is_empty() {
-            let decisions = changes.iter().map(|change| Decision {
-                roster: self.picture.roster.clone(),
+            let decisions = changes.iter().map(|change| VerdictRecord {
+                membership: self.snapshot.membership.clone(),
                 index: change.index,
                 at_ms: now.wall_ms,
                 from: change.from,
                 verdict: verdicts.nodes[change.index].clone(),
-                settled: change.to.clone(),
-                newest: self.picture.slots[change.index].held.as_ref().map(|held| held.stamp()),
+                tracked: change.to.clone(),
+                newest: self.snapshot.states[change.index].latest.as_ref().map(|held| held.id()),
                 silent_ms: change.silent_ms,
             });
-            Arc::make_mut(&mut self.picture.history).record(decisions);
+            Arc::make_mut(&mut self.snapshot.history).record(decisions);
         }
-        self.picture.verdicts = Arc::new(verdicts);
+        self.snapshot.verdicts = Arc::new(verdicts);
         self.changed = true;
         changes
     }
 
-    fn judge_callers(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let roster = self.picture.roster.clone();
+    fn evaluate_callers(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        let roster = self.snapshot.membership.clone();
         for &index in roster.observed() {
             let member = &roster.members()[index];
             if member.url.is_some() {
                 continue;
             }
-            let head = self.picture.slots[index].held.as_ref().map(|held| held.stamp());
-            let before = self.targets[index].judge_caller(now, member, roster.own(), head);
-            self.note_change(index, before, effects);
+            let head = self.snapshot.states[index].latest.as_ref().map(|held| held.id());
+            let before = self.peers[index].evaluate_caller(now, member, roster.own(), head);
+            self.record_status_change(index, before, effects);
         }
     }
 
     /// Makes this node's next report when it is due, and pushes it where it tells of a change.
-    fn publish(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let roster = self.picture.roster.clone();
+    fn publish(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        let roster = self.snapshot.membership.clone();
         let Some(reason) = self.publisher.due(now, roster.publish_ms(), self.leaving) else { return };
         let me = roster.me();
         let observed = roster.observed().iter();
         let observations = observed
-            .map(|&index| (roster.members()[index].id.clone(), self.targets[index].observation))
+            .map(|&index| (roster.members()[index].id.clone(), self.peers[index].observation))
             .collect();
-        let report = self.publisher.publish(now, &roster, self.picture.isolated, self.leaving, observations);
-        let slot = self.picture.slots.get_mut(me);
-        slot.hold(Arc::new(report), &roster);
-        slot.origin_ms = now.mono_ms;
-        slot.arrived_ms = now.mono_ms;
-        slot.changed_ms = now.mono_ms;
+        let report = self.publisher.publish(now, &roster, self.snapshot.isolated, self.leaving, observations);
+        let slot = self.snapshot.states.get_mut(me);
+        slot.set_latest(Arc::new(report), &roster);
+        slot.created_ms = now.mono_ms;
+        slot.received_ms = now.mono_ms;
+        slot.head_changed_ms = now.mono_ms;
         slot.advanced = true;
         self.changed = true;
         if reason.is_change() {

@@ -31,18 +31,18 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::picture::{Now, Picture};
-pub use ballot::{Abstention, Ballot, Vote};
+use super::picture::{Snapshot, Timestamps};
+pub use ballot::{Abstention, Vote, VoteCount};
 pub use cause::{Cause, Link};
-use scene::{Scene, Sign};
-pub use side::Side;
+use scene::{EvalContext, Liveness};
+pub use side::Partition;
 
 /// For how long a node that was stopped on purpose counts as stopped, in ms.
 pub const LEAVE_GRACE_MS: u64 = 600_000;
 
 /// What is concluded of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum NodeStatus {
     /// Alive: some path brings its reports.
     Up,
     /// Alive, but two voters or more do not reach it, or it is itself isolated.
@@ -59,7 +59,7 @@ pub enum Standing {
     Conflict,
 }
 
-impl Standing {
+impl NodeStatus {
     /// Every standing.
     pub const ALL: [Self; 7] =
         [Self::Up, Self::Degraded, Self::Down, Self::Stopped, Self::Unknown, Self::NeverSeen, Self::Conflict];
@@ -83,13 +83,13 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl Serialize for Standing {
+impl Serialize for NodeStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -141,13 +141,13 @@ impl Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The answer.
-    pub standing: Standing,
+    pub status: NodeStatus,
     /// What explains it; several where they explain it equally well, none for a node that is up.
     pub causes: Vec<Cause>,
     /// What decided.
     pub rule: Rule,
     /// The votes on it.
-    pub ballot: Ballot,
+    pub vote_count: VoteCount,
     /// Since when its reports do not advance: monotonic time in ms.
     pub silent_since_ms: u64,
 }
@@ -160,60 +160,61 @@ pub struct Verdicts {
     /// Links that do not work between nodes that live.
     pub links: Vec<Link>,
     /// The sides that cannot reach each other, this node's first; empty if there is only one.
-    pub sides: Vec<Side>,
+    pub partitions: Vec<Partition>,
     /// When something changes by the mere passing of time: monotonic time in ms.
     pub due_ms: u64,
 }
 
 /// Judges every node of `picture`'s network.
-pub fn judge(picture: &Picture, now: Now) -> Verdicts {
-    let scene = Scene::of(picture, now.mono_ms);
-    let ballots = Ballot::all(&scene).into_iter().enumerate();
-    let mut nodes: Vec<Verdict> = ballots.map(|(index, ballot)| judge_node(&scene, index, ballot)).collect();
+pub fn evaluate(picture: &Snapshot, now: Timestamps) -> Verdicts {
+    let scene = EvalContext::of(picture, now.mono_ms);
+    let ballots = VoteCount::all(&scene).into_iter().enumerate();
+    let mut nodes: Vec<Verdict> =
+        ballots.map(|(index, ballot)| evaluate_node(&scene, index, ballot)).collect();
     let sides = side::find(&scene, &nodes);
     let causes: Vec<_> = (0..nodes.len()).map(|index| cause::of(&scene, &nodes, &sides, index)).collect();
     let links = cause::links(&scene, &nodes, &causes);
     for (node, causes) in nodes.iter_mut().zip(causes) {
         node.causes = causes;
     }
-    Verdicts { nodes, links, sides, due_ms: scene.due_ms() }
+    Verdicts { nodes, links, partitions: sides, due_ms: scene.due_ms() }
 }
 
-fn judge_node(scene: &Scene<'_>, index: usize, ballot: Ballot) -> Verdict {
-    let (standing, rule) = stand(scene, index, &ballot);
+fn evaluate_node(scene: &EvalContext<'_>, index: usize, ballot: VoteCount) -> Verdict {
+    let (standing, rule) = classify(scene, index, &ballot);
     let silent_since_ms = scene.silent_since_ms(index);
-    Verdict { standing, causes: Vec::new(), rule, ballot, silent_since_ms }
+    Verdict { status: standing, causes: Vec::new(), rule, vote_count: ballot, silent_since_ms }
 }
 
-fn stand(scene: &Scene<'_>, index: usize, ballot: &Ballot) -> (Standing, Rule) {
-    let life = scene.life(index);
-    if scene.slot(index).proof.is_some() {
-        return (Standing::Conflict, Rule::Equivocation);
+fn classify(scene: &EvalContext<'_>, index: usize, ballot: &VoteCount) -> (NodeStatus, Rule) {
+    let life = scene.node(index);
+    if scene.state(index).equivocation.is_some() {
+        return (NodeStatus::Conflict, Rule::Equivocation);
     }
-    match life.sign {
-        Sign::Stopped => return (Standing::Stopped, Rule::Left),
-        Sign::NeverSeen => return (Standing::NeverSeen, Rule::NeverReported),
-        Sign::Alive | Sign::Silent => {}
+    match life.liveness {
+        Liveness::Stopped => return (NodeStatus::Stopped, Rule::Left),
+        Liveness::NeverSeen => return (NodeStatus::NeverSeen, Rule::NeverReported),
+        Liveness::Alive | Liveness::Silent => {}
     }
     let is_own = index == scene.me();
     if !is_own {
-        if let Some(rule) = down(scene, life.silent_ms, ballot) {
-            return (Standing::Down, rule);
+        if let Some(rule) = down_rule(scene, life.silent_ms, ballot) {
+            return (NodeStatus::Down, rule);
         }
     }
-    if life.sign == Sign::Silent {
-        return (Standing::Unknown, Rule::NoQuorum);
+    if life.liveness == Liveness::Silent {
+        return (NodeStatus::Unknown, Rule::NoQuorum);
     }
-    let standing = if ballot.offline >= 2 || life.isolated { Standing::Degraded } else { Standing::Up };
+    let standing = if ballot.offline >= 2 || life.isolated { NodeStatus::Degraded } else { NodeStatus::Up };
     (standing, if is_own { Rule::Own } else { Rule::Alive })
 }
 
 /// Whether it is down, and by which rule.
-fn down(scene: &Scene<'_>, silent_ms: u64, ballot: &Ballot) -> Option<Rule> {
+fn down_rule(scene: &EvalContext<'_>, silent_ms: u64, ballot: &VoteCount) -> Option<Rule> {
     if !ballot.is_quorum(ballot.offline) || !ballot.is_witnessed {
         return None;
     }
-    let bounds = scene.bounds();
+    let bounds = scene.limits();
     if silent_ms > bounds.refused_ms && ballot.is_quorum(ballot.refused) {
         return Some(Rule::Refused);
     }

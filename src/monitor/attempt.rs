@@ -16,14 +16,14 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 const MAX_HEAD: usize = 16 * 1024;
 
 /// A request to be sent.
-pub(super) struct Outgoing {
+pub(super) struct HttpRequest {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
 }
 
 /// A reply, not checked yet.
-pub(super) struct Incoming {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct Incoming {
     pub(super) elapsed: Duration,
 }
 
-impl Incoming {
+impl HttpResponse {
     /// A header's value, several joined as RFC 9110, section 5.2, says; empty if there is none.
     pub(super) fn header(&self, name: &str) -> String {
         let values: Vec<&str> = self
@@ -46,9 +46,9 @@ impl Incoming {
 
 /// Sends `outgoing` and reads the whole reply. minreq counts whole seconds and knows no limit on name lookups:
 /// who needs `timeout` to the letter stops waiting for this.
-pub(super) fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, Failure> {
+pub(super) fn fetch(outgoing: HttpRequest, timeout: Duration) -> Result<HttpResponse, Failure> {
     let start = Instant::now();
-    look_up(&outgoing.url)?;
+    resolve(&outgoing.url)?;
     let mut request = minreq::post(outgoing.url)
         .with_body(outgoing.body)
         .with_timeout(timeout.as_secs() + 1)
@@ -58,10 +58,10 @@ pub(super) fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, F
     for (name, value) in outgoing.headers {
         request = request.with_header(name, value);
     }
-    let mut response = request.send_lazy().map_err(|error| kind(&error))?;
+    let mut response = request.send_lazy().map_err(|error| classify(&error))?;
     let mut body = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    response.by_ref().take(limit).read_to_end(&mut body).map_err(|error| io_kind(&error))?;
+    response.by_ref().take(limit).read_to_end(&mut body).map_err(|error| classify_io(&error))?;
     if body.len() > MAX_BYTES {
         return Err(Failure::TooLarge);
     }
@@ -74,12 +74,12 @@ pub(super) fn fetch(outgoing: Outgoing, timeout: Duration) -> Result<Incoming, F
     if !(100..600).contains(&response.status_code) {
         return Err(Failure::BadReply);
     }
-    Ok(Incoming { status: response.status_code, headers, body, elapsed: start.elapsed() })
+    Ok(HttpResponse { status: response.status_code, headers, body, elapsed: start.elapsed() })
 }
 
 /// Looks the name up in this thread. minreq does so again, in a thread of its own that it leaves behind when
 /// time is up: with a name server that never answers these would pile up, uncounted.
-fn look_up(url: &str) -> Result<(), Failure> {
+fn resolve(url: &str) -> Result<(), Failure> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split('/').next().unwrap_or_default();
     let port = if scheme == "https" { 443 } else { 80 };
@@ -88,14 +88,14 @@ fn look_up(url: &str) -> Result<(), Failure> {
         if has_port { authority.to_socket_addrs() } else { format!("{authority}:{port}").to_socket_addrs() };
     match found.map(|mut addresses| addresses.next()) {
         Ok(Some(_)) => Ok(()),
-        Err(error) if is_own_want(&error) => Err(Failure::Other),
+        Err(error) if is_resource_exhausted(&error) => Err(Failure::Other),
         Ok(None) | Err(_) => Err(Failure::Dns),
     }
 }
 
-fn kind(error: &minreq::Error) -> Failure {
+fn classify(error: &minreq::Error) -> Failure {
     match error {
-        minreq::Error::IoError(error) => io_kind(error),
+        minreq::Error::IoError(error) => classify_io(error),
         minreq::Error::RustlsCreateConnection(_) => Failure::Tls,
         minreq::Error::AddressNotFound => Failure::Dns,
         minreq::Error::HeadersOverflow | minreq::Error::StatusLineOverflow => Failure::TooLarge,
@@ -103,7 +103,7 @@ fn kind(error: &minreq::Error) -> Failure {
     }
 }
 
-fn io_kind(error: &io::Error) -> Failure {
+fn classify_io(error: &io::Error) -> Failure {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => Failure::Refused,
@@ -118,18 +118,18 @@ fn io_kind(error: &io::Error) -> Failure {
         Kind::InvalidData if error.get_ref().is_some_and(|inner| !inner.is::<minreq::Error>()) => {
             Failure::Tls
         }
-        _ if is_own_want(error) => Failure::Other,
+        _ if is_resource_exhausted(error) => Failure::Other,
         // The standard library has no kind for a failed lookup, only this text.
         _ if error.to_string().contains("failed to lookup address") => Failure::Dns,
         _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<minreq::Error>()) {
-            Some(inner) => kind(inner),
+            Some(inner) => classify(inner),
             None => Failure::BadReply,
         },
     }
 }
 
 /// Whether this process or machine is short of descriptors or memory: nothing was learnt of the peer.
-fn is_own_want(error: &io::Error) -> bool {
+fn is_resource_exhausted(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
@@ -153,7 +153,7 @@ mod tests {
                 let taken = reply.iter().take_while(|part| stream.write_all(part).is_ok());
                 taken.map(|part| part.len()).sum()
             });
-            let outgoing = Outgoing { url, headers: Vec::new(), body: String::new() };
+            let outgoing = HttpRequest { url, headers: Vec::new(), body: String::new() };
             // As the peers' threads do.
             let result = catch_unwind(AssertUnwindSafe(|| fetch(outgoing, Duration::from_secs(10))));
             let failure = result.unwrap_or(Err(Failure::BadReply)).err();
@@ -197,7 +197,7 @@ mod tests {
             (Errno::CONNREFUSED, Failure::Refused),
             (Errno::HOSTUNREACH, Failure::Unreachable),
         ] {
-            assert_eq!(io_kind(&errno.into()), expected, "{errno}");
+            assert_eq!(classify_io(&errno.into()), expected, "{errno}");
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         });
-        let outgoing = Outgoing { url, headers: Vec::new(), body: String::new() };
+        let outgoing = HttpRequest { url, headers: Vec::new(), body: String::new() };
         let result = fetch(outgoing, Duration::from_secs(10));
         assert_eq!(result.err(), Some(Failure::Tls));
         server.join().expect("the server");
@@ -226,7 +226,7 @@ mod tests {
             ("http://nowhere.invalid:80/", Err(Failure::Dns)),
             ("https://nowhere.invalid", Err(Failure::Dns)),
         ] {
-            assert_eq!(look_up(url), expected, "{url}");
+            assert_eq!(resolve(url), expected, "{url}");
         }
     }
 }

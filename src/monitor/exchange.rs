@@ -3,36 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{Incoming, Outgoing, fetch};
+use super::attempt::{HttpRequest, HttpResponse, fetch};
 use crate::crypto::http_signature::{self, ReplyError, RequestContext};
 use crate::crypto::{self, Nonce};
-use crate::mesh::Picture;
-use crate::mesh::correspondence::Since;
-use crate::mesh::event::{Answer, Call, Called, Delivery};
+use crate::mesh::Snapshot;
+use crate::mesh::correspondence::DeltaBase;
+use crate::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
 use crate::mesh::message::{self, Reply};
 use crate::mesh::observation::Failure;
 use crate::mesh::report::VerifiedReport;
 use crate::mesh::roster::Member;
-use crate::store::Node;
+use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
 /// Carries out `call` and says how it ended.
-pub(super) fn exchange(node: &Node, call: &Call) -> Called {
+pub(super) fn exchange(node: &NetworkHandle, call: &Call) -> CallFinished {
     let (id, peer) = (call.id, call.peer.clone());
     let mut evidence = Vec::new();
     let outcome = carry_out(node, call, &mut evidence);
-    Called { id, peer, outcome, evidence }
+    CallFinished { id, peer, outcome, evidence }
 }
 
-fn carry_out(node: &Node, call: &Call, evidence: &mut Vec<VerifiedReport>) -> Result<Answer, Failure> {
-    let picture = node.picture();
-    let roster = picture.roster();
+fn carry_out(
+    node: &NetworkHandle,
+    call: &Call,
+    evidence: &mut Vec<VerifiedReport>,
+) -> Result<CallReply, Failure> {
+    let picture = node.snapshot();
+    let roster = picture.membership();
     let Some(member) = roster.member(call.peer.as_str()) else { return Err(Failure::Other) };
     let Some(url) = &member.url else { return Err(Failure::Other) };
     let path = member.exchange_path(roster.network_id());
     let own_id = roster.own().id.as_str();
 
-    let since = node.correspondence().since(&member.id, &picture);
+    let since = node.delta_sync().base_for(&member.id, &picture);
     let mono_ms = node.clock.mono_ms();
     let to = member.id.as_str();
     let body = message::write_request(to, &picture, mono_ms, since, &call.reports, &call.proofs);
@@ -47,7 +51,7 @@ fn carry_out(node: &Node, call: &Call, evidence: &mut Vec<VerifiedReport>) -> Re
         ("Signature-Input", head.signature_input.clone()),
         ("Signature", head.signature.clone()),
     ];
-    let outgoing = Outgoing { url: format!("{url}/mon/{}", roster.network_id()), headers, body };
+    let outgoing = HttpRequest { url: format!("{url}/mon/{}", roster.network_id()), headers, body };
     let incoming = fetch(outgoing, Duration::from_millis(call.timeout_ms))?;
     let received_us = wall_us();
 
@@ -67,7 +71,7 @@ fn carry_out(node: &Node, call: &Call, evidence: &mut Vec<VerifiedReport>) -> Re
 
 /// Nothing of a reply counts before this.
 fn check_signature(
-    incoming: &Incoming,
+    incoming: &HttpResponse,
     context: &RequestContext<'_>,
     member: &Member,
 ) -> Result<(), Failure> {
@@ -99,38 +103,43 @@ fn refusal(status: u16) -> Failure {
 }
 
 /// A refusal because of a used nonce carries this node's own newest report at the peer.
-fn read_evidence(node: &Node, picture: &Picture, member: &Member, body: &[u8]) -> Vec<VerifiedReport> {
+fn read_evidence(
+    node: &NetworkHandle,
+    picture: &Snapshot,
+    member: &Member,
+    body: &[u8],
+) -> Vec<VerifiedReport> {
     #[derive(serde::Deserialize)]
     struct Problem<'a> {
         #[serde(borrow, default)]
         reports: Vec<&'a serde_json::value::RawValue>,
     }
     let Ok(problem) = serde_json::from_slice::<Problem<'_>>(body) else { return Vec::new() };
-    node.check(picture, member.id.as_str(), &problem.reports, &[]).reports
+    node.verify_message(picture, member.id.as_str(), &problem.reports, &[]).reports
 }
 
 fn read_reply(
-    node: &Node,
-    picture: &Arc<Picture>,
+    node: &NetworkHandle,
+    picture: &Arc<Snapshot>,
     member: &Member,
-    since: Option<Since>,
-    incoming: &Incoming,
+    since: Option<DeltaBase>,
+    incoming: &HttpResponse,
     sent_us: u64,
     received_us: u64,
-) -> Result<Answer, Failure> {
-    let reply = Reply::parse(&incoming.body, picture.roster()).map_err(|_| Failure::BadReply)?;
+) -> Result<CallReply, Failure> {
+    let reply = Reply::parse(&incoming.body, picture.membership()).map_err(|_| Failure::BadReply)?;
     if reply.from != member.id.as_str() {
         return Err(Failure::WrongNode);
     }
-    let intake = node.check(picture, member.id.as_str(), &reply.reports, &reply.proofs);
-    let heads = node.correspondence().replied(&member.id, picture, since, reply.heads, reply.mark);
+    let intake = node.verify_message(picture, member.id.as_str(), &reply.reports, &reply.proofs);
+    let heads = node.delta_sync().on_reply(&member.id, picture, since, reply.heads, reply.mark);
     let elapsed_us = u32::try_from(incoming.elapsed.as_micros()).unwrap_or(u32::MAX);
     let took_us = reply.took_us.min(elapsed_us);
-    Ok(Answer {
+    Ok(CallReply {
         rtt_us: elapsed_us - took_us,
         took_us,
         clock_offset_ms: clock_offset_ms(sent_us, received_us, reply.now_ms, took_us),
-        delivery: Delivery { heads, reports: intake.reports, proofs: intake.proofs },
+        received: ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs },
     })
 }
 

@@ -7,4 +7,4 @@ mod attempt;
 mod exchange;
 mod peers;
 
-pub use peers::{Peers, THREAD_PREFIX};
+pub use peers::{PeerWorkers, THREAD_PREFIX};

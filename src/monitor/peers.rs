@@ -11,17 +11,17 @@ use log::error;
 
 use super::exchange::exchange;
 use crate::mesh::Event;
-use crate::mesh::event::{Call, Called};
+use crate::mesh::event::{Call, CallFinished};
 use crate::mesh::id::NodeId;
 use crate::mesh::observation::Failure;
-use crate::mesh::roster::Roster;
-use crate::store::Node;
-use crate::store::collector::Dial;
-use crate::store::limit::Limiter;
+use crate::mesh::roster::Membership;
+use crate::store::NetworkHandle;
+use crate::store::collector::Caller;
+use crate::store::limit::LogLimiter;
 
 /// Threads of one peer that may live: more than one only while calls that were given up have not ended. A
 /// name server that never answers must not pile them up.
-const THREADS: usize = 4;
+const MAX_THREADS: usize = 4;
 
 /// How much a call may outlive its time, since the client library counts whole seconds.
 const OVERTIME: Duration = Duration::from_millis(1_500);
@@ -30,48 +30,48 @@ const OVERTIME: Duration = Duration::from_millis(1_500);
 pub const THREAD_PREFIX: &str = "peer-";
 
 /// One thread for each peer.
-pub struct Peers {
-    node: Arc<Node>,
-    lanes: BTreeMap<NodeId, Lane>,
-    lines: Limiter,
+pub struct PeerWorkers {
+    node: Arc<NetworkHandle>,
+    workers: BTreeMap<NodeId, PeerWorker>,
+    lines: LogLimiter,
 }
 
 /// The way to a peer.
 #[derive(Default)]
-struct Lane {
-    worker: Option<Worker>,
+struct PeerWorker {
+    thread: Option<WorkerThread>,
     /// The call under way, and when it is given up.
-    under_way: Option<(u64, Instant)>,
+    in_flight: Option<(u64, Instant)>,
     /// Held by each living thread of this peer.
     alive: Arc<()>,
     /// When the last [`THREADS`] calls were given up.
-    given_up: VecDeque<Instant>,
+    abandoned: VecDeque<Instant>,
 }
 
 /// A peer's thread.
-struct Worker {
+struct WorkerThread {
     // Above the thread: it ends when this closes.
     calls: Sender<Call>,
     thread: JoinHandle<()>,
 }
 
-impl Peers {
+impl PeerWorkers {
     /// No threads yet.
-    pub fn new(node: Arc<Node>) -> Self {
-        Self { node, lanes: BTreeMap::new(), lines: Limiter::default() }
+    pub fn new(node: Arc<NetworkHandle>) -> Self {
+        Self { node, workers: BTreeMap::new(), lines: LogLimiter::default() }
     }
 }
 
-impl Lane {
+impl PeerWorker {
     /// Hands `call` to the peer's thread, which is started if there is none.
-    fn start(&mut self, node: &Arc<Node>, call: Call, lines: &Limiter) -> Result<(), Failure> {
+    fn start(&mut self, node: &Arc<NetworkHandle>, call: Call, lines: &LogLimiter) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
         let id = call.id;
-        let worker = match self.worker.take() {
+        let worker = match self.thread.take() {
             Some(worker) => worker,
-            None if Arc::strong_count(&self.alive) > THREADS => return Err(self.why_so_many()),
-            None => Worker::start(node, &call.peer, self.alive.clone()).map_err(|error| {
-                if let Some(more) = lines.pass("thread") {
+            None if Arc::strong_count(&self.alive) > MAX_THREADS => return Err(self.stall_reason()),
+            None => WorkerThread::start(node, &call.peer, self.alive.clone()).map_err(|error| {
+                if let Some(more) = lines.allow("thread") {
                     error!(
                         "starting a thread to call {}: {error}; raise the limit on tasks{more}",
                         call.peer
@@ -84,31 +84,31 @@ impl Lane {
             // It still has one, which nobody asks for twice; the next call gets a thread of its own.
             return Err(Failure::Other);
         }
-        self.worker = Some(worker);
-        self.under_way = Some((id, deadline));
+        self.thread = Some(worker);
+        self.in_flight = Some((id, deadline));
         Ok(())
     }
 
     /// Why [`THREADS`] calls that were given up have not ended: the oldest of them was given up no later than
     /// the oldest of the last so many, and nothing but a name lookup outlives its time by much.
-    fn why_so_many(&self) -> Failure {
-        let oldest = self.given_up.front().filter(|_| self.given_up.len() == THREADS);
+    fn stall_reason(&self) -> Failure {
+        let oldest = self.abandoned.front().filter(|_| self.abandoned.len() == MAX_THREADS);
         if oldest.is_some_and(|at| at.elapsed() > OVERTIME) { Failure::Dns } else { Failure::Timeout }
     }
 
     /// Its thread ends with the call, and nobody listens to it any more.
-    fn give_up(&mut self) {
-        self.under_way = None;
-        self.worker = None;
-        if self.given_up.len() == THREADS {
-            self.given_up.pop_front();
+    fn abandon(&mut self) {
+        self.in_flight = None;
+        self.thread = None;
+        if self.abandoned.len() == MAX_THREADS {
+            self.abandoned.pop_front();
         }
-        self.given_up.push_back(Instant::now());
+        self.abandoned.push_back(Instant::now());
     }
 }
 
-impl Worker {
-    fn start(node: &Arc<Node>, peer: &NodeId, alive: Arc<()>) -> std::io::Result<Self> {
+impl WorkerThread {
+    fn start(node: &Arc<NetworkHandle>, peer: &NodeId, alive: Arc<()>) -> std::io::Result<Self> {
         let (calls, waiting) = crossbeam_channel::bounded(1);
         let node = node.clone();
         let thread = std::thread::Builder::new()
@@ -122,64 +122,64 @@ impl Worker {
     }
 }
 
-fn make_calls(node: &Node, waiting: &Receiver<Call>) {
+fn make_calls(node: &NetworkHandle, waiting: &Receiver<Call>) {
     for call in waiting {
         // A peer's reply must not end the process, whatever the client library makes of it.
         let called = catch_unwind(AssertUnwindSafe(|| exchange(node, &call)));
         let called = called.unwrap_or_else(|_| failed(&call, Failure::BadReply));
-        if !node.tell(Event::Called(called)) {
+        if !node.send(Event::CallFinished(called)) {
             return;
         }
     }
 }
 
-fn failed(call: &Call, failure: Failure) -> Called {
-    Called { id: call.id, peer: call.peer.clone(), outcome: Err(failure), evidence: Vec::new() }
+fn failed(call: &Call, failure: Failure) -> CallFinished {
+    CallFinished { id: call.id, peer: call.peer.clone(), outcome: Err(failure), evidence: Vec::new() }
 }
 
-impl Dial for Peers {
-    fn reconcile(&mut self, roster: &Roster) {
+impl Caller for PeerWorkers {
+    fn reconcile(&mut self, roster: &Membership) {
         let own = roster.own().id.as_str();
         let callable = |id: &str| id != own && roster.member(id).is_some_and(|member| member.url.is_some());
-        self.lanes.retain(|id, _| callable(id.as_str()));
+        self.workers.retain(|id, _| callable(id.as_str()));
         for member in roster.members().iter().filter(|member| callable(member.id.as_str())) {
-            self.lanes.entry(member.id.clone()).or_default();
+            self.workers.entry(member.id.clone()).or_default();
         }
     }
 
-    fn call(&mut self, call: Call) -> Result<(), Box<Called>> {
+    fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
         let refused = failed(&call, Failure::Other);
-        let Some(lane) = self.lanes.get_mut(&call.peer) else { return Err(Box::new(refused)) };
+        let Some(lane) = self.workers.get_mut(&call.peer) else { return Err(Box::new(refused)) };
         lane.start(&self.node, call, &self.lines)
-            .map_err(|failure| Box::new(Called { outcome: Err(failure), ..refused }))
+            .map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..refused }))
     }
 
-    fn ended(&mut self, called: &Called) {
-        if let Some(lane) = self.lanes.get_mut(&called.peer) {
-            lane.under_way = lane.under_way.filter(|(id, _)| *id != called.id);
+    fn ended(&mut self, called: &CallFinished) {
+        if let Some(lane) = self.workers.get_mut(&called.peer) {
+            lane.in_flight = lane.in_flight.filter(|(id, _)| *id != called.id);
         }
     }
 
-    fn give_up(&mut self, now: Instant) -> Vec<Called> {
-        let overdue = self.lanes.iter_mut().filter_map(|(peer, lane)| {
-            let (id, _) = lane.under_way.filter(|(_, deadline)| *deadline <= now)?;
-            lane.give_up();
+    fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished> {
+        let overdue = self.workers.iter_mut().filter_map(|(peer, lane)| {
+            let (id, _) = lane.in_flight.filter(|(_, deadline)| *deadline <= now)?;
+            lane.abandon();
             let outcome = Err(Failure::Timeout);
-            Some(Called { id, peer: peer.clone(), outcome, evidence: Vec::new() })
+            Some(CallFinished { id, peer: peer.clone(), outcome, evidence: Vec::new() })
         });
         overdue.collect()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.lanes.values().filter_map(|lane| lane.under_way).map(|(_, deadline)| deadline).min()
+        self.workers.values().filter_map(|lane| lane.in_flight).map(|(_, deadline)| deadline).min()
     }
 }
 
-impl Drop for Peers {
+impl Drop for PeerWorkers {
     fn drop(&mut self) {
-        let lanes = std::mem::take(&mut self.lanes).into_values();
+        let lanes = std::mem::take(&mut self.workers).into_values();
         // Those that wait for an answer end by themselves; a stop does not wait for them.
-        let idle = lanes.filter(|lane| lane.under_way.is_none()).filter_map(|lane| lane.worker);
+        let idle = lanes.filter(|lane| lane.in_flight.is_none()).filter_map(|lane| lane.thread);
         let threads: Vec<_> = idle.map(|worker| worker.thread).collect();
         for thread in threads {
             if thread.join().is_err() {
@@ -195,14 +195,14 @@ mod tests {
 
     #[test]
     fn why_calls_do_not_end() {
-        let mut lane = Lane::default();
-        assert_eq!(lane.why_so_many(), Failure::Timeout);
-        for _ in 0..2 * THREADS {
-            lane.give_up();
+        let mut lane = PeerWorker::default();
+        assert_eq!(lane.stall_reason(), Failure::Timeout);
+        for _ in 0..2 * MAX_THREADS {
+            lane.abandon();
         }
-        assert_eq!((lane.given_up.len(), lane.why_so_many()), (THREADS, Failure::Timeout));
+        assert_eq!((lane.abandoned.len(), lane.stall_reason()), (MAX_THREADS, Failure::Timeout));
         let long_ago = Instant::now().checked_sub(OVERTIME + Duration::from_secs(1));
-        lane.given_up[0] = long_ago.expect("the clock runs for longer");
-        assert_eq!(lane.why_so_many(), Failure::Dns);
+        lane.abandoned[0] = long_ago.expect("the clock runs for longer");
+        assert_eq!(lane.stall_reason(), Failure::Dns);
     }
 }

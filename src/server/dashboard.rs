@@ -28,9 +28,9 @@ use super::instance::Instance;
 use super::login::{Login, Viewer};
 use super::problem::problem;
 use super::view::asked_at;
-use crate::mesh::Now;
+use crate::mesh::Timestamps;
 use crate::moment;
-use crate::store::Node;
+use crate::store::NetworkHandle;
 use crate::store::trend::Source;
 
 mod assets;
@@ -130,7 +130,9 @@ impl Dashboard {
                 .logged_in()
                 .of(&pane.sheet)
                 .stuck(
-                    nodes.iter().any(|node| node.clock.mono_ms().saturating_sub(node.turned_ms()) > STUCK_MS),
+                    nodes
+                        .iter()
+                        .any(|node| node.clock.mono_ms().saturating_sub(node.last_tick_ms()) > STUCK_MS),
                 )
                 .response(request, &pane.sheet.body()),
             Err(refusal) => refuse(instance, request, &refusal),
@@ -150,7 +152,7 @@ impl Dashboard {
             Ok((pane, nodes)) => {
                 let given = |name: &str| request.get_param(name).unwrap_or_default();
                 let mono_ms = nodes.first().map_or(0, |node| node.clock.mono_ms());
-                let turned_ms = nodes.iter().map(|node| node.turned_ms()).min().unwrap_or(0);
+                let turned_ms = nodes.iter().map(|node| node.last_tick_ms()).min().unwrap_or(0);
                 let json = pane.live(&given("have"), &given("since"), mono_ms, turned_ms);
                 let headers = vec![
                     ("Content-Type".into(), "application/json".into()),
@@ -174,14 +176,14 @@ impl Dashboard {
         path: &str,
         viewer: &Viewer,
         request: &Request,
-    ) -> Result<(Arc<Pane>, Vec<&'i Arc<Node>>), Refusal> {
+    ) -> Result<(Arc<Pane>, Vec<&'i Arc<NetworkHandle>>), Refusal> {
         let root = page::root_of(path);
         let Some(id) = place.network() else {
             if *place == Place::Nowhere {
                 return Err(Refusal::Missing("There is no such page."));
             }
             let open: Vec<_> = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id)).collect();
-            let pictures: Vec<_> = open.iter().map(|(_, node)| node.picture()).collect();
+            let pictures: Vec<_> = open.iter().map(|(_, node)| node.snapshot()).collect();
             let ids: Vec<&str> = open.iter().map(|(id, _)| id.as_str()).collect();
             let key = format!("/ {}", ids.join(" "));
             let pane = self.panes.get(key, &pictures, false, || overview::sheet(&pictures, &root));
@@ -189,8 +191,8 @@ impl Dashboard {
         };
         let node =
             instance.node(id).ok_or(Refusal::Missing("This instance serves no network of this name."))?;
-        let picture = node.picture();
-        let roster = picture.roster();
+        let picture = node.snapshot();
+        let roster = picture.membership();
         if !viewer.may_read(roster.network_id()) {
             return Err(Refusal::Closed);
         }
@@ -226,7 +228,7 @@ impl Dashboard {
 }
 
 /// The last hour of a node, as everyone finds it and as this node does.
-fn charts(node: &Node, id: &str, now: Now) -> Markup {
+fn charts(node: &NetworkHandle, id: &str, now: Timestamps) -> Markup {
     let (everyone, here) = {
         let trends = node.trends();
         (trends.of(id, Source::Everyone), trends.of(id, Source::Here))

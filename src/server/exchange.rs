@@ -18,11 +18,11 @@ use super::listener::Admission;
 use super::problem::{self, problem};
 use crate::crypto::http_signature::{self, RequestContext};
 use crate::crypto::{self, Nonce};
-use crate::mesh::Picture;
-use crate::mesh::event::Delivery;
+use crate::mesh::Snapshot;
+use crate::mesh::event::ReceivedReports;
 use crate::mesh::id::NodeId;
-use crate::mesh::message::{self, ReplyFacts};
-use crate::store::Node;
+use crate::mesh::message::{self, ReplyMeta};
+use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
 /// The longest detail of a refusal, in characters.
@@ -30,7 +30,7 @@ const MAX_DETAIL: usize = 200;
 
 /// What the head of an exchange has proven.
 pub struct Ticket {
-    node: Arc<Node>,
+    node: Arc<NetworkHandle>,
     sender: NodeId,
     asked: Asked,
     nonce: Nonce,
@@ -62,12 +62,17 @@ impl Refusal {
 }
 
 /// Judges the head of a request to `node`. Nothing is signed before its sender is known.
-pub(super) fn admit(node: &Arc<Node>, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
+pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
     let received = Instant::now();
-    let picture = node.picture();
-    let network = picture.roster().network_id().as_str();
+    let picture = node.snapshot();
+    let network = picture.membership().network_id().as_str();
     let reject = |status: u16, title: &str, detail: &str| {
-        node.tally.count_rejected(network, &Origin::from(remote.ip()).to_string(), title, detail);
+        node.drop_counters.count_rejected_request(
+            network,
+            &Origin::from(remote.ip()).to_string(),
+            title,
+            detail,
+        );
         Admission::Refuse(problem(status, title, detail))
     };
     if head.method() != "POST" {
@@ -87,10 +92,11 @@ pub(super) fn admit(node: &Arc<Node>, head: &Head, remote: SocketAddr) -> Admiss
         Ok(claim) => claim,
         Err(error) => return reject(401, "Unauthorized", &error.to_string()),
     };
-    let Some(member) = picture.roster().member(&claim.keyid).filter(|member| !member.keys.is_empty()) else {
+    let Some(member) = picture.membership().member(&claim.keyid).filter(|member| !member.keys.is_empty())
+    else {
         return reject(403, "Forbidden", "the keyid is not a node of this network with a public key");
     };
-    let path = picture.roster().own().exchange_path(picture.roster().network_id());
+    let path = picture.membership().own().exchange_path(picture.membership().network_id());
     if !member.keys.iter().any(|key| claim.verify(key, head.method(), &path, content_digest)) {
         return reject(401, "Unauthorized", "the signature does not verify");
     }
@@ -111,8 +117,8 @@ pub(super) fn admit(node: &Arc<Node>, head: &Head, remote: SocketAddr) -> Admiss
 
 /// What is asked of a sender whose signature fits. The nonce is last: what is refused before it may be
 /// sent again.
-fn check_known(ticket: &Ticket, picture: &Picture, head: &Head) -> Result<(), Refusal> {
-    if ticket.sender == picture.roster().own().id {
+fn check_known(ticket: &Ticket, picture: &Snapshot, head: &Head) -> Result<(), Refusal> {
+    if ticket.sender == picture.membership().own().id {
         return Err(misdirected("this node does not talk to itself: is its address that of another node?"));
     }
     let media = head.header("content-type").unwrap_or_default();
@@ -123,9 +129,9 @@ fn check_known(ticket: &Ticket, picture: &Picture, head: &Head) -> Result<(), Re
         let detail = format!("a message may have {EXCHANGE_BODY} bytes");
         return Err(Refusal::new(413, "Content Too Large", detail));
     }
-    ticket.node.nonces.take(&ticket.sender, ticket.nonce).map_err(|last| {
+    ticket.node.nonces.accept(&ticket.sender, ticket.nonce).map_err(|last| {
         let detail = format!("the nonce is not larger than the last one, {last}");
-        let held = picture.slot(&ticket.sender).and_then(|slot| slot.held.as_ref());
+        let held = picture.state(&ticket.sender).and_then(|slot| slot.latest.as_ref());
         let evidence = held.map(|held| format!("[{}]", held.envelope()));
         Refusal { evidence, ..Refusal::new(409, "Conflict", detail) }
     })
@@ -164,41 +170,48 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     if !crypto::digest_matches(&ticket.asked.content_digest, &body) {
         return Err(bad("the body is not what Content-Digest says".to_owned()));
     }
-    let picture = node.picture();
-    let own = picture.roster().own().id.as_str();
-    let message = message::Request::parse(&body, picture.roster()).map_err(|error| bad(error.to_string()))?;
+    let picture = node.snapshot();
+    let own = picture.membership().own().id.as_str();
+    let message =
+        message::Request::parse(&body, picture.membership()).map_err(|error| bad(error.to_string()))?;
     if message.to != own {
         return Err(misdirected(format!("this is {own}")));
     }
-    let intake = node.check(&picture, ticket.sender.as_str(), &message.reports, &message.proofs);
-    let (heads, whole) = node.correspondence().asked(&ticket.sender, &picture, message.heads);
+    let intake = node.verify_message(&picture, ticket.sender.as_str(), &message.reports, &message.proofs);
+    let (heads, whole) = node.delta_sync().on_request(&ticket.sender, &picture, message.heads);
     if intake.is_forged() {
         // What came before it was verified, and so took of what its authors may send: it is kept, or a member
         // could use that up with what never arrives.
-        let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
-        node.tell_asked(&ticket.sender, delivery);
+        let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
+        node.try_send(&ticket.sender, delivery);
         return Err(bad("a report's signature does not verify".to_owned()));
     }
     // Of what it left out and nobody remembers here, it names everything next time.
-    let reports = message::lacking(&heads, &picture, |index, _| whole || heads.names(&picture, index));
-    let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
+    let reports =
+        message::missing_reports(&heads, &picture, |index, _| whole || heads.knows(&picture, index));
+    let proofs = if whole { message::missing_proofs(&heads, &picture) } else { Vec::new() };
     // The time that the body was under way is the network's, not this node's.
     let took = ticket.judged + begun.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
     let since = message.since.filter(|_| whole);
-    let facts = ReplyFacts { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms, since };
+    let facts = ReplyMeta { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms, since };
     let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
-    let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
-    node.tell_asked(&ticket.sender, delivery);
+    let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
+    node.try_send(&ticket.sender, delivery);
     Ok(reply)
 }
 
 impl Ticket {
     fn refuse(&self, refusal: &Refusal) -> Response {
-        let picture = self.node.picture();
-        let network = picture.roster().network_id().as_str();
-        self.node.tally.count_rejected(network, self.sender.as_str(), refusal.title, &refusal.detail);
+        let picture = self.node.snapshot();
+        let network = picture.membership().network_id().as_str();
+        self.node.drop_counters.count_rejected_request(
+            network,
+            self.sender.as_str(),
+            refusal.title,
+            &refusal.detail,
+        );
         let mut body = problem::body(refusal.status, refusal.title, &refusal.detail);
         if let Some(evidence) = &refusal.evidence {
             body.truncate(body.len() - 1);
@@ -258,7 +271,7 @@ mod tests {
     use crate::mesh::Event;
     use crate::server::fixture::{self, Net, node_id};
 
-    fn asked(net: &Net, node: &Arc<Node>, body: &str) -> Response {
+    fn asked(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> Response {
         let path = net.roster.own().exchange_path(&net.id);
         let content_digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: 1, counter: 1 };
@@ -283,13 +296,12 @@ mod tests {
         let body =
             format!("{{\"to\":\"node-00\",\"heads\":{{}},\"reports\":[{},{forged}]}}", good.envelope());
         assert_eq!(asked(&net, &node, &body).status_code, 400);
-        let Some(Event::Asked { from, delivery }) = told.try_iter().next() else {
+        let Some(Event::RequestReceived { from, received: delivery }) = told.try_iter().next() else {
             panic!("nothing was told")
         };
         assert_eq!(from, node_id(2));
-        let reports: Vec<_> =
-            delivery.reports.iter().map(|report| (report.author(), report.stamp())).collect();
-        assert_eq!(reports, [(good.author(), good.stamp())]);
+        let reports: Vec<_> = delivery.reports.iter().map(|report| (report.author(), report.id())).collect();
+        assert_eq!(reports, [(good.author(), good.id())]);
     }
 
     #[test]

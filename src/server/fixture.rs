@@ -11,16 +11,16 @@ use rouille::{Request, Response};
 use super::Instance;
 use crate::crypto::password::Password;
 use crate::crypto::{Keypair, dsse};
-use crate::mesh::event::{Answer, Called, Delivery};
+use crate::mesh::event::{CallFinished, CallReply, ReceivedReports};
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::message::Heads;
-use crate::mesh::observation::{Failure, Observation, Status};
+use crate::mesh::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::report::{Report, VerifiedReport};
-use crate::mesh::roster::{Member, Roster};
-use crate::mesh::{Effect, Event, Mesh, Now, Picture, Seal, Setup};
-use crate::store::Node;
+use crate::mesh::roster::{Member, Membership};
+use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
+use crate::store::NetworkHandle;
 use crate::store::clock::{self, Clock};
-use crate::store::nonces::NonceBook;
+use crate::store::nonces::NonceStore;
 
 /// The password of every instance here.
 pub(super) const PASSWORD: &str = "correct horse";
@@ -29,14 +29,14 @@ pub(super) const PASSWORD: &str = "correct horse";
 pub(super) struct Net {
     pub(super) id: NetworkId,
     pub(super) keys: Vec<Keypair>,
-    pub(super) roster: Arc<Roster>,
+    pub(super) roster: Arc<Membership>,
 }
 
 /// Signs as node 0.
 struct Pen(Keypair);
 
-impl Seal for Pen {
-    fn seal(&self, report: Report) -> VerifiedReport {
+impl Signer for Pen {
+    fn sign(&self, report: Report) -> VerifiedReport {
         seal(&self.0, report)
     }
 }
@@ -66,24 +66,24 @@ impl Net {
             keys: vec![key.public().clone()],
             site: None,
         });
-        let roster = Roster::new(id.clone(), members.collect(), &node_id(0)).expect("node 0 is a member");
+        let roster = Membership::new(id.clone(), members.collect(), &node_id(0)).expect("node 0 is a member");
         Self { id, keys, roster: Arc::new(roster) }
     }
 
     /// Node 0 before it knows anything.
-    pub(super) fn node(&self) -> Node {
+    pub(super) fn node(&self) -> NetworkHandle {
         let mut mesh = self.mesh();
-        mesh.step(now(), Event::Turn);
+        mesh.step(now(), Event::Tick);
         self.show(mesh)
     }
 
     /// Node 0 after it reached node 1 and heard of its report, failed to reach node 2, and nothing else.
-    pub(super) fn busy_node(&self) -> Node {
+    pub(super) fn busy_node(&self) -> NetworkHandle {
         let mut mesh = self.mesh();
         let mut now = now();
-        let mut effects = mesh.step(now, Event::Turn);
+        let mut effects = mesh.step(now, Event::Tick);
         for _ in 0..40 {
-            now = Now { mono_ms: now.mono_ms + 500, wall_ms: now.wall_ms + 500 };
+            now = Timestamps { mono_ms: now.mono_ms + 500, wall_ms: now.wall_ms + 500 };
             let calls: Vec<_> = effects
                 .into_iter()
                 .filter_map(|effect| match effect {
@@ -91,8 +91,8 @@ impl Net {
                     _ => None,
                 })
                 .collect();
-            effects = mesh.step(now, Event::Turn);
-            mesh.take_picture(now);
+            effects = mesh.step(now, Event::Tick);
+            mesh.take_snapshot(now);
             for call in calls {
                 let outcome = if call.peer == node_id(1) {
                     Ok(self.answer(vec![self.report(1, now)]))
@@ -101,8 +101,8 @@ impl Net {
                 } else {
                     continue;
                 };
-                let called = Called { id: call.id, peer: call.peer, outcome, evidence: Vec::new() };
-                effects.extend(mesh.step(now, Event::Called(called)));
+                let called = CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() };
+                effects.extend(mesh.step(now, Event::CallFinished(called)));
             }
         }
         // A picture is there to be taken only where something changed.
@@ -110,45 +110,46 @@ impl Net {
         self.show(mesh)
     }
 
-    fn mesh(&self) -> Mesh {
-        let setup = Setup {
-            roster: self.roster.clone(),
-            seal: Box::new(Pen(self.keys[0].clone())),
+    fn mesh(&self) -> Engine {
+        let setup = EngineInit {
+            membership: self.roster.clone(),
+            signer: Box::new(Pen(self.keys[0].clone())),
             seed: 1,
             epoch: now().wall_ms,
-            floors: Vec::new(),
+            min_reports: Vec::new(),
             proofs: Vec::new(),
         };
-        Mesh::new(setup, now())
+        Engine::new(setup, now())
     }
 
-    fn show(&self, mut mesh: Mesh) -> Node {
-        self.node_with(mesh.take_picture(now()).expect("a changed picture"))
+    fn show(&self, mut mesh: Engine) -> NetworkHandle {
+        self.node_with(mesh.take_snapshot(now()).expect("a changed picture"))
     }
 
-    pub(super) fn node_with(&self, picture: Picture) -> Node {
+    pub(super) fn node_with(&self, picture: Snapshot) -> NetworkHandle {
         self.heard_node_with(picture).0
     }
 
     /// Node 0 with what it tells its collector.
-    pub(super) fn heard_node(&self) -> (Node, Receiver<Event>) {
-        self.heard_node_with(self.node().picture().as_ref().clone())
+    pub(super) fn heard_node(&self) -> (NetworkHandle, Receiver<Event>) {
+        self.heard_node_with(self.node().snapshot().as_ref().clone())
     }
 
-    fn heard_node_with(&self, picture: Picture) -> (Node, Receiver<Event>) {
+    fn heard_node_with(&self, picture: Snapshot) -> (NetworkHandle, Receiver<Event>) {
         let (events, told) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let book = NonceBook::new(BTreeMap::new(), wake);
-        (Node::new(self.keys[0].clone(), Clock::start(), book, picture, events), told)
+        let book = NonceStore::new(BTreeMap::new(), wake);
+        (NetworkHandle::new(self.keys[0].clone(), Clock::start(), book, picture, events), told)
     }
 
-    fn answer(&self, reports: Vec<VerifiedReport>) -> Answer {
-        let delivery = Delivery { heads: Heads::none(self.roster.clone()), reports, proofs: Vec::new() };
-        Answer { rtt_us: 812, took_us: 1_400, clock_offset_ms: -3, delivery }
+    fn answer(&self, reports: Vec<VerifiedReport>) -> CallReply {
+        let delivery =
+            ReceivedReports { heads: Heads::empty(self.roster.clone()), reports, proofs: Vec::new() };
+        CallReply { rtt_us: 812, took_us: 1_400, clock_offset_ms: -3, received: delivery }
     }
 
     /// A report of the node with this index: it sees node 0, not node 2, and has another configuration.
-    pub(super) fn report(&self, index: usize, now: Now) -> VerifiedReport {
+    pub(super) fn report(&self, index: usize, now: Timestamps) -> VerifiedReport {
         let found = |status, rtt_us, error| Observation {
             status,
             since_ms: now.wall_ms - 90_000,
@@ -171,16 +172,16 @@ impl Net {
             isolated: false,
             leaving: false,
             observations: vec![
-                (node_id(0), found(Status::Online, Some(5_000), None)),
-                (node_id(2), found(Status::Offline, None, Some(Failure::Timeout))),
+                (node_id(0), found(ProbeStatus::Online, Some(5_000), None)),
+                (node_id(2), found(ProbeStatus::Offline, None, Some(Failure::Timeout))),
             ],
         };
         seal(&self.keys[index], report)
     }
 }
 
-pub(super) fn now() -> Now {
-    Now { mono_ms: 1, wall_ms: clock::wall_us() / 1000 - 20_000 }
+pub(super) fn now() -> Timestamps {
+    Timestamps { mono_ms: 1, wall_ms: clock::wall_us() / 1000 - 20_000 }
 }
 
 /// An instance of these networks with [`PASSWORD`].

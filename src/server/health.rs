@@ -13,10 +13,10 @@ const STUCK_MS: u64 = 5_000;
 pub(super) fn get(instance: &Instance) -> Response {
     let mut troubles = Vec::new();
     for node in instance.nodes.values() {
-        let still_ms = node.clock.mono_ms().saturating_sub(node.turned_ms());
+        let still_ms = node.clock.mono_ms().saturating_sub(node.last_tick_ms());
         if still_ms > STUCK_MS {
             troubles.push(format!("a collector has not turned for {} s", still_ms / 1000));
-        } else if node.picture().own_report().is_none() {
+        } else if node.snapshot().own_report().is_none() {
             troubles.push("a node is about to make its first report".to_owned());
         }
     }

@@ -21,7 +21,7 @@ use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
 use crate::mesh::id::NetworkId;
 use crate::message_id;
 use crate::store::clock;
-use crate::store::limit::Limiter;
+use crate::store::limit::LogLimiter;
 
 mod checker;
 mod credentials;
@@ -45,7 +45,7 @@ const CHALLENGE: &str = "Bearer realm=\"distomon\"";
 pub struct Login {
     attempts: Attempts,
     checker: Checker,
-    lines: Limiter,
+    lines: LogLimiter,
 }
 
 /// Somebody whose token is good.
@@ -207,15 +207,15 @@ impl Login {
     }
 
     fn tell(&self, subject: &str, line: &str) {
-        if let Some(more) = self.lines.pass(subject) {
-            warn!(MESSAGE_ID = message_id::LOGIN_REFUSED; "{line}{more}");
+        if let Some(more) = self.lines.allow(subject) {
+            warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{line}{more}");
         }
     }
 
     /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
     pub(super) fn tell_rest(&self) {
         for (subject, more) in self.lines.overdue() {
-            warn!(MESSAGE_ID = message_id::LOGIN_REFUSED; "{subject}{more}");
+            warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{subject}{more}");
         }
     }
 

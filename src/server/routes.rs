@@ -16,7 +16,7 @@ use super::listener::{Admission, Service};
 use super::login::Login;
 use super::problem::problem;
 use super::view::Views;
-use crate::store::Node;
+use crate::store::NetworkHandle;
 
 /// Everything that this process answers.
 pub struct Routes {
@@ -53,7 +53,7 @@ impl Routes {
     /// Tells the journal what was left out of it for being too much. To be called now and then.
     pub fn tell_rest(&self) {
         for (network, node) in &self.instance().nodes {
-            node.tally.tell_rest(network.as_str());
+            node.drop_counters.flush_suppressed(network.as_str());
         }
         self.login.tell_rest();
     }
@@ -67,9 +67,9 @@ impl Routes {
 /// The network's name in the path of an exchange, with or without the prefix of an own url.
 fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
     let (prefix, network) = path.rsplit_once("/mon/")?;
-    let known = |node: &Arc<Node>| {
-        let picture = node.picture();
-        picture.roster().own().exchange_path(picture.roster().network_id()) == path
+    let known = |node: &Arc<NetworkHandle>| {
+        let picture = node.snapshot();
+        picture.membership().own().exchange_path(picture.membership().network_id()) == path
     };
     (!network.contains('/') && (prefix.is_empty() || instance.node(network).is_some_and(known)))
         .then_some(network)
@@ -172,13 +172,13 @@ impl Routes {
         instance: &'i Instance,
         request: &Request,
         network: &str,
-    ) -> Result<&'i Arc<Node>, Response> {
+    ) -> Result<&'i Arc<NetworkHandle>, Response> {
         // Which networks there are is told to nobody without a token.
         let viewer = self.login.viewer(instance, request)?;
         let Some(node) = instance.node(network) else {
             return Err(problem(404, "Not Found", "no such network here; GET /view lists them"));
         };
-        if !viewer.may_read(node.picture().roster().network_id()) {
+        if !viewer.may_read(node.snapshot().membership().network_id()) {
             return Err(problem(403, "Forbidden", "the token does not open this network"));
         }
         Ok(node)

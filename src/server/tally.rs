@@ -57,7 +57,7 @@ impl Reporter {
         if refused + evicted + malformed + late > 0 {
             self.tally_told = Some(now);
             log::warn!(
-                MESSAGE_ID = message_id::CROWDED;
+                MESSAGE_ID = message_id::CONNECTION_LIMIT;
                 "since the last such line: {refused} connections refused and {evicted} closed early for \
                  want of room, {malformed} bad requests, {late} clients too slow"
             );
@@ -71,7 +71,7 @@ impl Reporter {
             self.accept_told = Some(now);
             let times = std::mem::take(&mut self.accept_failures);
             log::warn!(
-                MESSAGE_ID = message_id::CROWDED;
+                MESSAGE_ID = message_id::CONNECTION_LIMIT;
                 "taking a connection failed ({times} times since the last such line): {error}; the \
                  listener goes on, check the limits on open files and tasks if this stays"
             );

@@ -16,11 +16,11 @@ use self::explanation::{Explanation, Missing};
 use super::instance::Instance;
 use super::login::Viewer;
 use super::problem::problem;
-use crate::mesh::Picture;
+use crate::mesh::Snapshot;
 use crate::mesh::id::{NetworkId, NodeId, is_name};
-use crate::mesh::observation::{Observation, Status};
+use crate::mesh::observation::{Observation, ProbeStatus};
 use crate::moment;
-use crate::store::Node;
+use crate::store::NetworkHandle;
 
 mod body;
 mod changes;
@@ -60,8 +60,8 @@ struct Key {
 }
 
 impl Key {
-    fn of(picture: &Picture) -> Self {
-        let epoch = picture.own_report().map_or(0, |own| own.stamp().epoch);
+    fn of(picture: &Snapshot) -> Self {
+        let epoch = picture.own_report().map_or(0, |own| own.id().epoch);
         Self { epoch, revision: picture.revision() }
     }
 }
@@ -90,15 +90,15 @@ pub struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     /// Counts what `picture` shows of the network.
-    pub fn new(network_id: &'a NetworkId, picture: &Picture) -> Self {
-        let roster = picture.roster();
+    pub fn new(network_id: &'a NetworkId, picture: &Snapshot) -> Self {
+        let roster = picture.membership();
         let statuses = (0..roster.members().len()).map(|index| status(picture, index));
         let (mut online, mut offline, mut unknown) = (0, 0, 0);
         for status in statuses {
             match status {
-                Status::Online => online += 1,
-                Status::Offline => offline += 1,
-                Status::Unknown => unknown += 1,
+                ProbeStatus::Online => online += 1,
+                ProbeStatus::Offline => offline += 1,
+                ProbeStatus::Unknown => unknown += 1,
             }
         }
         let nodes = roster.members().len();
@@ -107,17 +107,17 @@ impl<'a> Summary<'a> {
 }
 
 /// What this node last reported of a member, by its index; none of itself.
-pub(super) fn finding(picture: &Picture, index: usize) -> Option<&Observation> {
-    let member = picture.roster().members().get(index)?;
+pub(super) fn finding(picture: &Snapshot, index: usize) -> Option<&Observation> {
+    let member = picture.membership().members().get(index)?;
     picture.own_report()?.report().observation(member.id.as_str())
 }
 
 /// What a member is from here: this node itself is online.
-pub(super) fn status(picture: &Picture, index: usize) -> Status {
-    if index == picture.roster().me() {
-        return Status::Online;
+pub(super) fn status(picture: &Snapshot, index: usize) -> ProbeStatus {
+    if index == picture.membership().me() {
+        return ProbeStatus::Online;
     }
-    finding(picture, index).map_or(Status::Unknown, |found| found.status)
+    finding(picture, index).map_or(ProbeStatus::Unknown, |found| found.status)
 }
 
 /// The query's `at`, if it has one: Unix time in ms. An error if that is no time.
@@ -135,9 +135,9 @@ impl Views {
     }
 
     /// `GET /view/{network_id}`: the whole picture, or 304 if the client has it.
-    pub fn get_network(&self, node: &Node, request: &Request) -> Response {
-        let picture = node.picture();
-        let view = self.view(picture.roster().network_id());
+    pub fn get_network(&self, node: &NetworkHandle, request: &Request) -> Response {
+        let picture = node.snapshot();
+        let view = self.view(picture.membership().network_id());
         let rendered = view.get(node, &picture);
         let is_known = request.header("If-None-Match").is_some_and(|list| names(list, &rendered.etag));
         let (status_code, data) = if is_known {
@@ -157,11 +157,11 @@ impl Views {
 
     /// `GET /explain/{network_id}/{node_id}?at=TIME`: how `node` comes to its verdict on another, step by step;
     /// with a time, how it came to the one that stood then.
-    pub fn explain(node: &Node, id: &str, request: &Request) -> Response {
+    pub fn explain(node: &NetworkHandle, id: &str, request: &Request) -> Response {
         let Ok(at) = asked_at(request) else {
             return problem(400, "Bad Request", &format!("at: {}", moment::EXPECTED));
         };
-        let picture = node.picture();
+        let picture = node.snapshot();
         match Explanation::of(&picture, id, at) {
             Ok(explanation) => Response::json(&explanation).with_unique_header("Cache-Control", "no-store"),
             Err(Missing::Node) => problem(404, "Not Found", "no such node in this network"),
@@ -174,12 +174,12 @@ impl Views {
     }
 
     /// `GET /changes/{network_id}?node=ID&limit=N`: what has changed since this process' start, newest first.
-    pub fn changes(node: &Node, request: &Request) -> Response {
+    pub fn changes(node: &NetworkHandle, request: &Request) -> Response {
         let limit = request.get_param("limit").map(|text| text.parse().ok());
         let Some(limit) = limit.unwrap_or(Some(SOME)).filter(|limit| (1..=MOST).contains(limit)) else {
             return problem(400, "Bad Request", &format!("limit: expected a number from 1 to {MOST}"));
         };
-        let picture = node.picture();
+        let picture = node.snapshot();
         let only = request.get_param("node");
         if only.as_deref().is_some_and(|id| !is_name(id)) {
             return problem(400, "Bad Request", "node: expected the node_id of a node");
@@ -190,12 +190,12 @@ impl Views {
 
     /// `GET /report/{network_id}/{node_id}`: the newest report of that node that is held here, as its author signed
     /// it: a DSSE envelope, to be kept, handed on, and checked by anyone.
-    pub fn report(node: &Node, id: &str) -> Response {
-        let picture = node.picture();
-        let Some(index) = picture.roster().index(id) else {
+    pub fn report(node: &NetworkHandle, id: &str) -> Response {
+        let picture = node.snapshot();
+        let Some(index) = picture.membership().index(id) else {
             return problem(404, "Not Found", "no such node in this network");
         };
-        let Some(held) = &picture.slots()[index].held else {
+        let Some(held) = &picture.states()[index].latest else {
             return problem(404, "Not Found", "no report of this node is held here");
         };
         let name = format!("attachment; filename=\"{id}.report.json\"");
@@ -212,7 +212,7 @@ impl Views {
     /// `GET /view`: the networks that are open to `viewer`, in short.
     pub fn get_all(&self, instance: &Instance, viewer: &Viewer) -> Response {
         let open = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id));
-        let networks = open.map(|(id, node)| Summary::new(id, &node.picture())).collect();
+        let networks = open.map(|(id, node)| Summary::new(id, &node.snapshot())).collect();
         Response::json(&Networks { networks }).with_unique_header("Cache-Control", "private, no-cache")
     }
 
@@ -227,7 +227,7 @@ impl Views {
 impl View {
     /// The picture, rendered. Who comes while another renders it takes the one before; only where that is
     /// too old, or there is none, is waiting cheaper than doing the same work.
-    fn get(&self, node: &Node, picture: &Picture) -> Arc<Rendered> {
+    fn get(&self, node: &NetworkHandle, picture: &Snapshot) -> Arc<Rendered> {
         let key = Key::of(picture);
         let newest = self.newest.read().clone();
         if let Some(newest) = newest.as_ref().filter(|newest| newest.key == key) {
@@ -248,7 +248,7 @@ impl View {
             key,
             at_ms: picture.at().mono_ms,
             etag: format!("\"{}-{}\"", key.epoch, key.revision),
-            json: Body::new(picture, node.tally.counts()).to_json().into(),
+            json: Body::new(picture, node.drop_counters.counts()).to_json().into(),
         });
         *self.newest.write() = Some(rendered.clone());
         drop(rendering);

@@ -13,7 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use self::stderr::{Stderr, Style};
-use crate::store::limit::Limiter;
+use crate::store::limit::LogLimiter;
 
 /// The name in the journal, whatever the program's file is called.
 const IDENTIFIER: &str = "distomon";
@@ -29,14 +29,14 @@ const OTHERS: Level = Level::Warn;
 /// with the time.
 pub fn init(level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Logger::choose())).is_ok() {
-        let lines = Limiter::default();
+        let lines = LogLimiter::default();
         std::panic::set_hook(Box::new(move |panic| {
             // Some are caught, and whoever caused them may do so again.
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            let Some(more) = lines.pass(&place) else { return };
+            let Some(more) = lines.allow(&place) else { return };
             let thread = std::thread::current();
             let thread = thread.name().unwrap_or("without a name");
-            log::error!(MESSAGE_ID = crate::message_id::PANICKED; "thread {thread} panicked: {panic}{more}");
+            log::error!(MESSAGE_ID = crate::message_id::THREAD_PANICKED; "thread {thread} panicked: {panic}{more}");
         }));
     }
     log::set_max_level(level);

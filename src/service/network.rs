@@ -10,17 +10,17 @@ use parking_lot::Mutex;
 use crate::config::OwnKey;
 use crate::crypto::{Keypair, PublicKey, dsse};
 use crate::mesh::report::{Report, VerifiedReport};
-use crate::mesh::roster::Roster;
-use crate::mesh::{Event, Mesh, Seal, Setup};
+use crate::mesh::roster::Membership;
+use crate::mesh::{Engine, EngineInit, Event, Signer};
 use crate::message_id;
-use crate::monitor::Peers;
+use crate::monitor::PeerWorkers;
 use crate::store::clock::Clock;
-use crate::store::collector::Collector;
-use crate::store::keeper::Keeper;
-use crate::store::limit::Limiter;
-use crate::store::node::EVENTS;
-use crate::store::nonces::NonceBook;
-use crate::store::{Node, StateError, StateFiles};
+use crate::store::collector::EventLoopThread;
+use crate::store::keeper::StateWriter;
+use crate::store::limit::LogLimiter;
+use crate::store::node::EVENT_QUEUE_LEN;
+use crate::store::nonces::NonceStore;
+use crate::store::{NetworkHandle, StateError, StateFiles};
 
 /// Why a network does not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +35,10 @@ pub(super) enum StartError {
 
 /// A network that runs.
 pub(super) struct Network {
-    node: Arc<Node>,
-    collector: Collector,
-    keeper: Keeper,
-    roster: Arc<Roster>,
+    node: Arc<NetworkHandle>,
+    collector: EventLoopThread,
+    keeper: StateWriter,
+    roster: Arc<Membership>,
 }
 
 impl Network {
@@ -49,32 +49,32 @@ impl Network {
         let now = clock.now();
         let epoch = files.take_epoch(now.wall_ms)?;
         let kept = files.read(&roster);
-        let floors = kept.floors.iter().cloned().collect();
+        let floors = kept.min_reports.iter().cloned().collect();
         tell_start(key, &files, epoch);
-        let seal = Box::new(Pen { key: key.keypair.clone(), lines: Limiter::default() });
-        let setup = Setup {
-            roster: roster.clone(),
-            seal,
+        let seal = Box::new(Pen { key: key.keypair.clone(), lines: LogLimiter::default() });
+        let setup = EngineInit {
+            membership: roster.clone(),
+            signer: seal,
             seed: fastrand::u64(..),
             epoch,
-            floors: kept.floors,
+            min_reports: kept.min_reports,
             proofs: kept.proofs,
         };
-        let mut mesh = Mesh::new(setup, now);
+        let mut mesh = Engine::new(setup, now);
         let (wake, woken) = crossbeam_channel::bounded(1);
-        let (events, waiting) = crossbeam_channel::bounded(EVENTS);
-        let picture = mesh.take_picture(now).expect("a new mesh has a picture that nobody took");
-        let nonces = NonceBook::new(kept.nonces, wake);
-        let node = Arc::new(Node::new(key.keypair.clone(), clock, nonces, picture, events));
+        let (events, waiting) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
+        let picture = mesh.take_snapshot(now).expect("a new mesh has a picture that nobody took");
+        let nonces = NonceStore::new(kept.nonces, wake);
+        let node = Arc::new(NetworkHandle::new(key.keypair.clone(), clock, nonces, picture, events));
         let files = Arc::new(Mutex::new(files));
-        let keeper = Keeper::start(node.clone(), files.clone(), floors, woken)?;
-        let peers = Box::new(Peers::new(node.clone()));
-        let collector = Collector::start(mesh, node.clone(), files, waiting, peers)?;
+        let keeper = StateWriter::start(node.clone(), files.clone(), floors, woken)?;
+        let peers = Box::new(PeerWorkers::new(node.clone()));
+        let collector = EventLoopThread::start(mesh, node.clone(), files, waiting, peers)?;
         Ok(Self { node, collector, keeper, roster })
     }
 
     /// The node, as the routes read it.
-    pub(super) fn node(&self) -> &Arc<Node> {
+    pub(super) fn node(&self) -> &Arc<NetworkHandle> {
         &self.node
     }
 
@@ -86,18 +86,18 @@ impl Network {
     }
 
     /// Goes on with another roster of the same network. False if nothing differs.
-    pub(super) fn reconfigure(&mut self, roster: &Roster) -> bool {
+    pub(super) fn reconfigure(&mut self, roster: &Membership) -> bool {
         if *self.roster == *roster {
             return false;
         }
         self.roster = Arc::new(roster.clone());
-        self.node.tell(Event::Reconfigured(self.roster.clone()));
+        self.node.send(Event::Reconfigured(self.roster.clone()));
         true
     }
 
     /// Begins to stop: the others are told that this node leaves on purpose.
     pub(super) fn leave(&self) {
-        self.node.tell(Event::Leaving);
+        self.node.send(Event::Leaving);
     }
 
     /// Waits for the end, two seconds at most after [`Network::leave`]; then everything is on disk.
@@ -118,7 +118,7 @@ fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
     );
     if key.made {
         info!(
-            MESSAGE_ID = message_id::KEY_MADE, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
+            MESSAGE_ID = message_id::KEY_GENERATED, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
             "{network}: a new key was made for {node}; put this into config.yml on every node: public_key: \"{}\"",
             public.to_base64_spki()
         );
@@ -128,14 +128,14 @@ fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
 /// Signs this node's reports.
 struct Pen {
     key: Keypair,
-    lines: Limiter,
+    lines: LogLimiter,
 }
 
-impl Seal for Pen {
-    fn seal(&self, report: Report) -> VerifiedReport {
+impl Signer for Pen {
+    fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         if payload.len() > dsse::MAX_PAYLOAD {
-            if let Some(more) = self.lines.pass("size") {
+            if let Some(more) = self.lines.allow("size") {
                 error!(
                     "this node's report has {} bytes, more than others take; shorten node ids or observe fewer nodes{more}",
                     payload.len()

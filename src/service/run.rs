@@ -118,7 +118,7 @@ fn end_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         log(panic);
         if is_missed(std::thread::current().name()) {
-            error!(MESSAGE_ID = message_id::PANICKED; "ending: a part of this process is gone");
+            error!(MESSAGE_ID = message_id::THREAD_PANICKED; "ending: a part of this process is gone");
             std::process::exit(EX_SOFTWARE);
         }
     }));
@@ -188,7 +188,7 @@ impl<'o> Running<'o> {
     /// Waits until every collector has made its node's first report: then requests are answered in full.
     fn wait_for_reports(&self) {
         let by = Instant::now() + FIRST_REPORTS;
-        let is_mute = |network: &Network| network.node().picture().own_report().is_none();
+        let is_mute = |network: &Network| network.node().snapshot().own_report().is_none();
         while self.networks.values().any(is_mute) && Instant::now() < by {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -220,10 +220,10 @@ impl<'o> Running<'o> {
             }
             Err(ConfigErrors(errors)) => {
                 for error in &errors {
-                    error!(MESSAGE_ID = message_id::BAD_CONFIGURATION; "{error}");
+                    error!(MESSAGE_ID = message_id::CONFIG_ERROR; "{error}");
                 }
                 error!(
-                    MESSAGE_ID = message_id::RELOAD_REFUSED;
+                    MESSAGE_ID = message_id::RELOAD_REJECTED;
                     "the configuration was read again and has {} mistakes: going on with the old one",
                     errors.len()
                 );
@@ -239,7 +239,7 @@ impl<'o> Running<'o> {
         ] {
             if changed {
                 warn!(
-                    MESSAGE_ID = message_id::NEEDS_RESTART;
+                    MESSAGE_ID = message_id::RESTART_REQUIRED;
                     "{key}: has changed, which takes a restart: systemctl restart"
                 );
             }
@@ -313,7 +313,7 @@ impl<'o> Running<'o> {
 fn prepare(options: &Options) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
     let prepared = config::prepare(&options.config, options.credentials_dir.as_deref(), &options.state_dir)?;
     for warning in &prepared.0.warnings {
-        warn!(MESSAGE_ID = message_id::SURPRISING_CONFIGURATION; "{warning}");
+        warn!(MESSAGE_ID = message_id::CONFIG_WARNING; "{warning}");
     }
     Ok(prepared)
 }
@@ -334,7 +334,7 @@ fn make_password(config: &mut Config, options: &Options) -> Result<(), StateErro
     let of = installed
         .map_or_else(|| format!("--config {}", config.dir.display()), |name| name.display().to_string());
     info!(
-        MESSAGE_ID = message_id::PASSWORD_MADE;
+        MESSAGE_ID = message_id::PASSWORD_GENERATED;
         "a login password was made, since nodeconf.yml has none; this shows it to root: distomon password {of}"
     );
     Ok(())
@@ -366,7 +366,7 @@ fn collectors(routes: &Arc<Routes>) -> Heart {
         instance
             .nodes
             .values()
-            .map(|node| node.turned_ms())
+            .map(|node| node.last_tick_ms())
             .min()
             .unwrap_or_else(crate::server::heartbeat::monotonic_ms)
     })

@@ -2,32 +2,32 @@
 
 use std::fmt::Write as _;
 
-use crate::mesh::Picture;
-use crate::mesh::observation::Status;
-use crate::mesh::verdict::Standing;
-use crate::mesh::verdict::headline::headline;
+use crate::mesh::Snapshot;
+use crate::mesh::observation::ProbeStatus;
+use crate::mesh::verdict::NodeStatus;
+use crate::mesh::verdict::headline::summary;
 use crate::server::Instance;
 
 /// How many nodes there are and how many are online, as this node finds them; it counts itself.
 pub(super) fn line(instance: &Instance) -> String {
     let one = instance.nodes.len() == 1;
     let words = instance.nodes.iter().map(|(id, node)| {
-        let counts = counts(&node.picture());
+        let counts = counts(&node.snapshot());
         if one { counts } else { format!("{id}: {counts}") }
     });
     words.collect::<Vec<_>>().join("; ")
 }
 
-fn counts(picture: &Picture) -> String {
-    let nodes = picture.roster().members().len();
+fn counts(picture: &Snapshot) -> String {
+    let nodes = picture.membership().members().len();
     let own = picture.own_report();
     let observations = own.into_iter().flat_map(|own| &own.report().observations);
-    let online = 1 + observations.filter(|(_, found)| found.status == Status::Online).count();
+    let online = 1 + observations.filter(|(_, found)| found.status == ProbeStatus::Online).count();
     let mut line = format!("{nodes} {}, {online} online", if nodes == 1 { "node" } else { "nodes" });
-    if picture.verdicts().nodes.iter().any(|verdict| verdict.standing != Standing::Up) {
-        let _ = write!(line, "; {}", headline(picture));
+    if picture.verdicts().nodes.iter().any(|verdict| verdict.status != NodeStatus::Up) {
+        let _ = write!(line, "; {}", summary(picture));
     }
-    if picture.twin() {
+    if picture.duplicate_key() {
         line.push_str(" (ANOTHER PROCESS USES THIS NODE'S KEY)");
     }
     line

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::mesh::Now;
+use crate::mesh::Timestamps;
 
 /// Reads both clocks. Monotonic time counts from when the clock was made, from 1 ms on.
 ///
@@ -23,8 +23,8 @@ impl Clock {
     }
 
     /// This moment, by both clocks.
-    pub fn now(&self) -> Now {
-        Now { mono_ms: self.mono_ms(), wall_ms: wall_us() / 1000 }
+    pub fn now(&self) -> Timestamps {
+        Timestamps { mono_ms: self.mono_ms(), wall_ms: wall_us() / 1000 }
     }
 
     /// Monotonic time in ms.

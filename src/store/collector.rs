@@ -12,59 +12,68 @@ use log::{Level, error, info, log, warn};
 use parking_lot::Mutex;
 
 use super::files::StateFiles;
-use super::limit::Limiter;
-use super::node::Node;
-use crate::mesh::event::{Call, Called, Note};
-use crate::mesh::roster::Roster;
-use crate::mesh::verdict::Standing;
-use crate::mesh::verdict::latch::Change;
-use crate::mesh::{Effect, Event, Mesh};
+use super::limit::LogLimiter;
+use super::node::NetworkHandle;
+use crate::mesh::event::{Call, CallFinished, Notice};
+use crate::mesh::roster::Membership;
+use crate::mesh::verdict::NodeStatus;
+use crate::mesh::verdict::latch::VerdictChange;
+use crate::mesh::{Effect, Engine, Event};
 use crate::message_id;
 
 /// The collector turns at least this often: a health check sees that it does.
-const TURN: Duration = Duration::from_millis(500);
+const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Events taken in one turn at most, so that the picture follows.
-const BATCH: usize = 256;
+const MAX_BATCH: usize = 256;
 
 /// How much later calls are given up while events wait.
-const GRACE: Duration = Duration::from_millis(250);
+const CALL_GRACE: Duration = Duration::from_millis(250);
 
 /// How long a leaving node waits for its last report to be handed over.
-const FAREWELL: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes calls. The collector asks; nobody else does.
-pub trait Dial: Send {
+pub trait Caller: Send {
     /// Makes sure that every member can be called, and nobody else.
-    fn reconcile(&mut self, roster: &Roster);
+    fn reconcile(&mut self, roster: &Membership);
     /// Starts a call. How it ends comes as [`Event::Called`]; one that cannot be started ends here.
-    fn call(&mut self, call: Call) -> Result<(), Box<Called>>;
+    fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>>;
     /// Is told of each call that has ended.
-    fn ended(&mut self, called: &Called);
+    fn ended(&mut self, called: &CallFinished);
     /// Gives up the calls whose time is over: they have ended so. What comes of them later counts no more.
-    fn give_up(&mut self, now: Instant) -> Vec<Called>;
+    fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished>;
     /// When there will be one to give up.
     fn deadline(&self) -> Option<Instant>;
 }
 
 /// The collector's thread.
-pub struct Collector {
+pub struct EventLoopThread {
     thread: JoinHandle<()>,
 }
 
-impl Collector {
+impl EventLoopThread {
     /// Starts the thread. It ends after [`Event::Leaving`], when the last report was handed over or
     /// two seconds have passed, and ends the calls' threads with it.
     pub fn start(
-        mesh: Mesh,
-        node: Arc<Node>,
+        mesh: Engine,
+        node: Arc<NetworkHandle>,
         files: Arc<Mutex<StateFiles>>,
         events: Receiver<Event>,
-        dial: Box<dyn Dial>,
+        dial: Box<dyn Caller>,
     ) -> io::Result<Self> {
-        let name = format!("collect-{}", node.picture().roster().network_id());
+        let name = format!("collect-{}", node.snapshot().membership().network_id());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            Turning { mesh, node, files, events, dial, leave_by: None, lines: Limiter::default() }.run();
+            EventLoop {
+                mesh,
+                node,
+                files,
+                events,
+                caller: dial,
+                leave_by: None,
+                lines: LogLimiter::default(),
+            }
+            .run();
         })?;
         Ok(Self { thread })
     }
@@ -77,22 +86,22 @@ impl Collector {
     }
 }
 
-struct Turning {
-    mesh: Mesh,
-    node: Arc<Node>,
+struct EventLoop {
+    mesh: Engine,
+    node: Arc<NetworkHandle>,
     files: Arc<Mutex<StateFiles>>,
     events: Receiver<Event>,
-    dial: Box<dyn Dial>,
+    caller: Box<dyn Caller>,
     leave_by: Option<Instant>,
-    lines: Limiter,
+    lines: LogLimiter,
 }
 
-impl Turning {
+impl EventLoop {
     fn run(mut self) {
-        self.dial.reconcile(self.node.picture().roster());
+        self.caller.reconcile(self.node.snapshot().membership());
         let mut first = VecDeque::new();
         while !self.is_done() {
-            first = self.turn(first);
+            first = self.tick(first);
             if first.is_empty() {
                 first.extend(self.events.recv_timeout(self.wait()));
             }
@@ -106,88 +115,88 @@ impl Turning {
     fn wait(&self) -> Duration {
         let now_ms = self.node.clock.mono_ms();
         let due = Duration::from_millis(self.mesh.deadline_ms().saturating_sub(now_ms));
-        let calls = self.dial.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        due.min(calls.unwrap_or(TURN)).min(TURN)
+        let calls = self.caller.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        due.min(calls.unwrap_or(MAX_TICK_INTERVAL)).min(MAX_TICK_INTERVAL)
     }
 
     /// Takes `first` and what else has come. Gives back what is to be taken next.
-    fn turn(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
-        let mut effects = self.mesh.step(self.node.clock.now(), Event::Turn);
+    fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
+        let mut effects = self.mesh.step(self.node.clock.now(), Event::Tick);
         let mut roster = None;
         // One that has ended in time may still wait in the channel: a slow turn must not fail it.
-        let grace = if self.events.is_empty() { Duration::ZERO } else { GRACE };
-        let overdue = Instant::now().checked_sub(grace).map(|by| self.dial.give_up(by));
-        first.extend(overdue.into_iter().flatten().map(Event::Called));
-        for _ in 0..BATCH {
+        let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };
+        let overdue = Instant::now().checked_sub(grace).map(|by| self.caller.abandon_overdue(by));
+        first.extend(overdue.into_iter().flatten().map(Event::CallFinished));
+        for _ in 0..MAX_BATCH {
             let Some(event) = first.pop_front().or_else(|| self.events.try_recv().ok()) else { break };
             match &event {
-                Event::Leaving => self.leave_by = Some(Instant::now() + FAREWELL),
+                Event::Leaving => self.leave_by = Some(Instant::now() + LEAVE_TIMEOUT),
                 Event::Reconfigured(new) => roster = Some(new.clone()),
-                Event::Called(called) => self.dial.ended(called),
+                Event::CallFinished(called) => self.caller.ended(called),
                 _ => {}
             }
             effects.extend(self.mesh.step(self.node.clock.now(), event));
         }
         if let Some(roster) = roster {
-            self.dial.reconcile(&roster);
+            self.caller.reconcile(&roster);
         }
-        self.keep(&effects);
+        self.save(&effects);
         // Calls read the picture, so it is shown first.
-        if let Some(picture) = self.mesh.take_picture(self.node.clock.now()) {
-            self.node.show(picture);
+        if let Some(picture) = self.mesh.take_snapshot(self.node.clock.now()) {
+            self.node.publish(picture);
         }
         for effect in effects {
             match effect {
                 Effect::Call(call) => {
-                    if let Err(called) = self.dial.call(call) {
-                        first.push_back(Event::Called(*called));
+                    if let Err(called) = self.caller.call(call) {
+                        first.push_back(Event::CallFinished(*called));
                     }
                 }
-                Effect::Note(note) => self.write(&note),
+                Effect::Notice(note) => self.log_notice(&note),
                 Effect::SaveEpoch(_) | Effect::SaveProof(_) => {}
             }
         }
-        self.node.turned();
+        self.node.record_tick();
         first
     }
 
     /// Keeps what must be on disk before anyone hears of it.
-    fn keep(&self, effects: &[Effect]) {
+    fn save(&self, effects: &[Effect]) {
         for effect in effects {
             let result = match effect {
                 Effect::SaveEpoch(epoch) => self.files.lock().save_epoch(*epoch),
                 Effect::SaveProof(proof) => self.files.lock().save_proof(proof),
-                Effect::Call(_) | Effect::Note(_) => continue,
+                Effect::Call(_) | Effect::Notice(_) => continue,
             };
             if let Err(error) = result {
                 error!(
-                    MESSAGE_ID = message_id::STATE_NOT_WRITTEN;
+                    MESSAGE_ID = message_id::STATE_WRITE_FAILED;
                     "writing to the state directory: {error}; free space or mend its permissions"
                 );
             }
         }
     }
 
-    fn write(&self, note: &Note) {
-        let picture = self.node.picture();
-        let network = picture.roster().network_id().as_str();
-        let node = picture.roster().own().id.as_str();
-        if let Note::Judged(change) = note {
-            return write_verdict(network, node, kind(note), change);
+    fn log_notice(&self, note: &Notice) {
+        let picture = self.node.snapshot();
+        let network = picture.membership().network_id().as_str();
+        let node = picture.membership().own().id.as_str();
+        if let Notice::VerdictChanged(change) = note {
+            return log_verdict(network, node, message_id_of(note), change);
         }
-        let kind = kind(note);
+        let kind = message_id_of(note);
         let peer = match note {
-            Note::Changed { peer, .. } | Note::Equivocated { node: peer, .. } => peer.as_str(),
+            Notice::PeerStatusChanged { peer, .. } | Notice::Equivocated { node: peer, .. } => peer.as_str(),
             _ => "",
         };
         match note {
             // What one node finds is no alarm yet: the verdict is.
-            Note::Changed { .. } | Note::Isolated(false) | Note::Alike => {
+            Notice::PeerStatusChanged { .. } | Notice::IsolationChanged(false) | Notice::ConfigMatch => {
                 info!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
             }
-            Note::Twin { .. } | Note::Equivocated { .. } => {
+            Notice::DuplicateKey { .. } | Notice::Equivocated { .. } => {
                 // A twin is noticed with every report it makes.
-                let Some(more) = self.lines.pass(peer) else { return };
+                let Some(more) = self.lines.allow(peer) else { return };
                 error!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}{more}");
             }
             _ => {
@@ -198,43 +207,43 @@ impl Turning {
 }
 
 /// The kind of the line that tells `note`.
-fn kind(note: &Note) -> &'static str {
+fn message_id_of(note: &Notice) -> &'static str {
     match note {
-        Note::Changed { .. } => message_id::FOUND,
-        Note::Equivocated { .. } => message_id::EQUIVOCATED,
-        Note::Superseded { .. } => message_id::SUPERSEDED,
-        Note::Twin { .. } => message_id::TWIN,
-        Note::Resumed { .. } => message_id::RESUMED,
-        Note::Isolated(true) => message_id::ISOLATED,
-        Note::Isolated(false) => message_id::REJOINED,
-        Note::Differs { .. } => message_id::DIFFERS,
-        Note::Alike => message_id::ALIKE,
-        Note::Judged(change) => match change.to.standing {
-            Standing::Up => message_id::UP,
-            Standing::Degraded => message_id::DEGRADED,
-            Standing::Down => message_id::DOWN,
-            Standing::Stopped => message_id::STOPPED,
-            Standing::Unknown => message_id::UNKNOWN,
-            Standing::NeverSeen => message_id::NEVER_SEEN,
-            Standing::Conflict => message_id::CONFLICT,
+        Notice::PeerStatusChanged { .. } => message_id::PEER_STATUS,
+        Notice::Equivocated { .. } => message_id::EQUIVOCATION,
+        Notice::Superseded { .. } => message_id::SUPERSEDED,
+        Notice::DuplicateKey { .. } => message_id::DUPLICATE_KEY,
+        Notice::ResumedAfterGap { .. } => message_id::RESUMED,
+        Notice::IsolationChanged(true) => message_id::ISOLATED,
+        Notice::IsolationChanged(false) => message_id::ISOLATION_CLEARED,
+        Notice::ConfigMismatch { .. } => message_id::CONFIG_MISMATCH,
+        Notice::ConfigMatch => message_id::CONFIG_MATCH,
+        Notice::VerdictChanged(change) => match change.to.status {
+            NodeStatus::Up => message_id::UP,
+            NodeStatus::Degraded => message_id::DEGRADED,
+            NodeStatus::Down => message_id::DOWN,
+            NodeStatus::Stopped => message_id::STOPPED,
+            NodeStatus::Unknown => message_id::UNKNOWN,
+            NodeStatus::NeverSeen => message_id::NEVER_SEEN,
+            NodeStatus::Conflict => message_id::CONFLICT,
         },
     }
 }
 
-fn write_verdict(network: &str, node: &str, kind: &str, change: &Change) {
-    let level = match change.to.standing {
-        Standing::Down | Standing::Conflict => Level::Error,
+fn log_verdict(network: &str, node: &str, kind: &str, change: &VerdictChange) {
+    let level = match change.to.status {
+        NodeStatus::Down | NodeStatus::Conflict => Level::Error,
         // Right after the start nothing is known yet, and that is no news.
-        Standing::Unknown if change.to.decided.is_none() => Level::Info,
-        Standing::Degraded | Standing::Unknown => Level::Warn,
-        Standing::Up | Standing::Stopped | Standing::NeverSeen => Level::Info,
+        NodeStatus::Unknown if change.to.decided.is_none() => Level::Info,
+        NodeStatus::Degraded | NodeStatus::Unknown => Level::Warn,
+        NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen => Level::Info,
     };
     let causes: Vec<_> = change.causes.iter().map(|cause| cause.as_str()).collect();
     log!(
         level,
         MESSAGE_ID = kind,
         DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = change.node.as_str(),
-        DISTOMON_VERDICT = change.to.standing.as_str(), DISTOMON_CAUSE = causes.join(" or ").as_str();
+        DISTOMON_VERDICT = change.to.status.as_str(), DISTOMON_CAUSE = causes.join(" or ").as_str();
         "{network}: {change}"
     );
 }

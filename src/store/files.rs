@@ -13,9 +13,9 @@ use log::warn;
 use rustix::fs::FlockOperation;
 
 use crate::crypto::Nonce;
-use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, Stamp};
-use crate::mesh::report::Proof;
-use crate::mesh::roster::Roster;
+use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
+use crate::mesh::report::EquivocationProof;
+use crate::mesh::roster::Membership;
 
 /// The largest state file that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -56,13 +56,13 @@ pub struct StateFiles {
 }
 
 /// What an earlier process left.
-pub struct Kept {
+pub struct RestoredState {
     /// Nonces of peers.
     pub nonces: BTreeMap<NodeId, Nonce>,
     /// Newest reports of peers.
-    pub floors: Vec<(NodeId, Stamp)>,
+    pub min_reports: Vec<(NodeId, ReportId)>,
     /// Proofs of equivocation.
-    pub proofs: Vec<Proof>,
+    pub proofs: Vec<EquivocationProof>,
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -71,7 +71,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
 
 impl StateFiles {
     /// Opens `<state>/<network_id>/<node_id>/`, makes it where it is missing, and locks it.
-    pub fn open(state: &Path, roster: &Roster) -> Result<Self, StateError> {
+    pub fn open(state: &Path, roster: &Membership) -> Result<Self, StateError> {
         let dir = state.join(roster.network_id().as_str()).join(roster.own().id.as_str());
         let proofs = dir.join("proofs");
         fs::DirBuilder::new()
@@ -115,16 +115,16 @@ impl StateFiles {
 
     /// Keeps `epoch` before it is used.
     pub fn save_epoch(&self, epoch: u64) -> io::Result<()> {
-        write_whole(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
+        write_atomically(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
     }
 
     /// Reads what an earlier process left. Damaged files are told and left out: what they held heals.
-    pub fn read(&mut self, roster: &Roster) -> Kept {
+    pub fn read(&mut self, roster: &Membership) -> RestoredState {
         let nonces = self.read_nonces(roster);
-        Kept { nonces, floors: self.read_heads(), proofs: self.read_proofs(roster) }
+        RestoredState { nonces, min_reports: self.read_heads(), proofs: self.read_proofs(roster) }
     }
 
-    fn read_nonces(&mut self, roster: &Roster) -> BTreeMap<NodeId, Nonce> {
+    fn read_nonces(&mut self, roster: &Membership) -> BTreeMap<NodeId, Nonce> {
         let mut found = BTreeMap::new();
         let path = self.dir.join("nonces");
         let network = roster.network_id().as_str();
@@ -172,7 +172,7 @@ impl StateFiles {
         Ok(())
     }
 
-    fn read_heads(&self) -> Vec<(NodeId, Stamp)> {
+    fn read_heads(&self) -> Vec<(NodeId, ReportId)> {
         let path = self.dir.join("heads.json");
         let text = match read_text(&path) {
             Ok(text) => text,
@@ -182,7 +182,7 @@ impl StateFiles {
                 return Vec::new();
             }
         };
-        match serde_json::from_str::<BTreeMap<NodeId, Stamp>>(&text) {
+        match serde_json::from_str::<BTreeMap<NodeId, ReportId>>(&text) {
             Ok(heads) => heads.into_iter().collect(),
             Err(error) => {
                 warn!("{}: {error}; older reports of peers could be taken once more", path.display());
@@ -192,12 +192,12 @@ impl StateFiles {
     }
 
     /// Keeps the newest reports' places.
-    pub fn save_heads(&self, heads: &BTreeMap<NodeId, Stamp>) -> io::Result<()> {
+    pub fn save_heads(&self, heads: &BTreeMap<NodeId, ReportId>) -> io::Result<()> {
         let text = serde_json::to_vec(heads).map_err(io::Error::other)?;
-        write_whole(&self.dir.join("heads.json"), &text)
+        write_atomically(&self.dir.join("heads.json"), &text)
     }
 
-    fn read_proofs(&self, roster: &Roster) -> Vec<Proof> {
+    fn read_proofs(&self, roster: &Membership) -> Vec<EquivocationProof> {
         let members = roster.members().iter();
         members
             .filter_map(|member| {
@@ -210,7 +210,7 @@ impl StateFiles {
                         return None;
                     }
                 };
-                match Proof::from_json(&text, roster) {
+                match EquivocationProof::from_json(&text, roster) {
                     Ok(proof) => Some(proof),
                     Err(error) => {
                         // With another key in the configuration, the proof against the old one is history.
@@ -223,8 +223,8 @@ impl StateFiles {
     }
 
     /// Keeps a proof.
-    pub fn save_proof(&self, proof: &Proof) -> io::Result<()> {
-        write_whole(&self.proof_path(proof.author().as_str()), proof.to_json().as_bytes())
+    pub fn save_proof(&self, proof: &EquivocationProof) -> io::Result<()> {
+        write_atomically(&self.proof_path(proof.author().as_str()), proof.to_json().as_bytes())
     }
 
     fn proof_path(&self, id: &str) -> PathBuf {
@@ -258,7 +258,7 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces a file so that after a crash it is either the old or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
@@ -279,7 +279,7 @@ mod tests {
     use crate::crypto::Keypair;
     use crate::mesh::roster::Member;
 
-    fn roster() -> Roster {
+    fn roster() -> Membership {
         let key = Keypair::generate().expect("random source");
         let id: NodeId = "me".parse().expect("a name");
         let me = Member {
@@ -291,7 +291,7 @@ mod tests {
             keys: vec![key.public().clone()],
             site: None,
         };
-        Roster::new("net".parse().expect("a name"), vec![me], &id).expect("a member")
+        Membership::new("net".parse().expect("a name"), vec![me], &id).expect("a member")
     }
 
     #[test]

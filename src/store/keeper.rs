@@ -11,34 +11,34 @@ use log::error;
 use parking_lot::Mutex;
 
 use super::files::StateFiles;
-use super::limit::Limiter;
-use super::node::Node;
-use crate::mesh::Picture;
-use crate::mesh::id::{NodeId, Stamp};
+use super::limit::LogLimiter;
+use super::node::NetworkHandle;
+use crate::mesh::Snapshot;
+use crate::mesh::id::{NodeId, ReportId};
 
 /// How often the newest reports' places are kept.
 const HEADS_PERIOD: Duration = Duration::from_secs(5);
 
 /// Writes what changes, until [`Keeper::stop`]; then everything is written.
-pub struct Keeper {
+pub struct StateWriter {
     stop: crossbeam_channel::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Keeper {
+impl StateWriter {
     /// Starts the thread. `kept` are the places that an earlier process left; `wake` is told
     /// whenever a nonce was taken.
     pub fn start(
-        node: Arc<Node>,
+        node: Arc<NetworkHandle>,
         files: Arc<Mutex<StateFiles>>,
-        kept: BTreeMap<NodeId, Stamp>,
+        kept: BTreeMap<NodeId, ReportId>,
         wake: Receiver<()>,
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let name = format!("keep-{}", node.picture().roster().network_id());
+        let name = format!("keep-{}", node.snapshot().membership().network_id());
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || keep(&node, &files, kept, &wake, &stopped))?;
+            .spawn(move || write_until_stopped(&node, &files, kept, &wake, &stopped))?;
         Ok(Self { stop, thread })
     }
 
@@ -51,19 +51,19 @@ impl Keeper {
     }
 }
 
-fn keep(
-    node: &Node,
+fn write_until_stopped(
+    node: &NetworkHandle,
     files: &Mutex<StateFiles>,
-    mut kept: BTreeMap<NodeId, Stamp>,
+    mut kept: BTreeMap<NodeId, ReportId>,
     wake: &Receiver<()>,
     stopped: &Receiver<()>,
 ) {
-    let lines = Limiter::default();
+    let lines = LogLimiter::default();
     let is_done = |what: &str, result: io::Result<()>| {
         let Err(error) = result else { return true };
-        if let Some(more) = lines.pass(what) {
+        if let Some(more) = lines.allow(what) {
             error!(
-                MESSAGE_ID = crate::message_id::STATE_NOT_WRITTEN;
+                MESSAGE_ID = crate::message_id::STATE_WRITE_FAILED;
                 "writing {what} to the state directory: {error}; going on from memory{more}"
             );
         }
@@ -79,10 +79,10 @@ fn keep(
         let ending = matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
         let unsaved = node.nonces.unsaved();
         if !is_done("nonces", files.lock().save_nonces(&unsaved)) {
-            node.nonces.not_saved(unsaved);
+            node.nonces.mark_unsaved(unsaved);
         }
         if ending || Instant::now() >= due {
-            let heads = heads(&node.picture(), &kept);
+            let heads = heads(&node.snapshot(), &kept);
             if heads != kept && is_done("heads", files.lock().save_heads(&heads)) {
                 kept = heads;
             }
@@ -98,11 +98,11 @@ fn keep(
 /// The places of the newest reports. Of whom nothing was heard since the start, and of those who are no
 /// members any more, the place that was kept before stays: a dead node's old reports must not pass for new ones
 /// after the next start.
-fn heads(picture: &Picture, kept: &BTreeMap<NodeId, Stamp>) -> BTreeMap<NodeId, Stamp> {
+fn heads(picture: &Snapshot, kept: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
     let mut heads = kept.clone();
     for (member, slot) in picture.members() {
-        if let Some(held) = &slot.held {
-            heads.insert(member.id.clone(), held.stamp());
+        if let Some(held) = &slot.latest {
+            heads.insert(member.id.clone(), held.id());
         }
     }
     heads
@@ -113,13 +113,13 @@ mod tests {
     use super::*;
     use crate::crypto::Keypair;
     use crate::mesh::report::{Report, VerifiedReport};
-    use crate::mesh::roster::{Member, Roster};
-    use crate::mesh::{Event, Mesh, Now, Seal, Setup};
+    use crate::mesh::roster::{Member, Membership};
+    use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
 
     struct Pen(Keypair);
 
-    impl Seal for Pen {
-        fn seal(&self, report: Report) -> VerifiedReport {
+    impl Signer for Pen {
+        fn sign(&self, report: Report) -> VerifiedReport {
             let payload = report.to_payload();
             let envelope = crate::crypto::dsse::seal(&self.0, report.node_id.as_str(), &payload);
             VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
@@ -140,22 +140,23 @@ mod tests {
             site: None,
         };
         let network = "net".parse().expect("a name");
-        let roster = Roster::new(network, vec![member("me"), member("silent")], &id("me")).expect("a member");
-        let stamp = |epoch, seq| Stamp { epoch, seq };
+        let roster =
+            Membership::new(network, vec![member("me"), member("silent")], &id("me")).expect("a member");
+        let stamp = |epoch, seq| ReportId { epoch, seq };
         let kept =
             BTreeMap::from([(id("gone"), stamp(3, 9)), (id("me"), stamp(1, 5)), (id("silent"), stamp(2, 7))]);
-        let setup = Setup {
-            roster: Arc::new(roster),
-            seal: Box::new(Pen(key.clone())),
+        let setup = EngineInit {
+            membership: Arc::new(roster),
+            signer: Box::new(Pen(key.clone())),
             seed: 1,
             epoch: 10,
-            floors: kept.clone().into_iter().collect(),
+            min_reports: kept.clone().into_iter().collect(),
             proofs: Vec::new(),
         };
-        let now = Now { mono_ms: 1, wall_ms: 1 };
-        let mut mesh = Mesh::new(setup, now);
-        mesh.step(now, Event::Turn);
-        let picture = mesh.take_picture(now).expect("a first report");
+        let now = Timestamps { mono_ms: 1, wall_ms: 1 };
+        let mut mesh = Engine::new(setup, now);
+        mesh.step(now, Event::Tick);
+        let picture = mesh.take_snapshot(now).expect("a first report");
         let expected = BTreeMap::from([
             (id("gone"), stamp(3, 9)),
             (id("me"), stamp(10, 1)),

@@ -20,13 +20,13 @@ pub const OTHERS: &str = "other subjects";
 
 /// Lets one line a subject and minute pass. Its memory is bounded, whatever the subjects.
 #[derive(Debug, Default)]
-pub struct Limiter {
-    subjects: Mutex<HashMap<String, Silence>>,
+pub struct LogLimiter {
+    subjects: Mutex<HashMap<String, SubjectWindow>>,
 }
 
 /// What became of a subject since its last line.
 #[derive(Debug)]
-struct Silence {
+struct SubjectWindow {
     since: Instant,
     left_out: u64,
 }
@@ -34,9 +34,9 @@ struct Silence {
 /// How many lines of a subject were left out since the last that passed. Displays as nothing for none, so
 /// that it can end any message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut(pub u64);
+pub struct Suppressed(pub u64);
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -46,20 +46,20 @@ impl fmt::Display for LeftOut {
     }
 }
 
-impl Limiter {
+impl LogLimiter {
     /// Whether a line about `subject` may be written now. If so, the count belongs to it.
-    pub fn pass(&self, subject: &str) -> Option<LeftOut> {
-        self.pass_at(subject, Instant::now())
+    pub fn allow(&self, subject: &str) -> Option<Suppressed> {
+        self.allow_at(subject, Instant::now())
     }
 
     /// The subjects whose minute is over and of which lines were left out, each with their count, in the
     /// order of their names; they are forgotten. Called now and then, it keeps the end of a burst from
     /// staying untold.
-    pub fn overdue(&self) -> Vec<(String, LeftOut)> {
+    pub fn overdue(&self) -> Vec<(String, Suppressed)> {
         self.overdue_at(Instant::now())
     }
 
-    fn pass_at(&self, subject: &str, now: Instant) -> Option<LeftOut> {
+    fn allow_at(&self, subject: &str, now: Instant) -> Option<Suppressed> {
         let mut subject = shortened(subject);
         let mut subjects = self.subjects.lock();
         if subjects.len() >= SUBJECTS && !subjects.contains_key(subject) {
@@ -75,22 +75,22 @@ impl Limiter {
                 None
             }
             Some(silence) => {
-                let before = std::mem::replace(silence, Silence { since: now, left_out: 0 });
-                Some(LeftOut(before.left_out))
+                let before = std::mem::replace(silence, SubjectWindow { since: now, left_out: 0 });
+                Some(Suppressed(before.left_out))
             }
             None => {
-                subjects.insert(subject.to_owned(), Silence { since: now, left_out: 0 });
-                Some(LeftOut(0))
+                subjects.insert(subject.to_owned(), SubjectWindow { since: now, left_out: 0 });
+                Some(Suppressed(0))
             }
         }
     }
 
-    fn overdue_at(&self, now: Instant) -> Vec<(String, LeftOut)> {
+    fn overdue_at(&self, now: Instant) -> Vec<(String, Suppressed)> {
         let mut overdue = Vec::new();
         self.subjects.lock().retain(|subject, silence| {
             let over = silence.is_over(now);
             if over && silence.left_out > 0 {
-                overdue.push((subject.clone(), LeftOut(silence.left_out)));
+                overdue.push((subject.clone(), Suppressed(silence.left_out)));
             }
             !over
         });
@@ -99,7 +99,7 @@ impl Limiter {
     }
 }
 
-impl Silence {
+impl SubjectWindow {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= PERIOD
     }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn one_line_a_subject_and_minute() {
-        let limiter = Limiter::default();
+        let limiter = LogLimiter::default();
         let start = Instant::now();
         let almost = start + PERIOD.mul_f32(0.99);
         for (subject, at, expected) in [
@@ -132,19 +132,19 @@ mod tests {
             ("a", start + PERIOD, None),
             ("b", start + 10 * PERIOD, Some(0)),
         ] {
-            assert_eq!(limiter.pass_at(subject, at), expected.map(LeftOut), "{subject}");
+            assert_eq!(limiter.allow_at(subject, at), expected.map(Suppressed), "{subject}");
         }
     }
 
     #[test]
     fn the_end_of_a_burst_is_told() {
-        let limiter = Limiter::default();
+        let limiter = LogLimiter::default();
         let start = Instant::now();
         for subject in ["quiet", "b", "a", "a", "b", "a"] {
-            limiter.pass_at(subject, start);
+            limiter.allow_at(subject, start);
         }
         assert_eq!(limiter.overdue_at(start), []);
-        let expected = [("a".to_owned(), LeftOut(2)), ("b".to_owned(), LeftOut(1))];
+        let expected = [("a".to_owned(), Suppressed(2)), ("b".to_owned(), Suppressed(1))];
         assert_eq!(limiter.overdue_at(start + PERIOD), expected);
         assert_eq!(limiter.overdue_at(start + PERIOD), []);
         assert!(limiter.subjects.lock().is_empty());
@@ -152,14 +152,15 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let limiter = Limiter::default();
+        let limiter = LogLimiter::default();
         let start = Instant::now();
         let long = "ü".repeat(10_000);
-        let passed = |at| (0..5_000).filter(|n| limiter.pass_at(&format!("{n}{long}"), at).is_some()).count();
+        let passed =
+            |at| (0..5_000).filter(|n| limiter.allow_at(&format!("{n}{long}"), at).is_some()).count();
         assert_eq!(passed(start), SUBJECTS + 1, "the rest share one line");
         let left_out = 5_000 - SUBJECTS as u64 - 1;
-        assert_eq!(limiter.pass_at("another", start + PERIOD), Some(LeftOut(0)), "old ones make room");
-        assert_eq!(limiter.overdue_at(start + PERIOD), [(OTHERS.to_owned(), LeftOut(left_out))]);
+        assert_eq!(limiter.allow_at("another", start + PERIOD), Some(Suppressed(0)), "old ones make room");
+        assert_eq!(limiter.overdue_at(start + PERIOD), [(OTHERS.to_owned(), Suppressed(left_out))]);
         passed(start + PERIOD);
         let subjects = limiter.subjects.lock();
         assert!(subjects.len() <= SUBJECTS + 1);
@@ -173,7 +174,7 @@ mod tests {
             (1, " (once more since the last such line)"),
             (12, " (12 times more since the last such line)"),
         ] {
-            assert_eq!(LeftOut(count).to_string(), expected);
+            assert_eq!(Suppressed(count).to_string(), expected);
         }
     }
 }

@@ -14,4 +14,4 @@ pub mod tally;
 pub mod trend;
 
 pub use files::{StateError, StateFiles};
-pub use node::Node;
+pub use node::NetworkHandle;

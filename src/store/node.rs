@@ -8,78 +8,78 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::value::RawValue;
 
 use super::clock::Clock;
-use super::nonces::NonceBook;
-use super::tally::Tally;
+use super::nonces::NonceStore;
+use super::tally::DropCounters;
 use super::trend::Trends;
 use crate::crypto::Keypair;
-use crate::mesh::correspondence::Correspondence;
-use crate::mesh::event::Delivery;
+use crate::mesh::correspondence::DeltaSync;
+use crate::mesh::event::ReceivedReports;
 use crate::mesh::id::NodeId;
-use crate::mesh::intake::{self, Allowance, Intake};
-use crate::mesh::{Event, Picture};
+use crate::mesh::intake::{self, AuthorRateLimit, VerifyOutcome};
+use crate::mesh::{Event, Snapshot};
 
 /// How many events may wait for the collector.
-pub const EVENTS: usize = 1024;
+pub const EVENT_QUEUE_LEN: usize = 1024;
 
 /// This node in one network, as its threads share it.
-pub struct Node {
+pub struct NetworkHandle {
     /// Signs reports, requests and replies.
     pub keypair: Keypair,
     /// Both clocks.
     pub clock: Clock,
     /// The last nonce of each peer.
-    pub nonces: NonceBook,
+    pub nonces: NonceStore,
     /// What was dropped, and why.
-    pub tally: Tally,
-    picture: RwLock<Arc<Picture>>,
+    pub drop_counters: DropCounters,
+    snapshot: RwLock<Arc<Snapshot>>,
     events: Sender<Event>,
-    allowance: Mutex<Allowance>,
+    rate_limit: Mutex<AuthorRateLimit>,
     trends: Mutex<Trends>,
-    correspondence: Mutex<Correspondence>,
+    delta_sync: Mutex<DeltaSync>,
     requests: AtomicU64,
-    turned_ms: AtomicU64,
+    last_tick_ms: AtomicU64,
 }
 
-impl Node {
+impl NetworkHandle {
     /// A node that shows `picture` and tells what happens to `events`.
     pub fn new(
         keypair: Keypair,
         clock: Clock,
-        nonces: NonceBook,
-        picture: Picture,
+        nonces: NonceStore,
+        picture: Snapshot,
         events: Sender<Event>,
     ) -> Self {
         Self {
             keypair,
             clock,
             nonces,
-            tally: Tally::default(),
-            picture: RwLock::new(Arc::new(picture)),
+            drop_counters: DropCounters::default(),
+            snapshot: RwLock::new(Arc::new(picture)),
             events,
-            allowance: Mutex::default(),
+            rate_limit: Mutex::default(),
             trends: Mutex::default(),
-            correspondence: Mutex::default(),
+            delta_sync: Mutex::default(),
             requests: AtomicU64::new(0),
-            turned_ms: AtomicU64::new(clock.mono_ms()),
+            last_tick_ms: AtomicU64::new(clock.mono_ms()),
         }
     }
 
     /// The newest picture. Never waits for more than a pointer to be swapped.
-    pub fn picture(&self) -> Arc<Picture> {
-        self.picture.read().clone()
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().clone()
     }
 
-    pub(super) fn show(&self, picture: Picture) {
+    pub(super) fn publish(&self, picture: Snapshot) {
         self.trends.lock().record(&picture);
         let picture = Arc::new(picture);
         // The old picture may be large: it is dropped after the lock.
-        let old = std::mem::replace(&mut *self.picture.write(), picture);
+        let old = std::mem::replace(&mut *self.snapshot.write(), picture);
         drop(old);
     }
 
     /// This node's id in the network.
     pub fn id(&self) -> NodeId {
-        self.picture().roster().own().id.clone()
+        self.snapshot().membership().own().id.clone()
     }
 
     /// The counter of the next request's nonce, from 1 on.
@@ -93,53 +93,55 @@ impl Node {
     }
 
     /// What was told to each partner and by it.
-    pub fn correspondence(&self) -> MutexGuard<'_, Correspondence> {
-        self.correspondence.lock()
+    pub fn delta_sync(&self) -> MutexGuard<'_, DeltaSync> {
+        self.delta_sync.lock()
     }
 
     /// Checks the reports and proofs that a message brought; what is refused or dropped is counted
     /// against `sender`.
-    pub fn check(
+    pub fn verify_message(
         &self,
-        picture: &Picture,
+        picture: &Snapshot,
         sender: &str,
         reports: &[&RawValue],
         proofs: &[&RawValue],
-    ) -> Intake {
+    ) -> VerifyOutcome {
         let now_ms = self.clock.mono_ms();
-        let intake = intake::check(picture, sender, reports, proofs, |author, take| {
-            let mut allowance = self.allowance.lock();
+        let intake = intake::verify_message(picture, sender, reports, proofs, |author, take| {
+            let mut allowance = self.rate_limit.lock();
             if take {
-                allowance.take(author, now_ms);
+                allowance.consume(author, now_ms);
             }
-            allowance.has(author, now_ms)
+            allowance.allows(author, now_ms)
         });
-        self.tally.count_intake(picture.roster().network_id().as_str(), sender, &intake);
+        self.drop_counters.count_verified(picture.membership().network_id().as_str(), sender, &intake);
         intake
     }
 
     /// Tells the collector and waits for room: for what must not be lost. False if there is no collector
     /// any more.
-    pub fn tell(&self, event: Event) -> bool {
+    pub fn send(&self, event: Event) -> bool {
         self.events.send(event).is_ok()
     }
 
     /// Tells the collector what a peer's request brought. When the collector cannot keep up it is
     /// dropped and counted: the heads of later messages show what is missing.
-    pub fn tell_asked(&self, from: &NodeId, delivery: Delivery) {
-        let event = Event::Asked { from: from.clone(), delivery };
-        if let Err(TrySendError::Full(Event::Asked { delivery, .. })) = self.events.try_send(event) {
-            let network = self.picture().roster().network_id().clone();
-            self.tally.count_overrun(network.as_str(), delivery.reports.len());
+    pub fn try_send(&self, from: &NodeId, delivery: ReceivedReports) {
+        let event = Event::RequestReceived { from: from.clone(), received: delivery };
+        if let Err(TrySendError::Full(Event::RequestReceived { received: delivery, .. })) =
+            self.events.try_send(event)
+        {
+            let network = self.snapshot().membership().network_id().clone();
+            self.drop_counters.count_queue_full(network.as_str(), delivery.reports.len());
         }
     }
 
     /// When the collector last turned, in monotonic ms.
-    pub fn turned_ms(&self) -> u64 {
-        self.turned_ms.load(Ordering::Relaxed)
+    pub fn last_tick_ms(&self) -> u64 {
+        self.last_tick_ms.load(Ordering::Relaxed)
     }
 
-    pub(super) fn turned(&self) {
-        self.turned_ms.store(self.clock.mono_ms(), Ordering::Relaxed);
+    pub(super) fn record_tick(&self) {
+        self.last_tick_ms.store(self.clock.mono_ms(), Ordering::Relaxed);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::observation::{Observation, Status};
-use crate::mesh::picture::{Picture, Probes};
-use crate::mesh::roster::Roster;
+use crate::mesh::id::{NodeId, ReportId};
+use crate::mesh::observation::{Observation, ProbeStatus};
+use crate::mesh::picture::{ProbeCounts, Snapshot};
+use crate::mesh::roster::Membership;
 
 /// The length of a minute, in ms.
 pub const MINUTE_MS: u64 = 60_000;
@@ -55,13 +55,13 @@ impl Minute {
 
     fn count(&mut self, found: &Observation) {
         match found.status {
-            Status::Offline => self.failed = self.failed.saturating_add(1),
-            Status::Online => {
+            ProbeStatus::Offline => self.failed = self.failed.saturating_add(1),
+            ProbeStatus::Online => {
                 self.answered = self.answered.saturating_add(1);
                 self.measure(found.rtt_us);
             }
             // What is not known yet is neither.
-            Status::Unknown => {}
+            ProbeStatus::Unknown => {}
         }
     }
 
@@ -107,23 +107,23 @@ pub struct Trends {
 struct Trend {
     id: NodeId,
     /// Its newest report that was counted.
-    counted: Option<Stamp>,
+    counted: Option<ReportId>,
     /// This node's own probes of it that were counted.
-    probed: Probes,
+    probed: ProbeCounts,
     everyone: Series,
     here: Series,
 }
 
 impl Trends {
     /// Counts the reports and probes that are new in `picture`.
-    pub fn record(&mut self, picture: &Picture) {
-        let roster = picture.roster();
+    pub fn record(&mut self, picture: &Snapshot) {
+        let roster = picture.membership();
         if self.config != roster.digest() {
             self.follow(roster);
         }
         let start_ms = picture.at().wall_ms / MINUTE_MS * MINUTE_MS;
-        for (observer, slot) in picture.slots().iter().enumerate() {
-            let Some(stamp) = slot.held.as_ref().map(|held| held.stamp()) else { continue };
+        for (observer, slot) in picture.states().iter().enumerate() {
+            let Some(stamp) = slot.latest.as_ref().map(|held| held.id()) else { continue };
             if self.nodes[observer].counted.replace(stamp) == Some(stamp) {
                 continue;
             }
@@ -132,8 +132,8 @@ impl Trends {
                 node.everyone.at(start_ms).count(found);
             }
         }
-        let own = &picture.slots()[roster.me()];
-        for (target, (slot, node)) in picture.slots().iter().zip(&mut self.nodes).enumerate() {
+        let own = &picture.states()[roster.me()];
+        for (target, (slot, node)) in picture.states().iter().zip(&mut self.nodes).enumerate() {
             let before = std::mem::replace(&mut node.probed, slot.probes);
             let since = |now: u32, then: u32| now.checked_sub(then).unwrap_or(now);
             let answered = since(slot.probes.answered, before.answered);
@@ -151,13 +151,13 @@ impl Trends {
     }
 
     /// Takes the nodes of another configuration: who stays keeps its past.
-    fn follow(&mut self, roster: &Roster) {
+    fn follow(&mut self, roster: &Membership) {
         let mut before: HashMap<NodeId, Trend> =
             self.nodes.drain(..).map(|node| (node.id.clone(), node)).collect();
         let empty = |id: &NodeId| Trend {
             id: id.clone(),
             counted: None,
-            probed: Probes::default(),
+            probed: ProbeCounts::default(),
             everyone: Series::default(),
             here: Series::default(),
         };
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::mesh::observation::Failure;
 
-    fn found(status: Status, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
+    fn found(status: ProbeStatus, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
         Observation { status, since_ms: 0, rtt_us, took_us: None, clock_offset_ms: None, error, head: None }
     }
 
@@ -192,13 +192,13 @@ mod tests {
         let mut minute = Minute::default();
         assert_eq!((minute.mean_us(), minute.loss()), (None, None));
         for us in [800, 400, 600] {
-            minute.count(&found(Status::Online, Some(us), None));
+            minute.count(&found(ProbeStatus::Online, Some(us), None));
         }
         // Offline, and not known yet.
-        minute.count(&found(Status::Offline, Some(9_999), Some(Failure::Timeout)));
-        minute.count(&found(Status::Offline, None, None));
-        minute.count(&found(Status::Unknown, None, None));
-        minute.count(&found(Status::Online, None, None));
+        minute.count(&found(ProbeStatus::Offline, Some(9_999), Some(Failure::Timeout)));
+        minute.count(&found(ProbeStatus::Offline, None, None));
+        minute.count(&found(ProbeStatus::Unknown, None, None));
+        minute.count(&found(ProbeStatus::Online, None, None));
         assert_eq!((minute.answered, minute.failed, minute.measured), (4, 2, 3));
         assert_eq!((minute.shortest_us, minute.longest_us, minute.mean_us()), (400, 800, Some(600)));
         assert!((minute.loss().expect("some") - 2.0 / 6.0).abs() < 1e-9);

@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distomon::crypto::Keypair;
-use distomon::mesh::event::{Answer, Call, Called, Delivery};
+use distomon::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::message::Heads;
-use distomon::mesh::observation::{Observation, Status};
+use distomon::mesh::observation::{Observation, ProbeStatus};
 use distomon::mesh::report::{Digest, Report, VerifiedReport};
-use distomon::mesh::roster::{Member, Observers, Roster};
-use distomon::mesh::verdict::Standing;
-use distomon::mesh::{Event, Seal as _};
+use distomon::mesh::roster::{Member, Membership, ObserverPolicy};
+use distomon::mesh::verdict::NodeStatus;
+use distomon::mesh::{Event, Signer as _};
 use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -149,8 +149,9 @@ fn measure(count: usize) -> Cost {
         })
         .collect();
     let seen_by = |number: usize| {
-        let roster = Roster::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
-        Arc::new(roster.observed_by(Observers::Rings(RINGS)))
+        let roster =
+            Membership::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
+        Arc::new(roster.with_observers(ObserverPolicy::Rings(RINGS)))
     };
     // Ids are as long as each other, so that their order is that of the numbers.
     let roster = seen_by(0);
@@ -195,7 +196,7 @@ fn measure(count: usize) -> Cost {
         sample.tick(now_ms);
     }
     let verdicts = sample.machines[0].picture.verdicts();
-    sample.cost.up = verdicts.nodes.iter().filter(|verdict| verdict.standing == Standing::Up).count();
+    sample.cost.up = verdicts.nodes.iter().filter(|verdict| verdict.status == NodeStatus::Up).count();
     sample.cost.reports = sample.machines[0].received.new;
     sample.cost
 }
@@ -217,7 +218,7 @@ impl Sample {
         self.feed(now_ms);
         for machine in 0..self.machines.len() {
             if self.machines[machine].wakes_ms(now_ms) <= now_ms {
-                self.tell(now_ms, machine, Event::Turn);
+                self.tell(now_ms, machine, Event::Tick);
             }
         }
     }
@@ -236,18 +237,18 @@ impl Sample {
         let calls = self.on(machine, |machine| machine.step(now_ms, event));
         for call in calls {
             let called = self.call(now_ms, machine, &call);
-            self.tell(now_ms, machine, Event::Called(called));
+            self.tell(now_ms, machine, Event::CallFinished(called));
         }
     }
 
     /// Carries out a call at once.
-    fn call(&mut self, now_ms: u64, from: usize, call: &Call) -> Called {
+    fn call(&mut self, now_ms: u64, from: usize, call: &Call) -> CallFinished {
         let Some(to) = self.machines.iter().position(|machine| *machine.id() == call.peer) else {
             // A peer that this is not about: it answers, and has no news.
-            let heads = Heads::none(self.machines[from].picture.roster().clone());
-            let delivery = Delivery { heads, reports: Vec::new(), proofs: Vec::new() };
-            let answer = Answer { rtt_us: 2_000, took_us: 100, clock_offset_ms: 0, delivery };
-            return Called {
+            let heads = Heads::empty(self.machines[from].picture.membership().clone());
+            let delivery = ReceivedReports { heads, reports: Vec::new(), proofs: Vec::new() };
+            let answer = CallReply { rtt_us: 2_000, took_us: 100, clock_offset_ms: 0, received: delivery };
+            return CallFinished {
                 id: call.id,
                 peer: call.peer.clone(),
                 outcome: Ok(answer),
@@ -255,7 +256,7 @@ impl Sample {
             };
         };
         let (nonce, body, beside) = self.on(from, |machine| machine.write(now_ms, call));
-        let own = self.machines[from].picture.roster().own();
+        let own = self.machines[from].picture.membership().own();
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
         let (response, delivery) =
@@ -264,7 +265,7 @@ impl Sample {
             self.count(to, from, reply);
         }
         if let Some(delivery) = delivery {
-            self.tell(now_ms, to, Event::Asked { from: sender.id, delivery });
+            self.tell(now_ms, to, Event::RequestReceived { from: sender.id, received: delivery });
         }
         self.on(from, |machine| machine.read(now_ms, call, response, 2))
     }
@@ -305,12 +306,15 @@ impl Sample {
             arrived[machine].push(self.reports[report].clone());
         }
         for (machine, reports) in arrived.into_iter().enumerate().filter(|(_, reports)| !reports.is_empty()) {
-            let heads = Heads::none(self.machines[machine].picture.roster().clone());
+            let heads = Heads::empty(self.machines[machine].picture.membership().clone());
             let from = reports[0].author().clone();
             self.tell(
                 now_ms,
                 machine,
-                Event::Asked { from, delivery: Delivery { heads, reports, proofs: Vec::new() } },
+                Event::RequestReceived {
+                    from,
+                    received: ReceivedReports { heads, reports, proofs: Vec::new() },
+                },
             );
         }
     }
@@ -320,7 +324,7 @@ impl Author {
     fn report(&mut self, now_ms: u64) -> VerifiedReport {
         self.seq += 1;
         let online = Observation {
-            status: Status::Online,
+            status: ProbeStatus::Online,
             since_ms: WALL_MS,
             rtt_us: Some(812 + u32::try_from(self.seq).expect("few")),
             took_us: Some(140),
@@ -328,7 +332,7 @@ impl Author {
             error: None,
             head: None,
         };
-        let report = sample::Pen(self.keypair.clone()).seal(Report {
+        let report = sample::Pen(self.keypair.clone()).sign(Report {
             node_id: self.id.clone(),
             prev: self.prev,
             at_ms: WALL_MS + now_ms,

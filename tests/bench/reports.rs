@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use distomon::crypto::{Keypair, dsse};
-use distomon::mesh::event::Delivery;
+use distomon::mesh::event::ReceivedReports;
 use distomon::mesh::id::{NetworkId, NodeId};
-use distomon::mesh::observation::{Observation, Status};
+use distomon::mesh::observation::{Observation, ProbeStatus};
 use distomon::mesh::report::{Report, VerifiedReport};
-use distomon::mesh::roster::{Member, Roster};
-use distomon::mesh::{Event, Mesh, Now, Picture, Seal, Setup, intake, message};
+use distomon::mesh::roster::{Member, Membership};
+use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps, intake, message};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 /// What is to be reached of the bare rate, in per cent.
@@ -67,9 +67,9 @@ struct Spent {
 fn measure(nodes: usize, together: bool) {
     let keys: Vec<Keypair> = (0..nodes).map(|_| Keypair::generate().expect("random source")).collect();
     let roster = Arc::new(roster(&keys));
-    let mut now = Now { mono_ms: 1, wall_ms: START_MS };
+    let mut now = Timestamps { mono_ms: 1, wall_ms: START_MS };
     let mut mesh = new_mesh(&roster, keys[roster.me()].clone(), now);
-    let mut picture = mesh.take_picture(now).expect("a new mesh has a picture");
+    let mut picture = mesh.take_snapshot(now).expect("a new mesh has a picture");
     let mut spent = Spent::default();
     let mut payload_bytes = 0;
     let begun = Instant::now();
@@ -83,7 +83,7 @@ fn measure(nodes: usize, together: bool) {
             .collect();
         payload_bytes = samples[0].signed.len();
         for message in samples.chunks(if together { samples.len() } else { 1 }) {
-            now = Now { mono_ms: now.mono_ms + 1, wall_ms: now.wall_ms + 1 };
+            now = Timestamps { mono_ms: now.mono_ms + 1, wall_ms: now.wall_ms + 1 };
             let envelopes: Vec<&str> = message.iter().map(|sample| sample.envelope.as_str()).collect();
             let body = format!("{{\"to\":\"node-0\",\"heads\":{{}},\"reports\":[{}]}}", envelopes.join(","));
             receive(&mut mesh, &mut picture, now, body.as_bytes(), &mut spent);
@@ -100,16 +100,16 @@ fn measure(nodes: usize, together: bool) {
 }
 
 /// From the body to the picture.
-fn receive(mesh: &mut Mesh, picture: &mut Picture, now: Now, body: &[u8], spent: &mut Spent) {
+fn receive(mesh: &mut Engine, picture: &mut Snapshot, now: Timestamps, body: &[u8], spent: &mut Spent) {
     let start = Instant::now();
-    let message = message::Request::parse(body, picture.roster()).expect("a well-formed message");
+    let message = message::Request::parse(body, picture.membership()).expect("a well-formed message");
     let read = Instant::now();
-    let intake = intake::check(picture, "node-01", &message.reports, &message.proofs, |_, _| true);
+    let intake = intake::verify_message(picture, "node-01", &message.reports, &message.proofs, |_, _| true);
     let checked = Instant::now();
-    let delivery = Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
-    let from = picture.roster().members()[1].id.clone();
-    black_box(mesh.step(now, Event::Asked { from, delivery }));
-    *picture = mesh.take_picture(now).expect("a report came, so the picture changed");
+    let delivery = ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+    let from = picture.membership().members()[1].id.clone();
+    black_box(mesh.step(now, Event::RequestReceived { from, received: delivery }));
+    *picture = mesh.take_snapshot(now).expect("a report came, so the picture changed");
     spent.reading += read - start;
     spent.checking += checked - read;
     spent.storing += checked.elapsed();
@@ -140,7 +140,7 @@ impl Spent {
     }
 }
 
-fn roster(keys: &[Keypair]) -> Roster {
+fn roster(keys: &[Keypair]) -> Membership {
     let member = |(index, key): (usize, &Keypair)| Member {
         id: id(index),
         url: Some(format!("http://10.0.0.{index}:8000")),
@@ -150,7 +150,8 @@ fn roster(keys: &[Keypair]) -> Roster {
         keys: vec![key.public().clone()],
         site: None,
     };
-    Roster::new(network(), keys.iter().enumerate().map(member).collect(), &id(0)).expect("ids that differ")
+    Membership::new(network(), keys.iter().enumerate().map(member).collect(), &id(0))
+        .expect("ids that differ")
 }
 
 /// Ids in the order of their numbers, so that the roster's indices are those of the keys.
@@ -162,22 +163,22 @@ fn network() -> NetworkId {
     "production-network".parse().expect("a name")
 }
 
-fn new_mesh(roster: &Arc<Roster>, key: Keypair, now: Now) -> Mesh {
-    let setup = Setup {
-        roster: roster.clone(),
-        seal: Box::new(Pen(key)),
+fn new_mesh(roster: &Arc<Membership>, key: Keypair, now: Timestamps) -> Engine {
+    let setup = EngineInit {
+        membership: roster.clone(),
+        signer: Box::new(Pen(key)),
         seed: 1,
         epoch: START_MS,
-        floors: Vec::new(),
+        min_reports: Vec::new(),
         proofs: Vec::new(),
     };
-    Mesh::new(setup, now)
+    Engine::new(setup, now)
 }
 
 struct Pen(Keypair);
 
-impl Seal for Pen {
-    fn seal(&self, report: Report) -> VerifiedReport {
+impl Signer for Pen {
+    fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
         VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
@@ -185,9 +186,9 @@ impl Seal for Pen {
 }
 
 /// The author's report `seq`, as it is when all others are online.
-fn sample(roster: &Roster, key: &Keypair, author: usize, seq: u64) -> Sample {
+fn sample(roster: &Membership, key: &Keypair, author: usize, seq: u64) -> Sample {
     let found = Observation {
-        status: Status::Online,
+        status: ProbeStatus::Online,
         since_ms: START_MS,
         rtt_us: Some(812),
         took_us: Some(140),

@@ -14,18 +14,18 @@ use std::time::{Duration, Instant};
 
 use distomon::crypto::Keypair;
 use distomon::crypto::password::Password;
-use distomon::mesh::event::{Answer, Call, Called, Delivery};
+use distomon::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::message::Heads;
-use distomon::mesh::observation::{Failure, Observation, Status};
+use distomon::mesh::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::report::{Digest, Report};
-use distomon::mesh::roster::{Member, Observers, Roster};
-use distomon::mesh::{Event, Mesh, Seal as _, Setup};
+use distomon::mesh::roster::{Member, Membership, ObserverPolicy};
+use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
 use distomon::server::{Instance, Limits, Listener, Routes};
 use distomon::store::clock::{Clock, wall_us};
-use distomon::store::collector::{Collector, Dial};
-use distomon::store::nonces::NonceBook;
-use distomon::store::{Node, StateFiles};
+use distomon::store::collector::{Caller, EventLoopThread};
+use distomon::store::nonces::NonceStore;
+use distomon::store::{NetworkHandle, StateFiles};
 use parking_lot::Mutex;
 
 #[path = "../simulation/sample.rs"]
@@ -67,7 +67,7 @@ fn main() {
 
 struct Crowd {
     keypairs: Vec<Keypair>,
-    roster: Arc<Roster>,
+    roster: Arc<Membership>,
     clock: Clock,
 }
 
@@ -91,37 +91,38 @@ impl Crowd {
             site: site(number),
             ..sample::member(0)
         });
-        let observers = if count > MOST_ALL { Observers::Rings(RINGS) } else { Observers::All };
-        let roster = Roster::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
-        Self { keypairs, roster: Arc::new(roster.observed_by(observers)), clock: Clock::start() }
+        let observers = if count > MOST_ALL { ObserverPolicy::Rings(RINGS) } else { ObserverPolicy::All };
+        let roster = Membership::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
+        Self { keypairs, roster: Arc::new(roster.with_observers(observers)), clock: Clock::start() }
     }
 
     /// The node that is looked at: number 0.
-    fn start(&self, place: &std::path::Path) -> Arc<Node> {
+    fn start(&self, place: &std::path::Path) -> Arc<NetworkHandle> {
         let files = StateFiles::open(place, &self.roster).expect("a directory");
         let now = self.clock.now();
-        let setup = Setup {
-            roster: self.roster.clone(),
-            seal: Box::new(sample::Pen(self.keypairs[0].clone())),
+        let setup = EngineInit {
+            membership: self.roster.clone(),
+            signer: Box::new(sample::Pen(self.keypairs[0].clone())),
             seed: 1,
             epoch: files.take_epoch(now.wall_ms).expect("a directory"),
-            floors: Vec::new(),
+            min_reports: Vec::new(),
             proofs: Vec::new(),
         };
-        let mut mesh = Mesh::new(setup, now);
+        let mut mesh = Engine::new(setup, now);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let (events, waiting) = crossbeam_channel::bounded(distomon::store::node::EVENTS);
-        let picture = mesh.take_picture(now).expect("a new mesh has one");
-        let book = NonceBook::new(BTreeMap::new(), wake);
-        let node = Arc::new(Node::new(self.keypairs[0].clone(), self.clock, book, picture, events));
+        let (events, waiting) = crossbeam_channel::bounded(distomon::store::node::EVENT_QUEUE_LEN);
+        let picture = mesh.take_snapshot(now).expect("a new mesh has one");
+        let book = NonceStore::new(BTreeMap::new(), wake);
+        let node = Arc::new(NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, picture, events));
         let dial = Box::new(Answers(self.roster.clone()));
         // It runs until the process ends.
-        Collector::start(mesh, node.clone(), Arc::new(Mutex::new(files)), waiting, dial).expect("a thread");
+        EventLoopThread::start(mesh, node.clone(), Arc::new(Mutex::new(files)), waiting, dial)
+            .expect("a thread");
         node
     }
 
     /// All others report, in turn, each once in a poll rate.
-    fn publish(&self, node: &Node) {
+    fn publish(&self, node: &NetworkHandle) {
         let count = self.keypairs.len();
         let mut prev: Vec<Option<Digest>> = vec![None; count];
         let mut extra: Option<usize> = None;
@@ -140,11 +141,11 @@ impl Crowd {
                 }
             }
             let report = self.report(author, round as u64 + 1, prev[author], round > 0, extra);
-            let sealed = sample::Pen(self.keypairs[author].clone()).seal(report);
+            let sealed = sample::Pen(self.keypairs[author].clone()).sign(report);
             prev[author] = Some(*sealed.digest());
-            let heads = Heads::none(self.roster.clone());
-            let delivery = Delivery { heads, reports: vec![sealed], proofs: Vec::new() };
-            if !node.tell(Event::Asked { from: node_id(author), delivery }) {
+            let heads = Heads::empty(self.roster.clone());
+            let delivery = ReceivedReports { heads, reports: vec![sealed], proofs: Vec::new() };
+            if !node.send(Event::RequestReceived { from: node_id(author), received: delivery }) {
                 return;
             }
         }
@@ -165,7 +166,7 @@ impl Crowd {
             let far = site(author) != site(target);
             let rtt_us = fastrand::u32(if far { 12_000..90_000 } else { 300..1_400 });
             Observation {
-                status: if is_lost { Status::Offline } else { Status::Online },
+                status: if is_lost { ProbeStatus::Offline } else { ProbeStatus::Online },
                 since_ms: wall_ms - 3_600_000,
                 rtt_us: Some(rtt_us),
                 took_us: Some(200),
@@ -192,25 +193,25 @@ fn is_dead(number: usize) -> bool {
 }
 
 /// What node 0 finds when it calls the others.
-struct Answers(Arc<Roster>);
+struct Answers(Arc<Membership>);
 
-impl Dial for Answers {
-    fn reconcile(&mut self, _: &Roster) {}
+impl Caller for Answers {
+    fn reconcile(&mut self, _: &Membership) {}
 
-    fn call(&mut self, call: Call) -> Result<(), Box<Called>> {
+    fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
         let number = self.0.index(call.peer.as_str()).expect("a member");
         let delivery =
-            Delivery { heads: Heads::none(self.0.clone()), reports: Vec::new(), proofs: Vec::new() };
+            ReceivedReports { heads: Heads::empty(self.0.clone()), reports: Vec::new(), proofs: Vec::new() };
         let rtt_us = fastrand::u32(300..60_000);
-        let answer = Answer { rtt_us, took_us: 200, clock_offset_ms: 0, delivery };
+        let answer = CallReply { rtt_us, took_us: 200, clock_offset_ms: 0, received: delivery };
         let outcome = if is_dead(number) { Err(Failure::Refused) } else { Ok(answer) };
         // A call that ends here and now.
-        Err(Box::new(Called { id: call.id, peer: call.peer, outcome, evidence: Vec::new() }))
+        Err(Box::new(CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() }))
     }
 
-    fn ended(&mut self, _: &Called) {}
+    fn ended(&mut self, _: &CallFinished) {}
 
-    fn give_up(&mut self, _: Instant) -> Vec<Called> {
+    fn abandon_overdue(&mut self, _: Instant) -> Vec<CallFinished> {
         Vec::new()
     }
 

@@ -6,7 +6,7 @@
 use crate::machine::{Clock, Wire};
 use crate::network::Network;
 use crate::sample;
-use distomon::mesh::verdict::Standing;
+use distomon::mesh::verdict::NodeStatus;
 
 /// What becomes of node 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ fn trial(count: usize, loss: Loss, distance: Distance, poll_ms: (u64, u64), seed
     while !yet.is_empty() {
         let next = network.advance(start_ms + limit_ms);
         assert!(next.is_some(), "{count} nodes, {loss:?}, seed {seed}: {yet:?} do not say down");
-        yet.retain(|viewer| network.machine(*viewer).picture.verdicts().nodes[0].standing != Standing::Down);
+        yet.retain(|viewer| network.machine(*viewer).picture.verdicts().nodes[0].status != NodeStatus::Down);
     }
     network.now_ms - start_ms
 }

@@ -2,7 +2,7 @@
 
 use crate::network::settled;
 use crate::{sample, seeds};
-use distomon::mesh::observation::Status;
+use distomon::mesh::observation::ProbeStatus;
 
 #[test]
 fn a_node_that_nobody_reaches_refutes() {
@@ -10,7 +10,7 @@ fn a_node_that_nobody_reaches_refutes() {
         let mut network = settled(5, seed);
         network.links.wall(0);
         network.wait(5_000, "all call it offline", |network| {
-            (1..5).all(|observer| network.finds(observer, 0) == Status::Offline)
+            (1..5).all(|observer| network.finds(observer, 0) == ProbeStatus::Offline)
         });
         assert!(!network.machine(0).picture.isolated(), "it reaches everybody");
         network.wait(2_500, "every offline vote is refuted", |network| {
@@ -18,7 +18,7 @@ fn a_node_that_nobody_reaches_refutes() {
                 let head = network.machine(observer).finds(&sample::node_id(0)).and_then(|found| found.head);
                 let head = head.expect("it was heard before");
                 network.running().all(|(_, machine)| {
-                    let held = machine.holds(&sample::node_id(0)).expect("it was heard before").stamp();
+                    let held = machine.holds(&sample::node_id(0)).expect("it was heard before").id();
                     held.epoch == head.epoch && held.seq > head.seq + 1
                 })
             })
@@ -43,7 +43,7 @@ fn refuting_calls_more_often_than_probing() {
         network.run(8_000);
         network.links.wall(0);
         network.wait(30_000, "all call it offline", |network| {
-            (1..5).all(|observer| network.finds(observer, 0) == Status::Offline)
+            (1..5).all(|observer| network.finds(observer, 0) == ProbeStatus::Offline)
         });
         let before = network.traffic.pushes;
         network.run(8_000);

@@ -11,9 +11,9 @@ use crate::sample;
 use crate::scenario::{Scenario, What};
 use crate::truth::{Nodes, Truth};
 use distomon::mesh::Event;
-use distomon::mesh::id::Stamp;
-use distomon::mesh::verdict::latch::Ending;
-use distomon::mesh::verdict::{Cause, Standing};
+use distomon::mesh::id::ReportId;
+use distomon::mesh::verdict::latch::OutageKind;
+use distomon::mesh::verdict::{Cause, NodeStatus};
 
 /// Who is joined anew is heard of within so long and a while for each exchange on the way, in ms: a call
 /// that hangs ends after 1 s, the next round is due within 1.1 s, and the first report within 1 s.
@@ -78,7 +78,7 @@ pub(crate) struct Hunter<'s> {
     lossy_ms: u64,
     disks: Vec<Option<Disk>>,
     /// What each process's forerunner held of each node, where the disk kept it.
-    floors: Vec<Vec<Stamp>>,
+    floors: Vec<Vec<ReportId>>,
     said: Vec<Vec<Option<Said>>>,
     /// Which verdicts of each machine were looked at last.
     seen: Vec<u64>,
@@ -114,9 +114,9 @@ fn wrong(rule: &'static str, text: impl Into<String>) -> Wrong {
     Wrong { rule, text: text.into() }
 }
 
-fn stamps(machine: &Machine) -> Vec<(Option<Stamp>, bool)> {
-    let slots = machine.picture.slots().iter();
-    slots.map(|slot| (slot.held.as_ref().map(|held| held.stamp()), slot.advanced)).collect()
+fn stamps(machine: &Machine) -> Vec<(Option<ReportId>, bool)> {
+    let slots = machine.picture.states().iter();
+    slots.map(|slot| (slot.latest.as_ref().map(|held| held.id()), slot.advanced)).collect()
 }
 
 impl<'s> Hunter<'s> {
@@ -136,7 +136,7 @@ impl<'s> Hunter<'s> {
             witnesses: vec![vec![none; count]; count],
             lossy_ms: 0,
             disks: vec![None; count],
-            floors: vec![vec![Stamp::default(); count]; count],
+            floors: vec![vec![ReportId::default(); count]; count],
             said: vec![vec![None; count]; count],
             seen: vec![0; count],
             starts: vec![0; count],
@@ -239,7 +239,7 @@ impl<'s> Hunter<'s> {
                 }
                 let disk = self.disks[node].take().expect("kept when it died");
                 let disk = if matches!(fault.what, What::Wipe(_)) { Disk::default() } else { disk };
-                self.floors[node].fill(Stamp::default());
+                self.floors[node].fill(ReportId::default());
                 for (id, stamp) in &disk.floors {
                     let target = network.machine_of(id);
                     self.floors[node][target] = *stamp;
@@ -383,20 +383,20 @@ impl<'s> Hunter<'s> {
         let now_ms = self.network.now_ms;
         let within_ms = self.heard_within_ms(viewer);
         for target in (0..self.truth.count).filter(|target| *target != viewer) {
-            let standing = self.network.machine(viewer).picture.verdicts().nodes[target].standing;
+            let standing = self.network.machine(viewer).picture.verdicts().nodes[target].status;
             let tell = || format!("{viewer} says that {target} is {standing}");
-            let held = self.network.machine(viewer).picture.slots()[target].held.as_ref();
-            if held.is_some_and(|held| held.stamp() < self.floors[viewer][target]) {
+            let held = self.network.machine(viewer).picture.states()[target].latest.as_ref();
+            if held.is_some_and(|held| held.id() < self.floors[viewer][target]) {
                 return Err(wrong("taken although an earlier process held newer", tell()));
             }
-            if standing == Standing::Down
+            if standing == NodeStatus::Down
                 && !self.is_excused(viewer, target)
                 && now_ms - self.excused_ms[viewer][target] > within_ms
             {
                 return Err(wrong("down although it lives", tell()));
             }
             if !standing.is_alive()
-                && standing != Standing::Conflict
+                && standing != NodeStatus::Conflict
                 && self.is_heard(viewer, target)
                 && now_ms - self.unheard_ms[viewer][target].max(self.start_ms) > within_ms
                 && !self.truth.lossy
@@ -404,7 +404,7 @@ impl<'s> Hunter<'s> {
             {
                 return Err(wrong("not alive although it is heard", tell()));
             }
-            if standing == Standing::Conflict {
+            if standing == NodeStatus::Conflict {
                 if !self.doubles(target) {
                     return Err(wrong("convicted without guilt", tell()));
                 }
@@ -421,21 +421,21 @@ impl<'s> Hunter<'s> {
     }
 
     /// Whoever was silent and lived on is told as cut off when it is heard of again.
-    fn follow(&mut self, viewer: usize, target: usize, standing: Standing) -> Result<(), Wrong> {
+    fn follow(&mut self, viewer: usize, target: usize, standing: NodeStatus) -> Result<(), Wrong> {
         let picture = &self.network.machine(viewer).picture;
-        let epoch = picture.slots()[target].held.as_ref().map(|held| held.stamp().epoch);
+        let epoch = picture.states()[target].latest.as_ref().map(|held| held.id().epoch);
         let process = epoch.and_then(|epoch| self.epochs.get(&(target, epoch)).copied());
-        let settled = picture.settled().nodes().nth(target).expect("settled with its verdict");
+        let settled = picture.tracker().nodes().nth(target).expect("settled with its verdict");
         let before = self.said[viewer][target];
-        let is_silent = matches!(standing, Standing::Down | Standing::Unknown);
-        let known = standing == Standing::Down || settled.decided.is_some();
+        let is_silent = matches!(standing, NodeStatus::Down | NodeStatus::Unknown);
+        let known = standing == NodeStatus::Down || settled.decided.is_some();
         let now_ms = self.network.now_ms;
         let was_silent = before.is_some_and(|before| before.silent);
         let then = before.and_then(|before| before.lost);
         let wall_ms = self.network.machine(viewer).now(now_ms).wall_ms;
         let ended = settled.outage.filter(|outage| outage.to_ms == wall_ms);
         if let (Some(then), Some(now), Some(ended)) = (then, process, ended) {
-            if (ended.ending != Ending::StartedAnew) != (then == now) && !self.liars.has(target) {
+            if (ended.kind != OutageKind::Restarted) != (then == now) && !self.liars.has(target) {
                 let text = format!("{viewer} of {target}: {ended:?}, and it was the processes {then}, {now}");
                 return Err(wrong("cut off or started anew", text));
             }
@@ -470,23 +470,23 @@ impl<'s> Hunter<'s> {
             let verdicts = self.network.machine(viewer).picture.verdicts();
             let joined = self.truth.joined(viewer);
             for target in (0..self.truth.count).filter(|target| !joined.has(*target)) {
-                let standing = verdicts.nodes[target].standing;
+                let standing = verdicts.nodes[target].status;
                 let tell = || format!("{viewer} says that {target} is {standing}");
                 let died = !self.truth.lives.has(target);
                 if self.truth.stopped.has(target) && self.farewells[target].has(viewer) {
-                    if standing != Standing::Stopped && standing != Standing::Conflict {
+                    if standing != NodeStatus::Stopped && standing != NodeStatus::Conflict {
                         return Err(wrong("stopped on purpose", tell()));
                     }
                 } else if died
                     && !self.truth.stopped.has(target)
                     && self.truth.can_tell(viewer, target, self.liars)
                 {
-                    if !matches!(standing, Standing::Down | Standing::NeverSeen | Standing::Conflict) {
+                    if !matches!(standing, NodeStatus::Down | NodeStatus::NeverSeen | NodeStatus::Conflict) {
                         return Err(wrong("not told that it is dead", tell()));
                     }
                 } else if standing.is_alive() && !self.truth.hears(viewer).has(target) {
                     return Err(wrong("alive without a sign of life", tell()));
-                } else if standing == Standing::Down
+                } else if standing == NodeStatus::Down
                     && !(self.is_majority(viewer, target) && self.truth.may_tell(viewer, target))
                 {
                     return Err(wrong("down without a quorum", tell()));
@@ -507,10 +507,10 @@ impl<'s> Hunter<'s> {
     fn compare(&self, one: usize, other: usize) -> Result<(), Wrong> {
         let says = |viewer: usize| &self.network.machine(viewer).picture.verdicts().nodes;
         for (target, (a, b)) in says(one).iter().zip(says(other)).enumerate() {
-            let forgot = [a, b].iter().any(|verdict| verdict.standing == Standing::NeverSeen);
-            if a.standing != b.standing && !forgot {
+            let forgot = [a, b].iter().any(|verdict| verdict.status == NodeStatus::NeverSeen);
+            if a.status != b.status && !forgot {
                 let text =
-                    format!("{one} says that {target} is {}, {other} that it is {}", a.standing, b.standing);
+                    format!("{one} says that {target} is {}, {other} that it is {}", a.status, b.status);
                 return Err(wrong("disagree", text));
             }
         }
@@ -530,7 +530,7 @@ impl<'s> Hunter<'s> {
                 let explained = verdicts.nodes[from].causes.contains(&Cause::Egress)
                     || verdicts.nodes[to].causes.contains(&Cause::Ingress);
                 let conflict =
-                    [from, to].iter().any(|end| verdicts.nodes[*end].standing == Standing::Conflict);
+                    [from, to].iter().any(|end| verdicts.nodes[*end].status == NodeStatus::Conflict);
                 let works = self.truth.can_call(from, to);
                 if works && named.is_some() {
                     return Err(wrong("a link that works", format!("{viewer} names {named:?}")));
@@ -563,7 +563,7 @@ impl<'s> Hunter<'s> {
         let expected = [mine, theirs].map(|side| side.iter().collect::<Vec<_>>());
         let verdicts = self.network.machine(viewer).picture.verdicts();
         let alone = theirs.len() == 1 && !self.network.machine(viewer).picture.isolated();
-        let named: Vec<_> = verdicts.sides.iter().map(|side| side.nodes.clone()).collect();
+        let named: Vec<_> = verdicts.partitions.iter().map(|side| side.nodes.clone()).collect();
         if named != expected && !(alone && named.is_empty()) {
             return Err(wrong("sides", format!("{viewer} names {named:?}, not {expected:?}")));
         }
@@ -573,7 +573,7 @@ impl<'s> Hunter<'s> {
     /// Whoever shows different reports to nodes that can meet is convicted by everybody.
     fn look_at_proofs(&mut self, honest: &[usize]) -> Result<(), Wrong> {
         let holds = |viewer: usize, target: usize| {
-            self.network.machine(viewer).picture.slots()[target].proof.is_some()
+            self.network.machine(viewer).picture.states()[target].equivocation.is_some()
         };
         for (fault, active) in self.scenario.faults.iter().zip(&self.active) {
             let What::Lie(target, Lie::Double) = fault.what else { continue };
@@ -653,18 +653,18 @@ impl<'s> Hunter<'s> {
         for viewer in 0..self.truth.count {
             let verdicts = self.network.machine(viewer).picture.verdicts();
             for (target, verdict) in verdicts.nodes.iter().enumerate() {
-                let convicted = verdict.standing == Standing::Conflict && self.doubles(target);
-                if verdict.standing != Standing::Up && !convicted {
-                    let text = format!("{viewer} says that {target} is {}", verdict.standing);
+                let convicted = verdict.status == NodeStatus::Conflict && self.doubles(target);
+                if verdict.status != NodeStatus::Up && !convicted {
+                    let text = format!("{viewer} says that {target} is {}", verdict.status);
                     return Err(wrong("not well again", text));
                 }
                 let known = self.convicted.has(target) || convicted;
-                if known && verdict.standing != Standing::Conflict {
+                if known && verdict.status != NodeStatus::Conflict {
                     return Err(wrong("no proof", format!("{viewer} has none against {target} at the end")));
                 }
             }
-            if !verdicts.links.is_empty() || !verdicts.sides.is_empty() {
-                let text = format!("{viewer} names {:?} and {:?}", verdicts.links, verdicts.sides);
+            if !verdicts.links.is_empty() || !verdicts.partitions.is_empty() {
+                let text = format!("{viewer} names {:?} and {:?}", verdicts.links, verdicts.partitions);
                 return Err(wrong("not well again", text));
             }
         }
@@ -686,9 +686,9 @@ fn hand_over(network: &mut Network, liar: usize, victim: usize, cargo: Cargo) {
     use base64::Engine as _;
     let mut heads = Vec::new();
     for (member, slot) in network.machine(victim).picture.members() {
-        if let Some(held) = &slot.held {
+        if let Some(held) = &slot.latest {
             let hash = base64::engine::general_purpose::STANDARD.encode(held.short_digest());
-            let stamp = held.stamp();
+            let stamp = held.id();
             heads.push(format!("\"{}\":[{},{},\"{hash}\",0]", member.id, stamp.epoch, stamp.seq));
         }
     }

@@ -4,13 +4,13 @@ use crate::machine::Disk;
 use crate::network::{Network, settled};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::event::{Delivery, Note};
+use distomon::mesh::event::{Notice, ReceivedReports};
 use distomon::mesh::message::Heads;
 use distomon::mesh::report::Report;
 
 fn proofs(network: &Network) -> usize {
     let machines = network.running();
-    machines.filter(|(_, machine)| machine.picture.slots()[0].proof.is_some()).count()
+    machines.filter(|(_, machine)| machine.picture.states()[0].equivocation.is_some()).count()
 }
 
 /// A thief of node 0's key, while that is away, tells node 1 one thing and node 3 another, in one place.
@@ -18,12 +18,12 @@ fn robbed(seed: u64) -> Network {
     let mut network = settled(5, seed);
     network.kill(0);
     network.run(100);
-    let epoch = network.machine(1).holds(&sample::node_id(0)).expect("settled").stamp().epoch + 1_000;
+    let epoch = network.machine(1).holds(&sample::node_id(0)).expect("settled").id().epoch + 1_000;
     for (victim, isolated) in [(1, true), (3, false)] {
         let report = sample::sealed(0, Report { isolated, ..sample::report(0, epoch, 7) });
-        let heads = Heads::none(network.machine(victim).picture.roster().clone());
-        let delivery = Delivery { heads, reports: vec![report], proofs: Vec::new() };
-        network.tell(victim, Event::Asked { from: sample::node_id(0), delivery });
+        let heads = Heads::empty(network.machine(victim).picture.membership().clone());
+        let delivery = ReceivedReports { heads, reports: vec![report], proofs: Vec::new() };
+        network.tell(victim, Event::RequestReceived { from: sample::node_id(0), received: delivery });
     }
     network
 }
@@ -36,7 +36,7 @@ fn an_equivocation_is_proven_kept_and_relayed_to_everybody() {
         let disk = network.kill(4);
         network.wait(3_000, "the two meet, and all that run hold the proof", |network| proofs(network) == 3);
         assert_eq!(network.machine(2).disk.proofs.len(), 1, "kept once");
-        assert_eq!(network.told(2, |note| matches!(note, Note::Equivocated { .. })), 1, "told once");
+        assert_eq!(network.told(2, |note| matches!(note, Notice::Equivocated { .. })), 1, "told once");
         network.boot(4, 4, disk);
         network.boot(0, 0, Disk::default());
         network.wait(4_000, "who was away hears of it", |network| proofs(network) == 5);
@@ -73,7 +73,7 @@ fn a_clone_beside_its_original_is_noticed() {
         network.boot(0, 0, disk.clone());
         network.boot(5, 0, disk);
         network.wait(10_000, "one of the two says it has a twin", |network| {
-            [0, 5].into_iter().any(|machine| network.machine(machine).picture.twin())
+            [0, 5].into_iter().any(|machine| network.machine(machine).picture.duplicate_key())
         });
     }
 }
@@ -87,16 +87,16 @@ fn lost_state_heals_with_a_higher_epoch() {
         // No memory, and a clock that is a day behind: its epoch is lower than any it used.
         network.boot_skewed(0, 0, Disk::default(), -86_400_000);
         network.wait(5_000, "whole again", Network::is_whole);
-        assert_eq!(network.told(0, |note| matches!(note, Note::Superseded { .. })), 1);
-        assert!(!network.machine(0).picture.twin());
+        assert_eq!(network.told(0, |note| matches!(note, Notice::Superseded { .. })), 1);
+        assert!(!network.machine(0).picture.duplicate_key());
         network.run_checking(10_000, "it stays healed", Network::is_whole);
-        let epoch = network.machine(0).picture.own_report().expect("it reports").stamp().epoch;
+        let epoch = network.machine(0).picture.own_report().expect("it reports").id().epoch;
         assert_eq!(network.machine(0).disk.epoch, epoch, "kept before it was used");
         // The next start goes on from there, whatever the clock says.
         let disk = network.kill(0);
         network.boot_skewed(0, 0, disk, -86_400_000);
         network.wait(5_000, "whole again", Network::is_whole);
-        assert_eq!(network.told(0, |note| matches!(note, Note::Superseded { .. })), 0);
+        assert_eq!(network.told(0, |note| matches!(note, Notice::Superseded { .. })), 0);
     }
 }
 
@@ -108,14 +108,14 @@ fn the_second_time_it_is_a_twin() {
         network.run(1_000);
         network.boot(4, 0, Disk::default());
         network.wait(10_000, "the twins notice", |network| {
-            [0, 4].into_iter().any(|machine| network.machine(machine).picture.twin())
+            [0, 4].into_iter().any(|machine| network.machine(machine).picture.duplicate_key())
         });
         for machine in [0, 4] {
-            let superseded = network.told(machine, |note| matches!(note, Note::Superseded { .. }));
+            let superseded = network.told(machine, |note| matches!(note, Notice::Superseded { .. }));
             assert!(superseded <= 1, "machine {machine} took a higher epoch {superseded} times");
         }
         for bystander in 1..4 {
-            assert!(!network.machine(bystander).picture.twin());
+            assert!(!network.machine(bystander).picture.duplicate_key());
         }
     }
 }
@@ -133,7 +133,7 @@ fn a_restart_is_no_twin_and_older_reports_are_not_taken_again() {
                     .machine(0)
                     .notes
                     .iter()
-                    .all(|note| matches!(note, Note::Changed { .. } | Note::Judged(_)))
+                    .all(|note| matches!(note, Notice::PeerStatusChanged { .. } | Notice::VerdictChanged(_)))
             );
         }
         assert!(network.running().all(|(_, machine)| machine.received.refused == 0));

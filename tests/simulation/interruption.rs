@@ -5,8 +5,8 @@ use crate::network::Network;
 use crate::rollout::{PAUSE_MS, Rollout, number};
 use crate::truth::Nodes;
 use crate::{sample, seeds};
-use distomon::mesh::roster::Observers;
-use distomon::mesh::verdict::Standing;
+use distomon::mesh::roster::ObserverPolicy;
+use distomon::mesh::verdict::NodeStatus;
 
 /// What changes while something else happens.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl Change {
             Self::Add => network.add_member(),
             Self::Remove => drop(network.members.pop()),
             Self::Rotate => network.members[8].keys.push(sample::keypair(99).public().clone()),
-            Self::Rings => network.observers = Observers::Rings(4),
+            Self::Rings => network.observers = ObserverPolicy::Rings(4),
         }
         if let Self::Add = self {
             network.boot(9, 9, Disk::default());
@@ -40,7 +40,7 @@ impl Change {
 
 fn are_down(network: &Network, target: usize) -> bool {
     let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
-    viewers.all(|(_, machine)| machine.picture.verdicts().nodes[target].standing == Standing::Down)
+    viewers.all(|(_, machine)| machine.picture.verdicts().nodes[target].status == NodeStatus::Down)
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn who_dies_meanwhile_is_found_down_in_time() {
             viewers.all(|(_, machine)| {
                 let verdicts = machine.picture.verdicts();
                 verdicts.links.is_empty()
-                    && verdicts.nodes[..8].iter().all(|node| node.standing == Standing::Up)
+                    && verdicts.nodes[..8].iter().all(|node| node.status == NodeStatus::Up)
             })
         });
         rollout.lost = Nodes::default();
@@ -93,7 +93,7 @@ fn a_partition_meanwhile_makes_nobody_down_who_is_connected() {
             network.running().all(|(viewer, machine)| {
                 let members = machine.picture.members().zip(&machine.picture.verdicts().nodes);
                 members.into_iter().all(|((member, _), verdict)| {
-                    verdict.standing != Standing::Down || apart(viewer, number(&member.id))
+                    verdict.status != NodeStatus::Down || apart(viewer, number(&member.id))
                 })
             })
         };

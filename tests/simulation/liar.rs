@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use crate::machine::{Cargo, Wire};
 use crate::sample::{self, Pen};
 use distomon::crypto::Keypair;
-use distomon::mesh::Seal;
-use distomon::mesh::id::{MAX_INTEGER, NodeId, Stamp};
-use distomon::mesh::observation::{Failure, Observation, Status};
+use distomon::mesh::Signer;
+use distomon::mesh::id::{MAX_INTEGER, NodeId, ReportId};
+use distomon::mesh::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::report::{Report, VerifiedReport};
 
 /// How a node lies.
@@ -36,7 +36,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// What seals the reports that are written here.
-    pub(crate) fn pen(self: &Arc<Self>, key: Keypair, wire: Wire) -> Box<dyn Seal> {
+    pub(crate) fn pen(self: &Arc<Self>, key: Keypair, wire: Wire) -> Box<dyn Signer> {
         Box::new(Author { key, wire, desk: self.clone() })
     }
 
@@ -57,7 +57,7 @@ impl Desk {
                 let twin = self.twin.lock().expect("one thread");
                 let Some(twin) = twin.as_ref() else { return };
                 for report in &mut cargo.reports {
-                    if report.author() == me && report.stamp() == twin.stamp() {
+                    if report.author() == me && report.id() == twin.id() {
                         *report = twin.clone();
                     }
                 }
@@ -79,7 +79,7 @@ struct Author {
 impl Author {
     fn write(&self, report: Report) -> VerifiedReport {
         match self.wire {
-            Wire::Whole => Pen(self.key.clone()).seal(report),
+            Wire::Whole => Pen(self.key.clone()).sign(report),
             Wire::Values => {
                 let payload = report.to_payload();
                 // As long as the envelope would be: messages are filled by bytes.
@@ -90,15 +90,15 @@ impl Author {
     }
 }
 
-impl Seal for Author {
-    fn seal(&self, mut report: Report) -> VerifiedReport {
+impl Signer for Author {
+    fn sign(&self, mut report: Report) -> VerifiedReport {
         let lie = *self.desk.lie.lock().expect("one thread");
         for (id, found) in &mut report.observations {
             match lie {
                 Some(Lie::Nobody) => deny(found),
                 Some(Lie::Without(victim)) if *id == sample::node_id(victim) => deny(found),
                 Some(Lie::Everybody) => {
-                    found.status = Status::Online;
+                    found.status = ProbeStatus::Online;
                     found.error = None;
                     found.head = None;
                 }
@@ -119,9 +119,9 @@ impl Seal for Author {
 /// Offline in the way that weighs most: refused, and by a head that nothing ever refutes.
 fn deny(found: &mut Observation) {
     *found = Observation {
-        status: Status::Offline,
+        status: ProbeStatus::Offline,
         error: Some(Failure::Refused),
-        head: Some(Stamp { epoch: MAX_INTEGER, seq: MAX_INTEGER }),
+        head: Some(ReportId { epoch: MAX_INTEGER, seq: MAX_INTEGER }),
         rtt_us: None,
         took_us: None,
         clock_offset_ms: None,

@@ -4,16 +4,16 @@ use crate::machine::Disk;
 use crate::network::{Network, settled, settled_with};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::event::Note;
-use distomon::mesh::observation::{Failure, Status};
+use distomon::mesh::event::Notice;
+use distomon::mesh::observation::{Failure, ProbeStatus};
 
 /// Whether all that run say so of the node `target`.
-fn all_find(network: &Network, target: usize, status: Status) -> bool {
+fn all_find(network: &Network, target: usize, status: ProbeStatus) -> bool {
     let mut others = network.running().filter(|(index, _)| *index != target);
     others.all(|(index, _)| network.finds(index, target) == status)
 }
 
-fn anyone_finds(network: &Network, target: usize, status: Status) -> bool {
+fn anyone_finds(network: &Network, target: usize, status: ProbeStatus) -> bool {
     let mut others = network.running().filter(|(index, _)| *index != target);
     others.any(|(index, _)| network.finds(index, target) == status)
 }
@@ -36,12 +36,13 @@ fn a_killed_node_is_offline_after_its_retries_and_online_after_one_success() {
             let mut network = settled(count, seed);
             let disk = network.kill(0);
             // The first attempt and two more, each a quarter of the poll rate after the one before.
-            network
-                .run_checking(490, "offline too early", |network| !anyone_finds(network, 0, Status::Offline));
-            network.wait(1_350, "offline for all", |network| all_find(network, 0, Status::Offline));
+            network.run_checking(490, "offline too early", |network| {
+                !anyone_finds(network, 0, ProbeStatus::Offline)
+            });
+            network.wait(1_350, "offline for all", |network| all_find(network, 0, ProbeStatus::Offline));
             let found = network.machine(1).finds(&sample::node_id(0)).expect("it is a member");
             assert_eq!(found.error, Some(Failure::Refused));
-            let held = network.machine(1).holds(&sample::node_id(0)).expect("it was there").stamp();
+            let held = network.machine(1).holds(&sample::node_id(0)).expect("it was there").id();
             assert_eq!(found.head, Some(held), "the newest report before it died");
             network.boot(0, 0, disk);
             network.wait(2_500, "online again", Network::is_whole);
@@ -55,7 +56,7 @@ fn a_hung_node_is_offline_before_its_whole_timeouts_add_up() {
         let mut network = settled(5, seed);
         network.freeze(0, 60_000);
         // Until its turn 1.1 s, two short attempts of 0.25 s, and the last of 1 s; pushes wait as briefly.
-        network.wait(2_900, "offline for all", |network| all_find(network, 0, Status::Offline));
+        network.wait(2_900, "offline for all", |network| all_find(network, 0, ProbeStatus::Offline));
         let found = network.machine(1).finds(&sample::node_id(0)).expect("it is a member");
         assert_eq!(found.error, Some(Failure::Timeout));
     }
@@ -70,7 +71,7 @@ fn a_node_that_was_never_there_is_offline_and_isolates_nobody() {
         // What was under way is gone before the first of the two starts again.
         network.run(100);
         network.boot(0, 0, Disk::default());
-        network.wait(4_000, "offline", |network| network.finds(0, 1) == Status::Offline);
+        network.wait(4_000, "offline", |network| network.finds(0, 1) == ProbeStatus::Offline);
         assert!(!network.machine(0).picture.isolated(), "never seen");
     }
 }
@@ -81,7 +82,7 @@ fn lost_messages_are_not_lost_nodes() {
         let mut network = settled(4, seed);
         network.links.lose(1);
         network.run_checking(60_000, "offline by loss", |network| {
-            (0..4).all(|target| !anyone_finds(network, target, Status::Offline))
+            (0..4).all(|target| !anyone_finds(network, target, ProbeStatus::Offline))
         });
     }
 }
@@ -100,9 +101,10 @@ fn a_node_that_only_calls_out_takes_part() {
         network.run_checking(20_000, "the caller stays online", Network::is_whole);
         network.kill(0);
         // Three poll rates and the timeout, counted from its last call.
-        network
-            .run_checking(2_000, "offline too early", |network| !anyone_finds(network, 0, Status::Offline));
-        network.wait(3_000, "offline for all", |network| all_find(network, 0, Status::Offline));
+        network.run_checking(2_000, "offline too early", |network| {
+            !anyone_finds(network, 0, ProbeStatus::Offline)
+        });
+        network.wait(3_000, "offline for all", |network| all_find(network, 0, ProbeStatus::Offline));
     }
 }
 
@@ -116,7 +118,7 @@ fn a_slow_caller_is_judged_by_how_often_it_calls() {
         let mut network = Network::start(members, seed);
         network.wait(12_000, "all online", Network::is_whole);
         network.run_checking(40_000, "the slow caller stays online", |network| {
-            network.finds(1, 0) == Status::Online
+            network.finds(1, 0) == ProbeStatus::Online
         });
     }
 }
@@ -127,11 +129,11 @@ fn a_gap_of_time_is_a_start_and_calls_nobody_offline() {
         let mut network = with_caller(seed);
         network.freeze(1, 20_000);
         network.run(19_990);
-        assert!(all_find(&network, 1, Status::Offline), "it was away");
+        assert!(all_find(&network, 1, ProbeStatus::Offline), "it was away");
         network.run_checking(8_000, "calls others offline after a gap", |network| {
-            [0, 2, 3].into_iter().all(|peer| network.finds(1, peer) != Status::Offline)
+            [0, 2, 3].into_iter().all(|peer| network.finds(1, peer) != ProbeStatus::Offline)
         });
-        assert!(network.told(1, |note| matches!(note, Note::Resumed { .. })) == 1);
+        assert!(network.told(1, |note| matches!(note, Notice::ResumedAfterGap { .. })) == 1);
         assert!(network.is_whole(), "all is well again");
     }
 }
@@ -146,7 +148,7 @@ fn after_a_gap_what_is_older_than_the_gap_is_no_sign_of_life() {
         network.run(20_000);
         network.kill(3);
         network.run(39_000);
-        let at = network.machine(1).picture.roster().index("node-03").expect("a member");
+        let at = network.machine(1).picture.membership().index("node-03").expect("a member");
         network.run(1_010);
         network.run_checking(10_000, "the dead one looks alive", |network| {
             let machine = network.machine(1);
@@ -182,7 +184,7 @@ fn those_who_left_isolate_nobody_until_their_grace_is_over() {
             network.kill(leaver);
         }
         network.run(10_000);
-        assert_eq!(network.finds(0, 1), Status::Offline);
+        assert_eq!(network.finds(0, 1), ProbeStatus::Offline);
         assert!(!network.machine(0).picture.isolated(), "they said goodbye");
         network.run(600_000);
         assert!(network.machine(0).picture.isolated(), "ten minutes later they are missed");

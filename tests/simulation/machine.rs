@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use distomon::crypto::{Nonce, PublicKey};
-use distomon::mesh::correspondence::{Correspondence, Since};
-use distomon::mesh::event::{Answer, Call, Called, Delivery, Note};
-use distomon::mesh::id::{NodeId, Stamp};
-use distomon::mesh::intake::{self, Allowance, Intake};
-use distomon::mesh::message::{self, Reply, ReplyFacts, Request};
+use distomon::mesh::correspondence::{DeltaBase, DeltaSync};
+use distomon::mesh::event::{Call, CallFinished, CallReply, Notice, ReceivedReports};
+use distomon::mesh::id::{NodeId, ReportId};
+use distomon::mesh::intake::{self, AuthorRateLimit, VerifyOutcome};
+use distomon::mesh::message::{self, Reply, ReplyMeta, Request};
 use distomon::mesh::observation::{Failure, Observation};
-use distomon::mesh::report::{Proof, VerifiedReport};
-use distomon::mesh::roster::Roster;
-use distomon::mesh::{Effect, Event, Mesh, Now, Picture, Seal, Setup};
+use distomon::mesh::report::{EquivocationProof, VerifiedReport};
+use distomon::mesh::roster::Membership;
+use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 
 /// The wall clock when virtual time begins: Unix time in ms.
 pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
@@ -22,8 +22,8 @@ pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
 pub(crate) struct Disk {
     pub(crate) epoch: u64,
     pub(crate) nonces: BTreeMap<NodeId, Nonce>,
-    pub(crate) floors: Vec<(NodeId, Stamp)>,
-    pub(crate) proofs: Vec<Proof>,
+    pub(crate) floors: Vec<(NodeId, ReportId)>,
+    pub(crate) proofs: Vec<EquivocationProof>,
 }
 
 /// How reports travel.
@@ -39,7 +39,7 @@ pub(crate) enum Wire {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cargo {
     pub(crate) reports: Vec<Arc<VerifiedReport>>,
-    pub(crate) proofs: Vec<Arc<Proof>>,
+    pub(crate) proofs: Vec<Arc<EquivocationProof>>,
 }
 
 /// Who signs a request, as its head shows.
@@ -61,29 +61,35 @@ pub(crate) struct Clock {
 impl Cargo {
     /// Takes of it what `intake::check` would take of a message: what advances, and no more of an author
     /// than is taken.
-    fn sort(self, picture: &Picture, allowance: &mut Allowance, mono_ms: u64, intake: &mut Intake) {
+    fn sort(
+        self,
+        picture: &Snapshot,
+        allowance: &mut AuthorRateLimit,
+        mono_ms: u64,
+        intake: &mut VerifyOutcome,
+    ) {
         for report in self.reports {
-            let Some(author) = picture.roster().index(report.author().as_str()) else { continue };
-            let slot = &picture.slots()[author];
-            let stamp = report.stamp();
-            let is_news = match &slot.held {
-                None => stamp >= slot.floor,
-                Some(held) if held.stamp() == stamp => {
-                    slot.proof.is_none() && held.digest() != report.digest()
+            let Some(author) = picture.membership().index(report.author().as_str()) else { continue };
+            let slot = &picture.states()[author];
+            let stamp = report.id();
+            let is_news = match &slot.latest {
+                None => stamp >= slot.min_report,
+                Some(held) if held.id() == stamp => {
+                    slot.equivocation.is_none() && held.digest() != report.digest()
                 }
-                Some(held) => stamp > held.stamp(),
+                Some(held) => stamp > held.id(),
             };
             if !is_news || intake.reports.iter().any(|other| other.author() == report.author()) {
                 intake.stale += 1;
-            } else if !allowance.has(author, mono_ms) {
-                intake.surplus += 1;
+            } else if !allowance.allows(author, mono_ms) {
+                intake.rate_limited += 1;
             } else {
-                allowance.take(author, mono_ms);
+                allowance.consume(author, mono_ms);
                 intake.reports.push(report.as_ref().clone());
             }
         }
         for proof in self.proofs {
-            let known = picture.slot(proof.author()).is_none_or(|slot| slot.proof.is_some());
+            let known = picture.state(proof.author()).is_none_or(|slot| slot.equivocation.is_some());
             if known || intake.proofs.iter().any(|other| other.author() == proof.author()) {
                 intake.stale += 1;
             } else {
@@ -121,46 +127,46 @@ pub(crate) struct Received {
 
 /// One process of a node.
 pub(crate) struct Machine {
-    pub(crate) mesh: Mesh,
-    pub(crate) picture: Arc<Picture>,
+    pub(crate) mesh: Engine,
+    pub(crate) picture: Arc<Snapshot>,
     pub(crate) disk: Disk,
-    pub(crate) notes: Vec<Note>,
+    pub(crate) notes: Vec<Notice>,
     pub(crate) received: Received,
     pub(crate) clock: Clock,
     pub(crate) last_turn_ms: u64,
     started_ms: u64,
-    allowance: Allowance,
+    allowance: AuthorRateLimit,
     requests: u64,
-    correspondence: Correspondence,
+    correspondence: DeltaSync,
     /// What the calls under way were written from.
-    written: BTreeMap<u64, (Option<Since>, Arc<Picture>)>,
+    written: BTreeMap<u64, (Option<DeltaBase>, Arc<Snapshot>)>,
     wire: Wire,
 }
 
 impl Machine {
     /// Starts a process at `at_ms` of virtual time with what `disk` holds.
     pub(crate) fn start(
-        seal: Box<dyn Seal>,
+        seal: Box<dyn Signer>,
         wire: Wire,
-        roster: Arc<Roster>,
+        roster: Arc<Membership>,
         mut disk: Disk,
         clock: Clock,
         at_ms: u64,
         seed: u64,
     ) -> Self {
         let wall_ms = (WALL_MS + at_ms).saturating_add_signed(clock.skew_ms);
-        let now = Now { mono_ms: 1, wall_ms };
+        let now = Timestamps { mono_ms: 1, wall_ms };
         disk.epoch = (disk.epoch + 1).max(wall_ms);
-        let setup = Setup {
-            roster,
-            seal,
+        let setup = EngineInit {
+            membership: roster,
+            signer: seal,
             seed,
             epoch: disk.epoch,
-            floors: disk.floors.clone(),
+            min_reports: disk.floors.clone(),
             proofs: disk.proofs.clone(),
         };
-        let mut mesh = Mesh::new(setup, now);
-        let picture = mesh.take_picture(now).expect("the first picture");
+        let mut mesh = Engine::new(setup, now);
+        let picture = mesh.take_snapshot(now).expect("the first picture");
         Self {
             mesh,
             picture: Arc::new(picture),
@@ -170,25 +176,25 @@ impl Machine {
             clock,
             last_turn_ms: at_ms,
             started_ms: at_ms,
-            allowance: Allowance::default(),
+            allowance: AuthorRateLimit::default(),
             requests: 0,
-            correspondence: Correspondence::default(),
+            correspondence: DeltaSync::default(),
             written: BTreeMap::new(),
             wire,
         }
     }
 
-    pub(crate) fn now(&self, at_ms: u64) -> Now {
+    pub(crate) fn now(&self, at_ms: u64) -> Timestamps {
         let ran_ms = at_ms - self.started_ms;
         let wall_ms = WALL_MS + self.started_ms + self.clock.drift(ran_ms);
-        Now {
+        Timestamps {
             mono_ms: self.clock.drift(ran_ms) + 1,
             wall_ms: wall_ms.saturating_add_signed(self.clock.skew_ms),
         }
     }
 
     pub(crate) fn id(&self) -> &NodeId {
-        &self.picture.roster().own().id
+        &self.picture.membership().own().id
     }
 
     /// When its collector turns at the latest, in virtual ms.
@@ -207,7 +213,7 @@ impl Machine {
         self.last_turn_ms = at_ms;
         let now = self.now(at_ms);
         let effects = self.mesh.step(now, event);
-        if let Some(picture) = self.mesh.take_picture(now) {
+        if let Some(picture) = self.mesh.take_snapshot(now) {
             self.picture = Arc::new(picture);
         }
         let mut calls = Vec::new();
@@ -216,7 +222,7 @@ impl Machine {
                 Effect::SaveEpoch(epoch) => self.disk.epoch = epoch,
                 Effect::SaveProof(proof) => self.disk.proofs.push(proof.as_ref().clone()),
                 Effect::Call(call) => calls.push(call),
-                Effect::Note(note) => self.notes.push(note),
+                Effect::Notice(note) => self.notes.push(note),
             }
         }
         calls
@@ -228,7 +234,7 @@ impl Machine {
         let nonce = Nonce { epoch: call.epoch, counter: self.requests };
         let mono_ms = self.now(at_ms).mono_ms;
         let to = call.peer.as_str();
-        let since = self.correspondence.since(&call.peer, &self.picture);
+        let since = self.correspondence.base_for(&call.peer, &self.picture);
         self.written.retain(|_, (_, picture)| picture.at().mono_ms + 60_000 > mono_ms);
         self.written.insert(call.id, (since, self.picture.clone()));
         let (inside, beside) = self.load(call.reports.clone(), call.proofs.clone());
@@ -237,7 +243,7 @@ impl Machine {
     }
 
     /// What travels inside a message, and what beside it.
-    fn load(&self, reports: Vec<Arc<VerifiedReport>>, proofs: Vec<Arc<Proof>>) -> (Cargo, Cargo) {
+    fn load(&self, reports: Vec<Arc<VerifiedReport>>, proofs: Vec<Arc<EquivocationProof>>) -> (Cargo, Cargo) {
         let cargo = Cargo { reports, proofs };
         match self.wire {
             Wire::Whole => (cargo, Cargo::default()),
@@ -253,32 +259,33 @@ impl Machine {
         nonce: Nonce,
         body: &str,
         cargo: Cargo,
-    ) -> (Response, Option<Delivery>) {
+    ) -> (Response, Option<ReceivedReports>) {
         let picture = self.picture.clone();
         let Sender { id: from, key } = from;
-        if picture.roster().member(from.as_str()).is_none_or(|member| !member.keys.contains(key)) {
+        if picture.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(key)) {
             return (Response::Rejected(Failure::HttpStatus), None);
         }
         if self.disk.nonces.get(from).is_some_and(|last| *last >= nonce) {
-            let held = picture.slot(from).and_then(|slot| slot.held.clone());
+            let held = picture.state(from).and_then(|slot| slot.latest.clone());
             return (Response::Replayed(held.as_deref().cloned().into_iter().collect()), None);
         }
         self.disk.nonces.insert(from.clone(), nonce);
-        let message = Request::parse(body.as_bytes(), picture.roster()).expect("a message");
+        let message = Request::parse(body.as_bytes(), picture.membership()).expect("a message");
         if message.to != self.id().as_str() {
             return (Response::Rejected(Failure::Misdirected), None);
         }
         let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
-        let (heads, whole) = self.correspondence.asked(from, &picture, message.heads);
+        let (heads, whole) = self.correspondence.on_request(from, &picture, message.heads);
         if intake.is_forged() {
             // What came before it was verified, and is kept.
-            let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
+            let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
             return (Response::Rejected(Failure::Rejected), Some(delivery));
         }
-        let reports = message::lacking(&heads, &picture, |index, _| whole || heads.names(&picture, index));
-        let proofs = if whole { message::lacking_proofs(&heads, &picture) } else { Vec::new() };
+        let reports =
+            message::missing_reports(&heads, &picture, |index, _| whole || heads.knows(&picture, index));
+        let proofs = if whole { message::missing_proofs(&heads, &picture) } else { Vec::new() };
         let now = self.now(at_ms);
-        let facts = ReplyFacts {
+        let facts = ReplyMeta {
             from: self.id().as_str(),
             now_ms: now.wall_ms,
             took_us: 100,
@@ -287,21 +294,21 @@ impl Machine {
         };
         let (inside, beside) = self.load(reports, proofs);
         let reply = message::write_reply(facts, &picture, &intake.reports, &inside.reports, &inside.proofs);
-        let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
+        let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
         (Response::Reply(reply, beside), Some(delivery))
     }
 
     /// What the heads in `body` and `cargo` bring.
-    pub(crate) fn take(&mut self, at_ms: u64, from: &NodeId, body: &str, cargo: Cargo) -> Delivery {
+    pub(crate) fn take(&mut self, at_ms: u64, from: &NodeId, body: &str, cargo: Cargo) -> ReceivedReports {
         let picture = self.picture.clone();
-        let message = Request::parse(body.as_bytes(), picture.roster()).expect("a message");
+        let message = Request::parse(body.as_bytes(), picture.membership()).expect("a message");
         let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
-        Delivery { heads: message.heads, reports: intake.reports, proofs: intake.proofs }
+        ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs }
     }
 
     /// What counts of a response that `signer` has signed.
     pub(crate) fn check_signer(&self, peer: &NodeId, signer: &PublicKey, response: Response) -> Response {
-        let member = self.picture.roster().member(peer.as_str());
+        let member = self.picture.membership().member(peer.as_str());
         match response {
             Response::Rejected(Failure::HttpStatus) => response,
             _ if member.is_some_and(|member| member.keys.contains(signer)) => response,
@@ -311,47 +318,56 @@ impl Machine {
     }
 
     /// How a call ended that was answered after `elapsed_ms`.
-    pub(crate) fn read(&mut self, at_ms: u64, call: &Call, response: Response, elapsed_ms: u64) -> Called {
+    pub(crate) fn read(
+        &mut self,
+        at_ms: u64,
+        call: &Call,
+        response: Response,
+        elapsed_ms: u64,
+    ) -> CallFinished {
         let (id, peer) = (call.id, call.peer.clone());
         let picture = self.picture.clone();
         let (outcome, evidence) = match response {
             Response::Rejected(failure) => (Err(failure), Vec::new()),
             Response::Replayed(evidence) => (Err(Failure::Replayed), evidence),
             Response::Reply(body, cargo) => {
-                let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("a message");
+                let reply = Reply::parse(body.as_bytes(), picture.membership()).expect("a message");
                 let intake = self.check(at_ms, &picture, &peer, &reply.reports, &reply.proofs, cargo);
                 let (since, from) = self.written.remove(&id).expect("it was written");
-                let heads = self.correspondence.replied(&peer, &from, since, reply.heads, reply.mark);
+                let heads = self.correspondence.on_reply(&peer, &from, since, reply.heads, reply.mark);
                 let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
-                let delivery = Delivery { heads, reports: intake.reports, proofs: intake.proofs };
-                (Ok(Answer { rtt_us, took_us: reply.took_us, clock_offset_ms: 0, delivery }), Vec::new())
+                let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
+                (
+                    Ok(CallReply { rtt_us, took_us: reply.took_us, clock_offset_ms: 0, received: delivery }),
+                    Vec::new(),
+                )
             }
         };
-        Called { id, peer, outcome, evidence }
+        CallFinished { id, peer, outcome, evidence }
     }
 
     fn check(
         &mut self,
         at_ms: u64,
-        picture: &Picture,
+        picture: &Snapshot,
         sender: &NodeId,
         reports: &[&serde_json::value::RawValue],
         proofs: &[&serde_json::value::RawValue],
         cargo: Cargo,
-    ) -> Intake {
+    ) -> VerifyOutcome {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let mut intake = intake::check(picture, sender.as_str(), reports, proofs, |author, take| {
+        let mut intake = intake::verify_message(picture, sender.as_str(), reports, proofs, |author, take| {
             if take {
-                allowance.take(author, mono_ms);
+                allowance.consume(author, mono_ms);
             }
-            allowance.has(author, mono_ms)
+            allowance.allows(author, mono_ms)
         });
         cargo.sort(picture, allowance, mono_ms, &mut intake);
         self.received.new += u32::try_from(intake.reports.len()).expect("few");
         self.received.stale += intake.stale;
-        self.received.surplus += intake.surplus;
-        self.received.refused += intake.refused.map_or(0, |(_, count)| count);
+        self.received.surplus += intake.rate_limited;
+        self.received.refused += intake.rejected.map_or(0, |(_, count)| count);
         intake
     }
 
@@ -362,7 +378,7 @@ impl Machine {
 
     /// What it holds of `author`.
     pub(crate) fn holds(&self, author: &NodeId) -> Option<Arc<VerifiedReport>> {
-        self.picture.slot(author)?.held.clone()
+        self.picture.state(author)?.latest.clone()
     }
 
     /// What is kept for the next process.
@@ -370,7 +386,7 @@ impl Machine {
         let mut disk = self.disk.clone();
         let members = self.picture.members();
         disk.floors = members
-            .filter_map(|(member, slot)| slot.held.as_ref().map(|held| (member.id.clone(), held.stamp())))
+            .filter_map(|(member, slot)| slot.latest.as_ref().map(|held| (member.id.clone(), held.id())))
             .collect();
         disk
     }

@@ -4,16 +4,16 @@ use crate::liar::Lie;
 use crate::machine::Disk;
 use crate::network::{Network, settled};
 use crate::{sample, seeds};
-use distomon::mesh::event::Note;
-use distomon::mesh::observation::Status;
-use distomon::mesh::verdict::{Abstention, Ballot, Standing};
+use distomon::mesh::event::Notice;
+use distomon::mesh::observation::ProbeStatus;
+use distomon::mesh::verdict::{Abstention, NodeStatus, VoteCount};
 
-fn ballot(network: &Network, viewer: usize, target: usize) -> &Ballot {
-    &network.machine(viewer).picture.verdicts().nodes[target].ballot
+fn ballot(network: &Network, viewer: usize, target: usize) -> &VoteCount {
+    &network.machine(viewer).picture.verdicts().nodes[target].vote_count
 }
 
-fn concludes(network: &Network, viewer: usize, target: usize) -> Standing {
-    network.machine(viewer).picture.verdicts().nodes[target].standing
+fn concludes(network: &Network, viewer: usize, target: usize) -> NodeStatus {
+    network.machine(viewer).picture.verdicts().nodes[target].status
 }
 
 /// Hands the configuration as it now is to all of `nodes`.
@@ -25,17 +25,17 @@ fn reconfigure(network: &mut Network, nodes: impl IntoIterator<Item = usize>) {
 fn a_new_member_joins_and_what_is_known_stays() {
     for seed in seeds() {
         let mut network = settled(4, seed);
-        let epoch = network.machine(0).picture.own_report().expect("it reports").stamp().epoch;
+        let epoch = network.machine(0).picture.own_report().expect("it reports").id().epoch;
         network.add_member();
         network.boot(4, 4, Disk::default());
         for index in 0..4 {
             network.reconfigure(index, index);
             let known = (0..4).filter(|peer| *peer != index);
-            assert!(known.clone().all(|peer| network.finds(index, peer) == Status::Online));
+            assert!(known.clone().all(|peer| network.finds(index, peer) == ProbeStatus::Online));
             network.run(700);
         }
         network.wait(4_000, "five are whole", Network::is_whole);
-        assert_eq!(network.machine(0).picture.own_report().expect("it reports").stamp().epoch, epoch);
+        assert_eq!(network.machine(0).picture.own_report().expect("it reports").id().epoch, epoch);
     }
 }
 
@@ -50,7 +50,7 @@ fn a_removed_member_is_forgotten() {
         network.run(3_000);
         for index in 0..3 {
             let machine = network.machine(index);
-            assert_eq!(machine.picture.slots().len(), 3);
+            assert_eq!(machine.picture.states().len(), 3);
             assert!(machine.finds(&sample::node_id(3)).is_none(), "its report leaves it out");
         }
         // The removed one goes on calling and is refused.
@@ -72,7 +72,7 @@ fn another_key_is_another_identity() {
             network.run(120);
             let machine = network.machine(index);
             assert!(machine.holds(&sample::node_id(2)).is_none(), "signed by a key that no longer counts");
-            assert_eq!(network.finds(index, 2), Status::Unknown);
+            assert_eq!(network.finds(index, 2), ProbeStatus::Unknown);
         }
     }
 }
@@ -100,7 +100,7 @@ fn a_shorter_poll_rate_counts_at_once() {
         network.reconfigure(0, 0);
         network.reconfigure(1, 1);
         network.kill(1);
-        network.wait(3_500, "noticed at the new rate", |network| network.finds(0, 1) == Status::Offline);
+        network.wait(3_500, "noticed at the new rate", |network| network.finds(0, 1) == ProbeStatus::Offline);
     }
 }
 
@@ -121,9 +121,9 @@ fn who_was_removed_has_no_say_and_may_come_back() {
         let requests: Vec<_> = (0..4).map(|node| network.machine(node).picture.counters().requests).collect();
         network.links.cut(0, 1);
         network.run_checking(15_000, "it cannot tell", |network| {
-            (0..4).all(|target| concludes(network, 4, target) != Standing::Down)
+            (0..4).all(|target| concludes(network, 4, target) != NodeStatus::Down)
         });
-        assert!((0..4).all(|target| concludes(&network, 4, target) == Standing::Unknown));
+        assert!((0..4).all(|target| concludes(&network, 4, target) == NodeStatus::Unknown));
         network.links.mend();
         for (node, before) in requests.into_iter().enumerate() {
             let machine = network.machine(node);
@@ -137,7 +137,7 @@ fn who_was_removed_has_no_say_and_may_come_back() {
         network.wait(6_000, "it has its say again", |network| {
             (0..5).all(|viewer| {
                 (0..5).all(|target| {
-                    concludes(network, viewer, target) == Standing::Up
+                    concludes(network, viewer, target) == NodeStatus::Up
                         && ballot(network, viewer, target).electorate == 4
                         && ballot(network, viewer, target).online == 4
                 })
@@ -152,7 +152,7 @@ fn who_was_removed_has_no_say_and_may_come_back() {
         reconfigure(&mut network, 0..4);
         network.boot(4, 4, disk);
         network.wait(6_000, "up again", |network| {
-            (0..5).all(|viewer| (0..5).all(|target| concludes(network, viewer, target) == Standing::Up))
+            (0..5).all(|viewer| (0..5).all(|target| concludes(network, viewer, target) == NodeStatus::Up))
         });
     }
 }
@@ -165,13 +165,13 @@ fn the_votes_of_who_was_removed_make_no_quorum() {
         network.desk(3).lie(Some(Lie::Without(2)));
         network.desk(4).lie(Some(Lie::Without(2)));
         network.wait(3_000, "they are believed so far", |network| {
-            (0..2).all(|viewer| concludes(network, viewer, 2) == Standing::Degraded)
+            (0..2).all(|viewer| concludes(network, viewer, 2) == NodeStatus::Degraded)
         });
         network.members.truncate(3);
         reconfigure(&mut network, 0..3);
         network.run(100);
         for viewer in 0..3 {
-            assert_eq!(concludes(&network, viewer, 2), Standing::Up);
+            assert_eq!(concludes(&network, viewer, 2), NodeStatus::Up);
             assert_eq!(ballot(&network, viewer, 2).offline, 0);
         }
     }
@@ -188,7 +188,7 @@ fn with_twins(count: usize, shared: bool, seed: u64) -> Network {
         reconfigure(&mut network, (0..count).filter(|&node| node != 1));
         network.wait(6_000, "all are up", |network| {
             (0..count)
-                .all(|viewer| (0..count).all(|target| concludes(network, viewer, target) == Standing::Up))
+                .all(|viewer| (0..count).all(|target| concludes(network, viewer, target) == NodeStatus::Up))
         });
         network.run(2_000);
     }
@@ -204,7 +204,7 @@ fn two_nodes_with_one_key_are_one_voter_about_who_lives() {
         network.run(6_000);
         for viewer in 0..5 {
             let ballot = ballot(&network, viewer, 3);
-            let expected = if shared { (3, 1, Standing::Up) } else { (4, 2, Standing::Degraded) };
+            let expected = if shared { (3, 1, NodeStatus::Up) } else { (4, 2, NodeStatus::Degraded) };
             assert_eq!((ballot.electorate, ballot.offline, concludes(&network, viewer, 3)), expected);
             let silenced = ballot.votes.iter().filter(|vote| vote.abstains == Some(Abstention::SameKey));
             assert_eq!(silenced.count(), usize::from(shared));
@@ -224,12 +224,12 @@ fn two_nodes_with_one_key_are_no_quorum() {
         network.kill(3);
         if shared {
             network.run_checking(15_000, "one voter is no quorum", |network| {
-                (0..3).all(|viewer| concludes(network, viewer, 3) != Standing::Down)
+                (0..3).all(|viewer| concludes(network, viewer, 3) != NodeStatus::Down)
             });
-            assert!((0..2).all(|viewer| concludes(&network, viewer, 3) == Standing::Unknown));
+            assert!((0..2).all(|viewer| concludes(&network, viewer, 3) == NodeStatus::Unknown));
         } else {
             network.wait(8_000, "two voters are", |network| {
-                (0..2).all(|viewer| concludes(network, viewer, 3) == Standing::Down)
+                (0..2).all(|viewer| concludes(network, viewer, 3) == NodeStatus::Down)
             });
         }
     }
@@ -238,7 +238,7 @@ fn two_nodes_with_one_key_are_no_quorum() {
 /// Of whom `viewer` shows that they have another configuration.
 fn differing(network: &Network, viewer: usize) -> Vec<usize> {
     let picture = &network.machine(viewer).picture;
-    (0..picture.slots().len()).filter(|&index| picture.differs(index)).collect()
+    (0..picture.states().len()).filter(|&index| picture.config_differs(index)).collect()
 }
 
 #[test]
@@ -246,8 +246,8 @@ fn a_difference_of_configuration_is_shown_at_once_and_told_after_a_minute() {
     for seed in seeds() {
         let mut network = settled(4, seed);
         let told = |network: &Network, viewer: usize| {
-            let differs = network.told(viewer, |note| matches!(note, Note::Differs { .. }));
-            (differs, network.told(viewer, |note| *note == Note::Alike))
+            let differs = network.told(viewer, |note| matches!(note, Notice::ConfigMismatch { .. }));
+            (differs, network.told(viewer, |note| *note == Notice::ConfigMatch))
         };
         network.run_checking(2_000, "nothing differs", |network| {
             (0..4).all(|viewer| differing(network, viewer).is_empty())

@@ -11,17 +11,17 @@ use crate::machine::{Cargo, Clock, Disk, Machine, Response, Sender, Wire};
 use crate::sample;
 use distomon::crypto::{Keypair, Nonce, PublicKey};
 use distomon::mesh::Event;
-use distomon::mesh::event::{Call, Called, Note, Purpose};
+use distomon::mesh::event::{Call, CallFinished, CallPurpose, Notice};
 use distomon::mesh::id::NodeId;
-use distomon::mesh::observation::{Failure, Status};
-use distomon::mesh::roster::{Member, Observers, Roster};
+use distomon::mesh::observation::{Failure, ProbeStatus};
+use distomon::mesh::roster::{Member, Membership, ObserverPolicy};
 
 /// A network under virtual time. Machines are named by number; at first each runs the node of its number.
 pub(crate) struct Network {
     pub(crate) now_ms: u64,
     pub(crate) links: Links,
     pub(crate) members: Vec<Member>,
-    pub(crate) observers: Observers,
+    pub(crate) observers: ObserverPolicy,
     pub(crate) traffic: Traffic,
     /// By machine; None for one that does not run.
     machines: Vec<Option<Machine>>,
@@ -102,23 +102,23 @@ impl Drop for Network {
 impl Network {
     /// A network of `members`, named `node-00` and so on, all of which start within half a second.
     pub(crate) fn start(members: Vec<Member>, seed: u64) -> Self {
-        Self::start_in(Observers::All, members, seed)
+        Self::start_in(ObserverPolicy::All, members, seed)
     }
 
     /// Likewise, where each is observed by `observers`.
-    pub(crate) fn start_in(observers: Observers, members: Vec<Member>, seed: u64) -> Self {
+    pub(crate) fn start_in(observers: ObserverPolicy, members: Vec<Member>, seed: u64) -> Self {
         let clocks = vec![Clock::default(); members.len()];
         Self::start_all(Wire::Whole, observers, members, &clocks, seed)
     }
 
     /// Likewise, with a wire and clocks of one's choice.
     pub(crate) fn start_over(wire: Wire, members: Vec<Member>, clocks: &[Clock], seed: u64) -> Self {
-        Self::start_all(wire, Observers::All, members, clocks, seed)
+        Self::start_all(wire, ObserverPolicy::All, members, clocks, seed)
     }
 
     pub(crate) fn start_all(
         wire: Wire,
-        observers: Observers,
+        observers: ObserverPolicy,
         members: Vec<Member>,
         clocks: &[Clock],
         seed: u64,
@@ -247,7 +247,7 @@ impl Network {
         let Some(machine) = self.machines[to].as_mut() else { return };
         let (_, delivery) = machine.answer(now_ms, &sender, nonce, &body, cargo);
         if let Some(delivery) = delivery {
-            self.tell(to, Event::Asked { from: sender.id, delivery });
+            self.tell(to, Event::RequestReceived { from: sender.id, received: delivery });
         }
     }
 
@@ -256,7 +256,7 @@ impl Network {
         let now_ms = self.now_ms;
         let Some(machine) = self.machines[to].as_mut() else { return };
         let delivery = machine.take(now_ms, from, body, cargo);
-        self.tell(to, Event::Asked { from: from.clone(), delivery });
+        self.tell(to, Event::RequestReceived { from: from.clone(), received: delivery });
     }
 
     /// Whether `machine` runs and is not frozen.
@@ -291,7 +291,7 @@ impl Network {
 
     /// Which machine stands where `from` is configured to reach a node.
     fn find(&self, from: usize, id: &NodeId) -> usize {
-        let member = self.machine(from).picture.roster().member(id.as_str());
+        let member = self.machine(from).picture.membership().member(id.as_str());
         let url = member.and_then(|member| member.url.as_ref());
         url.and_then(|url| self.moved.get(url)).copied().unwrap_or(self.addresses[id])
     }
@@ -303,9 +303,9 @@ impl Network {
     }
 
     /// The configuration as it now is, seen from a node.
-    fn roster(&self, node: usize) -> Arc<Roster> {
+    fn roster(&self, node: usize) -> Arc<Membership> {
         let roster = sample::roster(&self.members, node);
-        Arc::new(Arc::unwrap_or_clone(roster).observed_by(self.observers))
+        Arc::new(Arc::unwrap_or_clone(roster).with_observers(self.observers))
     }
 
     pub(crate) fn machine(&self, machine: usize) -> &Machine {
@@ -318,13 +318,13 @@ impl Network {
     }
 
     /// What the machine `observer` says of the node `target`.
-    pub(crate) fn finds(&self, observer: usize, target: usize) -> Status {
+    pub(crate) fn finds(&self, observer: usize, target: usize) -> ProbeStatus {
         let found = self.machine(observer).finds(&sample::node_id(target));
-        found.map_or(Status::Unknown, |found| found.status)
+        found.map_or(ProbeStatus::Unknown, |found| found.status)
     }
 
     /// Whether `note` fits anything that `machine` told its operator.
-    pub(crate) fn told(&self, machine: usize, note: impl Fn(&Note) -> bool) -> usize {
+    pub(crate) fn told(&self, machine: usize, note: impl Fn(&Notice) -> bool) -> usize {
         self.machine(machine).notes.iter().filter(|told| note(told)).count()
     }
 
@@ -334,9 +334,9 @@ impl Network {
         self.running().all(|(index, machine)| {
             let now = machine.now(self.now_ms);
             nodes.iter().filter(|(other, _)| *other != index).all(|(_, id)| {
-                let roster = machine.picture.roster();
+                let roster = machine.picture.membership();
                 roster.index(id.as_str()).is_some_and(|at| {
-                    let online = machine.finds(id).is_some_and(|found| found.status == Status::Online);
+                    let online = machine.finds(id).is_some_and(|found| found.status == ProbeStatus::Online);
                     (online || !roster.observes(roster.me(), at)) && machine.picture.is_fresh(at, now.mono_ms)
                 })
             })
@@ -388,7 +388,7 @@ impl Network {
             return Some(recipient);
         }
         let due = self.turns_ms.iter().position(|turn_ms| *turn_ms <= next_ms).expect("someone is due");
-        self.tell(due, Event::Turn);
+        self.tell(due, Event::Tick);
         Some(due)
     }
 
@@ -428,9 +428,9 @@ impl Network {
         let id = self.next_number;
         self.traffic.bytes += body.len();
         match call.purpose {
-            Purpose::Probe => self.traffic.probes += 1,
-            Purpose::FollowUp => self.traffic.follow_ups += 1,
-            Purpose::Push => self.traffic.pushes += 1,
+            CallPurpose::Probe => self.traffic.probes += 1,
+            CallPurpose::FollowUp => self.traffic.follow_ups += 1,
+            CallPurpose::Push => self.traffic.pushes += 1,
         }
         let timeout_ms = now_ms + call.timeout_ms;
         self.pending.insert(id, Pending { from, call, sent_ms: now_ms });
@@ -457,13 +457,17 @@ impl Network {
                 let machine = self.machines[to].as_mut().expect("what waits runs");
                 let response = machine.check_signer(&call.peer, &signer, response);
                 let called = machine.read(now_ms, &call, response, elapsed_ms);
-                self.tell(to, Event::Called(called));
+                self.tell(to, Event::CallFinished(called));
             }
             Parcel::Failed { to, call, failure } => {
                 let Some(Pending { call, .. }) = self.pending.remove(&call) else { return };
-                let called =
-                    Called { id: call.id, peer: call.peer, outcome: Err(failure), evidence: Vec::new() };
-                self.tell(to, Event::Called(called));
+                let called = CallFinished {
+                    id: call.id,
+                    peer: call.peer,
+                    outcome: Err(failure),
+                    evidence: Vec::new(),
+                };
+                self.tell(to, Event::CallFinished(called));
             }
         }
     }
@@ -505,7 +509,7 @@ impl Network {
             self.post(at_ms, Parcel::Response { to: from, call, signer, response });
         }
         if let Some(delivery) = delivery {
-            self.tell(to, Event::Asked { from: sender.id.clone(), delivery });
+            self.tell(to, Event::RequestReceived { from: sender.id.clone(), received: delivery });
         }
     }
 
@@ -517,7 +521,7 @@ impl Network {
             let now = machine.now(self.now_ms);
             for (at, (member, slot)) in machine.picture.members().enumerate() {
                 let found = machine.finds(&member.id).map(|found| found.status.as_str());
-                let held = slot.held.as_ref().map(|held| held.stamp().seq);
+                let held = slot.latest.as_ref().map(|held| held.id().seq);
                 let fresh = if machine.picture.is_fresh(at, now.mono_ms) { "" } else { " not fresh" };
                 let _ = write!(text, " {} {found:?} held {held:?}{fresh};", member.id);
             }
@@ -546,7 +550,7 @@ pub(crate) fn settled_slowly(members: Vec<Member>, seed: u64) -> Network {
 
 /// Likewise where each is observed in so many rings.
 pub(crate) fn settled_in_rings(rings: u32, members: Vec<Member>, seed: u64) -> Network {
-    let mut network = Network::start_in(Observers::Rings(rings), members, seed);
+    let mut network = Network::start_in(ObserverPolicy::Rings(rings), members, seed);
     network.wait(8_000, "all online", Network::is_whole);
     network.run(2_000);
     network.traffic = Traffic::default();

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 
 use crate::network::{Network, settled_in_rings};
 use crate::{sample, seeds};
-use distomon::mesh::observation::Status;
-use distomon::mesh::verdict::Standing;
+use distomon::mesh::observation::ProbeStatus;
+use distomon::mesh::verdict::NodeStatus;
 
 const COUNT: usize = 40;
 const NODES: u32 = 40;
 const RINGS: u32 = 6;
 
-fn concludes(network: &Network, viewer: usize, target: usize) -> Standing {
-    network.machine(viewer).picture.verdicts().nodes[target].standing
+fn concludes(network: &Network, viewer: usize, target: usize) -> NodeStatus {
+    network.machine(viewer).picture.verdicts().nodes[target].status
 }
 
 /// Whether all that run say so of `target`.
-fn agree(network: &Network, target: usize, standing: Standing) -> bool {
+fn agree(network: &Network, target: usize, standing: NodeStatus) -> bool {
     network.running().all(|(viewer, _)| concludes(network, viewer, target) == standing)
 }
 
 fn all_up(network: &Network) -> bool {
-    network.running().all(|(target, _)| agree(network, target, Standing::Up))
+    network.running().all(|(target, _)| agree(network, target, NodeStatus::Up))
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn each_is_probed_and_told_of_by_its_observers_only() {
         let probes = network.traffic.probes - before;
         let most = 10 * NODES * RINGS;
         assert!(probes <= most + most / 9 && probes > most / 2, "{probes} probes in 10 s");
-        let roster = network.machine(0).picture.roster().clone();
+        let roster = network.machine(0).picture.membership().clone();
         for (viewer, machine) in network.running() {
             let own = machine.picture.own_report().expect("it reports");
             let told: BTreeSet<_> = own.report().observations.iter().map(|(id, _)| id.clone()).collect();
@@ -49,13 +49,13 @@ fn a_killed_node_is_down_for_everybody_by_the_votes_of_its_observers() {
     for seed in seeds() {
         let mut network = settled_in_rings(RINGS, sample::members(COUNT), seed);
         let disk = network.kill(0);
-        network.wait(3_800, "down for all", |network| agree(network, 0, Standing::Down));
-        let ballot = network.machine(20).picture.verdicts().nodes[0].ballot.clone();
-        let observers: Vec<_> = network.machine(20).picture.roster().observers(0).collect();
+        network.wait(3_800, "down for all", |network| agree(network, 0, NodeStatus::Down));
+        let ballot = network.machine(20).picture.verdicts().nodes[0].vote_count.clone();
+        let observers: Vec<_> = network.machine(20).picture.membership().observers(0).collect();
         assert_eq!(ballot.votes.iter().map(|vote| vote.voter).collect::<Vec<_>>(), observers);
         assert!(ballot.electorate <= RINGS as usize);
         network.run_checking(5_000, "nobody else is", |network| {
-            (1..COUNT).all(|target| !agree(network, target, Standing::Down))
+            (1..COUNT).all(|target| !agree(network, target, NodeStatus::Down))
         });
         network.boot(0, 0, disk);
         network.wait(4_500, "up again", all_up);
@@ -74,7 +74,7 @@ fn a_partition_of_rings_is_decided_by_its_greater_side_only() {
         }
         network.run_checking(15_000, "the smaller side calls nobody down", |network| {
             (0..side)
-                .all(|viewer| (0..COUNT).all(|target| concludes(network, viewer, target) != Standing::Down))
+                .all(|viewer| (0..COUNT).all(|target| concludes(network, viewer, target) != NodeStatus::Down))
         });
         for viewer in side..COUNT {
             for target in 0..COUNT {
@@ -97,9 +97,9 @@ fn in_rings_too_those_who_only_call_out_are_known_by_whom_they_call() {
         }
         let mut network = settled_in_rings(RINGS, members, seed);
         assert!(all_up(&network));
-        let callees: Vec<_> = network.machine(0).picture.roster().observers(0).collect();
-        assert!(callees.iter().all(|&observer| network.finds(observer, 0) == Status::Online));
+        let callees: Vec<_> = network.machine(0).picture.membership().observers(0).collect();
+        assert!(callees.iter().all(|&observer| network.finds(observer, 0) == ProbeStatus::Online));
         network.kill(0);
-        network.wait(9_000, "down for all", |network| agree(network, 0, Standing::Down));
+        network.wait(9_000, "down for all", |network| agree(network, 0, NodeStatus::Down));
     }
 }

@@ -6,11 +6,11 @@ use crate::network::{Network, settled};
 use crate::truth::Nodes;
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::event::Note;
+use distomon::mesh::event::Notice;
 use distomon::mesh::id::NodeId;
-use distomon::mesh::observation::Status;
-use distomon::mesh::roster::{Member, Observers};
-use distomon::mesh::verdict::Standing;
+use distomon::mesh::observation::ProbeStatus;
+use distomon::mesh::roster::{Member, ObserverPolicy};
+use distomon::mesh::verdict::NodeStatus;
 
 /// The longest pause between two nodes, in ms.
 pub(crate) const PAUSE_MS: u64 = 4_000;
@@ -39,7 +39,7 @@ impl Rollout {
     /// Of so many that their signatures would take too long.
     pub(crate) fn of_many(members: Vec<Member>, subjects: &[usize], seed: u64) -> Self {
         let clocks = vec![Clock::default(); members.len()];
-        let mut network = Network::start_all(Wire::Values, Observers::All, members, &clocks, seed);
+        let mut network = Network::start_all(Wire::Values, ObserverPolicy::All, members, &clocks, seed);
         network.wait(8_000, "all up", all_up);
         network.run(2_000);
         Self::new(network, subjects, seed)
@@ -102,11 +102,13 @@ impl Rollout {
             }
             // At its start, a node comes to know what it did not.
             let news = machine.notes.iter().find(|note| match note {
-                Note::Changed { peer, from, .. } => untouched(peer) && *from != Status::Unknown,
-                Note::Judged(change) => {
+                Notice::PeerStatusChanged { peer, from, .. } => {
+                    untouched(peer) && *from != ProbeStatus::Unknown
+                }
+                Notice::VerdictChanged(change) => {
                     let was_known = change
                         .from
-                        .is_some_and(|from| !matches!(from, Standing::NeverSeen | Standing::Unknown));
+                        .is_some_and(|from| !matches!(from, NodeStatus::NeverSeen | NodeStatus::Unknown));
                     untouched(&change.node) && was_known
                 }
                 _ => true,
@@ -140,10 +142,10 @@ fn find_wrong_of(
     let numbers: Vec<_> = picture.members().map(|(member, _)| number(&member.id)).collect();
     let spared = |node: usize| subjects.has(node) || lost.has(node);
     for (&target, verdict) in numbers.iter().zip(&picture.verdicts().nodes) {
-        let standing = verdict.standing;
+        let standing = verdict.status;
         let is_wrong = match standing {
-            Standing::Down => !lost.has(target) && knows_key(network, machine, target),
-            Standing::Up => !verdict.causes.is_empty() && !spared(viewer) && !spared(target),
+            NodeStatus::Down => !lost.has(target) && knows_key(network, machine, target),
+            NodeStatus::Up => !verdict.causes.is_empty() && !spared(viewer) && !spared(target),
             _ => !spared(viewer) && !spared(target),
         };
         if is_wrong {
@@ -159,17 +161,17 @@ fn find_wrong_of(
 /// Whether what the process of `target` signs counts on `machine`: where it does not, no sign of life of it
 /// can.
 fn knows_key(network: &Network, machine: &Machine, target: usize) -> bool {
-    let member = machine.picture.roster().member(sample::node_id(target).as_str());
+    let member = machine.picture.membership().member(sample::node_id(target).as_str());
     member.is_some_and(|member| member.keys.contains(network.key(target).public()))
 }
 
 /// Whether all that run have one configuration, and find all of it up.
 fn all_up(network: &Network) -> bool {
-    let digest = network.running().next().expect("some run").1.picture.roster().digest().to_owned();
+    let digest = network.running().next().expect("some run").1.picture.membership().digest().to_owned();
     network.running().all(|(_, machine)| {
         let verdicts = machine.picture.verdicts();
-        machine.picture.roster().digest() == digest
-            && verdicts.nodes.iter().all(|verdict| verdict.standing == Standing::Up)
+        machine.picture.membership().digest() == digest
+            && verdicts.nodes.iter().all(|verdict| verdict.status == NodeStatus::Up)
             && verdicts.links.is_empty()
     })
 }
@@ -267,7 +269,7 @@ fn a_key_is_replaced_at_once() {
 fn rings_come_and_go() {
     for (seed, count) in seeds().into_iter().zip([12, 16].into_iter().cycle()) {
         let mut rollout = Rollout::of_many(sample::members(count), &[], seed);
-        for observers in [Observers::Rings(4), Observers::Rings(6), Observers::All] {
+        for observers in [ObserverPolicy::Rings(4), ObserverPolicy::Rings(6), ObserverPolicy::All] {
             rollout.network.observers = observers;
             rollout.reach_all();
             rollout.has_no_news();
@@ -324,7 +326,7 @@ fn in_rings_those_who_only_call_out_are_not_missed_for_long() {
         let mut members = sample::members(12);
         (members[3].url, members[8].url) = (None, None);
         let mut rollout = Rollout::of_many(members, &[3, 8], seed);
-        for observers in [Observers::Rings(4), Observers::All] {
+        for observers in [ObserverPolicy::Rings(4), ObserverPolicy::All] {
             rollout.network.observers = observers;
             rollout.reach_all();
             rollout.pass(6_000);
@@ -341,12 +343,12 @@ fn whom_nobody_observed_for_a_while_is_unknown_until_looked_at() {
         let disk = rollout.network.kill(0);
         rollout.lost = Nodes::one(0);
         rollout.pass(6_000);
-        rollout.network.observers = Observers::Rings(3);
+        rollout.network.observers = ObserverPolicy::Rings(3);
         rollout.reach_all();
         rollout.network.boot(0, 0, disk);
         rollout.network.wait(8_000, "up again", all_up);
         rollout.lost = Nodes::default();
-        rollout.network.observers = Observers::All;
+        rollout.network.observers = ObserverPolicy::All;
         rollout.reach_all();
         rollout.ends_well();
     }

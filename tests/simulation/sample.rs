@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use distomon::crypto::{Keypair, dsse};
-use distomon::mesh::Seal;
+use distomon::mesh::Signer;
 use distomon::mesh::id::{NetworkId, NodeId};
 use distomon::mesh::report::{Report, VerifiedReport};
-use distomon::mesh::roster::{Member, Roster};
+use distomon::mesh::roster::{Member, Membership};
 
 /// The same key for the same number.
 pub(crate) fn keypair(number: u64) -> Keypair {
@@ -47,8 +47,8 @@ pub(crate) fn members(count: usize) -> Vec<Member> {
 }
 
 /// `members` as the one with the number `me` sees them.
-pub(crate) fn roster(members: &[Member], me: usize) -> Arc<Roster> {
-    Arc::new(Roster::new(network_id(), members.to_vec(), &node_id(me)).expect("distinct members with me"))
+pub(crate) fn roster(members: &[Member], me: usize) -> Arc<Membership> {
+    Arc::new(Membership::new(network_id(), members.to_vec(), &node_id(me)).expect("distinct members with me"))
 }
 
 /// A report of `author` that says nothing of others.
@@ -71,14 +71,14 @@ pub(crate) fn report(author: usize, epoch: u64, seq: u64) -> Report {
 
 /// `report` signed with the key of its author's number.
 pub(crate) fn sealed(author: usize, report: Report) -> VerifiedReport {
-    Pen(keypair(author as u64)).seal(report)
+    Pen(keypair(author as u64)).sign(report)
 }
 
 /// Signs as the service does.
 pub(crate) struct Pen(pub(crate) Keypair);
 
-impl Seal for Pen {
-    fn seal(&self, report: Report) -> VerifiedReport {
+impl Signer for Pen {
+    fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
         VerifiedReport::own(report, &payload, envelope, self.0.public().clone())

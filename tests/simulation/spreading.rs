@@ -2,23 +2,24 @@
 
 use crate::network::{Network, settled};
 use crate::{sample, seeds};
-use distomon::mesh::event::Note;
-use distomon::mesh::observation::Status;
+use distomon::mesh::event::Notice;
+use distomon::mesh::observation::ProbeStatus;
 
 #[test]
 fn a_change_is_published_and_pushed_at_once() {
     for seed in seeds() {
         let mut network = settled(8, seed);
         network.kill(0);
-        let changed = |note: &Note| matches!(note, Note::Changed { to: Status::Offline, .. });
+        let changed =
+            |note: &Notice| matches!(note, Notice::PeerStatusChanged { to: ProbeStatus::Offline, .. });
         network.wait(2_000, "noticed", |network| network.told(1, changed) > 0);
-        network.wait(100, "published", |network| network.finds(1, 0) == Status::Offline);
-        let stamp = network.machine(1).picture.own_report().expect("it reports").stamp();
+        network.wait(100, "published", |network| network.finds(1, 0) == ProbeStatus::Offline);
+        let stamp = network.machine(1).picture.own_report().expect("it reports").id();
         // Each way takes up to 4 ms; who is busy with the dead one is called when that is over.
         network.wait(20, "pushed", |network| {
             let mut others = network.running().filter(|(index, _)| *index != 1);
             let id = sample::node_id(1);
-            others.all(|(_, machine)| machine.holds(&id).is_some_and(|held| held.stamp() >= stamp))
+            others.all(|(_, machine)| machine.holds(&id).is_some_and(|held| held.id() >= stamp))
         });
     }
 }
@@ -35,13 +36,13 @@ fn a_change_that_meets_busy_peers_is_not_forgotten() {
         // Every call takes a while, so that the changes of all three cross each other's pushes.
         network.links.slow(200);
         network.wait(20_000, "all have noticed", |network| {
-            (1..4).all(|index| network.finds(index, 0) == Status::Offline)
+            (1..4).all(|index| network.finds(index, 0) == ProbeStatus::Offline)
         });
         network.wait(2_000, "all know what all found", |network| {
             (1..4).all(|holder| {
                 (1..4).all(|author| {
                     let held = network.machine(holder).holds(&sample::node_id(author)).expect("settled");
-                    held.report().observation("node-00").is_some_and(|o| o.status == Status::Offline)
+                    held.report().observation("node-00").is_some_and(|o| o.status == ProbeStatus::Offline)
                 })
             })
         });
@@ -54,18 +55,18 @@ fn reports_go_around_a_broken_link() {
         let mut network = settled(3, seed);
         network.links.cut(0, 1);
         network.wait(4_000, "both say so", |network| {
-            network.finds(0, 1) == Status::Offline && network.finds(1, 0) == Status::Offline
+            network.finds(0, 1) == ProbeStatus::Offline && network.finds(1, 0) == ProbeStatus::Offline
         });
         // A second until the next report, and as long until each of two exchanges, which come a tenth late
         // at worst: that is less than what counts as silence, 4 intervals and 2 timeouts.
         network.run_checking(30_000, "the reports still come", |network| {
             [(0, 1), (1, 0)].into_iter().all(|(one, other)| {
                 let machine = network.machine(one);
-                let slot = &machine.picture.slots()[other];
-                slot.advanced && machine.now(network.now_ms).mono_ms - slot.origin_ms <= 3_300
+                let slot = &machine.picture.states()[other];
+                slot.advanced && machine.now(network.now_ms).mono_ms - slot.created_ms <= 3_300
             })
         });
-        assert_eq!(network.finds(2, 0), Status::Online);
+        assert_eq!(network.finds(2, 0), ProbeStatus::Online);
         network.links.mend();
         network.wait(2_500, "whole again", Network::is_whole);
     }
@@ -81,8 +82,7 @@ fn reports_go_along_a_chain() {
             }
         }
         network.run(10_000);
-        let last =
-            |network: &Network| network.machine(5).holds(&sample::node_id(0)).expect("held").stamp().seq;
+        let last = |network: &Network| network.machine(5).holds(&sample::node_id(0)).expect("held").id().seq;
         let before = last(&network);
         network.run(20_000);
         assert!(last(&network) >= before + 15, "from end to end, {before} then {}", last(&network));

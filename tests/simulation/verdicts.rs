@@ -4,37 +4,37 @@ use crate::machine::Disk;
 use crate::network::{Network, settled, settled_with};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::verdict::headline::headline;
-use distomon::mesh::verdict::latch::Ending;
-use distomon::mesh::verdict::{Cause, Standing};
+use distomon::mesh::verdict::headline::summary;
+use distomon::mesh::verdict::latch::OutageKind;
+use distomon::mesh::verdict::{Cause, NodeStatus};
 
 /// What the machine `viewer` concludes of the node `target`.
-fn concludes(network: &Network, viewer: usize, target: usize) -> Standing {
+fn concludes(network: &Network, viewer: usize, target: usize) -> NodeStatus {
     let picture = &network.machine(viewer).picture;
-    let index = picture.roster().index(sample::node_id(target).as_str()).expect("a member");
-    picture.verdicts().nodes[index].standing
+    let index = picture.membership().index(sample::node_id(target).as_str()).expect("a member");
+    picture.verdicts().nodes[index].status
 }
 
 fn causes(network: &Network, viewer: usize, target: usize) -> Vec<Cause> {
     let picture = &network.machine(viewer).picture;
-    let index = picture.roster().index(sample::node_id(target).as_str()).expect("a member");
+    let index = picture.membership().index(sample::node_id(target).as_str()).expect("a member");
     picture.verdicts().nodes[index].causes.clone()
 }
 
 /// The sides of the network as the machine `viewer` sees it.
 fn sides(network: &Network, viewer: usize) -> Vec<Vec<usize>> {
-    network.machine(viewer).picture.verdicts().sides.iter().map(|side| side.nodes.clone()).collect()
+    network.machine(viewer).picture.verdicts().partitions.iter().map(|side| side.nodes.clone()).collect()
 }
 
 /// Whether all of `viewers` conclude so of `target`.
-fn agree(network: &Network, viewers: &[usize], target: usize, standing: Standing) -> bool {
+fn agree(network: &Network, viewers: &[usize], target: usize, standing: NodeStatus) -> bool {
     viewers.iter().all(|&viewer| concludes(network, viewer, target) == standing)
 }
 
 /// Whether everyone that runs concludes that everyone that runs is up.
 fn all_up(network: &Network) -> bool {
     let running: Vec<_> = network.running().map(|(index, _)| index).collect();
-    running.iter().all(|&target| agree(network, &running, target, Standing::Up))
+    running.iter().all(|&target| agree(network, &running, target, NodeStatus::Up))
 }
 
 /// Whether nobody concludes that any of `living` is down.
@@ -42,7 +42,7 @@ fn nobody_down(network: &Network, living: &[usize]) -> bool {
     let viewers: Vec<_> = network.running().map(|(index, _)| index).collect();
     viewers
         .iter()
-        .all(|&viewer| living.iter().all(|&target| concludes(network, viewer, target) != Standing::Down))
+        .all(|&viewer| living.iter().all(|&target| concludes(network, viewer, target) != NodeStatus::Down))
 }
 
 fn others(count: usize, but: usize) -> Vec<usize> {
@@ -66,18 +66,18 @@ fn a_killed_node_is_down_for_every_survivor() {
             let mut network = settled(count, seed);
             let disk = network.kill(0);
             let survivors = others(count, 0);
-            let took_ms =
-                network.wait(3_400, "down for all", |network| agree(network, &survivors, 0, Standing::Down));
+            let took_ms = network
+                .wait(3_400, "down for all", |network| agree(network, &survivors, 0, NodeStatus::Down));
             assert!(took_ms > 1_000, "{took_ms} ms: silence was not waited for");
             assert!(nobody_down(&network, &survivors));
             assert_eq!(causes(&network, 1, 0), [Cause::Node]);
             network.run_checking(10_000, "it stays down, and only it", |network| {
-                agree(network, &survivors, 0, Standing::Down) && nobody_down(network, &survivors)
+                agree(network, &survivors, 0, NodeStatus::Down) && nobody_down(network, &survivors)
             });
             network.boot(0, 0, disk);
             network.wait(3_500, "up again", all_up);
-            let settled = network.machine(1).picture.settled().nodes().next().expect("node 0").clone();
-            assert!(settled.outage.is_some_and(|outage| outage.ending == Ending::StartedAnew), "as it was");
+            let settled = network.machine(1).picture.tracker().nodes().next().expect("node 0").clone();
+            assert!(settled.outage.is_some_and(|outage| outage.kind == OutageKind::Restarted), "as it was");
         }
     }
 }
@@ -88,14 +88,14 @@ fn a_hung_node_is_down_for_every_survivor_and_says_so_of_nobody() {
         let mut network = settled(5, seed);
         network.freeze(0, 30_000);
         let survivors = others(5, 0);
-        network.wait(5_000, "down for all", |network| agree(network, &survivors, 0, Standing::Down));
+        network.wait(5_000, "down for all", |network| agree(network, &survivors, 0, NodeStatus::Down));
         network.run(25_500);
         network.run_checking(10_000, "nobody else is down for anyone", |network| {
             nobody_down(network, &survivors)
         });
         assert!(all_up(&network), "all is well again");
-        let settled = network.machine(1).picture.settled().nodes().next().expect("node 0").clone();
-        assert!(settled.outage.is_some_and(|outage| outage.ending == Ending::Hung), "it never died");
+        let settled = network.machine(1).picture.tracker().nodes().next().expect("node 0").clone();
+        assert!(settled.outage.is_some_and(|outage| outage.kind == OutageKind::Hung), "it never died");
     }
 }
 
@@ -105,9 +105,9 @@ fn two_nodes_can_only_say_unknown() {
         let mut network = settled(2, seed);
         network.kill(0);
         network.run_checking(20_000, "no verdict without a quorum", |network| {
-            concludes(network, 1, 0) != Standing::Down
+            concludes(network, 1, 0) != NodeStatus::Down
         });
-        assert_eq!(concludes(&network, 1, 0), Standing::Unknown);
+        assert_eq!(concludes(&network, 1, 0), NodeStatus::Unknown);
     }
 }
 
@@ -118,12 +118,13 @@ fn of_four_with_two_dead_nothing_is_decided() {
         network.kill(0);
         network.kill(1);
         network.run_checking(20_000, "no quorum", |network| {
-            [2, 3]
-                .iter()
-                .all(|&viewer| [0, 1].iter().all(|&dead| concludes(network, viewer, dead) != Standing::Down))
+            [2, 3].iter().all(|&viewer| {
+                [0, 1].iter().all(|&dead| concludes(network, viewer, dead) != NodeStatus::Down)
+            })
         });
         assert!(
-            agree(&network, &[2, 3], 0, Standing::Unknown) && agree(&network, &[2, 3], 1, Standing::Unknown)
+            agree(&network, &[2, 3], 0, NodeStatus::Unknown)
+                && agree(&network, &[2, 3], 1, NodeStatus::Unknown)
         );
     }
 }
@@ -136,17 +137,17 @@ fn a_node_that_is_cut_off_says_that_it_cannot_tell() {
         for &other in &rest {
             network.links.cut(0, other);
         }
-        network.wait(5_000, "down for the rest", |network| agree(network, &rest, 0, Standing::Down));
+        network.wait(5_000, "down for the rest", |network| agree(network, &rest, 0, NodeStatus::Down));
         network.run_checking(20_000, "the one cut off says down of nobody", |network| {
-            rest.iter().all(|&target| concludes(network, 0, target) != Standing::Down)
+            rest.iter().all(|&target| concludes(network, 0, target) != NodeStatus::Down)
                 && nobody_down(network, &rest)
         });
-        assert!(rest.iter().all(|&target| concludes(&network, 0, target) == Standing::Unknown));
+        assert!(rest.iter().all(|&target| concludes(&network, 0, target) == NodeStatus::Unknown));
         assert!(causes(&network, 1, 0).contains(&Cause::Partition));
         network.links.mend();
         network.wait(5_000, "all is well again", all_up);
-        let settled = network.machine(1).picture.settled().nodes().next().expect("node 0").clone();
-        assert!(settled.outage.is_some_and(|outage| outage.ending == Ending::CutOff), "not down");
+        let settled = network.machine(1).picture.tracker().nodes().next().expect("node 0").clone();
+        assert!(settled.outage.is_some_and(|outage| outage.kind == OutageKind::CutOff), "not down");
     }
 }
 
@@ -181,12 +182,12 @@ fn a_partition_is_decided_by_its_greater_side_only_and_names_the_sides() {
             }
         }
         network.wait(7_000, "the greater side decides", |network| {
-            small.iter().all(|&target| agree(network, &great, target, Standing::Down))
+            small.iter().all(|&target| agree(network, &great, target, NodeStatus::Down))
         });
         network.run_checking(20_000, "the smaller side does not", |network| {
             great.iter().all(|&target| {
-                small.iter().all(|&viewer| concludes(network, viewer, target) != Standing::Down)
-            }) && agree(network, &great, 2, Standing::Up)
+                small.iter().all(|&viewer| concludes(network, viewer, target) != NodeStatus::Down)
+            }) && agree(network, &great, 2, NodeStatus::Up)
         });
         assert_eq!(sides(&network, 2), [vec![2, 3, 4], vec![0, 1]]);
         assert_eq!(sides(&network, 0), [vec![0, 1], vec![2, 3, 4]]);
@@ -214,10 +215,10 @@ fn a_side_is_named_by_its_sites_where_these_are_not_torn() {
             network.links.cut(one, other);
         }
         network.wait(7_000, "both are down", |network| {
-            (0..2).all(|target| agree(network, &[2, 3, 4], target, Standing::Down))
+            (0..2).all(|target| agree(network, &[2, 3, 4], target, NodeStatus::Down))
         });
         network.run(2_000);
-        let said = headline(&network.machine(2).picture);
+        let said = summary(&network.machine(2).picture);
         assert!(said.starts_with(expected) && said.contains("cause: partition or node"), "{said}");
     }
 }
@@ -229,12 +230,12 @@ fn a_death_does_not_begin_as_a_firewall() {
         network.kill(0);
         network.run_checking(9_000, "it may be dead, while it is not yet found so", |network| {
             (1..4).all(|viewer| {
-                concludes(network, viewer, 0) != Standing::Degraded
+                concludes(network, viewer, 0) != NodeStatus::Degraded
                     || causes(network, viewer, 0)[0] == Cause::Node
             })
         });
         for viewer in 1..4 {
-            assert_eq!(concludes(&network, viewer, 0), Standing::Down);
+            assert_eq!(concludes(&network, viewer, 0), NodeStatus::Down);
             assert_eq!(causes(&network, viewer, 0), [Cause::Node]);
         }
     }
@@ -247,7 +248,7 @@ fn a_node_behind_a_firewall_is_alive_and_unreached() {
         network.links.wall(0);
         network.run_checking(20_000, "it is alive", |network| nobody_down(network, &[0, 1, 2, 3]));
         for viewer in 1..4 {
-            assert_eq!(concludes(&network, viewer, 0), Standing::Degraded);
+            assert_eq!(concludes(&network, viewer, 0), NodeStatus::Degraded);
             assert_eq!(causes(&network, viewer, 0), [Cause::Ingress]);
         }
     }
@@ -261,7 +262,7 @@ fn a_node_that_reaches_nobody_is_alive_and_named() {
         network.links.deafen(0);
         network.run_checking(20_000, "it is alive", |network| nobody_down(network, &[0, 1, 2, 3]));
         for viewer in 1..4 {
-            assert_eq!(concludes(&network, viewer, 0), Standing::Degraded);
+            assert_eq!(concludes(&network, viewer, 0), NodeStatus::Degraded);
             assert_eq!(causes(&network, viewer, 0), [Cause::Egress]);
         }
     }
@@ -275,7 +276,7 @@ fn a_node_that_only_calls_out_is_judged_like_any_other() {
         let mut network = settled_with(members, seed);
         network.run_checking(20_000, "all up", all_up);
         network.kill(0);
-        network.wait(7_500, "down for all", |network| agree(network, &[1, 2, 3], 0, Standing::Down));
+        network.wait(7_500, "down for all", |network| agree(network, &[1, 2, 3], 0, NodeStatus::Down));
     }
 }
 
@@ -286,10 +287,11 @@ fn who_was_stopped_on_purpose_is_stopped_and_after_ten_minutes_missed() {
         network.tell(0, Event::Leaving);
         network.wait(500, "idle", |network| network.machine(0).mesh.is_idle());
         network.kill(0);
-        network.wait(2_500, "stopped for all", |network| agree(network, &[1, 2, 3], 0, Standing::Stopped));
-        network
-            .run_checking(590_000, "it stays so", |network| agree(network, &[1, 2, 3], 0, Standing::Stopped));
-        network.wait(15_000, "then it is missed", |network| agree(network, &[1, 2, 3], 0, Standing::Down));
+        network.wait(2_500, "stopped for all", |network| agree(network, &[1, 2, 3], 0, NodeStatus::Stopped));
+        network.run_checking(590_000, "it stays so", |network| {
+            agree(network, &[1, 2, 3], 0, NodeStatus::Stopped)
+        });
+        network.wait(15_000, "then it is missed", |network| agree(network, &[1, 2, 3], 0, NodeStatus::Down));
     }
 }
 
@@ -307,8 +309,8 @@ fn who_was_never_there_is_never_seen() {
         }
         network.run(10_000);
         for viewer in 0..3 {
-            assert_eq!(concludes(&network, viewer, 3), Standing::NeverSeen);
-            assert_eq!(concludes(&network, viewer, (viewer + 1) % 3), Standing::Up);
+            assert_eq!(concludes(&network, viewer, 3), NodeStatus::NeverSeen);
+            assert_eq!(concludes(&network, viewer, (viewer + 1) % 3), NodeStatus::Up);
         }
     }
 }
@@ -331,11 +333,12 @@ fn a_viewer_that_starts_late_learns_that_one_is_down() {
     for seed in seeds() {
         let mut network = settled(5, seed);
         network.kill(0);
-        network.wait(3_400, "down", |network| agree(network, &[1, 2, 3, 4], 0, Standing::Down));
+        network.wait(3_400, "down", |network| agree(network, &[1, 2, 3, 4], 0, NodeStatus::Down));
         let disk = network.kill(4);
         network.run(500);
         network.boot(4, 4, disk);
-        network.wait(6_000, "down for the late one, too", |network| agree(network, &[4], 0, Standing::Down));
+        network
+            .wait(6_000, "down for the late one, too", |network| agree(network, &[4], 0, NodeStatus::Down));
         network.run_checking(5_000, "and nobody else", |network| nobody_down(network, &[1, 2, 3, 4]));
     }
 }
@@ -350,8 +353,8 @@ fn a_new_configuration_has_its_own_verdicts_at_once() {
             network.reconfigure(machine, machine);
             let picture = &network.machine(machine).picture;
             assert_eq!(picture.verdicts().nodes.len(), 4);
-            assert_eq!(picture.settled().nodes().count(), 4);
-            assert_eq!(concludes(&network, machine, 3), Standing::NeverSeen);
+            assert_eq!(picture.tracker().nodes().count(), 4);
+            assert_eq!(concludes(&network, machine, 3), NodeStatus::NeverSeen);
         }
     }
 }

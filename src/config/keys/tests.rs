@@ -9,7 +9,7 @@ use crate::mesh::roster::Member;
 /// A host's directories, and its network `net` with the nodes `me` and `peer`.
 struct Host {
     dir: TempDir,
-    roster: Roster,
+    roster: Membership,
 }
 
 impl Host {
@@ -25,7 +25,7 @@ impl Host {
         };
         let members = vec![member("me", keys), member("peer", &[])];
         let me = "me".parse().expect("a name");
-        let roster = Roster::new("net".parse().expect("a name"), members, &me).expect("a roster");
+        let roster = Membership::new("net".parse().expect("a name"), members, &me).expect("a roster");
         Self { dir: tempfile::tempdir().expect("temporary directory"), roster }
     }
 

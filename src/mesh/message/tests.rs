@@ -5,11 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mesh::id::Stamp;
+use crate::mesh::id::ReportId;
 use crate::mesh::report::Report;
 use crate::mesh::sample;
 
-fn held(reports: &[(usize, u64, u64)]) -> Picture {
+fn held(reports: &[(usize, u64, u64)]) -> Snapshot {
     let reports: Vec<_> = reports
         .iter()
         .map(|&(author, epoch, seq)| sample::sealed(author, sample::report(author, epoch, seq)))
@@ -22,36 +22,36 @@ fn authors(reports: &[Arc<VerifiedReport>]) -> Vec<&str> {
 }
 
 /// The heads that the holder of `picture` would send.
-fn heads(picture: &Picture) -> Heads {
+fn heads(picture: &Snapshot) -> Heads {
     let body = write_request("node-01", picture, 10_000, None, &[], &[]);
-    Request::parse(body.as_bytes(), picture.roster()).expect("own message").heads
+    Request::parse(body.as_bytes(), picture.membership()).expect("own message").heads
 }
 
-fn proof(author: usize) -> Proof {
+fn proof(author: usize) -> EquivocationProof {
     let [one, other] = [true, false]
         .map(|isolated| sample::sealed(author, Report { isolated, ..sample::report(author, 5, 3) }));
-    Proof::new(one, other).expect("they differ")
+    EquivocationProof::new(one, other).expect("they differ")
 }
 
 #[test]
 fn requests_round_trip() {
     let mut picture = held(&[(0, 1, 2), (1, 3, 4), (2, 5, 3)]);
-    picture.slots.get_mut(2).proof = Some(Arc::new(proof(2)));
+    picture.states.get_mut(2).equivocation = Some(Arc::new(proof(2)));
     let reports =
-        [picture.slots[0].held.clone().expect("held"), picture.slots[1].held.clone().expect("held")];
+        [picture.states[0].latest.clone().expect("held"), picture.states[1].latest.clone().expect("held")];
     let proofs = [Arc::new(proof(2))];
     let body = write_request("node-01", &picture, 10_500, None, &reports, &proofs);
-    let request = Request::parse(body.as_bytes(), picture.roster()).expect("own message");
+    let request = Request::parse(body.as_bytes(), picture.membership()).expect("own message");
     assert_eq!(request.to, "node-01");
     let texts: Vec<_> = request.reports.iter().map(|raw| raw.get()).collect();
     assert_eq!(texts, [&**reports[0].envelope(), &**reports[1].envelope()]);
     let texts: Vec<_> = request.proofs.iter().map(|raw| raw.get()).collect();
     assert_eq!(texts, [proofs[0].to_json()]);
-    let head = |index| request.heads.get(picture.roster(), index).copied();
+    let head = |index| request.heads.get(picture.membership(), index).copied();
     let hash = reports[1].short_digest();
-    let expected = Head { stamp: Stamp { epoch: 3, seq: 4 }, hash, age_ms: 1_500, proven: false };
+    let expected = Head { id: ReportId { epoch: 3, seq: 4 }, hash, age_ms: 1_500, equivocated: false };
     assert_eq!(head(1), Some(expected));
-    assert!(head(2).is_some_and(|head| head.proven));
+    assert!(head(2).is_some_and(|head| head.equivocated));
     assert_eq!(head(3), None);
 }
 
@@ -59,11 +59,11 @@ fn requests_round_trip() {
 fn replies_round_trip_and_name_what_just_arrived() {
     let picture = held(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
     let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
-    let facts = ReplyFacts { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200, since: None };
+    let facts = ReplyMeta { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200, since: None };
     let body = write_reply(facts, &picture, &arrived, &[], &[]);
-    let reply = Reply::parse(body.as_bytes(), picture.roster()).expect("own message");
+    let reply = Reply::parse(body.as_bytes(), picture.membership()).expect("own message");
     assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
-    let place = |index| reply.heads.get(picture.roster(), index).map(|head| (head.stamp.seq, head.age_ms));
+    let place = |index| reply.heads.get(picture.membership(), index).map(|head| (head.id.seq, head.age_ms));
     assert_eq!(place(1), Some((5, 0)), "it just arrived");
     assert_eq!(place(2), Some((6, 200)), "a newer one is held");
 }
@@ -114,8 +114,8 @@ fn strangers_and_additions_are_ignored() {
     let roster = sample::roster(&sample::members(2), 0);
     let body = r#"{"to":"a","new":[{}],"heads":{"stranger":"?","node-01":[1,2,"AAAAAAAAAAA=",3,1,{},[]]},"reports":[]}"#;
     let request = Request::parse(body.as_bytes(), &roster).expect("a message");
-    let stamp = Stamp { epoch: 1, seq: 2 };
-    let expected = Head { stamp, hash: [0; 8], age_ms: 3, proven: true };
+    let stamp = ReportId { epoch: 1, seq: 2 };
+    let expected = Head { id: stamp, hash: [0; 8], age_ms: 3, equivocated: true };
     assert_eq!(request.heads.get(&roster, 1), Some(&expected));
 }
 
@@ -126,8 +126,8 @@ fn heads_are_found_after_the_configuration_has_changed() {
     let mut members = sample::members(5);
     members.remove(1);
     let other = sample::roster(&members, 0);
-    assert!(!heads.fit(&other));
-    assert_eq!(heads.get(&other, 1).map(|head| head.stamp), Some(Stamp { epoch: 5, seq: 6 }), "node-02");
+    assert!(!heads.matches(&other));
+    assert_eq!(heads.get(&other, 1).map(|head| head.id), Some(ReportId { epoch: 5, seq: 6 }), "node-02");
     assert_eq!(heads.get(&other, 3), None, "node-04 was not there");
     assert_eq!(heads.get(&other, 9), None);
 }
@@ -143,9 +143,9 @@ fn what_the_other_lacks() {
         (held(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-02", "node-01"]),
         (held(&[(0, 1, 5), (1, 2, 99), (2, 5, 1), (3, 1, 1)]), vec!["node-01", "node-02"]),
     ] {
-        assert_eq!(authors(&lacking(&heads(&theirs), &own, |_, _| true)), expected);
+        assert_eq!(authors(&missing_reports(&heads(&theirs), &own, |_, _| true)), expected);
     }
-    let some = lacking(&heads(&held(&[])), &own, |author, _| author == 2);
+    let some = missing_reports(&heads(&held(&[])), &own, |author, _| author == 2);
     assert_eq!(authors(&some), ["node-02"]);
 }
 
@@ -155,15 +155,15 @@ fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
         [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }));
     let own = sample::picture(3, &[one]);
     let mut theirs = sample::picture(3, &[other]);
-    assert_eq!(authors(&lacking(&heads(&theirs), &own, |_, _| true)), ["node-01"]);
-    theirs.slots.get_mut(1).proof = Some(Arc::new(proof(1)));
-    assert!(lacking(&heads(&theirs), &own, |_, _| true).is_empty());
-    assert_eq!(lacking_proofs(&heads(&own), &theirs).len(), 1);
-    assert!(lacking_proofs(&heads(&theirs), &theirs).is_empty());
-    theirs.slots.get_mut(1).held = None;
+    assert_eq!(authors(&missing_reports(&heads(&theirs), &own, |_, _| true)), ["node-01"]);
+    theirs.states.get_mut(1).equivocation = Some(Arc::new(proof(1)));
+    assert!(missing_reports(&heads(&theirs), &own, |_, _| true).is_empty());
+    assert_eq!(missing_proofs(&heads(&own), &theirs).len(), 1);
+    assert!(missing_proofs(&heads(&theirs), &theirs).is_empty());
+    theirs.states.get_mut(1).latest = None;
     let heads = heads(&theirs);
-    assert!(lacking_proofs(&heads, &theirs).is_empty(), "a proof is named without a report");
-    assert!(lag(&heads, &own, 1).is_some(), "and the report is lacking still");
+    assert!(missing_proofs(&heads, &theirs).is_empty(), "a proof is named without a report");
+    assert!(reports_behind(&heads, &own, 1).is_some(), "and the report is lacking still");
 }
 
 /// A report of about `bytes` bytes.
@@ -185,11 +185,11 @@ fn no_message_is_larger_than_what_is_read() {
     let mut picture = sample::picture(count, &reports);
     for (author, report) in reports.into_iter().enumerate() {
         let twin = large(author, 127 * 1024, 1);
-        let proof = Proof::new(report, twin).expect("they differ");
-        picture.slots.get_mut(author).proof = Some(Arc::new(proof));
+        let proof = EquivocationProof::new(report, twin).expect("they differ");
+        picture.states.get_mut(author).equivocation = Some(Arc::new(proof));
     }
-    let none = Heads::none(picture.roster().clone());
-    let (reports, proofs) = (lacking(&none, &picture, |_, _| true), lacking_proofs(&none, &picture));
+    let none = Heads::empty(picture.membership().clone());
+    let (reports, proofs) = (missing_reports(&none, &picture, |_, _| true), missing_proofs(&none, &picture));
     assert_eq!(authors(&reports), ["node-00"], "its own, and no second one fits");
     assert_eq!(proofs.len(), 1, "one always goes");
     let body = write_request("node-01", &picture, 10_000, None, &reports, &proofs);
@@ -211,18 +211,18 @@ proptest! {
         byte in any::<u8>(),
     ) {
         let picture = held(&[(0, 1, 2), (1, 3, 4)]);
-        let reports = [picture.slots[1].held.clone().expect("held")];
+        let reports = [picture.states[1].latest.clone().expect("held")];
         let body = write_request("node-01", &picture, 10_500, None, &reports, &[Arc::new(proof(2))]);
         let body = body.as_bytes();
         let short = &body[..cut.min(body.len() - 1)];
-        prop_assert!(Request::parse(short, picture.roster()).is_err());
+        prop_assert!(Request::parse(short, picture.membership()).is_err());
         let mut damaged = body.to_vec();
         let at = at % damaged.len();
         damaged[at] = byte;
-        if let Ok(request) = Request::parse(&damaged, picture.roster()) {
+        if let Ok(request) = Request::parse(&damaged, picture.membership()) {
             for raw in request.reports {
-                let report = crate::mesh::report::UnverifiedReport::parse(raw.get(), picture.roster());
-                let _ = report.and_then(|report| report.verify(picture.roster()));
+                let report = crate::mesh::report::UnverifiedReport::parse(raw.get(), picture.membership());
+                let _ = report.and_then(|report| report.verify(picture.membership()));
             }
         }
     }
@@ -231,11 +231,11 @@ proptest! {
     fn heads_round_trip(epoch in 1..=MAX_INTEGER, seq in 1..=MAX_INTEGER, mono_ms in 0..=MAX_INTEGER) {
         let picture = held(&[(2, epoch, seq)]);
         let body = write_request("node-01", &picture, mono_ms, None, &[], &[]);
-        let request = Request::parse(body.as_bytes(), picture.roster()).expect("own message");
-        let report = picture.slots[2].held.clone().expect("held");
+        let request = Request::parse(body.as_bytes(), picture.membership()).expect("own message");
+        let report = picture.states[2].latest.clone().expect("held");
         let age_ms = mono_ms.saturating_sub(9_000);
         let expected =
-            Head { stamp: report.stamp(), hash: report.short_digest(), age_ms, proven: false };
-        prop_assert_eq!(request.heads.get(picture.roster(), 2), Some(&expected));
+            Head { id: report.id(), hash: report.short_digest(), age_ms, equivocated: false };
+        prop_assert_eq!(request.heads.get(picture.membership(), 2), Some(&expected));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::Keypair;
-use crate::mesh::id::Stamp;
+use crate::mesh::id::ReportId;
 use crate::mesh::sample;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn take(json: &str) -> Result<VerifiedReport, ReportError> {
 fn what_was_signed_is_what_is_held() {
     let text = envelope(&sample::keypair(1), "node-01", &payload());
     let report = take(&text).expect("a good report");
-    assert_eq!(report.stamp(), Stamp { epoch: 5, seq: 3 });
+    assert_eq!(report.id(), ReportId { epoch: 5, seq: 3 });
     assert_eq!(report.author(), &sample::node_id(1));
     assert_eq!(&**report.envelope(), text, "it is relayed unchanged");
     assert_eq!(report.digest(), &<Digest>::from(Sha256::digest(payload().to_string())));
@@ -146,7 +146,7 @@ fn observations_of_strangers_are_ignored_and_unknown_errors_are_other() {
     assert_eq!(ids, ["node-00", "node-02"]);
     let found = report.report().observation("node-02").expect("it is there");
     assert_eq!(found.error, Some(crate::mesh::observation::Failure::Other));
-    assert_eq!(found.head, Some(Stamp { epoch: 4, seq: 9 }));
+    assert_eq!(found.head, Some(ReportId { epoch: 4, seq: 9 }));
     assert!(report.report().observation("stranger").is_none());
 }
 

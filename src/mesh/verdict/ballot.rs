@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::scene::{Scene, Sign};
-use crate::mesh::id::Stamp;
-use crate::mesh::observation::{Failure, Observation, Status};
+use super::scene::{EvalContext, Liveness};
+use crate::mesh::id::ReportId;
+use crate::mesh::observation::{Failure, Observation, ProbeStatus};
 
 /// Why a vote does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,9 @@ pub struct Vote {
     /// Who says it, by index into the roster.
     pub voter: usize,
     /// By which report.
-    pub stamp: Stamp,
+    pub report_id: ReportId,
     /// What it says.
-    pub status: Status,
+    pub status: ProbeStatus,
     /// Why the newest exchange failed.
     pub error: Option<Failure>,
     /// Since when, by the voter's wall clock: Unix time in ms.
@@ -69,7 +69,7 @@ pub struct Vote {
 
 /// The votes on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ballot {
+pub struct VoteCount {
     /// All of them, those that do not count as well, in the order of the voters' ids.
     pub votes: Vec<Vote>,
     /// How many could vote: those configured to observe it that are alive, by distinct keys.
@@ -86,33 +86,33 @@ pub struct Ballot {
     pub is_witnessed: bool,
 }
 
-impl Ballot {
+impl VoteCount {
     /// The votes on each node. They are gathered report by report, not node by node: of thousands, reports that
     /// lie far apart would be looked at again and again.
-    pub(super) fn all(scene: &Scene<'_>) -> Vec<Self> {
-        let roster = scene.roster();
+    pub(super) fn all(scene: &EvalContext<'_>) -> Vec<Self> {
+        let roster = scene.membership();
         let room = |target| roster.observers(target).size_hint().1.unwrap_or_default();
         let empty = |target| Self { votes: Vec::with_capacity(room(target)), ..Self::default() };
         let mut ballots: Vec<Self> = (0..scene.count()).map(empty).collect();
         for voter in 0..scene.count() {
-            let Some(stamp) = scene.stamp(voter) else { continue };
-            for (target, found) in scene.slot(voter).observations() {
+            let Some(stamp) = scene.report_id(voter) else { continue };
+            for (target, found) in scene.state(voter).observations() {
                 if roster.observes(voter, target) {
                     ballots[target].votes.push(vote(scene, voter, stamp, target, found));
                 }
             }
         }
-        ballots.into_iter().enumerate().map(|(target, ballot)| ballot.counted_for(scene, target)).collect()
+        ballots.into_iter().enumerate().map(|(target, ballot)| ballot.count_for(scene, target)).collect()
     }
 
-    fn counted_for(mut self, scene: &Scene<'_>, target: usize) -> Self {
-        let mut living = Voices::new(scene, target);
-        for observer in scene.roster().observers(target) {
-            if scene.life(observer).sign == Sign::Alive && living.is_new(scene, observer) {
+    fn count_for(mut self, scene: &EvalContext<'_>, target: usize) -> Self {
+        let mut living = DistinctKeys::new(scene, target);
+        for observer in scene.membership().observers(target) {
+            if scene.node(observer).liveness == Liveness::Alive && living.is_new(scene, observer) {
                 self.electorate += 1;
             }
         }
-        let mut voices = Voices::new(scene, target);
+        let mut voices = DistinctKeys::new(scene, target);
         for at in 0..self.votes.len() {
             let vote = &mut self.votes[at];
             if vote.abstains.is_none() && !voices.is_new(scene, vote.voter) {
@@ -131,35 +131,35 @@ impl Ballot {
     /// from beyond it that is younger: so it never hears from more than half of all once most of its own side
     /// have found one of the others offline. That holds however long reports take to come, which the time of
     /// the node's last report does not: some came sooner than others before the cut.
-    fn is_witnessed(&self, scene: &Scene<'_>, target: usize) -> bool {
-        let bounds = scene.bounds();
+    fn is_witnessed(&self, scene: &EvalContext<'_>, target: usize) -> bool {
+        let bounds = scene.limits();
         let last_ms = scene.silent_since_ms(target);
-        let offline = self.counted().filter(|vote| vote.status == Status::Offline);
+        let offline = self.counted().filter(|vote| vote.status == ProbeStatus::Offline);
         let mut found_ms: Vec<u64> = offline
             .map(|vote| {
                 // A vote from before its newest report says nothing of this silence.
                 let after_ms = if vote.refuted { bounds.fresh_ms } else { bounds.witness_ms };
-                scene.found_ms(vote).max(last_ms.saturating_add(after_ms))
+                scene.observed_ms(vote).max(last_ms.saturating_add(after_ms))
             })
             .collect();
         found_ms.sort_unstable();
         let Some(quorum) = (1..=found_ms.len()).find(|&votes| self.is_quorum(votes)) else { return false };
         let after_ms = found_ms[quorum - 1];
-        let voters = self.counted().filter(|vote| vote.status == Status::Offline && !vote.refuted);
+        let voters = self.counted().filter(|vote| vote.status == ProbeStatus::Offline && !vote.refuted);
         let earlier =
             voters.filter(|vote| scene.advanced_ms(vote.voter).is_none_or(|ms| ms < after_ms)).count();
-        (scene.reported_since(after_ms) + earlier) * 2 > scene.roster().able()
+        (scene.reported_since(after_ms) + earlier) * 2 > scene.membership().keyed_count()
     }
 
     fn count(&mut self, vote: &Vote) {
         match vote.status {
-            Status::Online => self.online += 1,
-            Status::Offline => {
+            ProbeStatus::Online => self.online += 1,
+            ProbeStatus::Offline => {
                 self.offline += 1;
                 self.unrefuted += usize::from(!vote.refuted);
                 self.refused += usize::from(!vote.refuted && vote.error == Some(Failure::Refused));
             }
-            Status::Unknown => {}
+            ProbeStatus::Unknown => {}
         }
     }
 
@@ -174,43 +174,43 @@ impl Ballot {
     }
 }
 
-fn vote(scene: &Scene<'_>, voter: usize, stamp: Stamp, target: usize, found: &Observation) -> Vote {
-    let refuted = found.status == Status::Offline
-        && scene.stamp(target).is_some_and(|newest| {
+fn vote(scene: &EvalContext<'_>, voter: usize, stamp: ReportId, target: usize, found: &Observation) -> Vote {
+    let refuted = found.status == ProbeStatus::Offline
+        && scene.report_id(target).is_some_and(|newest| {
             let head = found.head.unwrap_or_default();
             newest.epoch > head.epoch || (newest.epoch == head.epoch && newest.seq > head.seq + 1)
         });
     Vote {
         voter,
-        stamp,
+        report_id: stamp,
         status: found.status,
         error: found.error,
         since_ms: found.since_ms,
         refuted,
-        abstains: scene.life(voter).abstains,
+        abstains: scene.node(voter).abstains,
     }
 }
 
 /// Voices that were heard already.
-struct Voices {
-    heard: Vec<usize>,
+struct DistinctKeys {
+    seen: Vec<usize>,
 }
 
-impl Voices {
+impl DistinctKeys {
     /// The target's own voice does not count.
-    fn new(scene: &Scene<'_>, target: usize) -> Self {
-        Self { heard: vec![scene.voice(target)] }
+    fn new(scene: &EvalContext<'_>, target: usize) -> Self {
+        Self { seen: vec![scene.key_group(target)] }
     }
 
-    fn is_new(&mut self, scene: &Scene<'_>, index: usize) -> bool {
-        let voice = scene.voice(index);
+    fn is_new(&mut self, scene: &EvalContext<'_>, index: usize) -> bool {
+        let voice = scene.key_group(index);
         // Only those who share a key can be heard twice.
-        if voice == index && !scene.roster().has_shared_keys() {
+        if voice == index && !scene.membership().has_shared_keys() {
             return true;
         }
-        let new = !self.heard.contains(&voice);
+        let new = !self.seen.contains(&voice);
         if new {
-            self.heard.push(voice);
+            self.seen.push(voice);
         }
         new
     }

@@ -3,9 +3,9 @@
 
 use serde::{Serialize, Serializer};
 
-use super::scene::{Scene, Sign};
-use super::{Side, Standing, Verdict, Vote};
-use crate::mesh::observation::{Failure, Status};
+use super::scene::{EvalContext, Liveness};
+use super::{NodeStatus, Partition, Verdict, Vote};
+use crate::mesh::observation::{Failure, ProbeStatus};
 
 /// What explains a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,37 +56,44 @@ pub struct Link {
 }
 
 /// What the newest reports of `from` say of `to`, if it may vote.
-fn says(scene: &Scene<'_>, from: usize, to: usize) -> Option<(Status, Option<Failure>)> {
+fn reported_status(
+    scene: &EvalContext<'_>,
+    from: usize,
+    to: usize,
+) -> Option<(ProbeStatus, Option<Failure>)> {
     // An isolated node is no good voter, but what it says of itself and its links is worth hearing.
-    if scene.life(from).sign != Sign::Alive {
+    if scene.node(from).liveness != Liveness::Alive {
         return None;
     }
-    let found = scene.slot(from).observation(to)?;
+    let found = scene.state(from).observation(to)?;
     Some((found.status, found.error))
 }
 
 /// The causes of `nodes[index]`'s standing.
-pub(super) fn of(scene: &Scene<'_>, nodes: &[Verdict], sides: &[Side], index: usize) -> Vec<Cause> {
-    match nodes[index].standing {
-        Standing::Down => silent(&nodes[index], sides, index),
-        Standing::Unknown => unknown(scene, &nodes[index], sides, index),
-        Standing::Degraded => degraded(scene, nodes, index),
-        Standing::Up if is_unreachable(scene, &nodes[index]) => vec![Cause::Ingress],
-        Standing::Up | Standing::Stopped | Standing::NeverSeen | Standing::Conflict => Vec::new(),
+pub(super) fn of(
+    scene: &EvalContext<'_>,
+    nodes: &[Verdict],
+    sides: &[Partition],
+    index: usize,
+) -> Vec<Cause> {
+    match nodes[index].status {
+        NodeStatus::Down => silent_causes(&nodes[index], sides, index),
+        NodeStatus::Unknown => unknown_causes(scene, &nodes[index], sides, index),
+        NodeStatus::Degraded => degraded_causes(scene, nodes, index),
+        NodeStatus::Up if is_unreachable(scene, &nodes[index]) => vec![Cause::Ingress],
+        NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen | NodeStatus::Conflict => Vec::new(),
     }
 }
 
 /// A host that refuses connections is there, and its node is not.
-pub(super) fn is_refused(verdict: &Verdict) -> bool {
-    verdict
-        .ballot
-        .votes
-        .iter()
-        .any(|vote| vote.status == Status::Offline && !vote.refuted && vote.error == Some(Failure::Refused))
+pub(super) fn refuses_connections(verdict: &Verdict) -> bool {
+    verdict.vote_count.votes.iter().any(|vote| {
+        vote.status == ProbeStatus::Offline && !vote.refuted && vote.error == Some(Failure::Refused)
+    })
 }
 
-fn silent(verdict: &Verdict, sides: &[Side], index: usize) -> Vec<Cause> {
-    if is_refused(verdict) {
+fn silent_causes(verdict: &Verdict, sides: &[Partition], index: usize) -> Vec<Cause> {
+    if refuses_connections(verdict) {
         return vec![Cause::Node];
     }
     // Several that fell silent at once are more likely a side than several that died at once.
@@ -94,16 +101,22 @@ fn silent(verdict: &Verdict, sides: &[Side], index: usize) -> Vec<Cause> {
     if in_company { vec![Cause::Partition, Cause::Node] } else { vec![Cause::Node, Cause::Partition] }
 }
 
-fn unknown(scene: &Scene<'_>, verdict: &Verdict, sides: &[Side], index: usize) -> Vec<Cause> {
-    let ballot = &verdict.ballot;
+fn unknown_causes(
+    scene: &EvalContext<'_>,
+    verdict: &Verdict,
+    sides: &[Partition],
+    index: usize,
+) -> Vec<Cause> {
+    let ballot = &verdict.vote_count;
     if ballot.online * 2 > ballot.electorate && ballot.online > 0 {
         return vec![Cause::NotPublishing];
     }
-    if ballot.offline == 0 && !verdict.ballot.votes.iter().any(|vote| vote.status == Status::Offline) {
+    if ballot.offline == 0 && !verdict.vote_count.votes.iter().any(|vote| vote.status == ProbeStatus::Offline)
+    {
         return Vec::new();
     }
-    let mut causes = silent(verdict, sides, index);
-    if scene.life(scene.me()).isolated && causes.contains(&Cause::Partition) {
+    let mut causes = silent_causes(verdict, sides, index);
+    if scene.node(scene.me()).isolated && causes.contains(&Cause::Partition) {
         // It is this node that lost the others.
         causes = vec![Cause::Partition];
     }
@@ -115,17 +128,19 @@ fn unknown(scene: &Scene<'_>, verdict: &Verdict, sides: &[Side], index: usize) -
 
 /// Whether nobody who lives reaches it, as far as anybody's newest report shows: one that comes a long way may
 /// be too old for a vote.
-fn is_unreachable(scene: &Scene<'_>, verdict: &Verdict) -> bool {
-    let reaches = |vote: &Vote| vote.status == Status::Online && scene.life(vote.voter).sign == Sign::Alive;
-    verdict.ballot.offline >= 2 && !verdict.ballot.votes.iter().any(reaches)
+fn is_unreachable(scene: &EvalContext<'_>, verdict: &Verdict) -> bool {
+    let reaches = |vote: &Vote| {
+        vote.status == ProbeStatus::Online && scene.node(vote.voter).liveness == Liveness::Alive
+    };
+    verdict.vote_count.offline >= 2 && !verdict.vote_count.votes.iter().any(reaches)
 }
 
 /// Whether it has not reported since a quorum last reached it: so far, that is how a death begins.
 fn may_be_dead(verdict: &Verdict) -> bool {
-    verdict.ballot.is_quorum(verdict.ballot.unrefuted)
+    verdict.vote_count.is_quorum(verdict.vote_count.unrefuted)
 }
 
-fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
+fn degraded_causes(scene: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
     let mut causes = Vec::new();
     if is_unreachable(scene, &nodes[index]) {
         causes.push(Cause::Ingress);
@@ -143,15 +158,15 @@ fn degraded(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
 }
 
 /// Whether a node finds everyone offline who lives and whom somebody else reaches; two of them at least.
-fn reaches_nobody(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> bool {
+fn reaches_nobody(scene: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> bool {
     let mut failed = 0;
     for (peer, verdict) in nodes.iter().enumerate() {
-        if peer == index || !verdict.standing.is_alive() || is_unreachable(scene, verdict) {
+        if peer == index || !verdict.status.is_alive() || is_unreachable(scene, verdict) {
             continue;
         }
-        match says(scene, index, peer) {
-            Some((Status::Offline, _)) => failed += 1,
-            Some((Status::Online, _)) => return false,
+        match reported_status(scene, index, peer) {
+            Some((ProbeStatus::Offline, _)) => failed += 1,
+            Some((ProbeStatus::Online, _)) => return false,
             _ => {}
         }
     }
@@ -159,21 +174,21 @@ fn reaches_nobody(scene: &Scene<'_>, nodes: &[Verdict], index: usize) -> bool {
 }
 
 /// The links that do not work between nodes that live, less those that an end of theirs explains.
-pub(super) fn links(scene: &Scene<'_>, nodes: &[Verdict], causes: &[Vec<Cause>]) -> Vec<Link> {
+pub(super) fn links(scene: &EvalContext<'_>, nodes: &[Verdict], causes: &[Vec<Cause>]) -> Vec<Link> {
     let broken = |from: usize, to: usize| {
-        nodes[from].standing.is_alive()
-            && nodes[to].standing.is_alive()
+        nodes[from].status.is_alive()
+            && nodes[to].status.is_alive()
             && !causes[from].contains(&Cause::Egress)
             && !causes[to].contains(&Cause::Ingress)
             && !causes[to].contains(&Cause::Node)
-            && matches!(says(scene, from, to), Some((Status::Offline, _)))
+            && matches!(reported_status(scene, from, to), Some((ProbeStatus::Offline, _)))
     };
     let mut links = Vec::new();
-    let living = nodes.iter().enumerate().filter(|(_, node)| node.standing.is_alive());
+    let living = nodes.iter().enumerate().filter(|(_, node)| node.status.is_alive());
     for (from, _) in living {
         // Only what a report names is looked at: in rings that is far less than everybody.
-        for (to, found) in scene.slot(from).observations() {
-            if found.status != Status::Offline || !broken(from, to) {
+        for (to, found) in scene.state(from).observations() {
+            if found.status != ProbeStatus::Offline || !broken(from, to) {
                 continue;
             }
             let both = broken(to, from);

@@ -1,32 +1,32 @@
 //! The answer in one sentence.
 
-use super::{Cause, Side, Standing, Verdict};
-use crate::mesh::Picture;
+use super::{Cause, NodeStatus, Partition, Verdict};
+use crate::mesh::Snapshot;
 use crate::mesh::id::Site;
-use crate::mesh::observation::Status;
+use crate::mesh::observation::ProbeStatus;
 
 /// How many nodes are named; the others are counted.
 const NAMED: usize = 3;
 
 /// What `picture` comes to, in one sentence without a final stop.
-pub fn headline(picture: &Picture) -> String {
-    headline_with(picture, &clock_time)
+pub fn summary(picture: &Snapshot) -> String {
+    summary_with(picture, &clock_time)
 }
 
 /// The same, with moments (Unix time in ms) as `clock` writes them.
-pub fn headline_with(picture: &Picture, clock: Clock<'_>) -> String {
+pub fn summary_with(picture: &Snapshot, clock: Clock<'_>) -> String {
     let nodes = &picture.verdicts().nodes;
     if picture.isolated() {
-        return cut_off(picture);
+        return isolated_sentence(picture);
     }
-    let together = together(picture);
+    let together = grouped_outages(picture);
     let alone = (0..nodes.len())
-        .filter(|index| severity(nodes[*index].standing) > 0)
+        .filter(|index| severity(nodes[*index].status) > 0)
         .filter(|index| !together.iter().any(|side| side.nodes.contains(index)))
-        .map(|index| (severity(nodes[index].standing), index, 1, sentence(picture, index, clock)));
+        .map(|index| (severity(nodes[index].status), index, 1, sentence(picture, index, clock)));
     let groups = together.iter().map(|side| {
         let first = side.nodes[0];
-        (severity(nodes[first].standing), first, side.nodes.len(), shared(picture, side, clock))
+        (severity(nodes[first].status), first, side.nodes.len(), group_sentence(picture, side, clock))
     });
     let mut troubles: Vec<_> = groups.chain(alone).collect();
     troubles.sort_by_key(|(severity, first, _, _)| (std::cmp::Reverse(*severity), *first));
@@ -51,19 +51,19 @@ pub fn headline_with(picture: &Picture, clock: Clock<'_>) -> String {
 pub type Clock<'c> = &'c dyn Fn(u64) -> String;
 
 /// Sides whose nodes fell silent together and are judged alike: one trouble, not many.
-fn together(picture: &Picture) -> Vec<&Side> {
+fn grouped_outages(picture: &Snapshot) -> Vec<&Partition> {
     let nodes = &picture.verdicts().nodes;
-    let alike = |side: &&Side| {
-        let first = nodes[side.nodes[0]].standing;
+    let alike = |side: &&Partition| {
+        let first = nodes[side.nodes[0]].status;
         side.nodes.len() > 1
-            && matches!(first, Standing::Down | Standing::Unknown)
-            && side.nodes.iter().all(|&index| nodes[index].standing == first)
+            && matches!(first, NodeStatus::Down | NodeStatus::Unknown)
+            && side.nodes.iter().all(|&index| nodes[index].status == first)
     };
-    picture.verdicts().sides.iter().filter(alike).collect()
+    picture.verdicts().partitions.iter().filter(alike).collect()
 }
 
-fn shared(picture: &Picture, side: &Side, clock: Clock<'_>) -> String {
-    let members = picture.roster().members();
+fn group_sentence(picture: &Snapshot, side: &Partition, clock: Clock<'_>) -> String {
+    let members = picture.membership().members();
     let mut names: Vec<&str> =
         side.nodes.iter().take(NAMED).map(|&index| members[index].id.as_str()).collect();
     let more = format!("{} more", side.nodes.len().saturating_sub(NAMED));
@@ -81,7 +81,7 @@ fn shared(picture: &Picture, side: &Side, clock: Clock<'_>) -> String {
     let verdict = &picture.verdicts().nodes[first];
     let since = since(picture, first, clock);
     let causes = causes(verdict);
-    if verdict.standing == Standing::Down {
+    if verdict.status == NodeStatus::Down {
         format!("{who} {is} down since {since}, all at once{causes}")
     } else {
         format!("{who} {is} silent since {since}, and no quorum confirms that they are down{causes}")
@@ -97,8 +97,8 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-fn since(picture: &Picture, index: usize, clock: Clock<'_>) -> String {
-    picture.settled().nodes().nth(index).map(|settled| clock(settled.since_ms)).unwrap_or_default()
+fn since(picture: &Snapshot, index: usize, clock: Clock<'_>) -> String {
+    picture.tracker().nodes().nth(index).map(|settled| clock(settled.since_ms)).unwrap_or_default()
 }
 
 fn causes(verdict: &Verdict) -> String {
@@ -107,67 +107,67 @@ fn causes(verdict: &Verdict) -> String {
 }
 
 /// How much a standing matters, from 0 for what is as it should be to 6.
-pub fn severity(standing: Standing) -> u8 {
+pub fn severity(standing: NodeStatus) -> u8 {
     match standing {
-        Standing::Up => 0,
-        Standing::Stopped => 1,
-        Standing::NeverSeen => 2,
-        Standing::Degraded => 3,
-        Standing::Unknown => 4,
-        Standing::Down => 5,
-        Standing::Conflict => 6,
+        NodeStatus::Up => 0,
+        NodeStatus::Stopped => 1,
+        NodeStatus::NeverSeen => 2,
+        NodeStatus::Degraded => 3,
+        NodeStatus::Unknown => 4,
+        NodeStatus::Down => 5,
+        NodeStatus::Conflict => 6,
     }
 }
 
-fn cut_off(picture: &Picture) -> String {
+fn isolated_sentence(picture: &Snapshot) -> String {
     let own = picture.own_report().map(|own| &own.report().observations[..]).unwrap_or_default();
-    let reached = own.iter().filter(|(_, found)| found.status == Status::Online).count();
+    let reached = own.iter().filter(|(_, found)| found.status == ProbeStatus::Online).count();
     format!("you are cut off: this node reaches {reached} of {}; I cannot tell about the others", own.len())
 }
 
 /// What is concluded of the node with this index, in one sentence without a final stop.
-pub fn sentence(picture: &Picture, index: usize, clock: Clock<'_>) -> String {
+pub fn sentence(picture: &Snapshot, index: usize, clock: Clock<'_>) -> String {
     let verdict = &picture.verdicts().nodes[index];
-    let id = &picture.roster().members()[index].id;
-    let settled = picture.settled().nodes().nth(index);
-    let ballot = &verdict.ballot;
+    let id = &picture.membership().members()[index].id;
+    let settled = picture.tracker().nodes().nth(index);
+    let ballot = &verdict.vote_count;
     let since = since(picture, index, clock);
     let causes = causes(verdict);
-    match verdict.standing {
-        Standing::Down => {
+    match verdict.status {
+        NodeStatus::Down => {
             format!(
                 "{id} is down: {} of {} observers, since {since}{causes}",
                 ballot.offline, ballot.electorate
             )
         }
-        Standing::Unknown => {
+        NodeStatus::Unknown => {
             let before = settled.and_then(|settled| settled.decided);
             let before = before.map_or(String::new(), |(standing, _)| format!(" (was {standing})"));
             format!("{id} is silent since {since}{before}, and no quorum confirms that it is down{causes}")
         }
-        Standing::Degraded if verdict.causes.contains(&Cause::Node) => {
+        NodeStatus::Degraded if verdict.causes.contains(&Cause::Node) => {
             format!(
                 "{id} may be down: {} of {} observers do not reach it, and it has not reported since{causes}",
                 ballot.offline, ballot.electorate
             )
         }
-        Standing::Degraded if ballot.offline < 2 => {
+        NodeStatus::Degraded if ballot.offline < 2 => {
             format!("{id} is alive, but does not reach most of the others{causes}")
         }
-        Standing::Degraded => {
+        NodeStatus::Degraded => {
             format!(
                 "{id} is alive, but {} of {} observers do not reach it{causes}",
                 ballot.offline, ballot.electorate
             )
         }
-        Standing::Stopped => format!("{id} was stopped on purpose"),
-        Standing::NeverSeen => format!("{id} was never seen"),
-        Standing::Conflict => {
+        NodeStatus::Stopped => format!("{id} was stopped on purpose"),
+        NodeStatus::NeverSeen => format!("{id} was never seen"),
+        NodeStatus::Conflict => {
             format!(
                 "{id} signed two different reports with one number: a clone, a restored snapshot or a stolen key"
             )
         }
-        Standing::Up => format!("{id} is up"),
+        NodeStatus::Up => format!("{id} is up"),
     }
 }
 

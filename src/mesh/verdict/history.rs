@@ -5,103 +5,103 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::latch::Settled;
-use super::{Standing, Verdict};
-use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::roster::{Member, Roster};
+use super::latch::TrackedVerdict;
+use super::{NodeStatus, Verdict};
+use crate::mesh::id::{NodeId, ReportId};
+use crate::mesh::roster::{Member, Membership};
 
 /// So many decisions are kept of one node.
-pub const OF_ONE: usize = 64;
+pub const MAX_PER_NODE: usize = 64;
 
 /// So many votes are kept in all, at some 60 bytes each; a decision without any counts as four.
-pub const VOTES: usize = 20_000;
+pub const MAX_VOTES: usize = 20_000;
 
 /// One verdict on one node, from when it was reached until the next.
 #[derive(Debug, Clone)]
-pub struct Decision {
+pub struct VerdictRecord {
     /// Who was configured then.
-    pub roster: Arc<Roster>,
+    pub membership: Arc<Membership>,
     /// The node, by its index in that roster.
     pub index: usize,
     /// When it was reached: Unix time in ms.
     pub at_ms: u64,
     /// What stood there before; none for this process' first.
-    pub from: Option<Standing>,
+    pub from: Option<NodeStatus>,
     /// What was concluded, and from which votes.
     pub verdict: Verdict,
     /// How it stood in time.
-    pub settled: Settled,
+    pub tracked: TrackedVerdict,
     /// The node's newest report here.
-    pub newest: Option<Stamp>,
+    pub newest: Option<ReportId>,
     /// For how long it had not reported, in ms.
     pub silent_ms: u64,
 }
 
-impl Decision {
+impl VerdictRecord {
     /// The node.
     pub fn member(&self) -> &Member {
-        &self.roster.members()[self.index]
+        &self.membership.members()[self.index]
     }
 
     fn cost(&self) -> usize {
-        self.verdict.ballot.votes.len().max(4)
+        self.verdict.vote_count.votes.len().max(4)
     }
 }
 
 /// What is kept of the past, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    decisions: VecDeque<Arc<Decision>>,
+    records: VecDeque<Arc<VerdictRecord>>,
 }
 
 /// Why there is no decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
+pub enum LookupError {
     /// What is kept of the node begins only then: Unix time in ms.
-    Before(u64),
+    KeptSince(u64),
     /// Nothing is kept of the node.
-    Never,
+    NothingKept,
 }
 
 impl History {
     /// Keeps `decisions`, which are newer than all before.
-    pub fn record(&mut self, decisions: impl IntoIterator<Item = Decision>) {
-        self.decisions.extend(decisions.into_iter().map(Arc::new));
+    pub fn record(&mut self, decisions: impl IntoIterator<Item = VerdictRecord>) {
+        self.records.extend(decisions.into_iter().map(Arc::new));
         let mut of_node: HashMap<NodeId, usize> = HashMap::new();
         let mut votes = 0;
-        let kept = self.decisions.drain(..).rev().filter(|decision| {
+        let kept = self.records.drain(..).rev().filter(|decision| {
             let count = of_node.entry(decision.member().id.clone()).or_default();
             *count += 1;
-            if *count > OF_ONE {
+            if *count > MAX_PER_NODE {
                 return false;
             }
             votes += decision.cost();
-            votes <= VOTES
+            votes <= MAX_VOTES
         });
         let mut kept: VecDeque<_> = kept.collect();
         kept.make_contiguous().reverse();
-        self.decisions = kept;
+        self.records = kept;
     }
 
     /// The decision on `node` that stood at `at_ms`, and when the next was reached; Unix time in ms. Where the
     /// wall clock was set back, the newer one.
-    pub fn at(&self, node: &str, at_ms: u64) -> Result<(&Arc<Decision>, Option<u64>), Unknown> {
+    pub fn at(&self, node: &str, at_ms: u64) -> Result<(&Arc<VerdictRecord>, Option<u64>), LookupError> {
         let mut next_ms = None;
-        for decision in self.of(Some(node)) {
+        for decision in self.of_node(Some(node)) {
             if decision.at_ms <= at_ms {
                 return Ok((decision, next_ms));
             }
             next_ms = Some(decision.at_ms);
         }
-        Err(next_ms.map_or(Unknown::Never, Unknown::Before))
+        Err(next_ms.map_or(LookupError::NothingKept, LookupError::KeptSince))
     }
 
     /// The decisions on `node`, or on all, newest first.
-    pub fn of<'h, 'n>(
+    pub fn of_node<'h, 'n>(
         &'h self,
         node: Option<&'n str>,
-    ) -> impl Iterator<Item = &'h Arc<Decision>> + use<'h, 'n> {
-        let all = self.decisions.iter().rev();
+    ) -> impl Iterator<Item = &'h Arc<VerdictRecord>> + use<'h, 'n> {
+        let all = self.records.iter().rev();
         all.filter(move |decision| node.is_none_or(|node| decision.member().id.as_str() == node))
     }
 }
@@ -109,28 +109,38 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::observation::Status;
+    use crate::mesh::observation::ProbeStatus;
     use crate::mesh::sample;
-    use crate::mesh::verdict::latch::Latch;
-    use crate::mesh::verdict::{Ballot, Vote, judge};
+    use crate::mesh::verdict::latch::VerdictTracker;
+    use crate::mesh::verdict::{Vote, VoteCount, evaluate};
 
-    fn decision(index: usize, at_ms: u64, votes: usize) -> Decision {
+    fn decision(index: usize, at_ms: u64, votes: usize) -> VerdictRecord {
         let picture = sample::picture(3, &[]);
-        let verdicts = judge(&picture, picture.at());
+        let verdicts = evaluate(&picture, picture.at());
         let vote = Vote {
             voter: 0,
-            stamp: Stamp::default(),
-            status: Status::Online,
+            report_id: ReportId::default(),
+            status: ProbeStatus::Online,
             error: None,
             since_ms: 0,
             refuted: false,
             abstains: None,
         };
-        let settled = Latch::default().settle(&picture, &verdicts, picture.at()).swap_remove(index).to;
-        let ballot = Ballot { votes: vec![vote; votes], ..Ballot::default() };
-        let verdict = Verdict { ballot, ..verdicts.nodes[index].clone() };
-        let roster = picture.roster().clone();
-        Decision { roster, index, at_ms, from: None, verdict, settled, newest: None, silent_ms: 0 }
+        let settled =
+            VerdictTracker::default().update(&picture, &verdicts, picture.at()).swap_remove(index).to;
+        let ballot = VoteCount { votes: vec![vote; votes], ..VoteCount::default() };
+        let verdict = Verdict { vote_count: ballot, ..verdicts.nodes[index].clone() };
+        let roster = picture.membership().clone();
+        VerdictRecord {
+            membership: roster,
+            index,
+            at_ms,
+            from: None,
+            verdict,
+            tracked: settled,
+            newest: None,
+            silent_ms: 0,
+        }
     }
 
     #[test]
@@ -138,18 +148,18 @@ mod tests {
         let mut history = History::default();
         history.record([decision(1, 100, 2), decision(2, 150, 2)]);
         history.record([decision(1, 200, 2)]);
-        let check = |node: &str, at_ms: u64, expected: Result<(u64, Option<u64>), Unknown>| {
+        let check = |node: &str, at_ms: u64, expected: Result<(u64, Option<u64>), LookupError>| {
             let found = history.at(node, at_ms).map(|(decision, until_ms)| (decision.at_ms, until_ms));
             assert_eq!(found, expected, "{node} at {at_ms}");
         };
-        check("node-01", 99, Err(Unknown::Before(100)));
+        check("node-01", 99, Err(LookupError::KeptSince(100)));
         check("node-01", 100, Ok((100, Some(200))));
         check("node-01", 199, Ok((100, Some(200))));
         check("node-01", 200, Ok((200, None)));
         check("node-01", u64::MAX, Ok((200, None)));
         check("node-02", 180, Ok((150, None)));
-        check("node-09", 180, Err(Unknown::Never));
-        let order = |node| history.of(node).map(|decision| decision.at_ms).collect::<Vec<_>>();
+        check("node-09", 180, Err(LookupError::NothingKept));
+        let order = |node| history.of_node(node).map(|decision| decision.at_ms).collect::<Vec<_>>();
         assert_eq!(order(None), [200, 150, 100]);
         assert_eq!(order(Some("node-01")), [200, 100]);
     }
@@ -168,11 +178,14 @@ mod tests {
         for at_ms in 2..200 {
             history.record([decision(1, at_ms, 0)]);
         }
-        assert_eq!(history.of(Some("node-01")).count(), OF_ONE);
-        assert_eq!(history.at("node-01", 20).map(|_| ()), Err(Unknown::Before(200 - OF_ONE as u64)));
+        assert_eq!(history.of_node(Some("node-01")).count(), MAX_PER_NODE);
+        assert_eq!(
+            history.at("node-01", 20).map(|_| ()),
+            Err(LookupError::KeptSince(200 - MAX_PER_NODE as u64))
+        );
         assert!(history.at("node-02", 20).is_ok(), "one that flaps pushes no other out");
 
-        history.record([decision(1, 300, VOTES - 10), decision(1, 301, 5)]);
-        assert_eq!(history.of(None).map(|decision| decision.at_ms).collect::<Vec<_>>(), [301, 300, 199]);
+        history.record([decision(1, 300, MAX_VOTES - 10), decision(1, 301, 5)]);
+        assert_eq!(history.of_node(None).map(|decision| decision.at_ms).collect::<Vec<_>>(), [301, 300, 199]);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Cause, Standing, Verdicts};
-use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::picture::{Now, Picture};
+use super::{Cause, NodeStatus, Verdicts};
+use crate::mesh::id::{NodeId, ReportId};
+use crate::mesh::picture::{Snapshot, Timestamps};
 
 /// A time without a sign of life that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,26 +14,26 @@ pub struct Outage {
     /// When the first one after it came: Unix time in ms.
     pub to_ms: u64,
     /// What the node's own numbering tells of it.
-    pub ending: Ending,
+    pub kind: OutageKind,
 }
 
 /// What a node did while no sign of life came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum OutageKind {
     /// It lived on and numbered its reports through all of it: it was cut off, not down.
     CutOff,
     /// It was started anew.
-    StartedAnew,
+    Restarted,
     /// It is the same process, and made no reports meanwhile: it, or its host, stood still.
     Hung,
 }
 
-impl Ending {
+impl OutageKind {
     /// The word for people and programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CutOff => "cut off",
-            Self::StartedAnew => "started anew",
+            Self::Restarted => "started anew",
             Self::Hung => "hung",
         }
     }
@@ -41,96 +41,96 @@ impl Ending {
 
 /// A time without a sign of life that is not over, or not yet explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Silence {
+struct OpenOutage {
     from_ms: u64,
-    newest: Stamp,
+    newest: ReportId,
     /// It says something of the node.
     is_known: bool,
 }
 
 /// How a verdict on one node stands in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
+pub struct TrackedVerdict {
     /// The verdict.
-    pub standing: Standing,
+    pub status: NodeStatus,
     /// Since when: Unix time in ms. For a node that is silent, its last sign of life.
     pub since_ms: u64,
     /// What was last decided, where nothing can be decided now; and since when.
-    pub decided: Option<(Standing, u64)>,
+    pub decided: Option<(NodeStatus, u64)>,
     /// The newest outage that is over.
     pub outage: Option<Outage>,
     /// The newest report that was a sign of life. One that came right after a gap of this node's own time was
     /// none, and may yet tell of another process.
-    newest: Stamp,
-    silence: Option<Silence>,
+    newest: ReportId,
+    open_outage: Option<OpenOutage>,
     causes: Vec<Cause>,
 }
 
 /// A verdict that has changed, or only what explains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct VerdictChange {
     /// Of whom.
     pub node: NodeId,
     /// The same, by index into the roster.
     pub index: usize,
     /// What it was; none before the first.
-    pub from: Option<Standing>,
+    pub from: Option<NodeStatus>,
     /// What it is.
-    pub to: Settled,
+    pub to: TrackedVerdict,
     /// What explains it.
     pub causes: Vec<Cause>,
     /// What explained it before.
-    pub former: Vec<Cause>,
+    pub previous_causes: Vec<Cause>,
     /// How many find it offline, and how many could say so.
     pub offline: (usize, usize),
     /// For how long its reports have not advanced, in ms.
     pub silent_ms: u64,
 }
 
-impl Change {
+impl VerdictChange {
     /// Whether the standing is another than before, or it is settled now that the node lives. What is found
     /// first, when nothing is known yet, is no news.
-    pub fn is_news(&self) -> bool {
-        self.from.is_some_and(|from| from != self.to.standing || self.proves_life())
+    pub fn is_notable(&self) -> bool {
+        self.from.is_some_and(|from| from != self.to.status || self.proves_life())
     }
 
     /// Whether it might have been dead, was never found so, and has proved to live.
     fn proves_life(&self) -> bool {
-        let degraded = Some(Standing::Degraded);
-        (self.from, Some(self.to.standing)) == (degraded, degraded)
-            && self.former.contains(&Cause::Node)
+        let degraded = Some(NodeStatus::Degraded);
+        (self.from, Some(self.to.status)) == (degraded, degraded)
+            && self.previous_causes.contains(&Cause::Node)
             && !self.causes.contains(&Cause::Node)
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for VerdictChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}", self.node, self.to.standing)?;
-        if let Some(from) = self.from.filter(|from| *from != self.to.standing) {
+        write!(f, "{} is {}", self.node, self.to.status)?;
+        if let Some(from) = self.from.filter(|from| *from != self.to.status) {
             write!(f, " (was {from})")?;
         }
         if !self.causes.is_empty() {
-            write!(f, ", cause: {}", words(&self.causes))?;
+            write!(f, ", cause: {}", joined(&self.causes))?;
         }
         if self.proves_life() {
-            write!(f, " (was {}: it lives)", words(&self.former))?;
+            write!(f, " (was {}: it lives)", joined(&self.previous_causes))?;
         }
-        match (self.to.standing, self.offline) {
-            (Standing::Degraded, (0 | 1, _)) => write!(f, "; it does not reach most of the others")?,
-            (Standing::Down | Standing::Unknown | Standing::Degraded, (offline, electorate)) => {
+        match (self.to.status, self.offline) {
+            (NodeStatus::Degraded, (0 | 1, _)) => write!(f, "; it does not reach most of the others")?,
+            (NodeStatus::Down | NodeStatus::Unknown | NodeStatus::Degraded, (offline, electorate)) => {
                 write!(f, "; {offline} of {electorate} observers do not reach it")?;
             }
             _ => {}
         }
-        if matches!(self.to.standing, Standing::Down | Standing::Unknown) {
+        if matches!(self.to.status, NodeStatus::Down | NodeStatus::Unknown) {
             write!(f, ", no sign of life for {}.{} s", self.silent_ms / 1000, self.silent_ms % 1000 / 100)?;
         }
         match self.to.outage {
-            Some(outage) if self.to.standing.is_alive() && outage.to_ms == self.to.since_ms => {
-                let what = match outage.ending {
-                    Ending::CutOff => "it lived on, cut off from here",
-                    Ending::StartedAnew => "it was started anew",
-                    Ending::Hung => "it is the same process, which stood still",
+            Some(outage) if self.to.status.is_alive() && outage.to_ms == self.to.since_ms => {
+                let what = match outage.kind {
+                    OutageKind::CutOff => "it lived on, cut off from here",
+                    OutageKind::Restarted => "it was started anew",
+                    OutageKind::Hung => "it is the same process, which stood still",
                 };
                 write!(f, "; {what}, after {} s", outage.to_ms.saturating_sub(outage.from_ms) / 1000)
             }
@@ -139,66 +139,66 @@ impl fmt::Display for Change {
     }
 }
 
-fn words(causes: &[Cause]) -> String {
+fn joined(causes: &[Cause]) -> String {
     let words: Vec<_> = causes.iter().map(|cause| cause.as_str()).collect();
     words.join(" or ")
 }
 
 /// The verdicts of a network over time.
 #[derive(Debug, Clone, Default)]
-pub struct Latch {
-    settled: Vec<(NodeId, Settled)>,
+pub struct VerdictTracker {
+    nodes: Vec<(NodeId, TrackedVerdict)>,
 }
 
-impl Latch {
+impl VerdictTracker {
     /// Takes new verdicts; says what has changed.
-    pub fn settle(&mut self, picture: &Picture, verdicts: &Verdicts, now: Now) -> Vec<Change> {
-        let before = std::mem::take(&mut self.settled);
+    pub fn update(&mut self, picture: &Snapshot, verdicts: &Verdicts, now: Timestamps) -> Vec<VerdictChange> {
+        let before = std::mem::take(&mut self.nodes);
         let mut changes = Vec::new();
         for (index, ((member, slot), verdict)) in picture.members().zip(&verdicts.nodes).enumerate() {
             let old = before.binary_search_by(|(id, _)| id.cmp(&member.id)).ok().map(|at| &before[at].1);
             // What an earlier process of this node held counts as well.
-            let newest = slot.held.as_ref().map_or(slot.floor, |held| held.stamp());
+            let newest = slot.latest.as_ref().map_or(slot.min_report, |held| held.id());
             let silent_ms = now.mono_ms.saturating_sub(verdict.silent_since_ms);
-            let moment = Moment {
-                standing: verdict.standing,
+            let moment = TrackInput {
+                status: verdict.status,
                 newest,
                 advanced: slot.advanced,
                 last_ms: now.wall_ms.saturating_sub(silent_ms),
-                only_here: verdict.silent_since_ms == slot.awaited_ms,
+                only_here: verdict.silent_since_ms == slot.waiting_since_ms,
                 wall_ms: now.wall_ms,
-                interval_ms: picture.roster().interval_ms(),
+                interval_ms: picture.membership().interval_ms(),
             };
-            let next = Settled { causes: verdict.causes.clone(), ..step(old, &moment) };
-            let from = old.map(|old| old.standing);
-            if old.is_none_or(|old| (old.standing, &old.causes) != (next.standing, &next.causes)) {
-                changes.push(Change {
+            let next = TrackedVerdict { causes: verdict.causes.clone(), ..step(old, &moment) };
+            let from = old.map(|old| old.status);
+            if old.is_none_or(|old| (old.status, &old.causes) != (next.status, &next.causes)) {
+                changes.push(VerdictChange {
                     node: member.id.clone(),
                     index,
                     from,
                     to: next.clone(),
                     causes: verdict.causes.clone(),
-                    former: old.map(|old| old.causes.clone()).unwrap_or_default(),
-                    offline: (verdict.ballot.offline, verdict.ballot.electorate),
+                    previous_causes: old.map(|old| old.causes.clone()).unwrap_or_default(),
+                    offline: (verdict.vote_count.offline, verdict.vote_count.electorate),
                     silent_ms,
                 });
             }
-            self.settled.push((member.id.clone(), next));
+            self.nodes.push((member.id.clone(), next));
         }
         changes
     }
 
     /// Of each node, in the order of the roster.
-    pub fn nodes(&self) -> impl Iterator<Item = &Settled> {
-        self.settled.iter().map(|(_, settled)| settled)
+    pub fn nodes(&self) -> impl Iterator<Item = &TrackedVerdict> {
+        self.nodes.iter().map(|(_, settled)| settled)
     }
 }
 
 /// What a verdict is reached from.
-struct Moment {
-    standing: Standing,
+struct TrackInput {
+    status: NodeStatus,
     /// The newest report of the node that this one or an earlier process of this node held.
-    newest: Stamp,
+    newest: ReportId,
     /// That report is a sign of life.
     advanced: bool,
     /// Its last sign of life: Unix time in ms.
@@ -211,49 +211,49 @@ struct Moment {
     interval_ms: u64,
 }
 
-impl Silence {
+impl OpenOutage {
     /// What it was, once a report has come that is newer than all before.
-    fn end(self, moment: &Moment) -> Outage {
+    fn end(self, moment: &TrackInput) -> Outage {
         let elapsed_ms = moment.wall_ms.saturating_sub(self.from_ms);
         let numbered = moment.newest.seq.saturating_sub(self.newest.seq);
         let ending = if moment.newest.epoch != self.newest.epoch {
-            Ending::StartedAnew
+            OutageKind::Restarted
         } else if numbered.saturating_mul(2 * moment.interval_ms) >= elapsed_ms {
-            Ending::CutOff
+            OutageKind::CutOff
         } else {
-            Ending::Hung
+            OutageKind::Hung
         };
-        Outage { from_ms: self.from_ms, to_ms: moment.wall_ms, ending }
+        Outage { from_ms: self.from_ms, to_ms: moment.wall_ms, kind: ending }
     }
 }
 
-fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
-    let &Moment { standing, newest, last_ms, wall_ms, .. } = moment;
-    let is_silent = matches!(standing, Standing::Down | Standing::Unknown);
-    let was_silent = old.is_some_and(|old| matches!(old.standing, Standing::Down | Standing::Unknown));
+fn step(old: Option<&TrackedVerdict>, moment: &TrackInput) -> TrackedVerdict {
+    let &TrackInput { status: standing, newest, last_ms, wall_ms, .. } = moment;
+    let is_silent = matches!(standing, NodeStatus::Down | NodeStatus::Unknown);
+    let was_silent = old.is_some_and(|old| matches!(old.status, NodeStatus::Down | NodeStatus::Unknown));
     let since_ms = match old {
-        Some(old) if old.standing == standing => old.since_ms,
+        Some(old) if old.status == standing => old.since_ms,
         // Down after unknown, or the other way round, is the same silence.
         Some(old) if is_silent && was_silent => old.since_ms,
         _ if is_silent => last_ms,
         _ => wall_ms,
     };
     let decided = match old {
-        _ if standing != Standing::Unknown => None,
-        Some(old) if old.standing == Standing::Unknown => old.decided,
-        Some(old) if old.standing != Standing::NeverSeen => Some((old.standing, old.since_ms)),
+        _ if standing != NodeStatus::Unknown => None,
+        Some(old) if old.status == NodeStatus::Unknown => old.decided,
+        Some(old) if old.status != NodeStatus::NeverSeen => Some((old.status, old.since_ms)),
         _ => None,
     };
     let known = old.map(|old| old.newest).filter(|_| !moment.advanced).unwrap_or(newest);
-    let silence = old.and_then(|old| old.silence);
+    let silence = old.and_then(|old| old.open_outage);
     let mut outage = old.and_then(|old| old.outage);
     let silence = if is_silent {
         let begun =
-            Silence { from_ms: since_ms, newest: known, is_known: decided.is_some() && !moment.only_here };
+            OpenOutage { from_ms: since_ms, newest: known, is_known: decided.is_some() && !moment.only_here };
         let mut silence = silence.unwrap_or(begun);
-        silence.is_known |= standing == Standing::Down;
+        silence.is_known |= standing == NodeStatus::Down;
         // A viewer that was itself just started may learn of a silent node's newest report only later.
-        if silence.newest == Stamp::default() {
+        if silence.newest == ReportId::default() {
             silence.newest = newest;
         }
         Some(silence)
@@ -263,17 +263,25 @@ fn step(old: Option<&Settled>, moment: &Moment) -> Settled {
         outage = ended.filter(|silence| silence.is_known).map(|silence| silence.end(moment)).or(outage);
         silence.filter(|_| ended.is_none() && standing.is_alive())
     };
-    Settled { standing, since_ms, decided, outage, newest: known, silence, causes: Vec::new() }
+    TrackedVerdict {
+        status: standing,
+        since_ms,
+        decided,
+        outage,
+        newest: known,
+        open_outage: silence,
+        causes: Vec::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(wall_ms: u64, standing: Standing, newest: (u64, u64)) -> Moment {
-        Moment {
-            standing,
-            newest: Stamp { epoch: newest.0, seq: newest.1 },
+    fn at(wall_ms: u64, standing: NodeStatus, newest: (u64, u64)) -> TrackInput {
+        TrackInput {
+            status: standing,
+            newest: ReportId { epoch: newest.0, seq: newest.1 },
             advanced: true,
             last_ms: wall_ms - 3_000,
             only_here: false,
@@ -283,34 +291,34 @@ mod tests {
     }
 
     /// What remains of a silence from 103 s to 130 s.
-    fn after(moments: &[Moment]) -> Option<Outage> {
-        let mut settled = step(None, &at(100_000, Standing::Up, (7, 10)));
+    fn after(moments: &[TrackInput]) -> Option<Outage> {
+        let mut settled = step(None, &at(100_000, NodeStatus::Up, (7, 10)));
         for moment in moments {
             settled = step(Some(&settled), moment);
         }
         settled.outage
     }
 
-    fn down() -> Moment {
-        at(106_000, Standing::Down, (7, 13))
+    fn down() -> TrackInput {
+        at(106_000, NodeStatus::Down, (7, 13))
     }
 
     #[test]
     fn changes_in_words() {
         use Cause::{Ingress, Link, Node};
-        use Standing::{Degraded, Down, Up};
-        let change = |from, to: Standing, causes: &[Cause], former: &[Cause], offline| {
-            let change = Change {
+        use NodeStatus::{Degraded, Down, Up};
+        let change = |from, to: NodeStatus, causes: &[Cause], former: &[Cause], offline| {
+            let change = VerdictChange {
                 node: "b".parse().expect("a name"),
                 index: 1,
                 from,
                 to: step(None, &at(100_000, to, (7, 10))),
                 causes: causes.to_vec(),
-                former: former.to_vec(),
+                previous_causes: former.to_vec(),
                 offline,
                 silent_ms: 5_240,
             };
-            (change.is_news(), change.to_string())
+            (change.is_notable(), change.to_string())
         };
         for ((from, to, causes, former, offline), is_news, expected) in [
             ((None, Up, &[][..], &[][..], (0, 2)), false, "b is up"),
@@ -347,38 +355,38 @@ mod tests {
     #[test]
     fn the_first_report_after_a_silence_tells_what_it_was() {
         for (newest, ending) in
-            [((7, 40), Ending::CutOff), ((7, 14), Ending::Hung), ((8, 1), Ending::StartedAnew)]
+            [((7, 40), OutageKind::CutOff), ((7, 14), OutageKind::Hung), ((8, 1), OutageKind::Restarted)]
         {
-            let outage = Outage { from_ms: 103_000, to_ms: 130_000, ending };
-            assert_eq!(after(&[down(), at(130_000, Standing::Up, newest)]), Some(outage));
+            let outage = Outage { from_ms: 103_000, to_ms: 130_000, kind: ending };
+            assert_eq!(after(&[down(), at(130_000, NodeStatus::Up, newest)]), Some(outage));
             // It was decided before, or not at all.
-            let unknown = Moment { standing: Standing::Unknown, ..down() };
-            assert_eq!(after(&[unknown, at(130_000, Standing::Degraded, newest)]), Some(outage));
+            let unknown = TrackInput { status: NodeStatus::Unknown, ..down() };
+            assert_eq!(after(&[unknown, at(130_000, NodeStatus::Degraded, newest)]), Some(outage));
         }
     }
 
     #[test]
     fn that_others_reach_it_again_does_not_tell() {
-        let early = at(128_000, Standing::Degraded, (7, 13));
+        let early = at(128_000, NodeStatus::Degraded, (7, 13));
         assert_eq!(after(&[down(), early]), None);
-        let early = at(128_000, Standing::Degraded, (7, 13));
-        let told = after(&[down(), early, at(130_000, Standing::Up, (8, 1))]);
-        assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
+        let early = at(128_000, NodeStatus::Degraded, (7, 13));
+        let told = after(&[down(), early, at(130_000, NodeStatus::Up, (8, 1))]);
+        assert_eq!(told.map(|outage| outage.kind), Some(OutageKind::Restarted));
     }
 
     #[test]
     fn what_came_right_after_a_gap_does_not_hide_who_was_started_anew() {
-        let gap = Moment { advanced: false, ..at(106_000, Standing::Unknown, (8, 1)) };
-        let told = after(&[gap, at(107_000, Standing::Up, (8, 2))]);
-        assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
+        let gap = TrackInput { advanced: false, ..at(106_000, NodeStatus::Unknown, (8, 1)) };
+        let told = after(&[gap, at(107_000, NodeStatus::Up, (8, 2))]);
+        assert_eq!(told.map(|outage| outage.kind), Some(OutageKind::Restarted));
     }
 
     #[test]
     fn a_silence_of_this_node_itself_is_no_outage_of_others() {
-        let gap = || Moment { standing: Standing::Unknown, only_here: true, ..down() };
-        assert_eq!(after(&[gap(), at(130_000, Standing::Up, (7, 40))]), None);
+        let gap = || TrackInput { status: NodeStatus::Unknown, only_here: true, ..down() };
+        assert_eq!(after(&[gap(), at(130_000, NodeStatus::Up, (7, 40))]), None);
         // But the node may have died meanwhile.
-        let told = after(&[gap(), down(), at(130_000, Standing::Up, (8, 1))]);
-        assert_eq!(told.map(|outage| outage.ending), Some(Ending::StartedAnew));
+        let told = after(&[gap(), down(), at(130_000, NodeStatus::Up, (8, 1))]);
+        assert_eq!(told.map(|outage| outage.kind), Some(OutageKind::Restarted));
     }
 }

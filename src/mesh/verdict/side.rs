@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::cause::is_refused;
-use super::scene::Scene;
-use super::{Standing, Verdict};
+use super::cause::refuses_connections;
+use super::scene::EvalContext;
+use super::{NodeStatus, Verdict};
 use crate::mesh::id::Site;
 use crate::mesh::roster::Member;
 
 /// Nodes that cannot reach the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Side {
+pub struct Partition {
     /// Who is on it, by index into the roster, in ascending order.
     pub nodes: Vec<usize>,
     /// The sites whose nodes these are, where that fits: each node has one, and no node of these sites is on
@@ -21,22 +21,23 @@ pub struct Side {
 /// The sides of a network that has fallen apart, this node's first. Nodes whose reports still come and who
 /// reach each other are one side; those who fell silent at about the same time are another. None where
 /// nobody is silent but for a reason of its own.
-pub(super) fn find(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<Side> {
+pub(super) fn find(scene: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partition> {
     let silent: Vec<usize> = (0..nodes.len())
-        .filter(|&index| matches!(nodes[index].standing, Standing::Down | Standing::Unknown))
-        .filter(|&index| scene.report(index).is_some() && !is_refused(&nodes[index]))
+        .filter(|&index| matches!(nodes[index].status, NodeStatus::Down | NodeStatus::Unknown))
+        .filter(|&index| scene.report(index).is_some() && !refuses_connections(&nodes[index]))
         .collect();
     let groups = by_time(scene, silent);
     let here = component(scene, nodes);
     // One that is silent alone may as well be dead, unless this node doubts itself.
-    let apart = groups.iter().any(|group| group.len() > 1) || scene.life(scene.me()).isolated;
+    let apart = groups.iter().any(|group| group.len() > 1) || scene.node(scene.me()).isolated;
     if !apart || groups.is_empty() {
         return Vec::new();
     }
     let mut sides = vec![here];
     sides.extend(groups);
-    let mut sides: Vec<Side> = sides.into_iter().map(|nodes| Side { nodes, sites: Vec::new() }).collect();
-    let sites: Vec<_> = (0..sides.len()).map(|at| sites(scene.roster().members(), &sides, at)).collect();
+    let mut sides: Vec<Partition> =
+        sides.into_iter().map(|nodes| Partition { nodes, sites: Vec::new() }).collect();
+    let sites: Vec<_> = (0..sides.len()).map(|at| sites(scene.membership().members(), &sides, at)).collect();
     for (side, sites) in sides.iter_mut().zip(sites) {
         side.sites = sites;
     }
@@ -44,9 +45,9 @@ pub(super) fn find(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<Side> {
 }
 
 /// Groups of nodes that fell silent within one interval and a timeout of each other.
-fn by_time(scene: &Scene<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
+fn by_time(scene: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
     silent.sort_by_key(|&index| (scene.silent_since_ms(index), index));
-    let window_ms = scene.bounds().witness_ms + scene.roster().longest_timeout_ms();
+    let window_ms = scene.limits().witness_ms + scene.membership().max_timeout_ms();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut first_ms = 0;
     for index in silent {
@@ -66,12 +67,12 @@ fn by_time(scene: &Scene<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
 }
 
 /// Those alive, whom some path joins to this node.
-fn component(scene: &Scene<'_>, nodes: &[Verdict]) -> Vec<usize> {
-    (0..nodes.len()).filter(|&index| index == scene.me() || nodes[index].standing.is_alive()).collect()
+fn component(scene: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<usize> {
+    (0..nodes.len()).filter(|&index| index == scene.me() || nodes[index].status.is_alive()).collect()
 }
 
 /// The sites that make up `sides[at]`, if some do.
-fn sites(members: &[Member], sides: &[Side], at: usize) -> Vec<Site> {
+fn sites(members: &[Member], sides: &[Partition], at: usize) -> Vec<Site> {
     let of = |nodes: &[usize]| -> BTreeSet<Option<Site>> {
         nodes.iter().map(|&index| members[index].site.clone()).collect()
     };

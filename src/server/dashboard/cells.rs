@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::words;
-use crate::mesh::Picture;
-use crate::mesh::id::{NodeId, Site, Stamp};
-use crate::mesh::observation::{Observation, Status};
+use crate::mesh::Snapshot;
+use crate::mesh::id::{NodeId, ReportId, Site};
+use crate::mesh::observation::{Observation, ProbeStatus};
 
 /// Steps of a round-trip time in each power of two: it is told to 2 %, which is enough to look at, and small
 /// changes of it need not be told.
@@ -33,8 +33,8 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Of `picture`.
-    pub(super) fn of(picture: &Picture) -> Self {
-        let epoch = picture.own_report().map_or(0, |own| own.stamp().epoch);
+    pub(super) fn of(picture: &Snapshot) -> Self {
+        let epoch = picture.own_report().map_or(0, |own| own.id().epoch);
         Self { epoch, revision: picture.revision() }
     }
 
@@ -53,7 +53,7 @@ impl Frame {
 #[derive(Clone)]
 struct Row {
     /// By which report.
-    stamp: Option<Stamp>,
+    stamp: Option<ReportId>,
     cells: Arc<[Cell]>,
 }
 
@@ -85,12 +85,12 @@ pub(super) struct News<'a> {
 
 impl Cells {
     /// The cells of `picture`; `before` tells which of them are new.
-    pub(super) fn new(picture: &Picture, before: Option<&Self>) -> Self {
+    pub(super) fn new(picture: &Snapshot, before: Option<&Self>) -> Self {
         let frame = Frame::of(picture);
-        let config = picture.roster().digest();
+        let config = picture.membership().digest();
         let known = before.filter(|before| before.frame.epoch == frame.epoch && before.config == config);
-        let rows = picture.slots().iter().enumerate().map(|(observer, slot)| {
-            let stamp = slot.held.as_ref().map(|held| held.stamp());
+        let rows = picture.states().iter().enumerate().map(|(observer, slot)| {
+            let stamp = slot.latest.as_ref().map(|held| held.id());
             let old = known.map(|known| &known.rows[observer]);
             if let Some(old) = old.filter(|old| old.stamp == stamp) {
                 return old.clone();
@@ -113,9 +113,9 @@ impl Cells {
     }
 
     /// What is new to a script that has the cells of the frame `have`, as it wrote it.
-    pub(super) fn news<'a>(&self, picture: &'a Picture, have: &str, mono_ms: u64) -> News<'a> {
+    pub(super) fn news<'a>(&self, picture: &'a Snapshot, have: &str, mono_ms: u64) -> News<'a> {
         let have = Frame::read(have).filter(|have| have.epoch == self.frame.epoch);
-        let members = picture.roster().members();
+        let members = picture.membership().members();
         let nodes =
             have.is_none().then(|| members.iter().map(|member| (&member.id, member.site.as_ref())).collect());
         let news = self.rows.iter().enumerate().map(|(observer, row)| {
@@ -130,12 +130,7 @@ impl Cells {
         News {
             frame: self.frame.write(),
             nodes,
-            standings: picture
-                .verdicts()
-                .nodes
-                .iter()
-                .map(|verdict| words::letter(verdict.standing))
-                .collect(),
+            standings: picture.verdicts().nodes.iter().map(|verdict| words::letter(verdict.status)).collect(),
             late: (0..members.len()).filter(|&index| !picture.is_fresh(index, mono_ms)).collect(),
             rows: rows.map(|(observer, bytes)| (observer, STANDARD.encode(bytes))).collect(),
         }
@@ -145,9 +140,9 @@ impl Cells {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "32 times log2 of 2^32 is 1,024")]
 fn value(found: &Observation) -> u16 {
     let status = match found.status {
-        Status::Online => 1,
-        Status::Offline => 2,
-        Status::Unknown => 3,
+        ProbeStatus::Online => 1,
+        ProbeStatus::Offline => 2,
+        ProbeStatus::Unknown => 3,
     };
     let time = found.rtt_us.map_or(0, |us| ((f64::from(us) + 1.0).log2() * STEPS).round() as u16);
     (status << 14) + time
@@ -162,7 +157,7 @@ mod tests {
     fn only_what_has_changed_is_told() {
         let net = Net::new("net-1", 4);
         let (node, quiet) = (net.busy_node(), net.node());
-        let picture = node.picture();
+        let picture = node.snapshot();
         let cells = Cells::new(&picture, None);
         let all = cells.news(&picture, "", 0);
         assert_eq!(all.nodes.as_ref().map(Vec::len), Some(4));
@@ -197,7 +192,7 @@ mod tests {
         let newer = Cells::new(&picture, Some(&older));
         let news = newer.news(&picture, &Frame { revision: 0, ..newer.frame }.write(), 0);
         assert_eq!(cell(&news.rows[0]), (0, 1));
-        assert!(Cells::new(&quiet.picture(), None).news(&quiet.picture(), "", 0).rows.len() <= 1);
+        assert!(Cells::new(&quiet.snapshot(), None).news(&quiet.snapshot(), "", 0).rows.len() <= 1);
     }
 
     #[test]
@@ -211,9 +206,9 @@ mod tests {
             error: None,
             head: None,
         };
-        assert_eq!(value(&found(Status::Online, Some(1_023))), (1 << 14) + 320);
-        assert_eq!(value(&found(Status::Online, Some(u32::MAX))), (1 << 14) + 1_024);
-        assert_eq!(value(&found(Status::Offline, None)), 2 << 14);
-        assert_eq!(value(&found(Status::Unknown, Some(0))), 3 << 14);
+        assert_eq!(value(&found(ProbeStatus::Online, Some(1_023))), (1 << 14) + 320);
+        assert_eq!(value(&found(ProbeStatus::Online, Some(u32::MAX))), (1 << 14) + 1_024);
+        assert_eq!(value(&found(ProbeStatus::Offline, None)), 2 << 14);
+        assert_eq!(value(&found(ProbeStatus::Unknown, Some(0))), 3 << 14);
     }
 }

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::{matrix::MOST_CELLS, words};
-use crate::mesh::Picture;
-use crate::mesh::observation::Status;
-use crate::mesh::verdict::Side;
+use crate::mesh::Snapshot;
+use crate::mesh::observation::ProbeStatus;
+use crate::mesh::verdict::Partition;
 
 /// Up to so many nodes, links that work are drawn, too.
 const MOST_LINKED: usize = 32;
@@ -32,8 +32,8 @@ struct Spot {
 }
 
 /// The section of a network's page; nothing for a network that is too large to be drawn so, or of one node.
-pub(super) fn section(picture: &Picture, base: &str) -> Markup {
-    let members = picture.roster().members();
+pub(super) fn section(picture: &Snapshot, base: &str) -> Markup {
+    let members = picture.membership().members();
     if members.len() > MOST_CELLS || members.len() < 2 {
         return html! {};
     }
@@ -77,9 +77,9 @@ pub(super) fn section(picture: &Picture, base: &str) -> Markup {
 }
 
 /// The nodes, side by side where the network has fallen apart; those of a site stand together.
-fn groups(picture: &Picture) -> Vec<Vec<usize>> {
-    let members = picture.roster().members();
-    let sides: &[Side] = &picture.verdicts().sides;
+fn groups(picture: &Snapshot) -> Vec<Vec<usize>> {
+    let members = picture.membership().members();
+    let sides: &[Partition] = &picture.verdicts().partitions;
     let mut groups: Vec<Vec<usize>> = sides.iter().map(|side| side.nodes.clone()).collect();
     let rest: Vec<usize> =
         (0..members.len()).filter(|index| !sides.iter().any(|side| side.nodes.contains(index))).collect();
@@ -115,15 +115,15 @@ fn between(from: Spot, to: Spot) -> String {
 }
 
 /// The lines between nodes that find each other online; or one the other, where that one is not probed.
-fn working(picture: &Picture, spots: &[Spot]) -> String {
+fn working(picture: &Snapshot, spots: &[Spot]) -> String {
     let online = |from: usize, to: usize| {
-        picture.verdicts().nodes[from].standing.is_alive()
-            && picture.slots()[from].observation(to).is_some_and(|found| found.status == Status::Online)
+        picture.verdicts().nodes[from].status.is_alive()
+            && picture.states()[from].observation(to).is_some_and(|found| found.status == ProbeStatus::Online)
     };
     let mut path = String::new();
     for from in 0..spots.len() {
         for to in from + 1..spots.len() {
-            let known = |a, b| picture.roster().observes(a, b);
+            let known = |a, b| picture.membership().observes(a, b);
             let works = (!known(from, to) || online(from, to)) && (!known(to, from) || online(to, from));
             if works && (online(from, to) || online(to, from)) {
                 let (a, b) = (spots[from], spots[to]);
@@ -134,8 +134,8 @@ fn working(picture: &Picture, spots: &[Spot]) -> String {
     path
 }
 
-fn node(picture: &Picture, index: usize, id: &str, spot: Spot, base: &str) -> Markup {
-    let standing = picture.verdicts().nodes[index].standing;
+fn node(picture: &Snapshot, index: usize, id: &str, spot: Spot, base: &str) -> Markup {
+    let standing = picture.verdicts().nodes[index].status;
     let class = words::class(standing);
     // Names stand outside of the circle.
     let (dx, anchor) = match spot.turn {
@@ -148,7 +148,7 @@ fn node(picture: &Picture, index: usize, id: &str, spot: Spot, base: &str) -> Ma
         0.7..0.8 => -16.0,
         _ => 4.0,
     };
-    let is_ray = picture.roster().members().len() > MOST_UPRIGHT;
+    let is_ray = picture.membership().members().len() > MOST_UPRIGHT;
     let (dx, dy, anchor, turn) = if is_ray { ray(spot) } else { (dx, dy, anchor, None) };
     let short: String =
         if id.chars().count() > 18 { id.chars().take(17).chain(['…']).collect() } else { id.to_owned() };

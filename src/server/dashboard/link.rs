@@ -5,23 +5,23 @@ use maud::{Markup, html};
 use super::sheet::{Region, Sheet};
 use super::state::State;
 use super::words;
-use crate::mesh::observation::{Observation, Status};
-use crate::mesh::{Now, Picture};
+use crate::mesh::observation::{Observation, ProbeStatus};
+use crate::mesh::{Snapshot, Timestamps};
 
 /// The page of the members with these indices.
-pub(super) fn sheet(picture: &Picture, one: usize, other: usize, root: &str, now: Now) -> Sheet {
-    let roster = picture.roster();
+pub(super) fn sheet(picture: &Snapshot, one: usize, other: usize, root: &str, now: Timestamps) -> Sheet {
+    let roster = picture.membership();
     let network = roster.network_id();
     let (a, b) = (&roster.members()[one].id, &roster.members()[other].id);
     let base = format!("{root}network/{network}");
     let is_fresh = |from: usize| picture.is_fresh(from, now.mono_ms);
-    let found = |from: usize, to: usize| picture.slots()[from].observation(to).map(|found| found.status);
+    let found = |from: usize, to: usize| picture.states()[from].observation(to).map(|found| found.status);
     // What was said long ago is shown, and counts for nothing: both may be dead.
     let ways = [(one, other), (other, one)].map(|(from, to)| found(from, to).filter(|_| is_fresh(from)));
     let state = match ways {
         _ if picture.isolated() => State::Blind,
-        _ if ways.contains(&Some(Status::Offline)) => State::Bad,
-        _ if ways.contains(&Some(Status::Unknown)) => State::Warn,
+        _ if ways.contains(&Some(ProbeStatus::Offline)) => State::Bad,
+        _ if ways.contains(&Some(ProbeStatus::Unknown)) => State::Warn,
         _ if ways == [None, None] => State::Blind,
         _ => State::Good,
     };
@@ -41,12 +41,12 @@ pub(super) fn sheet(picture: &Picture, one: usize, other: usize, root: &str, now
     }
 }
 
-fn word(status: Option<Status>) -> &'static str {
-    status.map_or("nothing reported of late", Status::as_str)
+fn word(status: Option<ProbeStatus>) -> &'static str {
+    status.map_or("nothing reported of late", ProbeStatus::as_str)
 }
 
 /// Both directions of one pair.
-fn pair(picture: &Picture, one: usize, other: usize, base: &str, now: Now) -> Markup {
+fn pair(picture: &Snapshot, one: usize, other: usize, base: &str, now: Timestamps) -> Markup {
     html! {
         section.pair aria-label="Both directions" {
             (way(picture, one, other, base, now))
@@ -55,22 +55,22 @@ fn pair(picture: &Picture, one: usize, other: usize, base: &str, now: Now) -> Ma
     }
 }
 
-fn way(picture: &Picture, from: usize, to: usize, base: &str, now: Now) -> Markup {
-    let members = picture.roster().members();
+fn way(picture: &Snapshot, from: usize, to: usize, base: &str, now: Timestamps) -> Markup {
+    let members = picture.membership().members();
     let (a, b) = (&members[from].id, &members[to].id);
-    let slot = &picture.slots()[from];
+    let slot = &picture.states()[from];
     html! {
         div.way {
             p.title { a href={ (base) "/node/" (a) } { (a) } " → " a href={ (base) "/node/" (b) } { (b) } }
             @match slot.observation(to) {
                 None => p.faint {
-                    @if slot.held.is_none() { (a) " has not reported yet." }
-                    @else if picture.roster().observes(from, to) { (a) " has not reported anything of " (b) " yet." }
+                    @if slot.latest.is_none() { (a) " has not reported yet." }
+                    @else if picture.membership().observes(from, to) { (a) " has not reported anything of " (b) " yet." }
                     @else { (a) " does not observe " (b) "." }
                 },
                 Some(found) => (story(found, since_ms(picture, from, found, now))),
             }
-            @if let Some(held) = &slot.held {
+            @if let Some(held) = &slot.latest {
                 p.faint {
                     "by " (a) "'s report " (held.report().epoch) "/" (held.report().seq)
                     @if !picture.is_fresh(from, now.mono_ms) { ", " strong { "which is too old to count" } }
@@ -82,12 +82,12 @@ fn way(picture: &Picture, from: usize, to: usize, base: &str, now: Now) -> Marku
 
 /// Since when that is so, by this node's clock: Unix time in ms. The observer's may be off, but not the time between
 /// what it found and its report.
-pub(super) fn since_ms(picture: &Picture, from: usize, found: &Observation, now: Now) -> u64 {
-    let slot = &picture.slots()[from];
-    match &slot.held {
-        Some(held) if from != picture.roster().me() => {
+pub(super) fn since_ms(picture: &Snapshot, from: usize, found: &Observation, now: Timestamps) -> u64 {
+    let slot = &picture.states()[from];
+    match &slot.latest {
+        Some(held) if from != picture.membership().me() => {
             let before_ms = held.report().at_ms.saturating_sub(found.since_ms);
-            let ago_ms = now.mono_ms.saturating_sub(slot.origin_ms);
+            let ago_ms = now.mono_ms.saturating_sub(slot.created_ms);
             now.wall_ms.saturating_sub(ago_ms).saturating_sub(before_ms)
         }
         _ => found.since_ms,
@@ -104,7 +104,7 @@ fn story(found: &Observation, since_ms: u64) -> Markup {
         @if found.rtt_us.is_some() || found.error.is_some() {
             p {
                 @if let Some(us) = found.rtt_us {
-                    @if found.status == Status::Online { "round trip " } @else { "last round trip " } (words::milliseconds(us)) " ms"
+                    @if found.status == ProbeStatus::Online { "round trip " } @else { "last round trip " } (words::milliseconds(us)) " ms"
                 }
                 @if let Some(ms) = found.clock_offset_ms { ", its clock " (words::offset(ms)) }
                 @if let Some(error) = found.error { @if found.rtt_us.is_some() { "; " } "newest attempt failed: " (error.meaning()) }
@@ -114,11 +114,11 @@ fn story(found: &Observation, since_ms: u64) -> Markup {
 }
 
 /// The class by which the style gives a status its colour and symbol; the word itself is its text.
-pub(super) fn class(status: Status) -> &'static str {
+pub(super) fn class(status: ProbeStatus) -> &'static str {
     match status {
-        Status::Online => "on",
-        Status::Offline => "off",
-        Status::Unknown => "un",
+        ProbeStatus::Online => "on",
+        ProbeStatus::Offline => "off",
+        ProbeStatus::Unknown => "un",
     }
 }
 
@@ -129,10 +129,10 @@ mod tests {
 
     #[test]
     fn what_was_said_long_ago_counts_for_nothing() {
-        let picture = Net::new("net-1", 3).busy_node().picture();
-        let heard_ms = picture.slots()[1].origin_ms;
+        let picture = Net::new("net-1", 3).busy_node().snapshot();
+        let heard_ms = picture.states()[1].created_ms;
         let check = |later_ms: u64, (one, other): (usize, usize), state: State, told: &str| {
-            let now = Now { mono_ms: heard_ms + later_ms, ..fixture::now() };
+            let now = Timestamps { mono_ms: heard_ms + later_ms, ..fixture::now() };
             let sheet = sheet(&picture, one, other, "./", now);
             assert_eq!((sheet.state, sheet.told.as_str()), (state, told), "{later_ms} {one} {other}");
         };

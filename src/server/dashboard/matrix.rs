@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use maud::{Markup, PreEscaped, html};
 
 use super::words;
-use crate::mesh::Picture;
-use crate::mesh::observation::{Observation, Status};
+use crate::mesh::Snapshot;
+use crate::mesh::observation::{Observation, ProbeStatus};
 
 /// There is a table of up to so many rows and columns.
 pub(super) const MOST_CELLS: usize = 64;
@@ -29,18 +29,18 @@ const CLASSES: [(u32, char); 5] =
 /// The class by which style and script know what a node found of another.
 fn class(found: &Observation) -> char {
     match found.status {
-        Status::Online => {
+        ProbeStatus::Online => {
             let us = found.rtt_us.unwrap_or(0);
             CLASSES.iter().find(|(most, _)| us <= *most).map_or('e', |(_, class)| *class)
         }
-        Status::Offline => 'x',
-        Status::Unknown => 'q',
+        ProbeStatus::Offline => 'x',
+        ProbeStatus::Unknown => 'q',
     }
 }
 
 /// The section of a network's page.
-pub(super) fn section(picture: &Picture, base: &str, now_ms: u64) -> Markup {
-    let count = picture.roster().members().len();
+pub(super) fn section(picture: &Snapshot, base: &str, now_ms: u64) -> Markup {
+    let count = picture.membership().members().len();
     html! {
         section #matrix data-nodes=(count) aria-labelledby="matrix-title" {
             div.bar {
@@ -92,8 +92,8 @@ fn legend() -> Markup {
     }
 }
 
-fn table(picture: &Picture, base: &str, now_ms: u64) -> Markup {
-    let members = picture.roster().members();
+fn table(picture: &Snapshot, base: &str, now_ms: u64) -> Markup {
+    let members = picture.membership().members();
     let roomy = members.len() <= ROOMY;
     html! {
         div.box.snug {
@@ -112,16 +112,16 @@ fn table(picture: &Picture, base: &str, now_ms: u64) -> Markup {
 }
 
 /// One row, closely written: a table of 64 nodes has 4,096 cells. Names have no character that needs to be escaped.
-fn row(picture: &Picture, index: usize, base: &str, now_ms: u64) -> String {
-    let id = &picture.roster().members()[index].id;
+fn row(picture: &Snapshot, index: usize, base: &str, now_ms: u64) -> String {
+    let id = &picture.membership().members()[index].id;
     let late = if picture.is_fresh(index, now_ms) { "" } else { " class=late" };
     let mut html = format!("<tr{late}><th scope=row title={id}><a href={base}/node/{id}>{id}</a>");
-    for target in 0..picture.roster().members().len() {
+    for target in 0..picture.membership().members().len() {
         if target == index {
             html += "<td class=m>–";
             continue;
         }
-        let _ = match picture.slots()[index].observation(target) {
+        let _ = match picture.states()[index].observation(target) {
             None => write!(html, "<td class=n>·"),
             Some(found) => write!(html, "<td class={}>{}", class(found), text(found)),
         };
@@ -131,7 +131,7 @@ fn row(picture: &Picture, index: usize, base: &str, now_ms: u64) -> String {
 
 fn text(found: &Observation) -> String {
     match (found.status, found.rtt_us) {
-        (Status::Online, Some(us)) => words::milliseconds(us),
+        (ProbeStatus::Online, Some(us)) => words::milliseconds(us),
         (status, _) => status.as_str().to_owned(),
     }
 }
@@ -146,11 +146,11 @@ fn drawing(base: &str) -> Markup {
 }
 
 /// What is not as it should be, in words, where there is no table.
-fn listed(picture: &Picture, base: &str) -> Markup {
-    let members = picture.roster().members();
+fn listed(picture: &Snapshot, base: &str) -> Markup {
+    let members = picture.membership().members();
     let not_online = || {
-        picture.slots().iter().enumerate().flat_map(|(from, slot)| {
-            let bad = slot.observations().filter(|(_, found)| found.status != Status::Online);
+        picture.states().iter().enumerate().flat_map(|(from, slot)| {
+            let bad = slot.observations().filter(|(_, found)| found.status != ProbeStatus::Online);
             bad.map(move |(to, found)| (from, to, found.status))
         })
     };
@@ -170,15 +170,15 @@ fn listed(picture: &Picture, base: &str) -> Markup {
 }
 
 /// A small matrix without words: cells that are alike side by side are one shape.
-pub(super) fn small(picture: &Picture) -> Markup {
-    let count = picture.roster().members().len();
+pub(super) fn small(picture: &Snapshot) -> Markup {
+    let count = picture.membership().members().len();
     let (mut online, mut offline, mut unknown) = (Cells::default(), Cells::default(), Cells::default());
-    for (from, slot) in picture.slots().iter().enumerate() {
+    for (from, slot) in picture.states().iter().enumerate() {
         for (to, found) in slot.observations() {
             match found.status {
-                Status::Online => online.add(to, from),
-                Status::Offline => offline.add(to, from),
-                Status::Unknown => unknown.add(to, from),
+                ProbeStatus::Online => online.add(to, from),
+                ProbeStatus::Offline => offline.add(to, from),
+                ProbeStatus::Unknown => unknown.add(to, from),
             }
         }
     }

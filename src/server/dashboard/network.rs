@@ -5,10 +5,10 @@ use maud::{Markup, html};
 use super::sheet::{Region, Sheet};
 use super::state::{State, brief, counts, knows_nobody};
 use super::{graph, matrix, nodes, timeline, words};
-use crate::mesh::observation::Status;
-use crate::mesh::verdict::headline::{headline, severity};
-use crate::mesh::verdict::{Link, Side, Standing};
-use crate::mesh::{Now, Picture};
+use crate::mesh::observation::ProbeStatus;
+use crate::mesh::verdict::headline::{severity, summary};
+use crate::mesh::verdict::{Link, NodeStatus, Partition};
+use crate::mesh::{Snapshot, Timestamps};
 
 /// So many troubles are told one by one.
 const MOST_TROUBLES: usize = 12;
@@ -18,14 +18,14 @@ const MOST_LINKS: usize = 8;
 const MOST_NAMES: usize = 12;
 
 /// The page. `root` leads to the site's root, `query` is the request's.
-pub(super) fn sheet(picture: &Picture, root: &str, query: &nodes::Query, now: Now) -> Sheet {
-    let id = picture.roster().network_id();
-    let me = &picture.roster().own().id;
+pub(super) fn sheet(picture: &Snapshot, root: &str, query: &nodes::Query, now: Timestamps) -> Sheet {
+    let id = picture.membership().network_id();
+    let me = &picture.membership().own().id;
     let base = format!("{root}network/{id}");
     Sheet {
         title: format!("{} – {id}", brief(picture)),
         state: State::of(picture),
-        told: format!("{id}: {}", headline(picture)),
+        told: format!("{id}: {}", summary(picture)),
         trail: vec![(id.to_string(), format!("network/{id}"))],
         regions: vec![
             Region::still(
@@ -41,12 +41,12 @@ pub(super) fn sheet(picture: &Picture, root: &str, query: &nodes::Query, now: No
             Region::new("changes", timeline::section(picture, None, &base, now.wall_ms)),
             Region::new("nodes", nodes::section(picture, &base, query)),
         ],
-        made_for: picture.roster().digest().to_owned(),
+        made_for: picture.membership().digest().to_owned(),
     }
 }
 
 /// The sentence, how many nodes stand how, and what concerns the whole page.
-fn verdict(picture: &Picture) -> Markup {
+fn verdict(picture: &Snapshot) -> Markup {
     let state = State::of(picture);
     html! {
         section #verdict class={ "verdict " (state.as_str()) } aria-label="Verdict" {
@@ -72,9 +72,9 @@ fn verdict(picture: &Picture) -> Markup {
 }
 
 /// That somebody else signs with this node's key, if so.
-pub(super) fn twin(picture: &Picture) -> Markup {
+pub(super) fn twin(picture: &Snapshot) -> Markup {
     html! {
-        @if picture.twin() {
+        @if picture.duplicate_key() {
             p.alert role="alert" {
                 strong { "This node has a twin. " }
                 "Another process signs with its key: stop one of the two, then give this node a new key."
@@ -84,7 +84,7 @@ pub(super) fn twin(picture: &Picture) -> Markup {
 }
 
 /// How many nodes stand how.
-pub(super) fn tally(picture: &Picture) -> Markup {
+pub(super) fn tally(picture: &Snapshot) -> Markup {
     let links = picture.verdicts().links.len();
     html! {
         ul.tally {
@@ -97,23 +97,23 @@ pub(super) fn tally(picture: &Picture) -> Markup {
 }
 
 /// Everything that is not as it should be, the worst first; nothing where all is well.
-fn problems(picture: &Picture, base: &str) -> Markup {
+fn problems(picture: &Snapshot, base: &str) -> Markup {
     let verdicts = picture.verdicts();
-    let mut troubles: Vec<(usize, Standing)> = verdicts
+    let mut troubles: Vec<(usize, NodeStatus)> = verdicts
         .nodes
         .iter()
-        .map(|verdict| verdict.standing)
+        .map(|verdict| verdict.status)
         .enumerate()
         .filter(|(_, standing)| severity(*standing) > 0)
         .collect();
     troubles.sort_by_key(|(index, standing)| (std::cmp::Reverse(severity(*standing)), *index));
     let left = troubles.len().saturating_sub(MOST_TROUBLES);
-    if troubles.is_empty() && verdicts.links.is_empty() && verdicts.sides.is_empty() {
+    if troubles.is_empty() && verdicts.links.is_empty() && verdicts.partitions.is_empty() {
         return html! {};
     }
-    let is_meant = troubles.iter().all(|(_, standing)| *standing == Standing::Stopped)
+    let is_meant = troubles.iter().all(|(_, standing)| *standing == NodeStatus::Stopped)
         && verdicts.links.is_empty()
-        && verdicts.sides.is_empty();
+        && verdicts.partitions.is_empty();
     html! {
         section #problems aria-labelledby="problems-title" {
             h2 #problems-title { @if is_meant { "Stopped on purpose" } @else { "What is wrong" } }
@@ -126,17 +126,17 @@ fn problems(picture: &Picture, base: &str) -> Markup {
                 @if verdicts.links.len() > MOST_LINKS {
                     li { "and " (verdicts.links.len() - MOST_LINKS) " more links: see the matrix" }
                 }
-                @if !verdicts.sides.is_empty() { (sides(picture)) }
+                @if !verdicts.partitions.is_empty() { (sides(picture)) }
             }
         }
     }
 }
 
-fn trouble(picture: &Picture, index: usize, standing: Standing, base: &str) -> Markup {
-    let id = &picture.roster().members()[index].id;
+fn trouble(picture: &Snapshot, index: usize, standing: NodeStatus, base: &str) -> Markup {
+    let id = &picture.membership().members()[index].id;
     let verdict = &picture.verdicts().nodes[index];
-    let ballot = &verdict.ballot;
-    let settled = picture.settled().nodes().nth(index);
+    let ballot = &verdict.vote_count;
+    let settled = picture.tracker().nodes().nth(index);
     html! {
         li {
             (words::standing(standing)) " "
@@ -152,13 +152,13 @@ fn trouble(picture: &Picture, index: usize, standing: Standing, base: &str) -> M
 }
 
 /// What explains a node's verdict, in words.
-pub(super) fn causes(picture: &Picture, index: usize) -> String {
+pub(super) fn causes(picture: &Snapshot, index: usize) -> String {
     let causes: Vec<_> = picture.verdicts().nodes[index].causes.iter().map(|cause| cause.as_str()).collect();
     causes.join(" or ")
 }
 
-fn cut(picture: &Picture, link: Link, base: &str) -> Markup {
-    let members = picture.roster().members();
+fn cut(picture: &Snapshot, link: Link, base: &str) -> Markup {
+    let members = picture.membership().members();
     let (from, to) = (&members[link.from].id, &members[link.to].id);
     html! {
         li {
@@ -174,21 +174,21 @@ fn cut(picture: &Picture, link: Link, base: &str) -> Markup {
 }
 
 /// Whether a node's newest report says that the other is online.
-fn reaches(picture: &Picture, from: usize, to: usize) -> bool {
-    picture.slots()[from].observation(to).is_some_and(|found| found.status == Status::Online)
+fn reaches(picture: &Snapshot, from: usize, to: usize) -> bool {
+    picture.states()[from].observation(to).is_some_and(|found| found.status == ProbeStatus::Online)
 }
 
-fn sides(picture: &Picture) -> Markup {
+fn sides(picture: &Snapshot) -> Markup {
     html! {
         li {
             span.is.degraded { "partition" } " the network has fallen into parts: "
-            ol.sides { @for side in &picture.verdicts().sides { li { (part(picture, side)) } } }
+            ol.sides { @for side in &picture.verdicts().partitions { li { (part(picture, side)) } } }
         }
     }
 }
 
-fn part(picture: &Picture, side: &Side) -> Markup {
-    let members = picture.roster().members();
+fn part(picture: &Snapshot, side: &Partition) -> Markup {
+    let members = picture.membership().members();
     let sites: Vec<_> = side.sites.iter().map(crate::mesh::id::Site::as_str).collect();
     let ids: Vec<_> = side.nodes.iter().take(MOST_NAMES).map(|&index| members[index].id.as_str()).collect();
     html! {

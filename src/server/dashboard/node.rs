@@ -6,8 +6,8 @@ use super::link;
 use super::sheet::{Region, Sheet};
 use super::state::State;
 use super::{nodes, proof, timeline, why, words};
-use crate::mesh::observation::{Observation, Status};
-use crate::mesh::{Now, Picture};
+use crate::mesh::observation::{Observation, ProbeStatus};
+use crate::mesh::{Snapshot, Timestamps};
 
 /// So many others are listed at most; what is not online first.
 const MOST_PAIRS: usize = 200;
@@ -15,18 +15,18 @@ const MOST_PAIRS: usize = 200;
 /// The page of the member with this index; `at_ms` asks for the verdict that stood then (Unix time in ms), and
 /// `charts` draw its last hour.
 pub(super) fn sheet(
-    picture: &Picture,
+    picture: &Snapshot,
     index: usize,
     root: &str,
     at_ms: Option<u64>,
     charts: &Markup,
-    now: Now,
+    now: Timestamps,
 ) -> Sheet {
-    let roster = picture.roster();
+    let roster = picture.membership();
     let network = roster.network_id();
     let id = &roster.members()[index].id;
     let base = format!("{root}network/{network}");
-    let standing = picture.verdicts().nodes[index].standing;
+    let standing = picture.verdicts().nodes[index].status;
     let state = if picture.isolated() { State::Blind } else { State::of_node(standing) };
     Sheet {
         title: format!("{id} {standing} – {network}"),
@@ -55,9 +55,9 @@ pub(super) fn sheet(
     }
 }
 
-fn verdict(picture: &Picture, index: usize, state: State) -> Markup {
-    let (member, slot) = (&picture.roster().members()[index], &picture.slots()[index]);
-    let settled = picture.settled().nodes().nth(index);
+fn verdict(picture: &Snapshot, index: usize, state: State) -> Markup {
+    let (member, slot) = (&picture.membership().members()[index], &picture.states()[index]);
+    let settled = picture.tracker().nodes().nth(index);
     html! {
         section #verdict class={ "verdict " (state.as_str()) } aria-label="Verdict" {
             p #sentence { (words::told_of(picture, index)) }
@@ -70,7 +70,7 @@ fn verdict(picture: &Picture, index: usize, state: State) -> Markup {
             @if let Some(outage) = settled.and_then(|settled| settled.outage) {
                 p.facts {
                     "Last outage: " (words::clock(outage.from_ms)) " to " (words::clock(outage.to_ms)) ", "
-                    (words::duration(outage.to_ms.saturating_sub(outage.from_ms))) "; " (outage.ending.as_str())
+                    (words::duration(outage.to_ms.saturating_sub(outage.from_ms))) "; " (outage.kind.as_str())
                 }
             }
         }
@@ -78,25 +78,25 @@ fn verdict(picture: &Picture, index: usize, state: State) -> Markup {
 }
 
 /// Both directions between the node and each other, side by side; what is not online first.
-fn pairs(picture: &Picture, index: usize, base: &str, now: Now) -> Markup {
+fn pairs(picture: &Snapshot, index: usize, base: &str, now: Timestamps) -> Markup {
     let is_fresh = |reporter: usize| picture.is_fresh(reporter, now.mono_ms);
-    let members = picture.roster().members();
+    let members = picture.membership().members();
     let id = &members[index].id;
     let mut others: Vec<_> = (0..members.len())
         .filter(|&other| other != index)
         .map(|other| {
-            (other, picture.slots()[other].observation(index), picture.slots()[index].observation(other))
+            (other, picture.states()[other].observation(index), picture.states()[index].observation(other))
         })
         .filter(|(other, to, from)| {
-            let roster = picture.roster();
+            let roster = picture.membership();
             to.is_some() || from.is_some() || roster.observes(index, *other) || roster.observes(*other, index)
         })
         .collect();
     let weight = |found: Option<&Observation>| {
         found.map_or(1, |found| match found.status {
-            Status::Offline => 3,
-            Status::Unknown => 2,
-            Status::Online => 0,
+            ProbeStatus::Offline => 3,
+            ProbeStatus::Unknown => 2,
+            ProbeStatus::Online => 0,
         })
     };
     others.sort_by_key(|(other, to, from)| (std::cmp::Reverse(weight(*to).max(weight(*from))), *other));

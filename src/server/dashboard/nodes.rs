@@ -4,10 +4,10 @@ use maud::{Markup, html};
 use rouille::Request;
 
 use super::{network, words};
-use crate::mesh::picture::Slot;
+use crate::mesh::picture::MemberState;
 use crate::mesh::roster::Member;
 use crate::mesh::verdict::headline::severity;
-use crate::mesh::{Picture, id};
+use crate::mesh::{Snapshot, id};
 use crate::server::view::finding;
 
 /// From which offset on a clock is marked, in ms.
@@ -36,21 +36,21 @@ impl Query {
 }
 
 /// The section of a network's page: what is in trouble first, then by name.
-pub(super) fn section(picture: &Picture, base: &str, query: &Query) -> Markup {
+pub(super) fn section(picture: &Snapshot, base: &str, query: &Query) -> Markup {
     let is_meant = |member: &Member| {
         let text = query.text.to_lowercase();
         member.id.as_str().to_lowercase().contains(&text)
             || member.site.as_ref().is_some_and(|site| site.as_str().to_lowercase().contains(&text))
     };
-    let all = picture.roster().members().len();
+    let all = picture.membership().members().len();
     let trouble =
-        |index: usize| picture.verdicts().nodes.get(index).map_or(0, |verdict| severity(verdict.standing));
+        |index: usize| picture.verdicts().nodes.get(index).map_or(0, |verdict| severity(verdict.status));
     let mut meant: Vec<_> =
         picture.members().enumerate().filter(|(_, (member, _))| is_meant(member)).collect();
     meant.sort_by_key(|(index, _)| (std::cmp::Reverse(trouble(*index)), *index));
     let pages = meant.len().div_ceil(PAGE).max(1);
     let page = query.page.min(pages);
-    let has_sites = picture.roster().members().iter().any(|member| member.site.is_some());
+    let has_sites = picture.membership().members().iter().any(|member| member.site.is_some());
     html! {
         section #nodes aria-labelledby="nodes-title" {
             h2 #nodes-title { "Nodes" }
@@ -108,13 +108,20 @@ fn form_urlencoded(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-fn row(picture: &Picture, index: usize, member: &Member, slot: &Slot, base: &str, has_sites: bool) -> Markup {
-    let is_me = index == picture.roster().me();
+fn row(
+    picture: &Snapshot,
+    index: usize,
+    member: &Member,
+    slot: &MemberState,
+    base: &str,
+    has_sites: bool,
+) -> Markup {
+    let is_me = index == picture.membership().me();
     let offset =
         finding(picture, index).filter(|_| !is_me).and_then(|found| Some((found, found.clock_offset_ms?)));
-    let report = slot.held.as_ref().map(|held| held.report());
+    let report = slot.latest.as_ref().map(|held| held.report());
     let verdict = picture.verdicts().nodes.get(index);
-    let settled = picture.settled().nodes().nth(index);
+    let settled = picture.tracker().nodes().nth(index);
     html! {
         tr {
             th scope="row" {
@@ -124,13 +131,13 @@ fn row(picture: &Picture, index: usize, member: &Member, slot: &Slot, base: &str
             @if has_sites { td { @if let Some(site) = &member.site { (site.as_str()) } } }
             td {
                 @if let Some(verdict) = verdict {
-                    (words::standing(verdict.standing))
+                    (words::standing(verdict.status))
                     @if !verdict.causes.is_empty() { " " small { (network::causes(picture, index)) } }
                 }
             }
             td { @if let Some(settled) = settled { (words::ago(settled.since_ms)) } }
             td.num {
-                @if let Some(ballot) = verdict.map(|verdict| &verdict.ballot).filter(|ballot| ballot.electorate > 0) {
+                @if let Some(ballot) = verdict.map(|verdict| &verdict.vote_count).filter(|ballot| ballot.electorate > 0) {
                     (ballot.offline) " of " (ballot.electorate)
                 }
             }
@@ -149,11 +156,11 @@ fn row(picture: &Picture, index: usize, member: &Member, slot: &Slot, base: &str
 }
 
 /// What is out of the ordinary.
-pub(super) fn notes(picture: &Picture, member: &Member, slot: &Slot) -> Markup {
-    let roster = picture.roster();
-    let report = slot.held.as_ref().map(|held| held.report());
+pub(super) fn notes(picture: &Snapshot, member: &Member, slot: &MemberState) -> Markup {
+    let roster = picture.membership();
+    let report = slot.latest.as_ref().map(|held| held.report());
     let mut notes: Vec<(&str, &str, &str)> = Vec::new();
-    if slot.proof.is_some() {
+    if slot.equivocation.is_some() {
         notes.push(("bad", "conflict", "It signed two different reports with one number: a cloned machine, a restored snapshot or a stolen key. Both are kept as proof."));
     }
     if member.keys.is_empty() {

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::sheet::{Region, Sheet};
 use super::state::{State, brief};
 use super::{matrix, network, timeline, words};
-use crate::mesh::Picture;
-use crate::mesh::verdict::headline::headline;
+use crate::mesh::Snapshot;
+use crate::mesh::verdict::headline::summary;
 
 /// So many changes are told of each network.
 const CHANGES: usize = 3;
@@ -15,7 +15,7 @@ const CHANGES: usize = 3;
 const MOST_DRAWN: usize = 256;
 
 /// The page of the networks that these pictures show.
-pub(super) fn sheet(pictures: &[impl AsRef<Picture>], root: &str) -> Sheet {
+pub(super) fn sheet(pictures: &[impl AsRef<Snapshot>], root: &str) -> Sheet {
     let pictures = || pictures.iter().map(AsRef::as_ref);
     let state = pictures().map(State::of).max().unwrap_or(State::Blind);
     let ill: Vec<_> = pictures().filter(|picture| State::of(picture) != State::Good).collect();
@@ -23,29 +23,29 @@ pub(super) fn sheet(pictures: &[impl AsRef<Picture>], root: &str) -> Sheet {
         (_, 0) => "no network".to_owned(),
         ([], 1) => "all well".to_owned(),
         ([], count) => format!("all {count} networks well"),
-        ([one], _) => format!("{}: {}", one.roster().network_id(), brief(one)),
+        ([one], _) => format!("{}: {}", one.membership().network_id(), brief(one)),
         (some, count) => format!("{} of {count} networks", some.len()),
     };
     let told: Vec<_> = pictures()
-        .map(|picture| format!("{}: {}", picture.roster().network_id(), headline(picture)))
+        .map(|picture| format!("{}: {}", picture.membership().network_id(), summary(picture)))
         .collect();
     let mut regions = vec![Region::still("head", html! { h1 { "Networks" } })];
     regions.extend(pictures().map(|picture| {
-        Region::new(format!("network-{}", picture.roster().network_id()), article(picture, root))
+        Region::new(format!("network-{}", picture.membership().network_id()), article(picture, root))
     }));
     if pictures().count() == 0 {
         regions.push(Region::new("none", html! {
             p.alert.caution role="note" { "This login opens no network of this instance. Its " code { "nodeconf.yml" } " lists them under " code { "networks" } "." }
         }));
     }
-    let made_for: Vec<_> = pictures().map(|picture| picture.roster().digest()).collect();
+    let made_for: Vec<_> = pictures().map(|picture| picture.membership().digest()).collect();
     Sheet { title, state, told: told.join(". "), trail: Vec::new(), regions, made_for: made_for.join(" ") }
 }
 
-fn article(picture: &Picture, root: &str) -> Markup {
-    let id = picture.roster().network_id();
+fn article(picture: &Snapshot, root: &str) -> Markup {
+    let id = picture.membership().network_id();
     let base = format!("{root}network/{id}");
-    let changes: Vec<_> = picture.history().of(None).take(CHANGES).collect();
+    let changes: Vec<_> = picture.history().of_node(None).take(CHANGES).collect();
     html! {
         article class={ "network verdict " (State::of(picture).as_str()) } aria-labelledby={ "n-" (id) } {
             div.words {
@@ -53,13 +53,13 @@ fn article(picture: &Picture, root: &str) -> Markup {
                 p.sentence { (words::told(picture)) }
                 (network::twin(picture))
                 (network::tally(picture))
-                p.faint { "seen from " a href={ (base) "/node/" (picture.roster().own().id) } { (picture.roster().own().id) } }
+                p.faint { "seen from " a href={ (base) "/node/" (picture.membership().own().id) } { (picture.membership().own().id) } }
                 @if !changes.is_empty() {
                     h3 { "Newest changes" }
                     (timeline::list(&changes, &base))
                 }
             }
-            @if (2..=MOST_DRAWN).contains(&picture.roster().members().len()) { (matrix::small(picture)) }
+            @if (2..=MOST_DRAWN).contains(&picture.membership().members().len()) { (matrix::small(picture)) }
         }
     }
 }

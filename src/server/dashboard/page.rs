@@ -216,7 +216,7 @@ fn warn_once() {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         log::warn!(
-            MESSAGE_ID = message_id::IN_CLEAR;
+            MESSAGE_ID = message_id::PLAIN_HTTP;
             "the dashboard is used over plain http from another host: put https in front, and an https url \
              into config.yml"
         );

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::assets;
 use super::cells::{Cells, Frame, News};
 use super::sheet::Sheet;
-use crate::mesh::Picture;
+use crate::mesh::Snapshot;
 use crate::mesh::id::NetworkId;
 
 /// So many pages are kept, each with its query; more are forgotten all at once.
@@ -33,7 +33,7 @@ pub(super) struct Panes {
 /// The cells of a picture.
 struct Shown {
     cells: Cells,
-    picture: Arc<Picture>,
+    picture: Arc<Snapshot>,
 }
 
 /// Where a page is kept; whoever makes it anew holds the lock.
@@ -72,7 +72,7 @@ impl Panes {
     pub(super) fn get(
         &self,
         key: String,
-        pictures: &[Arc<Picture>],
+        pictures: &[Arc<Snapshot>],
         with_cells: bool,
         make: impl FnOnce() -> Sheet,
     ) -> Arc<Pane> {
@@ -98,13 +98,13 @@ impl Panes {
     }
 
     /// The cells of `picture`, made from those before.
-    fn show(&self, picture: &Arc<Picture>) -> Arc<Shown> {
-        let id = picture.roster().network_id();
+    fn show(&self, picture: &Arc<Snapshot>) -> Arc<Shown> {
+        let id = picture.membership().network_id();
         let mut all = self.cells.lock();
         let before = all.get(id);
         // Who took the picture earlier may come later.
         let is_newer = |shown: &&Arc<Shown>| {
-            shown.picture.roster().digest() == picture.roster().digest()
+            shown.picture.membership().digest() == picture.membership().digest()
                 && shown.picture.revision() >= picture.revision()
         };
         if let Some(shown) =

@@ -5,20 +5,20 @@ use maud::{Markup, html};
 use super::words;
 use crate::crypto::PublicKey;
 use crate::crypto::dsse::PAYLOAD_TYPE;
-use crate::mesh::Picture;
+use crate::mesh::Snapshot;
 use crate::server::view::finding;
 
 /// The section of a node's page.
-pub(super) fn section(picture: &Picture, index: usize, root: &str) -> Markup {
-    let roster = picture.roster();
-    let (member, slot) = (&roster.members()[index], &picture.slots()[index]);
+pub(super) fn section(picture: &Snapshot, index: usize, root: &str) -> Markup {
+    let roster = picture.membership();
+    let (member, slot) = (&roster.members()[index], &picture.states()[index]);
     let at = picture.at();
-    let arrived_ms = at.wall_ms.saturating_sub(at.mono_ms.saturating_sub(slot.arrived_ms));
+    let arrived_ms = at.wall_ms.saturating_sub(at.mono_ms.saturating_sub(slot.received_ms));
     let offset = finding(picture, index).and_then(|found| found.clock_offset_ms);
     html! {
         section #report aria-labelledby="report-title" {
             h2 #report-title { "Its report" }
-            @match &slot.held {
+            @match &slot.latest {
                 None => p.faint { "Nothing that it signed has come here since this node was started." },
                 Some(held) => {
                     @let report = held.report();

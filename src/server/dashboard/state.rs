@@ -1,8 +1,8 @@
 //! How a network stands, at one glance: for titles, icons and colours.
 
 use super::assets::{self, Asset};
-use crate::mesh::Picture;
-use crate::mesh::verdict::Standing;
+use crate::mesh::Snapshot;
+use crate::mesh::verdict::NodeStatus;
 
 /// How a network stands. The worst of several is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,29 +19,29 @@ pub(super) enum State {
 
 impl State {
     /// What `picture` comes to.
-    pub(super) fn of(picture: &Picture) -> Self {
+    pub(super) fn of(picture: &Snapshot) -> Self {
         let nodes = &picture.verdicts().nodes;
-        let any = |standings: &[Standing]| nodes.iter().any(|verdict| standings.contains(&verdict.standing));
-        if picture.twin() || any(&[Standing::Conflict]) {
+        let any = |standings: &[NodeStatus]| nodes.iter().any(|verdict| standings.contains(&verdict.status));
+        if picture.duplicate_key() || any(&[NodeStatus::Conflict]) {
             return Self::Bad;
         }
         if picture.isolated() || knows_nobody(picture) {
             return Self::Blind;
         }
-        if any(&[Standing::Down]) {
+        if any(&[NodeStatus::Down]) {
             return Self::Bad;
         }
-        let is_well = !any(&[Standing::Degraded, Standing::Unknown, Standing::NeverSeen])
+        let is_well = !any(&[NodeStatus::Degraded, NodeStatus::Unknown, NodeStatus::NeverSeen])
             && picture.verdicts().links.is_empty();
         if is_well { Self::Good } else { Self::Warn }
     }
 
     /// How one node stands.
-    pub(super) fn of_node(standing: Standing) -> Self {
+    pub(super) fn of_node(standing: NodeStatus) -> Self {
         match standing {
-            Standing::Up | Standing::Stopped => Self::Good,
-            Standing::Degraded | Standing::Unknown | Standing::NeverSeen => Self::Warn,
-            Standing::Down | Standing::Conflict => Self::Bad,
+            NodeStatus::Up | NodeStatus::Stopped => Self::Good,
+            NodeStatus::Degraded | NodeStatus::Unknown | NodeStatus::NeverSeen => Self::Warn,
+            NodeStatus::Down | NodeStatus::Conflict => Self::Bad,
         }
     }
 
@@ -77,19 +77,19 @@ impl State {
 }
 
 /// Whether nothing was ever heard of any other node.
-pub(super) fn knows_nobody(picture: &Picture) -> bool {
-    let me = picture.roster().me();
-    let standings = picture.verdicts().nodes.iter().zip(picture.settled().nodes()).enumerate();
+pub(super) fn knows_nobody(picture: &Snapshot) -> bool {
+    let me = picture.membership().me();
+    let standings = picture.verdicts().nodes.iter().zip(picture.tracker().nodes()).enumerate();
     let silent = standings.filter(|(index, _)| *index != me).all(|(_, (verdict, settled))| {
-        verdict.standing == Standing::NeverSeen
-            || (verdict.standing == Standing::Unknown && settled.decided.is_none())
+        verdict.status == NodeStatus::NeverSeen
+            || (verdict.status == NodeStatus::Unknown && settled.decided.is_none())
     });
-    silent && picture.roster().members().len() > 1
+    silent && picture.membership().members().len() > 1
 }
 
 /// What is not as it should be, worst first: `1 down, 2 stopped, 1 link cut`; with nothing, `all 5 up`.
-pub(super) fn brief(picture: &Picture) -> String {
-    if picture.twin() {
+pub(super) fn brief(picture: &Snapshot) -> String {
+    if picture.duplicate_key() {
         return "this node has a twin".to_owned();
     }
     if picture.isolated() {
@@ -101,19 +101,19 @@ pub(super) fn brief(picture: &Picture) -> String {
         links => Some(format!("{links} links cut")),
     };
     let counts = counts(picture);
-    let others = counts.iter().filter(|(standing, _)| *standing != Standing::Up);
+    let others = counts.iter().filter(|(standing, _)| *standing != NodeStatus::Up);
     let words: Vec<_> = others.map(|(standing, count)| format!("{count} {standing}")).chain(links).collect();
     if words.is_empty() {
-        return format!("all {} up", picture.roster().members().len());
+        return format!("all {} up", picture.membership().members().len());
     }
     words.join(", ")
 }
 
 /// How many nodes stand how, worst first, without those of which there are none.
-pub(super) fn counts(picture: &Picture) -> Vec<(Standing, usize)> {
-    use Standing::{Conflict, Degraded, Down, NeverSeen, Stopped, Unknown, Up};
+pub(super) fn counts(picture: &Snapshot) -> Vec<(NodeStatus, usize)> {
+    use NodeStatus::{Conflict, Degraded, Down, NeverSeen, Stopped, Unknown, Up};
     let nodes = &picture.verdicts().nodes;
-    let count = |standing| nodes.iter().filter(|verdict| verdict.standing == standing).count();
+    let count = |standing| nodes.iter().filter(|verdict| verdict.status == standing).count();
     [Conflict, Down, Unknown, Degraded, NeverSeen, Stopped, Up]
         .into_iter()
         .map(|standing| (standing, count(standing)))

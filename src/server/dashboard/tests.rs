@@ -174,7 +174,7 @@ fn the_picture_is_on_the_page() {
 #[test]
 fn a_node_that_has_stopped_to_judge_says_so_without_scripts_as_well() {
     let net = Net::new("net-1", 3);
-    let sheet = overview::sheet(&[net.busy_node().picture()], "./");
+    let sheet = overview::sheet(&[net.busy_node().snapshot()], "./");
     let to = request("GET", "/", &[], "");
     let page = |stuck| {
         let page = Page::new(&Instance::default(), &to, "title".to_owned()).of(&sheet).stuck(stuck);
@@ -209,10 +209,10 @@ fn a_time_that_is_none_is_not_taken_for_now() {
 #[test]
 fn what_an_old_report_says_is_told_as_such() {
     let net = Net::new("net-1", 3);
-    let picture = net.busy_node().picture();
-    let heard_ms = picture.slots()[1].origin_ms;
+    let picture = net.busy_node().snapshot();
+    let heard_ms = picture.states()[1].created_ms;
     let page = |mono_ms| {
-        let now = Now { mono_ms, ..fixture::now() };
+        let now = Timestamps { mono_ms, ..fixture::now() };
         node::sheet(&picture, 1, "./", None, &html! {}, now).body().into_string()
     };
     assert!(!page(heard_ms).contains("by an old report"));
@@ -343,7 +343,7 @@ fn a_first_view_is_small() {
 #[test]
 fn each_report_and_probe_counts_once_in_the_last_hour() {
     let net = Net::new("net-1", 3);
-    let picture = net.busy_node().picture();
+    let picture = net.busy_node().snapshot();
     let mut trends = crate::store::trend::Trends::default();
     let check = |trends: &crate::store::trend::Trends, id: &str, source: Source, expected: &[(u32, u32)]| {
         let found: Vec<_> =
@@ -361,7 +361,7 @@ fn each_report_and_probe_counts_once_in_the_last_hour() {
         check(&trends, "node-02", Source::Here, &[(0, 2)]);
     }
     // Who is no member any more is forgotten.
-    trends.record(&Net::new("net-1", 2).busy_node().picture());
+    trends.record(&Net::new("net-1", 2).busy_node().snapshot());
     check(&trends, "node-02", Source::Everyone, &[]);
 }
 

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::words;
-use crate::mesh::Picture;
+use crate::mesh::Snapshot;
 use crate::mesh::verdict::headline::severity;
-use crate::mesh::verdict::history::Decision;
+use crate::mesh::verdict::history::VerdictRecord;
 
 /// So many lanes are drawn at most.
 const LANES: usize = 12;
@@ -31,8 +31,8 @@ const STEP_MS: u64 = 10_000;
 const WIDTH: u64 = 1_000;
 
 /// The section of a page: of one node, or of all.
-pub(super) fn section(picture: &Picture, node: Option<&str>, base: &str, now_ms: u64) -> Markup {
-    let mut changes = picture.history().of(node);
+pub(super) fn section(picture: &Snapshot, node: Option<&str>, base: &str, now_ms: u64) -> Markup {
+    let mut changes = picture.history().of_node(node);
     let listed: Vec<_> = changes.by_ref().take(LISTED).collect();
     let more = changes.count();
     html! {
@@ -43,7 +43,7 @@ pub(super) fn section(picture: &Picture, node: Option<&str>, base: &str, now_ms:
             } @else {
                 (lanes(picture, node, now_ms / STEP_MS * STEP_MS + STEP_MS))
                 (list(&listed, base))
-                @if more > 0 { p.faint { (more) " older changes: " code { "GET /changes/" (picture.roster().network_id()) } " has them." } }
+                @if more > 0 { p.faint { (more) " older changes: " code { "GET /changes/" (picture.membership().network_id()) } " has them." } }
                 p.faint { "Kept in memory since this node was started." }
             }
         }
@@ -51,7 +51,7 @@ pub(super) fn section(picture: &Picture, node: Option<&str>, base: &str, now_ms:
 }
 
 /// The newest changes, newest first.
-pub(super) fn list(changes: &[&std::sync::Arc<Decision>], base: &str) -> Markup {
+pub(super) fn list(changes: &[&std::sync::Arc<VerdictRecord>], base: &str) -> Markup {
     html! {
         ol.changes {
             @for decision in changes { (entry(decision, base)) }
@@ -59,16 +59,16 @@ pub(super) fn list(changes: &[&std::sync::Arc<Decision>], base: &str) -> Markup 
     }
 }
 
-fn entry(decision: &Decision, base: &str) -> Markup {
+fn entry(decision: &VerdictRecord, base: &str) -> Markup {
     let id = &decision.member().id;
-    let ballot = &decision.verdict.ballot;
+    let ballot = &decision.verdict.vote_count;
     let causes: Vec<_> = decision.verdict.causes.iter().map(|cause| cause.as_str()).collect();
     html! {
         li {
             (words::clock(decision.at_ms)) " "
             a.name href={ (base) "/node/" (id) "?at=" (decision.at_ms) "#why" } { (id) } " "
             @if let Some(from) = decision.from { span.was { (from) " → " } }
-            (words::standing(decision.verdict.standing))
+            (words::standing(decision.verdict.status))
             @if !causes.is_empty() { ", cause: " (causes.join(" or ")) }
             @if ballot.offline > 0 { "; " (ballot.offline) " of " (ballot.electorate) " observers do not reach it" }
         }
@@ -76,25 +76,25 @@ fn entry(decision: &Decision, base: &str) -> Markup {
 }
 
 /// One lane for each node of which there is something to see.
-fn lanes(picture: &Picture, node: Option<&str>, now_ms: u64) -> Markup {
-    let Some(oldest) = picture.history().of(node).last() else { return html! {} };
+fn lanes(picture: &Snapshot, node: Option<&str>, now_ms: u64) -> Markup {
+    let Some(oldest) = picture.history().of_node(node).last() else { return html! {} };
     let kept_ms = now_ms.saturating_sub(oldest.at_ms);
     let longest = SPANS_MS[SPANS_MS.len() - 1];
     let (span_ms, span) = SPANS_MS.into_iter().find(|(ms, _)| kept_ms <= *ms).unwrap_or(longest);
     let begin_ms = now_ms.saturating_sub(span_ms);
     let mut changes: HashMap<&str, usize> = HashMap::new();
-    for decision in picture.history().of(node) {
+    for decision in picture.history().of_node(node) {
         *changes.entry(decision.member().id.as_str()).or_default() += 1;
     }
     let mut shown: Vec<Lane<'_>> = picture
-        .roster()
+        .membership()
         .members()
         .iter()
         .zip(&picture.verdicts().nodes)
         .filter(|(member, _)| node.is_none_or(|node| member.id.as_str() == node))
         .map(|(member, verdict)| {
             let id = member.id.as_str();
-            Lane { id, changes: changes.get(id).copied().unwrap_or(0), severity: severity(verdict.standing) }
+            Lane { id, changes: changes.get(id).copied().unwrap_or(0), severity: severity(verdict.status) }
         })
         .collect();
     shown.sort_by_key(|lane| std::cmp::Reverse((lane.severity, lane.changes)));
@@ -119,17 +119,17 @@ struct Lane<'a> {
     severity: u8,
 }
 
-fn drawn(picture: &Picture, id: &str, begin_ms: u64, now_ms: u64) -> Markup {
+fn drawn(picture: &Snapshot, id: &str, begin_ms: u64, now_ms: u64) -> Markup {
     let at =
         |ms: u64| ms.clamp(begin_ms, now_ms).saturating_sub(begin_ms) * WIDTH / (now_ms - begin_ms).max(1);
     let mut until_ms = now_ms;
     let mut bars = Vec::new();
     let mut told = Vec::new();
-    for decision in picture.history().of(Some(id)) {
+    for decision in picture.history().of_node(Some(id)) {
         let (from, to) = (at(decision.at_ms), at(until_ms));
-        bars.push((from, to.saturating_sub(from), decision.verdict.standing));
+        bars.push((from, to.saturating_sub(from), decision.verdict.status));
         if told.len() < 4 {
-            told.push(decision.verdict.standing.as_str());
+            told.push(decision.verdict.status.as_str());
         }
         if decision.at_ms <= begin_ms {
             break;
@@ -139,8 +139,8 @@ fn drawn(picture: &Picture, id: &str, begin_ms: u64, now_ms: u64) -> Markup {
     html! {
         svg.lane viewBox={ "0 0 " (WIDTH) " 20" } preserveAspectRatio="none" role="img" aria-label={ (id) ", newest first: " (told.join(", ")) } {
             @for (x, width, standing) in bars.iter().rev() {
-                rect class=(words::class(*standing)) x=(x) y=(if *standing == crate::mesh::verdict::Standing::Up { 8 } else { 2 })
-                    width=(width.max(&2)) height=(if *standing == crate::mesh::verdict::Standing::Up { 4 } else { 16 }) {
+                rect class=(words::class(*standing)) x=(x) y=(if *standing == crate::mesh::verdict::NodeStatus::Up { 8 } else { 2 })
+                    width=(width.max(&2)) height=(if *standing == crate::mesh::verdict::NodeStatus::Up { 4 } else { 16 }) {
                     title { (id) " " (standing) }
                 }
             }

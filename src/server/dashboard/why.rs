@@ -3,18 +3,18 @@
 use maud::{Markup, html};
 
 use super::words;
-use crate::mesh::Picture;
-use crate::mesh::observation::Status;
+use crate::mesh::Snapshot;
+use crate::mesh::observation::ProbeStatus;
 use crate::mesh::verdict::Vote;
-use crate::mesh::verdict::history::Unknown;
+use crate::mesh::verdict::history::LookupError;
 use crate::server::view::Found;
 
 /// So many votes are listed; those that do not say online first.
 const MOST_VOTES: usize = 200;
 
 /// The section of a node's page: the verdict of now, or with `at_ms` (Unix time in ms) the one that stood then.
-pub(super) fn section(picture: &Picture, index: usize, base: &str, at_ms: Option<u64>) -> Markup {
-    let id = picture.roster().members()[index].id.as_str();
+pub(super) fn section(picture: &Snapshot, index: usize, base: &str, at_ms: Option<u64>) -> Markup {
+    let id = picture.membership().members()[index].id.as_str();
     let path = format!("{base}/node/{id}#why");
     let body = match at_ms.map(|ms| (ms, picture.history().at(id, ms))) {
         None => html! { @if let Some(found) = Found::all(picture).nth(index) { (steps(&found)) } },
@@ -30,8 +30,8 @@ pub(super) fn section(picture: &Picture, index: usize, base: &str, at_ms: Option
             p {
                 "Nothing is kept of " (words::clock(ms)) ": "
                 @match unknown {
-                    Unknown::Before(first_ms) => { "what is kept of it begins at " (words::clock(first_ms)) }
-                    Unknown::Never => "nothing is kept of it",
+                    LookupError::KeptSince(first_ms) => { "what is kept of it begins at " (words::clock(first_ms)) }
+                    LookupError::NothingKept => "nothing is kept of it",
                 }
                 ". " a href=(path) { "As it is now" }
             }
@@ -46,12 +46,12 @@ pub(super) fn section(picture: &Picture, index: usize, base: &str, at_ms: Option
 }
 
 fn steps(found: &Found<'_>) -> Markup {
-    let ballot = &found.verdict.ballot;
+    let ballot = &found.verdict.vote_count;
     let id = found.id(found.index);
     let quorum = ballot.offline >= 2 && ballot.offline * 2 > ballot.electorate;
     let causes: Vec<_> = found.verdict.causes.iter().map(|cause| cause.as_str()).collect();
     html! {
-        p { (id) " is " (words::standing(found.verdict.standing)) @if !causes.is_empty() { ", cause: " (causes.join(" or ")) } }
+        p { (id) " is " (words::standing(found.verdict.status)) @if !causes.is_empty() { ", cause: " (causes.join(" or ")) } }
         ol.steps {
             li {
                 strong { "Signs of life: " }
@@ -85,8 +85,8 @@ fn seconds(ms: u64) -> String {
 }
 
 fn votes(found: &Found<'_>) -> Markup {
-    let mut votes: Vec<&Vote> = found.verdict.ballot.votes.iter().collect();
-    votes.sort_by_key(|vote| (vote.status == Status::Online, vote.voter));
+    let mut votes: Vec<&Vote> = found.verdict.vote_count.votes.iter().collect();
+    votes.sort_by_key(|vote| (vote.status == ProbeStatus::Online, vote.voter));
     html! {
         @if votes.is_empty() { "; nobody has said anything" }
         ul.votes {
@@ -95,7 +95,7 @@ fn votes(found: &Found<'_>) -> Markup {
                     span.name { (found.id(vote.voter)) } ": "
                     span class={ "state " (super::link::class(vote.status)) } { (vote.status) }
                     @if let Some(error) = vote.error { " (" (error.meaning()) ")" }
-                    @if vote.status != Status::Online { ", by its report " span.stamp { (vote.stamp.epoch) "/" (vote.stamp.seq) } }
+                    @if vote.status != ProbeStatus::Online { ", by its report " span.stamp { (vote.report_id.epoch) "/" (vote.report_id.seq) } }
                     @if let Some(reason) = vote.abstains { "; does not count: " (reason) }
                     @else if vote.refuted { "; refuted: the node has reported since" }
                 }

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use crate::mesh::Picture;
-use crate::mesh::verdict::Standing;
-use crate::mesh::verdict::headline::{headline_with, sentence};
+use crate::mesh::Snapshot;
+use crate::mesh::verdict::NodeStatus;
+use crate::mesh::verdict::headline::{sentence, summary_with};
 use crate::moment;
 
 /// A duration, coarsely: `3 s`, `5 min`, `20 h`, `4 d`.
@@ -42,12 +42,12 @@ fn mark(unix_ms: u64) -> String {
 }
 
 /// What `picture` comes to.
-pub(super) fn told(picture: &Picture) -> Markup {
-    with_clocks(&headline_with(picture, &mark))
+pub(super) fn told(picture: &Snapshot) -> Markup {
+    with_clocks(&summary_with(picture, &mark))
 }
 
 /// What is concluded of the node with this index.
-pub(super) fn told_of(picture: &Picture, index: usize) -> Markup {
+pub(super) fn told_of(picture: &Snapshot, index: usize) -> Markup {
     with_clocks(&sentence(picture, index, &mark))
 }
 
@@ -61,40 +61,40 @@ fn with_clocks(sentence: &str) -> Markup {
 }
 
 /// A verdict's word, with the class that gives it colour and symbol.
-pub(super) fn standing(standing: Standing) -> Markup {
+pub(super) fn standing(standing: NodeStatus) -> Markup {
     html! { span class={ "is " (class(standing)) } { (standing) } }
 }
 
 /// A verdict's symbol: it is never told by colour alone.
-pub(super) fn symbol(standing: Standing) -> &'static str {
+pub(super) fn symbol(standing: NodeStatus) -> &'static str {
     match standing {
-        Standing::Up => "✓",
-        Standing::Degraded => "▲",
-        Standing::Down => "✕",
-        Standing::Stopped => "■",
-        Standing::Unknown => "?",
-        Standing::NeverSeen => "○",
-        Standing::Conflict => "≠",
+        NodeStatus::Up => "✓",
+        NodeStatus::Degraded => "▲",
+        NodeStatus::Down => "✕",
+        NodeStatus::Stopped => "■",
+        NodeStatus::Unknown => "?",
+        NodeStatus::NeverSeen => "○",
+        NodeStatus::Conflict => "≠",
     }
 }
 
 /// A verdict as one letter, for scripts.
-pub(super) fn letter(standing: Standing) -> char {
+pub(super) fn letter(standing: NodeStatus) -> char {
     match standing {
-        Standing::Up => 'u',
-        Standing::Degraded => 'g',
-        Standing::Down => 'd',
-        Standing::Stopped => 's',
-        Standing::Unknown => 'k',
-        Standing::NeverSeen => 'n',
-        Standing::Conflict => 'c',
+        NodeStatus::Up => 'u',
+        NodeStatus::Degraded => 'g',
+        NodeStatus::Down => 'd',
+        NodeStatus::Stopped => 's',
+        NodeStatus::Unknown => 'k',
+        NodeStatus::NeverSeen => 'n',
+        NodeStatus::Conflict => 'c',
     }
 }
 
 /// The class of a verdict.
-pub(super) fn class(standing: Standing) -> &'static str {
+pub(super) fn class(standing: NodeStatus) -> &'static str {
     match standing {
-        Standing::NeverSeen => "never",
+        NodeStatus::NeverSeen => "never",
         other => other.as_str(),
     }
 }

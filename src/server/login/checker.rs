@@ -13,7 +13,7 @@ use crate::crypto::token::{self, Claims, LEEWAY_S, TokenError};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::NetworkId;
 use crate::server::Instance;
-use crate::store::Node;
+use crate::store::NetworkHandle;
 
 /// The most tokens that are remembered; each takes a few hundred bytes, at most some 8 KiB.
 const MAX_REMEMBERED: usize = 256;
@@ -126,9 +126,9 @@ fn check(instance: &Instance, password: &Password, token: &str, now_s: u64) -> R
 }
 
 /// The keys that the node `issuer` may sign with in the network of `node`.
-fn keys(node: &Node, issuer: &str) -> Vec<PublicKey> {
-    let picture = node.picture();
-    let roster = picture.roster();
+fn keys(node: &NetworkHandle, issuer: &str) -> Vec<PublicKey> {
+    let picture = node.snapshot();
+    let roster = picture.membership();
     let mut keys = roster.member(issuer).map(|member| member.keys.clone()).unwrap_or_default();
     let own = node.keypair.public();
     if roster.own().id.as_str() == issuer && !keys.contains(own) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::crypto::Keypair;
 use crate::mesh::id::NodeId;
-use crate::mesh::roster::{Member, Roster};
+use crate::mesh::roster::{Member, Membership};
 use crate::server::fixture::{self, Net, PASSWORD, field, node_id, request};
 
 fn bearer(token: &str) -> Request {
@@ -243,7 +243,7 @@ fn what_is_remembered_ends() {
     };
     let members =
         vec![member(node_id(0), vec![net.keys[0].public().clone()]), member(node_id(1), vec![strange])];
-    let roster = Arc::new(Roster::new(net.id.clone(), members, &node_id(0)).expect("a roster"));
+    let roster = Arc::new(Membership::new(net.id.clone(), members, &node_id(0)).expect("a roster"));
     let changed = Net { id: net.id.clone(), keys: net.keys.clone(), roster };
     instance.nodes.insert(net.id.clone(), Arc::new(changed.node()));
     let found = checker.check(&instance, &password, &token, now_s());

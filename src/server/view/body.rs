@@ -4,14 +4,14 @@
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use crate::mesh::id::{NetworkId, NodeId, Stamp};
-use crate::mesh::observation::{Failure, Observation, Status};
-use crate::mesh::picture::{Counters, Slot};
+use crate::mesh::id::{NetworkId, NodeId, ReportId};
+use crate::mesh::observation::{Failure, Observation, ProbeStatus};
+use crate::mesh::picture::{Counters, MemberState};
 use crate::mesh::report::Report;
 use crate::mesh::roster::Member;
-use crate::mesh::verdict::headline::headline;
-use crate::mesh::{Now, Picture};
-use crate::store::tally::Counts;
+use crate::mesh::verdict::headline::summary;
+use crate::mesh::{Snapshot, Timestamps};
+use crate::store::tally::DropCounts;
 
 use super::verdicts::{write_links, write_sides, write_sites, write_verdicts};
 use super::{finding, status};
@@ -31,23 +31,23 @@ pub(super) struct Body<'a> {
     /// The answer in one sentence.
     headline: String,
     #[serde(serialize_with = "write_data")]
-    data: &'a Picture,
+    data: &'a Snapshot,
     #[serde(serialize_with = "write_verdicts")]
-    verdicts: &'a Picture,
+    verdicts: &'a Snapshot,
     #[serde(serialize_with = "write_links")]
-    links: &'a Picture,
+    links: &'a Snapshot,
     #[serde(serialize_with = "write_sides")]
-    partitions: &'a Picture,
+    partitions: &'a Snapshot,
     #[serde(serialize_with = "write_sites")]
-    partition_sites: &'a Picture,
+    partition_sites: &'a Snapshot,
     #[serde(serialize_with = "write_nodes")]
-    nodes: &'a Picture,
+    nodes: &'a Snapshot,
     counters: AllCounters,
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(picture: &'a Picture, dropped: Counts) -> Self {
-        let roster = picture.roster();
+    pub(super) fn new(picture: &'a Snapshot, dropped: DropCounts) -> Self {
+        let roster = picture.membership();
         Self {
             network_id: roster.network_id(),
             node_id: &roster.own().id,
@@ -55,9 +55,9 @@ impl<'a> Body<'a> {
             version: crate::VERSION,
             revision: picture.revision(),
             isolated: picture.isolated(),
-            twin: picture.twin(),
+            twin: picture.duplicate_key(),
             config: roster.digest(),
-            headline: headline(picture),
+            headline: summary(picture),
             data: picture,
             verdicts: picture,
             links: picture,
@@ -93,20 +93,20 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(report: &'a Report, slot: &Slot, at: Now, fresh: bool) -> Self {
+    fn new(report: &'a Report, slot: &MemberState, at: Timestamps, fresh: bool) -> Self {
         Self {
             node_version: &report.version,
             ping_data: report,
             epoch: report.epoch,
             seq: report.seq,
             at: report.at_ms,
-            age_ms: at.mono_ms.saturating_sub(slot.origin_ms),
+            age_ms: at.mono_ms.saturating_sub(slot.created_ms),
             fresh,
             isolated: report.isolated,
             leaving: report.leaving,
             interval_ms: report.interval_ms,
             config: &report.config,
-            conflict: slot.proof.is_some(),
+            conflict: slot.equivocation.is_some(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl<'a> Observer<'a> {
 /// What an observer found of one target.
 #[derive(Serialize)]
 struct Ping {
-    status: Status,
+    status: ProbeStatus,
     /// The network alone, in ms.
     response_time: Option<f64>,
     /// The whole exchange, in ms.
@@ -122,7 +122,7 @@ struct Ping {
     since: u64,
     error: Option<Failure>,
     clock_offset_ms: Option<i64>,
-    head: Option<Stamp>,
+    head: Option<ReportId>,
 }
 
 impl From<&Observation> for Ping {
@@ -153,21 +153,21 @@ struct NodeEntry<'a> {
     keys: usize,
     /// Its newest report names another configuration than this node's.
     config_differs: bool,
-    status: Status,
+    status: ProbeStatus,
     since: Option<u64>,
     error: Option<Failure>,
 }
 
 impl<'a> NodeEntry<'a> {
-    fn new(member: &'a Member, picture: &Picture, index: usize) -> Self {
-        let found = finding(picture, index).filter(|_| index != picture.roster().me());
+    fn new(member: &'a Member, picture: &Snapshot, index: usize) -> Self {
+        let found = finding(picture, index).filter(|_| index != picture.membership().me());
         Self {
             url: member.url.as_deref(),
             poll_rate: member.poll_rate_ms,
             retry: member.retry,
             timeout: member.timeout_ms,
             keys: member.keys.len(),
-            config_differs: picture.differs(index),
+            config_differs: picture.config_differs(index),
             status: status(picture, index),
             since: found.map(|found| found.since_ms),
             error: found.and_then(|found| found.error),
@@ -190,7 +190,7 @@ struct AllCounters {
 }
 
 impl AllCounters {
-    fn new(kept: Counters, dropped: Counts) -> Self {
+    fn new(kept: Counters, dropped: DropCounts) -> Self {
         Self {
             reports_stored: kept.reports_stored,
             // Some are found stale before their signature is checked, some when they are to be stored.
@@ -207,11 +207,11 @@ impl AllCounters {
 }
 
 /// Members without a report have no entry.
-fn write_data<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+fn write_data<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     let at = picture.at();
     let mut map = serializer.serialize_map(None)?;
     for (index, (member, slot)) in picture.members().enumerate() {
-        let Some(held) = &slot.held else { continue };
+        let Some(held) = &slot.latest else { continue };
         let fresh = picture.is_fresh(index, at.mono_ms);
         map.serialize_entry(&member.id, &Observer::new(held.report(), slot, at, fresh))?;
     }
@@ -222,8 +222,8 @@ fn write_pings<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S
     serializer.collect_map(report.observations.iter().map(|(id, found)| (id, Ping::from(found))))
 }
 
-fn write_nodes<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
-    let members = picture.roster().members().iter().enumerate();
+fn write_nodes<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    let members = picture.membership().members().iter().enumerate();
     serializer
         .collect_map(members.map(|(index, member)| (&member.id, NodeEntry::new(member, picture, index))))
 }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::verdicts::Found;
-use crate::mesh::Picture;
+use crate::mesh::Snapshot;
 use crate::mesh::id::NodeId;
-use crate::mesh::verdict::Standing;
+use crate::mesh::verdict::NodeStatus;
 
 /// So many changes are told unless another number is asked for.
 pub(super) const SOME: usize = 100;
@@ -33,8 +33,8 @@ struct Change<'a> {
     at: u64,
     node_id: &'a NodeId,
     /// Null for the first.
-    from: Option<Standing>,
-    status: Standing,
+    from: Option<NodeStatus>,
+    status: NodeStatus,
     /// Unix time in ms. For a node that is silent, its last sign of life.
     since: u64,
     cause: Option<String>,
@@ -45,24 +45,24 @@ struct Change<'a> {
 
 impl<'a> Changes<'a> {
     /// The newest `limit` of `node`, or of all.
-    pub(super) fn of(picture: &'a Picture, node: Option<&str>, limit: usize) -> Self {
-        let mut decisions = picture.history().of(node);
+    pub(super) fn of(picture: &'a Snapshot, node: Option<&str>, limit: usize) -> Self {
+        let mut decisions = picture.history().of_node(node);
         let changes = decisions.by_ref().take(limit).map(|decision| {
             let found = Found::then(decision);
             Change {
                 at: decision.at_ms,
                 node_id: found.id(found.index),
                 from: decision.from,
-                status: decision.verdict.standing,
-                since: decision.settled.since_ms,
+                status: decision.verdict.status,
+                since: decision.tracked.since_ms,
                 cause: found.cause(),
-                offline: decision.verdict.ballot.offline,
-                electorate: decision.verdict.ballot.electorate,
+                offline: decision.verdict.vote_count.offline,
+                electorate: decision.verdict.vote_count.electorate,
             }
         });
         Self {
-            network_id: picture.roster().network_id().as_str(),
-            viewer: &picture.roster().own().id,
+            network_id: picture.membership().network_id().as_str(),
+            viewer: &picture.membership().own().id,
             at: picture.at().wall_ms,
             changes: changes.collect(),
             more: decisions.next().is_some(),

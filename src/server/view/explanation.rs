@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::verdicts::{Entry, Found};
-use crate::mesh::Picture;
-use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::observation::{Failure, Status};
+use crate::mesh::Snapshot;
+use crate::mesh::id::{NodeId, ReportId};
+use crate::mesh::observation::{Failure, ProbeStatus};
 use crate::mesh::verdict::Abstention;
-use crate::mesh::verdict::history::Unknown;
+use crate::mesh::verdict::history::LookupError;
 use crate::moment;
 
 /// How a verdict was reached.
@@ -25,7 +25,7 @@ pub(super) struct Explanation<'a> {
     until: Option<u64>,
     verdict: Entry<'a>,
     silent_ms: u64,
-    newest_report: Option<Stamp>,
+    newest_report: Option<ReportId>,
     interval_ms: u64,
     timeout_ms: u64,
     ballot: Vec<Statement<'a>>,
@@ -35,10 +35,10 @@ pub(super) struct Explanation<'a> {
 #[derive(Serialize)]
 struct Statement<'a> {
     voter: &'a NodeId,
-    says: Status,
+    says: ProbeStatus,
     error: Option<Failure>,
     since: u64,
-    report: Stamp,
+    report: ReportId,
     refuted: bool,
     abstains: Option<Abstention>,
 }
@@ -60,9 +60,9 @@ const AHEAD_MS: u64 = 60_000;
 impl<'a> Explanation<'a> {
     /// How `picture`'s node comes to its verdict on `id`; with `asked_ms`, how it came to the one that stood
     /// then (Unix time in ms).
-    pub(super) fn of(picture: &'a Picture, id: &str, asked_ms: Option<u64>) -> Result<Self, Missing> {
+    pub(super) fn of(picture: &'a Snapshot, id: &str, asked_ms: Option<u64>) -> Result<Self, Missing> {
         let Some(asked_ms) = asked_ms else {
-            let index = picture.roster().index(id);
+            let index = picture.membership().index(id);
             let found = index.and_then(|index| Found::all(picture).nth(index)).ok_or(Missing::Node)?;
             return Ok(Self::from(&found, None, None));
         };
@@ -71,25 +71,25 @@ impl<'a> Explanation<'a> {
             return Err(Missing::Future(asked_ms - now_ms));
         }
         let (decision, until) = picture.history().at(id, asked_ms).map_err(|unknown| match unknown {
-            Unknown::Before(ms) => {
+            LookupError::KeptSince(ms) => {
                 Missing::Past(format!("what is kept of {id} begins at {}", moment::write(ms)))
             }
             // Whoever is configured has a verdict from the start, so nothing of it is lost but by age.
-            Unknown::Never if picture.roster().index(id).is_some() => {
+            LookupError::NothingKept if picture.membership().index(id).is_some() => {
                 Missing::Past(format!("nothing is kept of {id}: too much has happened since"))
             }
-            Unknown::Never => Missing::Node,
+            LookupError::NothingKept => Missing::Node,
         })?;
         Ok(Self::from(&Found::then(decision), Some(asked_ms), until))
     }
 
     fn from(found: &Found<'a>, asked_at: Option<u64>, until: Option<u64>) -> Self {
-        let ballot = found.verdict.ballot.votes.iter().map(|vote| Statement {
+        let ballot = found.verdict.vote_count.votes.iter().map(|vote| Statement {
             voter: found.id(vote.voter),
             says: vote.status,
             error: vote.error,
             since: vote.since_ms,
-            report: vote.stamp,
+            report: vote.report_id,
             refuted: vote.refuted,
             abstains: vote.abstains,
         });
@@ -104,7 +104,7 @@ impl<'a> Explanation<'a> {
             silent_ms: found.silent_ms,
             newest_report: found.newest,
             interval_ms: found.roster.interval_ms(),
-            timeout_ms: found.roster.longest_timeout_ms(),
+            timeout_ms: found.roster.max_timeout_ms(),
             ballot: ballot.collect(),
         }
     }

@@ -10,12 +10,12 @@ fn a_network() {
     let net = Net::new("net-1", 4);
     let node = net.busy_node();
     let value = json(Views::new().get_network(&node, &request("GET", "/view/net-1", &[], "")));
-    let picture = node.picture();
+    let picture = node.snapshot();
     assert_eq!(value["network_id"], "net-1");
     assert_eq!(value["node_id"], "node-00");
     assert_eq!(value["generated_at"], picture.at().wall_ms);
     assert_eq!(value["version"], crate::VERSION);
-    assert_eq!(value["config"], picture.roster().digest());
+    assert_eq!(value["config"], picture.membership().digest());
     assert_eq!((&value["isolated"], &value["twin"]), (&false.into(), &false.into()));
     let data = value["data"].as_object().expect("an object");
     assert_eq!(
@@ -80,9 +80,9 @@ fn sent_again_only_when_it_changed() {
     let (node, views) = (net.busy_node(), Views::new());
     let get = |fields: &[(&str, &str)]| views.get_network(&node, &request("GET", "/view/net-1", fields, ""));
     let first = get(&[]);
-    let epoch = node.picture().own_report().expect("a report").stamp().epoch;
+    let epoch = node.snapshot().own_report().expect("a report").id().epoch;
     let etag = field(&first, "ETag").expect("an ETag").to_owned();
-    assert_eq!(etag, format!("\"{epoch}-{}\"", node.picture().revision()));
+    assert_eq!(etag, format!("\"{epoch}-{}\"", node.snapshot().revision()));
     assert_eq!(field(&first, "Cache-Control"), Some("private, no-cache"));
     assert_eq!(field(&first, "Content-Type"), Some("application/json"));
     for (known, status) in [
@@ -100,8 +100,8 @@ fn sent_again_only_when_it_changed() {
         assert_eq!(text(reply).is_empty(), status == 304);
     }
     let view = views.view(&net.id);
-    let one = view.get(&node, &node.picture());
-    assert!(Arc::ptr_eq(&one, &view.get(&node, &node.picture())), "rendered once");
+    let one = view.get(&node, &node.snapshot());
+    assert!(Arc::ptr_eq(&one, &view.get(&node, &node.snapshot())), "rendered once");
     let other = net.node();
     let changed = views.get_network(&other, &request("GET", "/", &[("If-None-Match", &etag)], ""));
     assert_eq!(changed.status_code, 200);
@@ -113,16 +113,16 @@ fn nobody_waits_for_a_renderer_while_there_is_something_to_show() {
     let net = Net::new("net-1", 3);
     let (old, new) = (net.node(), net.busy_node());
     let view = View::default();
-    let before = view.get(&old, &old.picture());
+    let before = view.get(&old, &old.snapshot());
     let rendering = view.rendering.lock();
     let (done, shown) = crossbeam_channel::bounded(1);
     std::thread::scope(|scope| {
-        scope.spawn(|| done.send(view.get(&new, &new.picture())));
+        scope.spawn(|| done.send(view.get(&new, &new.snapshot())));
         let shown = shown.recv_timeout(Duration::from_secs(10));
         drop(rendering);
         assert!(Arc::ptr_eq(&before, &shown.expect("nothing to wait for")));
     });
-    assert_ne!(view.get(&new, &new.picture()).etag, before.etag);
+    assert_ne!(view.get(&new, &new.snapshot()).etag, before.etag);
 }
 
 #[test]

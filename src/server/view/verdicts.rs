@@ -2,27 +2,27 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::mesh::Picture;
-use crate::mesh::id::{NodeId, Stamp};
-use crate::mesh::observation::Status;
-use crate::mesh::roster::Roster;
-use crate::mesh::verdict::history::Decision;
-use crate::mesh::verdict::latch::{Ending, Settled};
-use crate::mesh::verdict::{Abstention, Cause, Link, Side, Standing, Verdict, Vote};
+use crate::mesh::Snapshot;
+use crate::mesh::id::{NodeId, ReportId};
+use crate::mesh::observation::ProbeStatus;
+use crate::mesh::roster::Membership;
+use crate::mesh::verdict::history::VerdictRecord;
+use crate::mesh::verdict::latch::{OutageKind, TrackedVerdict};
+use crate::mesh::verdict::{Abstention, Cause, Link, NodeStatus, Partition, Verdict, Vote};
 
 /// A verdict with what it was reached from: one of now, or one of the past.
 #[derive(Clone, Copy)]
 pub(in crate::server) struct Found<'a> {
     /// Who is or was configured.
-    pub(in crate::server) roster: &'a Roster,
+    pub(in crate::server) roster: &'a Membership,
     /// The node, by its index in that roster.
     pub(in crate::server) index: usize,
     /// What is concluded of it.
     pub(in crate::server) verdict: &'a Verdict,
     /// How that stands in time.
-    pub(in crate::server) settled: &'a Settled,
+    pub(in crate::server) settled: &'a TrackedVerdict,
     /// The node's newest report.
-    pub(in crate::server) newest: Option<Stamp>,
+    pub(in crate::server) newest: Option<ReportId>,
     /// For how long it has not reported, in ms.
     pub(in crate::server) silent_ms: u64,
     /// When this was so: Unix time in ms.
@@ -31,26 +31,26 @@ pub(in crate::server) struct Found<'a> {
 
 impl<'a> Found<'a> {
     /// What `picture` shows of each node, in the order of its roster.
-    pub(in crate::server) fn all(picture: &'a Picture) -> impl Iterator<Item = Self> {
-        let verdicts = picture.verdicts().nodes.iter().zip(picture.settled().nodes()).enumerate();
+    pub(in crate::server) fn all(picture: &'a Snapshot) -> impl Iterator<Item = Self> {
+        let verdicts = picture.verdicts().nodes.iter().zip(picture.tracker().nodes()).enumerate();
         verdicts.map(|(index, (verdict, settled))| Self {
-            roster: picture.roster(),
+            roster: picture.membership(),
             index,
             verdict,
             settled,
-            newest: picture.slots()[index].held.as_ref().map(|held| held.stamp()),
+            newest: picture.states()[index].latest.as_ref().map(|held| held.id()),
             silent_ms: picture.at().mono_ms.saturating_sub(verdict.silent_since_ms),
             at_ms: picture.at().wall_ms,
         })
     }
 
     /// What was decided in the past.
-    pub(in crate::server) fn then(decision: &'a Decision) -> Self {
+    pub(in crate::server) fn then(decision: &'a VerdictRecord) -> Self {
         Self {
-            roster: &decision.roster,
+            roster: &decision.membership,
             index: decision.index,
             verdict: &decision.verdict,
-            settled: &decision.settled,
+            settled: &decision.tracked,
             newest: decision.newest,
             silent_ms: decision.silent_ms,
             at_ms: decision.at_ms,
@@ -72,8 +72,8 @@ impl<'a> Found<'a> {
     /// say offline, beside the last of its own.
     fn evidence(&self) -> Vec<(&'a NodeId, u64, u64)> {
         let own = self.newest.map(|newest| (self.id(self.index), newest.epoch, newest.seq));
-        let offline = self.verdict.ballot.counted().filter(|vote| vote.status == Status::Offline);
-        let offline = offline.map(|vote| (self.id(vote.voter), vote.stamp.epoch, vote.stamp.seq));
+        let offline = self.verdict.vote_count.counted().filter(|vote| vote.status == ProbeStatus::Offline);
+        let offline = offline.map(|vote| (self.id(vote.voter), vote.report_id.epoch, vote.report_id.seq));
         own.into_iter().chain(offline).collect()
     }
 }
@@ -81,7 +81,7 @@ impl<'a> Found<'a> {
 /// What is concluded of one node.
 #[derive(Serialize)]
 pub(super) struct Entry<'a> {
-    status: Standing,
+    status: NodeStatus,
     /// Unix time in ms.
     since: u64,
     /// Several that explain it equally well are joined by `or`.
@@ -100,7 +100,7 @@ pub(super) struct Entry<'a> {
 /// What was last decided, where nothing can be decided now.
 #[derive(Serialize)]
 struct Decided {
-    status: Standing,
+    status: NodeStatus,
     since: u64,
 }
 
@@ -134,14 +134,14 @@ fn write_map<S: Serializer>(list: &[(&NodeId, Abstention)], serializer: S) -> Re
 
 impl<'a> Votes<'a> {
     fn of(found: &Found<'a>) -> Self {
-        let ballot = &found.verdict.ballot;
+        let ballot = &found.verdict.vote_count;
         let ids = |of: &dyn Fn(&Vote) -> bool| {
             ballot.counted().filter(|vote| of(vote)).map(|vote| found.id(vote.voter)).collect()
         };
         Self {
-            online: ids(&|vote| vote.status == Status::Online),
-            offline: ids(&|vote| vote.status == Status::Offline),
-            unknown: ids(&|vote| vote.status == Status::Unknown),
+            online: ids(&|vote| vote.status == ProbeStatus::Online),
+            offline: ids(&|vote| vote.status == ProbeStatus::Offline),
+            unknown: ids(&|vote| vote.status == ProbeStatus::Unknown),
             refuted: ids(&|vote| vote.refuted),
             abstained: ballot
                 .votes
@@ -158,7 +158,7 @@ impl<'a> Entry<'a> {
     pub(super) fn of(found: &Found<'a>) -> Self {
         let Found { verdict, settled, .. } = found;
         Self {
-            status: verdict.standing,
+            status: verdict.status,
             since: settled.since_ms,
             cause: found.cause(),
             causes: &verdict.causes,
@@ -169,40 +169,40 @@ impl<'a> Entry<'a> {
             outage: settled.outage.map(|outage| Outage {
                 from: outage.from_ms,
                 to: outage.to_ms,
-                cut_off: outage.ending == Ending::CutOff,
-                ending: outage.ending.as_str(),
+                cut_off: outage.kind == OutageKind::CutOff,
+                ending: outage.kind.as_str(),
             }),
         }
     }
 }
 
 /// All verdicts, by node.
-pub(super) fn write_verdicts<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_verdicts<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(Found::all(picture).map(|found| (found.id(found.index), Entry::of(&found))))
 }
 
 /// Links that do not work, as `{"from","to","both"}`.
-pub(super) fn write_links<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_links<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Entry<'a> {
         from: &'a NodeId,
         to: &'a NodeId,
         both: bool,
     }
-    let id = |index: usize| &picture.roster().members()[index].id;
+    let id = |index: usize| &picture.membership().members()[index].id;
     let links = picture.verdicts().links.iter();
     serializer.collect_seq(links.map(|&Link { from, to, both }| Entry { from: id(from), to: id(to), both }))
 }
 
 /// The sides of a network that has fallen apart, this node's first.
-pub(super) fn write_sides<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
-    let members = picture.roster().members();
-    let sides = picture.verdicts().sides.iter();
-    let ids = |side: &Side| side.nodes.iter().map(|&index| &members[index].id).collect::<Vec<_>>();
+pub(super) fn write_sides<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    let members = picture.membership().members();
+    let sides = picture.verdicts().partitions.iter();
+    let ids = |side: &Partition| side.nodes.iter().map(|&index| &members[index].id).collect::<Vec<_>>();
     serializer.collect_seq(sides.map(ids))
 }
 
 /// The sites that make up each of these sides, where that fits.
-pub(super) fn write_sites<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(picture.verdicts().sides.iter().map(|side| &side.sites))
+pub(super) fn write_sites<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(picture.verdicts().partitions.iter().map(|side| &side.sites))
 }
