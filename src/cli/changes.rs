@@ -11,7 +11,7 @@ use super::line::clean;
 use super::{EX_UNAVAILABLE, EX_USAGE, Global};
 use crate::config::NodeUrl;
 use crate::mesh::id::{MAX_NAME, is_name};
-use crate::moment;
+use crate::timestamp;
 
 /// The most characters of a cause.
 const CAUSE: usize = 100;
@@ -98,7 +98,7 @@ fn table(answer: &Answer) -> String {
         let _ = write!(
             out,
             "{}  {} is {}",
-            moment::write(change.at),
+            timestamp::write(change.at),
             name(&change.node_id),
             name(&change.status)
         );

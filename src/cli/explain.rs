@@ -11,7 +11,7 @@ use super::line::clean;
 use super::{EX_UNAVAILABLE, EX_USAGE, Global, when};
 use crate::config::NodeUrl;
 use crate::mesh::id::is_name;
-use crate::moment;
+use crate::timestamp;
 
 /// The most characters of any text that the node answers with.
 const TEXT: usize = 200;
@@ -76,7 +76,7 @@ fn explain(args: &Args, global: &Global) -> Result<String, Failure> {
 
 /// Unix time in ms, as a date.
 fn date(value: &Value) -> String {
-    moment::write(number(value))
+    timestamp::write(number(value))
 }
 
 /// A text of the node's, fit for a terminal.

@@ -15,7 +15,7 @@ use super::file::{self, Contents, FileError};
 use super::{ConfigErrors, draft};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{NetworkId, NodeId};
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 
 /// The largest file with a private key, in bytes.
 const MAX_KEY_FILE: u64 = 16 << 10;

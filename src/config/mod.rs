@@ -28,7 +28,7 @@ pub use subnet::Subnet;
 pub use url::NodeUrl;
 
 use crate::mesh::id::NetworkId;
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 use error::Page;
 use file::FileError;
 use nodeconf::{NetworkEntry, Nodeconf};

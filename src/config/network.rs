@@ -11,7 +11,7 @@ use super::url::NodeUrl;
 use super::yaml::{Node, Value};
 use crate::crypto::PublicKey;
 use crate::mesh::id::{NetworkId, NodeId};
-use crate::mesh::roster::{MAX_RINGS, Member, ObserverPolicy};
+use crate::mesh::membership::{MAX_RINGS, Member, ObserverPolicy};
 
 /// The keys of the file.
 pub(super) const KEYS: [&str; 4] = ["network_id", "defaults", "observers", "node_config"];

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::event::{Call, CallFinished, CallPurpose, CallReply, Effect};
 use super::message::{self, Heads};
 use super::observation::{Failure, ProbeStatus};
-use super::picture::Timestamps;
+use super::snapshot::Timestamps;
 use super::report::{EquivocationProof, VerifiedReport};
-use super::state::Engine;
-use super::target::{InFlight, RttSample};
+use super::engine::Engine;
+use super::peer_state::{InFlight, RttSample};
 
 /// A change is pushed at once to at most this many peers.
 const PUSH_PEERS: usize = 8;

@@ -7,8 +7,8 @@ use super::id::{NodeId, ReportId};
 use super::message::Heads;
 use super::observation::{Failure, ProbeStatus};
 use super::report::{EquivocationProof, VerifiedReport};
-use super::roster::Membership;
-use super::verdict::latch::VerdictChange;
+use super::membership::Membership;
+use super::verdict::tracker::VerdictChange;
 
 /// What happened.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
 use super::id::{MAX_INTEGER, ReportId};
-use super::picture::Snapshot;
+use super::snapshot::Snapshot;
 use super::report::VerifiedReport;
-use super::roster::Membership;
+use super::membership::Membership;
 
 /// Names one node's newest report that the sender holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
-use super::correspondence::{self, DeltaBase};
+use super::delta_sync::{self, DeltaBase};
 use super::heads;
 pub use super::heads::{Head, Heads};
 use super::id::MAX_INTEGER;
-use super::picture::Snapshot;
+use super::snapshot::Snapshot;
 use super::report::{EquivocationProof, VerifiedReport};
-use super::roster::Membership;
+use super::membership::Membership;
 
 /// Messages are filled with reports up to this many bytes.
 pub const FILL_BYTES: usize = 256 * 1024;
@@ -262,7 +262,7 @@ pub fn write_reply(
     let mut body = String::with_capacity(capacity(picture, reports));
     let took_us = facts.took_us.min(u64::from(u32::MAX));
     let _ = write!(body, "{{\"from\":\"{}\",\"now\":{},\"took_us\":{took_us},", facts.from, facts.now_ms);
-    if let Some(mark) = correspondence::mark(picture) {
+    if let Some(mark) = delta_sync::mark(picture) {
         let _ = write!(body, "\"mark\":{mark},");
     }
     if facts.since.is_some() {

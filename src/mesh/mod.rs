@@ -10,29 +10,29 @@
 //! reach whom).
 
 mod call;
-pub mod correspondence;
-mod delivery;
-mod difference;
-mod doubt;
+pub mod delta_sync;
+mod ingest;
+mod config_mismatch;
+mod self_health;
 pub mod event;
 mod heads;
 pub mod id;
-pub mod intake;
+pub mod verify;
 pub mod message;
 pub mod observation;
-pub mod picture;
-mod proof;
+pub mod snapshot;
+mod equivocation;
 mod publisher;
 pub mod report;
 mod rings;
-pub mod roster;
+pub mod membership;
 #[cfg(test)]
 mod sample;
-pub mod slots;
-mod state;
-mod target;
+pub mod member_states;
+mod engine;
+mod peer_state;
 pub mod verdict;
 
 pub use event::{Effect, Event};
-pub use picture::{Snapshot, Timestamps};
-pub use state::{Engine, EngineInit, Signer};
+pub use snapshot::{Snapshot, Timestamps};
+pub use engine::{Engine, EngineInit, Signer};

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::id::{NodeId, ReportId};
 use super::observation::Observation;
-use super::picture::Timestamps;
+use super::snapshot::Timestamps;
 use super::report::{Digest, Report, VerifiedReport};
-use super::roster::Membership;
-use super::state::Signer;
+use super::membership::Membership;
+use super::engine::Signer;
 
 /// Two reports are at least this far apart, in ms.
 const MIN_GAP_MS: u64 = 100;

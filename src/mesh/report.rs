@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
 use super::observation::Observation;
-pub use super::proof::{EquivocationProof, UnverifiedEquivocation};
-use super::roster::Membership;
+pub use super::equivocation::{EquivocationProof, UnverifiedEquivocation};
+use super::membership::Membership;
 use crate::crypto::PublicKey;
 use crate::crypto::dsse::{self, DsseError};
 

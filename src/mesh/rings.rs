@@ -3,7 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::roster::Member;
+use super::membership::Member;
 
 /// The most rings that may be configured.
 pub const MAX_RINGS: u32 = 64;
@@ -84,7 +84,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::mesh::roster::Membership;
+    use crate::mesh::membership::Membership;
     use crate::mesh::sample;
 
     fn roster(members: &[Member], rings: u32) -> Membership {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::picture::{Counters, MemberState, Snapshot, Timestamps};
+use super::snapshot::{Counters, MemberState, Snapshot, Timestamps};
 use super::report::VerifiedReport;
 
 #[path = "../../tests/simulation/sample.rs"]

@@ -19,23 +19,23 @@
 //! most observers before anything is said, `PeerReview` (Haeberlen et al. 2007) for evidence that convicts,
 //! boolean tomography (Duffield 2006) for naming the link.
 
-pub mod ballot;
+pub mod votes;
 pub mod cause;
-pub mod headline;
+pub mod summary;
 pub mod history;
-pub mod latch;
-mod scene;
-pub mod side;
+pub mod tracker;
+mod context;
+pub mod partition;
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::picture::{Snapshot, Timestamps};
-pub use ballot::{Abstention, Vote, VoteCount};
+use super::snapshot::{Snapshot, Timestamps};
+pub use votes::{Abstention, Vote, VoteCount};
 pub use cause::{Cause, Link};
-use scene::{EvalContext, Liveness};
-pub use side::Partition;
+use context::{EvalContext, Liveness};
+pub use partition::Partition;
 
 /// For how long a node that was stopped on purpose counts as stopped, in ms.
 pub const LEAVE_GRACE_MS: u64 = 600_000;
@@ -171,7 +171,7 @@ pub fn evaluate(picture: &Snapshot, now: Timestamps) -> Verdicts {
     let ballots = VoteCount::all(&scene).into_iter().enumerate();
     let mut nodes: Vec<Verdict> =
         ballots.map(|(index, ballot)| evaluate_node(&scene, index, ballot)).collect();
-    let sides = side::find(&scene, &nodes);
+    let sides = partition::find(&scene, &nodes);
     let causes: Vec<_> = (0..nodes.len()).map(|index| cause::of(&scene, &nodes, &sides, index)).collect();
     let links = cause::links(&scene, &nodes, &causes);
     for (node, causes) in nodes.iter_mut().zip(causes) {

@@ -29,9 +29,9 @@ use super::login::{Login, Viewer};
 use super::problem::problem;
 use super::view::asked_at;
 use crate::mesh::Timestamps;
-use crate::moment;
+use crate::timestamp;
 use crate::store::NetworkHandle;
-use crate::store::trend::Source;
+use crate::store::trends::Source;
 
 mod assets;
 mod cells;
@@ -202,7 +202,7 @@ impl Dashboard {
         let shown = [picture.clone()];
         let pane = match place {
             Place::Node(_, id) => {
-                let at_ms = asked_at(request).map_err(|()| Refusal::NoTime(moment::EXPECTED))?;
+                let at_ms = asked_at(request).map_err(|()| Refusal::NoTime(timestamp::EXPECTED))?;
                 if at_ms.is_some_and(|at_ms| at_ms > now.wall_ms) {
                     return Err(Refusal::NoTime("That is in the future, by this node's clock."));
                 }

@@ -16,11 +16,11 @@ use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::message::Heads;
 use crate::mesh::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::report::{Report, VerifiedReport};
-use crate::mesh::roster::{Member, Membership};
+use crate::mesh::membership::{Member, Membership};
 use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use crate::store::NetworkHandle;
 use crate::store::clock::{self, Clock};
-use crate::store::nonces::NonceStore;
+use crate::store::nonce_store::NonceStore;
 
 /// The password of every instance here.
 pub(super) const PASSWORD: &str = "correct horse";

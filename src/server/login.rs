@@ -21,7 +21,7 @@ use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
 use crate::mesh::id::NetworkId;
 use crate::message_id;
 use crate::store::clock;
-use crate::store::limit::LogLimiter;
+use crate::store::log_limiter::LogLimiter;
 
 mod checker;
 mod credentials;

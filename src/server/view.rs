@@ -19,7 +19,7 @@ use super::problem::problem;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NetworkId, NodeId, is_name};
 use crate::mesh::observation::{Observation, ProbeStatus};
-use crate::moment;
+use crate::timestamp;
 use crate::store::NetworkHandle;
 
 mod body;
@@ -124,7 +124,7 @@ pub(super) fn status(picture: &Snapshot, index: usize) -> ProbeStatus {
 pub(super) fn asked_at(request: &Request) -> Result<Option<u64>, ()> {
     let Some(text) = request.get_param("at") else { return Ok(None) };
     // A plus sign in a query means a blank, and who writes an offset may not know that.
-    let at = moment::read(&text).or_else(|| moment::read(&text.replace(' ', "+")));
+    let at = timestamp::read(&text).or_else(|| timestamp::read(&text.replace(' ', "+")));
     at.map(Some).ok_or(())
 }
 
@@ -159,7 +159,7 @@ impl Views {
     /// with a time, how it came to the one that stood then.
     pub fn explain(node: &NetworkHandle, id: &str, request: &Request) -> Response {
         let Ok(at) = asked_at(request) else {
-            return problem(400, "Bad Request", &format!("at: {}", moment::EXPECTED));
+            return problem(400, "Bad Request", &format!("at: {}", timestamp::EXPECTED));
         };
         let picture = node.snapshot();
         match Explanation::of(&picture, id, at) {

@@ -13,7 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use self::stderr::{Stderr, Style};
-use crate::store::limit::LogLimiter;
+use crate::store::log_limiter::LogLimiter;
 
 /// The name in the journal, whatever the program's file is called.
 const IDENTIFIER: &str = "distomon";

@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 use crate::config::OwnKey;
 use crate::crypto::{Keypair, PublicKey, dsse};
 use crate::mesh::report::{Report, VerifiedReport};
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 use crate::mesh::{Engine, EngineInit, Event, Signer};
 use crate::message_id;
-use crate::monitor::PeerWorkers;
+use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
-use crate::store::collector::EventLoopThread;
-use crate::store::keeper::StateWriter;
-use crate::store::limit::LogLimiter;
-use crate::store::node::EVENT_QUEUE_LEN;
-use crate::store::nonces::NonceStore;
+use crate::store::event_loop::EventLoopThread;
+use crate::store::state_writer::StateWriter;
+use crate::store::log_limiter::LogLimiter;
+use crate::store::network_handle::EVENT_QUEUE_LEN;
+use crate::store::nonce_store::NonceStore;
 use crate::store::{NetworkHandle, StateError, StateFiles};
 
 /// Why a network does not start.

@@ -126,7 +126,7 @@ fn end_on_panic() {
 
 /// Whether the thread of that name does more than one request or one call.
 fn is_missed(thread: Option<&str>) -> bool {
-    let brief = [crate::server::listener::THREAD_PREFIX, crate::monitor::THREAD_PREFIX];
+    let brief = [crate::server::listener::THREAD_PREFIX, crate::probe::THREAD_PREFIX];
     // All of ours that matter have names. minreq makes each call in a thread without one, and what a peer
     // answers, whoever that is, must not end the process.
     thread.is_some_and(|name| !brief.iter().any(|prefix| name.starts_with(prefix)))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::mesh::Snapshot;
 use crate::mesh::observation::ProbeStatus;
 use crate::mesh::verdict::NodeStatus;
-use crate::mesh::verdict::headline::summary;
+use crate::mesh::verdict::summary::summary;
 use crate::server::Instance;
 
 /// How many nodes there are and how many are online, as this node finds them; it counts itself.

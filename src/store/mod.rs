@@ -4,14 +4,14 @@
 //! Decisions are made in [`crate::mesh`]; here they are only carried out.
 
 pub mod clock;
-pub mod collector;
-mod files;
-pub mod keeper;
-pub mod limit;
-pub mod node;
-pub mod nonces;
-pub mod tally;
-pub mod trend;
+pub mod event_loop;
+mod state_files;
+pub mod state_writer;
+pub mod log_limiter;
+pub mod network_handle;
+pub mod nonce_store;
+pub mod drop_counters;
+pub mod trends;
 
-pub use files::{StateError, StateFiles};
-pub use node::NetworkHandle;
+pub use state_files::{StateError, StateFiles};
+pub use network_handle::NetworkHandle;

@@ -23,7 +23,7 @@ use distomon::mesh::id::NodeId;
 use distomon::mesh::message::Heads;
 use distomon::mesh::observation::{Observation, ProbeStatus};
 use distomon::mesh::report::{Digest, Report, VerifiedReport};
-use distomon::mesh::roster::{Member, Membership, ObserverPolicy};
+use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
 use distomon::mesh::{Event, Signer as _};
 use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};

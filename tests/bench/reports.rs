@@ -19,8 +19,8 @@ use distomon::mesh::event::ReceivedReports;
 use distomon::mesh::id::{NetworkId, NodeId};
 use distomon::mesh::observation::{Observation, ProbeStatus};
 use distomon::mesh::report::{Report, VerifiedReport};
-use distomon::mesh::roster::{Member, Membership};
-use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps, intake, message};
+use distomon::mesh::membership::{Member, Membership};
+use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps, verify, message};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 /// What is to be reached of the bare rate, in per cent.
@@ -104,7 +104,7 @@ fn receive(mesh: &mut Engine, picture: &mut Snapshot, now: Timestamps, body: &[u
     let start = Instant::now();
     let message = message::Request::parse(body, picture.membership()).expect("a well-formed message");
     let read = Instant::now();
-    let intake = intake::verify_message(picture, "node-01", &message.reports, &message.proofs, |_, _| true);
+    let intake = verify::verify_message(picture, "node-01", &message.reports, &message.proofs, |_, _| true);
     let checked = Instant::now();
     let delivery = ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
     let from = picture.membership().members()[1].id.clone();

@@ -19,12 +19,12 @@ use distomon::mesh::id::NodeId;
 use distomon::mesh::message::Heads;
 use distomon::mesh::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::report::{Digest, Report};
-use distomon::mesh::roster::{Member, Membership, ObserverPolicy};
+use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
 use distomon::server::{Instance, Limits, Listener, Routes};
 use distomon::store::clock::{Clock, wall_us};
-use distomon::store::collector::{Caller, EventLoopThread};
-use distomon::store::nonces::NonceStore;
+use distomon::store::event_loop::{Caller, EventLoopThread};
+use distomon::store::nonce_store::NonceStore;
 use distomon::store::{NetworkHandle, StateFiles};
 use parking_lot::Mutex;
 
@@ -110,7 +110,7 @@ impl Crowd {
         };
         let mut mesh = Engine::new(setup, now);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let (events, waiting) = crossbeam_channel::bounded(distomon::store::node::EVENT_QUEUE_LEN);
+        let (events, waiting) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
         let picture = mesh.take_snapshot(now).expect("a new mesh has one");
         let book = NonceStore::new(BTreeMap::new(), wake);
         let node = Arc::new(NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, picture, events));

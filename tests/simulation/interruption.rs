@@ -5,7 +5,7 @@ use crate::network::Network;
 use crate::rollout::{PAUSE_MS, Rollout, number};
 use crate::truth::Nodes;
 use crate::{sample, seeds};
-use distomon::mesh::roster::ObserverPolicy;
+use distomon::mesh::membership::ObserverPolicy;
 use distomon::mesh::verdict::NodeStatus;
 
 /// What changes while something else happens.

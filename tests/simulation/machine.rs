@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use distomon::crypto::{Nonce, PublicKey};
-use distomon::mesh::correspondence::{DeltaBase, DeltaSync};
+use distomon::mesh::delta_sync::{DeltaBase, DeltaSync};
 use distomon::mesh::event::{Call, CallFinished, CallReply, Notice, ReceivedReports};
 use distomon::mesh::id::{NodeId, ReportId};
-use distomon::mesh::intake::{self, AuthorRateLimit, VerifyOutcome};
+use distomon::mesh::verify::{self, AuthorRateLimit, VerifyOutcome};
 use distomon::mesh::message::{self, Reply, ReplyMeta, Request};
 use distomon::mesh::observation::{Failure, Observation};
 use distomon::mesh::report::{EquivocationProof, VerifiedReport};
-use distomon::mesh::roster::Membership;
+use distomon::mesh::membership::Membership;
 use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 
 /// The wall clock when virtual time begins: Unix time in ms.
@@ -357,7 +357,7 @@ impl Machine {
     ) -> VerifyOutcome {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let mut intake = intake::verify_message(picture, sender.as_str(), reports, proofs, |author, take| {
+        let mut intake = verify::verify_message(picture, sender.as_str(), reports, proofs, |author, take| {
             if take {
                 allowance.consume(author, mono_ms);
             }

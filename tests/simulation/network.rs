@@ -14,7 +14,7 @@ use distomon::mesh::Event;
 use distomon::mesh::event::{Call, CallFinished, CallPurpose, Notice};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::observation::{Failure, ProbeStatus};
-use distomon::mesh::roster::{Member, Membership, ObserverPolicy};
+use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 
 /// A network under virtual time. Machines are named by number; at first each runs the node of its number.
 pub(crate) struct Network {

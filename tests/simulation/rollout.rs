@@ -9,7 +9,7 @@ use distomon::mesh::Event;
 use distomon::mesh::event::Notice;
 use distomon::mesh::id::NodeId;
 use distomon::mesh::observation::ProbeStatus;
-use distomon::mesh::roster::{Member, ObserverPolicy};
+use distomon::mesh::membership::{Member, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
 
 /// The longest pause between two nodes, in ms.

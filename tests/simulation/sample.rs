@@ -9,7 +9,7 @@ use distomon::crypto::{Keypair, dsse};
 use distomon::mesh::Signer;
 use distomon::mesh::id::{NetworkId, NodeId};
 use distomon::mesh::report::{Report, VerifiedReport};
-use distomon::mesh::roster::{Member, Membership};
+use distomon::mesh::membership::{Member, Membership};
 
 /// The same key for the same number.
 pub(crate) fn keypair(number: u64) -> Keypair {

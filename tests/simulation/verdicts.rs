@@ -4,8 +4,8 @@ use crate::machine::Disk;
 use crate::network::{Network, settled, settled_with};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::verdict::headline::summary;
-use distomon::mesh::verdict::latch::OutageKind;
+use distomon::mesh::verdict::summary::summary;
+use distomon::mesh::verdict::tracker::OutageKind;
 use distomon::mesh::verdict::{Cause, NodeStatus};
 
 /// What the machine `viewer` concludes of the node `target`.

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 use super::*;
-use crate::mesh::roster::Member;
+use crate::mesh::membership::Member;
 
 /// A host's directories, and its network `net` with the nodes `me` and `peer`.
 struct Host {

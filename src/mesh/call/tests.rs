@@ -86,7 +86,7 @@ impl Core {
         );
     }
 
-    fn roster(&self) -> &Arc<crate::mesh::roster::Membership> {
+    fn roster(&self) -> &Arc<crate::mesh::membership::Membership> {
         &self.mesh.snapshot.membership
     }
 
@@ -261,6 +261,6 @@ fn every_attempt_of_a_probe_counts() {
         }
     }
     // A single loss makes nobody offline, and is known all the same.
-    let expected = crate::mesh::picture::ProbeCounts { answered: 2, failed: 1 };
+    let expected = crate::mesh::snapshot::ProbeCounts { answered: 2, failed: 1 };
     assert_eq!(core.mesh.snapshot.states[1].probes, expected);
 }

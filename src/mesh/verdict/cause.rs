@@ -3,7 +3,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::scene::{EvalContext, Liveness};
+use super::context::{EvalContext, Liveness};
 use super::{NodeStatus, Partition, Verdict, Vote};
 use crate::mesh::observation::{Failure, ProbeStatus};
 

@@ -5,10 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::latch::TrackedVerdict;
+use super::tracker::TrackedVerdict;
 use super::{NodeStatus, Verdict};
 use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::roster::{Member, Membership};
+use crate::mesh::membership::{Member, Membership};
 
 /// So many decisions are kept of one node.
 pub const MAX_PER_NODE: usize = 64;
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::mesh::observation::ProbeStatus;
     use crate::mesh::sample;
-    use crate::mesh::verdict::latch::VerdictTracker;
+    use crate::mesh::verdict::tracker::VerdictTracker;
     use crate::mesh::verdict::{Vote, VoteCount, evaluate};
 
     fn decision(index: usize, at_ms: u64, votes: usize) -> VerdictRecord {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::words;
-use crate::store::trend::{MINUTE_MS, MINUTES, Minute};
+use crate::store::trends::{MINUTE_MS, MINUTES, Minute};
 
 /// The drawing in its own units: all of it, and where the axes' room ends.
 const WIDTH: f64 = 520.0;

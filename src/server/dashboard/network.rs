@@ -6,7 +6,7 @@ use super::sheet::{Region, Sheet};
 use super::state::{State, brief, counts, knows_nobody};
 use super::{graph, matrix, nodes, timeline, words};
 use crate::mesh::observation::ProbeStatus;
-use crate::mesh::verdict::headline::{severity, summary};
+use crate::mesh::verdict::summary::{severity, summary};
 use crate::mesh::verdict::{Link, NodeStatus, Partition};
 use crate::mesh::{Snapshot, Timestamps};
 

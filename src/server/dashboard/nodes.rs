@@ -4,9 +4,9 @@ use maud::{Markup, html};
 use rouille::Request;
 
 use super::{network, words};
-use crate::mesh::picture::MemberState;
-use crate::mesh::roster::Member;
-use crate::mesh::verdict::headline::severity;
+use crate::mesh::snapshot::MemberState;
+use crate::mesh::membership::Member;
+use crate::mesh::verdict::summary::severity;
 use crate::mesh::{Snapshot, id};
 use crate::server::view::finding;
 

@@ -6,7 +6,7 @@ use super::sheet::{Region, Sheet};
 use super::state::{State, brief};
 use super::{matrix, network, timeline, words};
 use crate::mesh::Snapshot;
-use crate::mesh::verdict::headline::summary;
+use crate::mesh::verdict::summary::summary;
 
 /// So many changes are told of each network.
 const CHANGES: usize = 3;

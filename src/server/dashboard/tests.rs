@@ -344,8 +344,8 @@ fn a_first_view_is_small() {
 fn each_report_and_probe_counts_once_in_the_last_hour() {
     let net = Net::new("net-1", 3);
     let picture = net.busy_node().snapshot();
-    let mut trends = crate::store::trend::Trends::default();
-    let check = |trends: &crate::store::trend::Trends, id: &str, source: Source, expected: &[(u32, u32)]| {
+    let mut trends = crate::store::trends::Trends::default();
+    let check = |trends: &crate::store::trends::Trends, id: &str, source: Source, expected: &[(u32, u32)]| {
         let found: Vec<_> =
             trends.of(id, source).iter().map(|minute| (minute.answered, minute.failed)).collect();
         assert_eq!(found, expected, "{id} {source:?}");

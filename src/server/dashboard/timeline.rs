@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::words;
 use crate::mesh::Snapshot;
-use crate::mesh::verdict::headline::severity;
+use crate::mesh::verdict::summary::severity;
 use crate::mesh::verdict::history::VerdictRecord;
 
 /// So many lanes are drawn at most.

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use crate::mesh::Snapshot;
 use crate::mesh::verdict::NodeStatus;
-use crate::mesh::verdict::headline::{sentence, summary_with};
-use crate::moment;
+use crate::mesh::verdict::summary::{sentence, summary_with};
+use crate::timestamp;
 
 /// A duration, coarsely: `3 s`, `5 min`, `20 h`, `4 d`.
 pub(super) fn duration(ms: u64) -> String {
@@ -20,13 +20,13 @@ pub(super) fn duration(ms: u64) -> String {
 
 /// A moment, as the date and time in UTC; a script shows it in the reader's own time.
 pub(super) fn clock(unix_ms: u64) -> Markup {
-    let written = moment::write(unix_ms);
+    let written = timestamp::write(unix_ms);
     html! { time datetime=(written) data-clock { (in_words(&written)) } }
 }
 
 /// A moment of the past; a script shows how long it is ago, and goes on counting.
 pub(super) fn ago(unix_ms: u64) -> Markup {
-    let written = moment::write(unix_ms);
+    let written = timestamp::write(unix_ms);
     html! { time datetime=(written) data-ago { (in_words(&written)) } }
 }
 

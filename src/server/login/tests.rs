@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::crypto::Keypair;
 use crate::mesh::id::NodeId;
-use crate::mesh::roster::{Member, Membership};
+use crate::mesh::membership::{Member, Membership};
 use crate::server::fixture::{self, Net, PASSWORD, field, node_id, request};
 
 fn bearer(token: &str) -> Request {

@@ -6,12 +6,12 @@ use serde::{Serialize, Serializer};
 
 use crate::mesh::id::{NetworkId, NodeId, ReportId};
 use crate::mesh::observation::{Failure, Observation, ProbeStatus};
-use crate::mesh::picture::{Counters, MemberState};
+use crate::mesh::snapshot::{Counters, MemberState};
 use crate::mesh::report::Report;
-use crate::mesh::roster::Member;
-use crate::mesh::verdict::headline::summary;
+use crate::mesh::membership::Member;
+use crate::mesh::verdict::summary::summary;
 use crate::mesh::{Snapshot, Timestamps};
-use crate::store::tally::DropCounts;
+use crate::store::drop_counters::DropCounts;
 
 use super::verdicts::{write_links, write_sides, write_sites, write_verdicts};
 use super::{finding, status};

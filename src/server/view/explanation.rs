@@ -8,7 +8,7 @@ use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::observation::{Failure, ProbeStatus};
 use crate::mesh::verdict::Abstention;
 use crate::mesh::verdict::history::LookupError;
-use crate::moment;
+use crate::timestamp;
 
 /// How a verdict was reached.
 #[derive(Serialize)]
@@ -72,7 +72,7 @@ impl<'a> Explanation<'a> {
         }
         let (decision, until) = picture.history().at(id, asked_ms).map_err(|unknown| match unknown {
             LookupError::KeptSince(ms) => {
-                Missing::Past(format!("what is kept of {id} begins at {}", moment::write(ms)))
+                Missing::Past(format!("what is kept of {id} begins at {}", timestamp::write(ms)))
             }
             // Whoever is configured has a verdict from the start, so nothing of it is lost but by age.
             LookupError::NothingKept if picture.membership().index(id).is_some() => {

@@ -5,9 +5,9 @@ use serde::{Serialize, Serializer};
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::observation::ProbeStatus;
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 use crate::mesh::verdict::history::VerdictRecord;
-use crate::mesh::verdict::latch::{OutageKind, TrackedVerdict};
+use crate::mesh::verdict::tracker::{OutageKind, TrackedVerdict};
 use crate::mesh::verdict::{Abstention, Cause, Link, NodeStatus, Partition, Verdict, Vote};
 
 /// A verdict with what it was reached from: one of now, or one of the past.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::observation::{Observation, ProbeStatus};
-use crate::mesh::picture::{ProbeCounts, Snapshot};
-use crate::mesh::roster::Membership;
+use crate::mesh::snapshot::{ProbeCounts, Snapshot};
+use crate::mesh::membership::Membership;
 
 /// The length of a minute, in ms.
 pub const MINUTE_MS: u64 = 60_000;

@@ -3,7 +3,7 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use super::picture::MemberState;
+use super::snapshot::MemberState;
 
 /// So many slots are shared or copied together.
 const CHUNK: usize = 16;

@@ -2,7 +2,7 @@
 
 use super::id::{NodeId, ReportId};
 use super::report::{ReportError, UnverifiedReport, VerifiedReport};
-use super::roster::Membership;
+use super::membership::Membership;
 
 /// Two payloads that one key signed with one stamp: proof that its holder, or a copy of it, equivocated.
 #[derive(Debug, Clone)]

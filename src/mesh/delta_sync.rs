@@ -11,8 +11,8 @@ use std::collections::HashMap;
 
 use super::heads::Heads;
 use super::id::NodeId;
-use super::picture::Snapshot;
-use super::roster::{FULL_RATE_NODES, Membership};
+use super::snapshot::Snapshot;
+use super::membership::{FULL_RATE_NODES, Membership};
 
 /// All correspondence of a node, by partner.
 #[derive(Debug, Default)]

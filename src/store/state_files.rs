@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 use crate::crypto::Nonce;
 use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
 use crate::mesh::report::EquivocationProof;
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 
 /// The largest state file that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -277,7 +277,7 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::crypto::Keypair;
-    use crate::mesh::roster::Member;
+    use crate::mesh::membership::Member;
 
     fn roster() -> Membership {
         let key = Keypair::generate().expect("random source");

@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use log::error;
 use parking_lot::Mutex;
 
-use super::files::StateFiles;
-use super::limit::LogLimiter;
-use super::node::NetworkHandle;
+use super::state_files::StateFiles;
+use super::log_limiter::LogLimiter;
+use super::network_handle::NetworkHandle;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
 
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::crypto::Keypair;
     use crate::mesh::report::{Report, VerifiedReport};
-    use crate::mesh::roster::{Member, Membership};
+    use crate::mesh::membership::{Member, Membership};
     use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
 
     struct Pen(Keypair);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::scene::{EvalContext, Liveness};
+use super::context::{EvalContext, Liveness};
 use crate::mesh::id::ReportId;
 use crate::mesh::observation::{Failure, Observation, ProbeStatus};
 

@@ -8,14 +8,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::value::RawValue;
 
 use super::clock::Clock;
-use super::nonces::NonceStore;
-use super::tally::DropCounters;
-use super::trend::Trends;
+use super::nonce_store::NonceStore;
+use super::drop_counters::DropCounters;
+use super::trends::Trends;
 use crate::crypto::Keypair;
-use crate::mesh::correspondence::DeltaSync;
+use crate::mesh::delta_sync::DeltaSync;
 use crate::mesh::event::ReceivedReports;
 use crate::mesh::id::NodeId;
-use crate::mesh::intake::{self, AuthorRateLimit, VerifyOutcome};
+use crate::mesh::verify::{self, AuthorRateLimit, VerifyOutcome};
 use crate::mesh::{Event, Snapshot};
 
 /// How many events may wait for the collector.
@@ -107,7 +107,7 @@ impl NetworkHandle {
         proofs: &[&RawValue],
     ) -> VerifyOutcome {
         let now_ms = self.clock.mono_ms();
-        let intake = intake::verify_message(picture, sender, reports, proofs, |author, take| {
+        let intake = verify::verify_message(picture, sender, reports, proofs, |author, take| {
             let mut allowance = self.rate_limit.lock();
             if take {
                 allowance.consume(author, now_ms);

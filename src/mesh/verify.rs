@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use super::message::MAX_PROOFS;
-use super::picture::Snapshot;
+use super::snapshot::Snapshot;
 use super::report::{
     EquivocationProof, ReportError, UnverifiedEquivocation, UnverifiedReport, VerifiedReport,
 };

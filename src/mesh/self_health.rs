@@ -2,8 +2,8 @@
 
 use super::event::{Effect, Notice};
 use super::observation::ProbeStatus;
-use super::picture::Timestamps;
-use super::state::Engine;
+use super::snapshot::Timestamps;
+use super::engine::Engine;
 
 /// For how long a node that was stopped on purpose says nothing about its observers' uplinks, in ms.
 const LEAVE_GRACE_MS: u64 = 600_000;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Cause, NodeStatus, Verdicts};
 use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::picture::{Snapshot, Timestamps};
+use crate::mesh::snapshot::{Snapshot, Timestamps};
 
 /// A time without a sign of life that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::difference::MismatchTimer;
+use super::config_mismatch::MismatchTimer;
 use super::event::{Effect, Event, Notice};
 use super::id::{NodeId, ReportId};
 use super::observation::{Observation, ProbeStatus};
-use super::picture::{Counters, MemberState, Snapshot, Timestamps};
+use super::snapshot::{Counters, MemberState, Snapshot, Timestamps};
 use super::publisher::Publisher;
 use super::report::{EquivocationProof, VerifiedReport};
-use super::roster::Membership;
-use super::target::PeerState;
+use super::membership::Membership;
+use super::peer_state::PeerState;
 use super::verdict;
 use super::verdict::history::VerdictRecord;
-use super::verdict::latch::VerdictChange;
+use super::verdict::tracker::VerdictChange;
 
 /// Verdicts are reached at most this often, in ms; in networks of more than 200 nodes less often, in
 /// proportion, since all of them are reached at once.

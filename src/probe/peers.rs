@@ -14,10 +14,10 @@ use crate::mesh::Event;
 use crate::mesh::event::{Call, CallFinished};
 use crate::mesh::id::NodeId;
 use crate::mesh::observation::Failure;
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 use crate::store::NetworkHandle;
-use crate::store::collector::Caller;
-use crate::store::limit::LogLimiter;
+use crate::store::event_loop::Caller;
+use crate::store::log_limiter::LogLimiter;
 
 /// Threads of one peer that may live: more than one only while calls that were given up have not ended. A
 /// name server that never answers must not pile them up.

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::warn;
 
-use super::limit::LogLimiter;
-use crate::mesh::intake::VerifyOutcome;
+use super::log_limiter::LogLimiter;
+use crate::mesh::verify::VerifyOutcome;
 use crate::message_id;
 
 /// Counts since the start of the process.

@@ -11,13 +11,13 @@ use crossbeam_channel::Receiver;
 use log::{Level, error, info, log, warn};
 use parking_lot::Mutex;
 
-use super::files::StateFiles;
-use super::limit::LogLimiter;
-use super::node::NetworkHandle;
+use super::state_files::StateFiles;
+use super::log_limiter::LogLimiter;
+use super::network_handle::NetworkHandle;
 use crate::mesh::event::{Call, CallFinished, Notice};
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 use crate::mesh::verdict::NodeStatus;
-use crate::mesh::verdict::latch::VerdictChange;
+use crate::mesh::verdict::tracker::VerdictChange;
 use crate::mesh::{Effect, Engine, Event};
 use crate::message_id;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::event::{Effect, Notice, ReceivedReports};
 use super::id::{MAX_INTEGER, NodeId, ReportId};
 use super::message::Heads;
-use super::picture::{Snapshot, Timestamps};
+use super::snapshot::{Snapshot, Timestamps};
 use super::report::{EquivocationProof, VerifiedReport};
-use super::state::Engine;
+use super::engine::Engine;
 
 impl Engine {
     pub(super) fn on_request(

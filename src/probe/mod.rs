@@ -3,7 +3,7 @@
 //! What to call when is decided in [`crate::mesh`]; here a call is made, its reply checked, and its end
 //! told to the collector.
 
-mod attempt;
+mod http_client;
 mod exchange;
 mod peers;
 

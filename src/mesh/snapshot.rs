@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::id::{NodeId, ReportId};
 use super::observation::Observation;
 use super::report::{EquivocationProof, VerifiedReport};
-use super::roster::{Member, Membership};
-use super::slots::MemberStates;
+use super::membership::{Member, Membership};
+use super::member_states::MemberStates;
 use super::verdict::Verdicts;
 use super::verdict::history::History;
-use super::verdict::latch::VerdictTracker;
+use super::verdict::tracker::VerdictTracker;
 
 /// One moment, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

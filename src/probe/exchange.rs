@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{HttpRequest, HttpResponse, fetch};
+use super::http_client::{HttpRequest, HttpResponse, fetch};
 use crate::crypto::http_signature::{self, ReplyError, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
-use crate::mesh::correspondence::DeltaBase;
+use crate::mesh::delta_sync::DeltaBase;
 use crate::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
 use crate::mesh::message::{self, Reply};
 use crate::mesh::observation::Failure;
 use crate::mesh::report::VerifiedReport;
-use crate::mesh::roster::Member;
+use crate::mesh::membership::Member;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 

@@ -3,8 +3,8 @@
 use super::event::CallPurpose;
 use super::id::ReportId;
 use super::observation::{Failure, Observation, ProbeStatus};
-use super::picture::Timestamps;
-use super::roster::Member;
+use super::snapshot::Timestamps;
+use super::membership::Member;
 
 /// A failed attempt is tried again after at most this long, in ms.
 const RETRY_MS: u64 = 1_000;

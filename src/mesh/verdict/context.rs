@@ -1,12 +1,12 @@
 //! Who lives and who may vote, as far as reports and their ages show.
 
 use super::LEAVE_GRACE_MS;
-use super::ballot::{Abstention, Vote};
+use super::votes::{Abstention, Vote};
 use crate::mesh::id::ReportId;
 use crate::mesh::observation::ProbeStatus;
-use crate::mesh::picture::{MemberState, Snapshot};
+use crate::mesh::snapshot::{MemberState, Snapshot};
 use crate::mesh::report::Report;
-use crate::mesh::roster::Membership;
+use crate::mesh::membership::Membership;
 
 /// How long silence may last, in ms. I is the longest time between two arrivals of reports, T the longest
 /// timeout, both by this node's configuration.

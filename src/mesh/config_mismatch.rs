@@ -3,8 +3,8 @@
 
 use super::event::{Effect, Notice};
 use super::id::NodeId;
-use super::picture::{Snapshot, Timestamps};
-use super::state::Engine;
+use super::snapshot::{Snapshot, Timestamps};
+use super::engine::Engine;
 
 /// A difference is told once it has lasted so long, in ms.
 pub(super) const REPORT_AFTER_MS: u64 = 60_000;

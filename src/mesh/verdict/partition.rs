@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::cause::refuses_connections;
-use super::scene::EvalContext;
+use super::context::EvalContext;
 use super::{NodeStatus, Verdict};
 use crate::mesh::id::Site;
-use crate::mesh::roster::Member;
+use crate::mesh::membership::Member;
 
 /// Nodes that cannot reach the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
