@@ -11,7 +11,7 @@ use super::line::clean;
 use super::{EX_UNAVAILABLE, EX_USAGE, Global};
 use crate::config::NodeUrl;
 use crate::mesh::id::{MAX_NAME, is_name};
-use crate::timestamp;
+use crate::present::timestamp;
 
 /// The most characters of a cause.
 const CAUSE: usize = 100;

@@ -45,8 +45,8 @@ fn summary(config: &Config, keys: &[Option<OwnKey>]) -> String {
 }
 
 fn line(network: &Network, key: Option<&OwnKey>) -> String {
-    let roster = &network.roster;
-    let members = roster.members();
+    let membership = &network.membership;
+    let members = membership.members();
     let with_key = members.iter().filter(|member| !member.keys.is_empty()).count();
     let key = match key {
         Some(key) => format!("key {} in {}", key.keypair.public().fingerprint(), key.path.display()),
@@ -54,8 +54,8 @@ fn line(network: &Network, key: Option<&OwnKey>) -> String {
     };
     format!(
         "ok: {}: this is {} of {} {}, {with_key} with a public key; {key}\n",
-        roster.network_id(),
-        roster.own().id,
+        membership.network_id(),
+        membership.own().id,
         members.len(),
         if members.len() == 1 { "node" } else { "nodes" },
     )

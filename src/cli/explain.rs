@@ -11,7 +11,7 @@ use super::line::clean;
 use super::{EX_UNAVAILABLE, EX_USAGE, Global, when};
 use crate::config::NodeUrl;
 use crate::mesh::id::is_name;
-use crate::timestamp;
+use crate::present::timestamp;
 
 /// The most characters of any text that the node answers with.
 const TEXT: usize = 200;

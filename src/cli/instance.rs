@@ -43,7 +43,7 @@ impl Instance {
     /// The id of the network that is called `name`, by its id or its directory.
     pub(super) fn network_id(&self, name: &str) -> Result<String, Failure> {
         let network = key::named(&self.config, name).map_err(|message| Failure::new(EX_USAGE, message))?;
-        Ok(network.roster.network_id().to_string())
+        Ok(network.membership.network_id().to_string())
     }
 
     /// What signs tokens for `network` alone, or for all networks as the node of the first.
@@ -51,26 +51,28 @@ impl Instance {
         let named = network.map(|name| key::named(&self.config, name)).transpose();
         let named = named.map_err(|message| Failure::new(EX_USAGE, message))?;
         let audience = match named {
-            Some(network) => vec![network.roster.network_id().to_string()],
-            None => self.config.networks.iter().map(|each| each.roster.network_id().to_string()).collect(),
+            Some(network) => vec![network.membership.network_id().to_string()],
+            None => {
+                self.config.networks.iter().map(|each| each.membership.network_id().to_string()).collect()
+            }
         };
         let Some(network) = named.or_else(|| self.config.networks.first()) else {
             return Err(Failure::new(EX_CONFIG, "the configuration names no network"));
         };
         let (dir, credentials) = (&self.config.dir, self.credentials_dir.as_deref());
-        let roster = &network.roster;
-        let found = keys::look(dir, credentials, &self.state_dir, roster);
+        let membership = &network.membership;
+        let found = keys::look(dir, credentials, &self.state_dir, membership);
         let Some(found) = found.map_err(|errors| unreadable(&errors))? else {
             let message = format!(
                 "{} in {} has no key yet: expected one in {}; the node makes it at its first start, or \
                  distomon key generate does",
-                roster.own().id,
-                roster.network_id(),
-                keys::state_path(&self.state_dir, roster.network_id(), &roster.own().id).display()
+                membership.own().id,
+                membership.network_id(),
+                keys::state_path(&self.state_dir, membership.network_id(), &membership.own().id).display()
             );
             return Err(Failure::new(EX_CONFIG, message));
         };
-        let (network_id, node_id) = (roster.network_id().to_string(), roster.own().id.to_string());
+        let (network_id, node_id) = (membership.network_id().to_string(), membership.own().id.to_string());
         Ok(Signer { keypair: found.keypair, network_id, node_id, audience })
     }
 

@@ -70,7 +70,7 @@ fn run_show(args: &Show, global: &Global, config: &Config) -> ExitCode {
     let mut errors = Vec::new();
     for network in networks {
         let state = global.state_dir();
-        match keys::look(&config.dir, credentials.as_deref(), &state, &network.roster) {
+        match keys::look(&config.dir, credentials.as_deref(), &state, &network.membership) {
             Ok(key) if args.pem => match key {
                 Some(key) => shown += &key.keypair.public().to_pem(),
                 None => errors.push(format!("{}: no key yet: distomon key generate", network.name)),
@@ -90,10 +90,10 @@ fn run_show(args: &Show, global: &Global, config: &Config) -> ExitCode {
 
 /// The members of `network`, a line for each of their keys.
 fn listing(network: &Network, own: Option<&keys::OwnKey>) -> String {
-    let roster = own.map_or(&network.roster, |own| &own.roster);
-    let mut text = format!("{}\n", roster.network_id());
-    let width = roster.members().iter().map(|member| member.id.as_str().len()).max().unwrap_or(0);
-    for member in roster.members() {
+    let membership = own.map_or(&network.membership, |own| &own.membership);
+    let mut text = format!("{}\n", membership.network_id());
+    let width = membership.members().iter().map(|member| member.id.as_str().len()).max().unwrap_or(0);
+    for member in membership.members() {
         for key in &member.keys {
             let _ = write!(text, "  {:width$}  {}  {}", member.id, key.fingerprint(), key.to_base64_spki());
             if let Some(own) = own.filter(|own| own.keypair.public() == key) {
@@ -117,14 +117,14 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
             Err(message) => return fail(EX_USAGE, &message),
         },
     };
-    let roster = &network.roster;
+    let membership = &network.membership;
     let (state, credentials) = (global.state_dir(), global.credentials_dir());
     let path = if let Some(path) = &args.out {
         path.clone()
-    } else if let Some(path) = keys::present(&config.dir, credentials.as_deref(), &state, roster) {
+    } else if let Some(path) = keys::present(&config.dir, credentials.as_deref(), &state, membership) {
         return fail(EX_CANTCREAT, &taken(&path));
     } else {
-        keys::state_path(&state, roster.network_id(), &roster.own().id)
+        keys::state_path(&state, membership.network_id(), &membership.own().id)
     };
     let keypair = match Keypair::generate() {
         Ok(keypair) => keypair,
@@ -139,9 +139,9 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
     }
     let public = keypair.public();
     super::print(&format!("{}{}\n", public.to_pem(), public.to_base64_spki()));
-    let id = &roster.own().id;
-    eprintln!("private key of {id} in {}: {}", roster.network_id(), path.display());
-    if roster.own().keys.is_empty() {
+    let id = &membership.own().id;
+    eprintln!("private key of {id} in {}: {}", membership.network_id(), path.display());
+    if membership.own().keys.is_empty() {
         eprintln!("next, on every node: public_key of {id} in networks/{}/config.yml", network.name);
     } else {
         eprintln!(
@@ -162,13 +162,14 @@ fn taken(path: &Path) -> String {
 
 /// The network that is called `name`, by its id or its directory.
 pub(super) fn named<'c>(config: &'c Config, name: &str) -> Result<&'c Network, String> {
-    let by_id = config.networks.iter().find(|network| network.roster.network_id().as_str() == name);
+    let by_id = config.networks.iter().find(|network| network.membership.network_id().as_str() == name);
     let found = by_id.or_else(|| config.networks.iter().find(|network| network.name == name));
     found.ok_or_else(|| format!("no network {name}: expected one of {}", names(config)))
 }
 
 fn names(config: &Config) -> String {
-    let names: Vec<_> = config.networks.iter().map(|network| network.roster.network_id().as_str()).collect();
+    let names: Vec<_> =
+        config.networks.iter().map(|network| network.membership.network_id().as_str()).collect();
     names.join(", ")
 }
 

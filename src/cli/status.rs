@@ -1,8 +1,8 @@
-//! `distomon status`: the picture of a running node, as a table or as JSON.
+//! `distomon status`: the snapshot of a running node, as a table or as JSON.
 
 mod matrix;
 mod outcome;
-mod picture;
+mod query;
 mod screen;
 mod table;
 mod view;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Global;
 use crate::config::NodeUrl;
-use picture::{Question, Show};
+use query::{Question, Show};
 use screen::Screen;
 
 const EXAMPLES: &str = "\
@@ -59,7 +59,7 @@ pub(super) struct Args {
     token_file: Option<PathBuf>,
 }
 
-/// Shows the picture, once or until it is told to stop.
+/// Shows the snapshot, once or until it is told to stop.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     let question = match Question::of(args, global) {
         Ok(question) => question,

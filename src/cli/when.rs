@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::timestamp;
+use crate::present::timestamp;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -31,7 +31,8 @@ fn read(text: &str, now_ms: u64) -> Option<u64> {
         .or_else(|| {
             let today = timestamp::write(now_ms);
             let date = today.split('T').next()?;
-            let of_day = ["Z", ":00Z"].iter().find_map(|end| timestamp::read(&format!("{date}T{text}{end}")))?;
+            let of_day =
+                ["Z", ":00Z"].iter().find_map(|end| timestamp::read(&format!("{date}T{text}{end}")))?;
             if of_day > now_ms { of_day.checked_sub(DAY_MS) } else { Some(of_day) }
         })
 }

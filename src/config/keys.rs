@@ -34,62 +34,62 @@ pub struct OwnKey {
     pub path: PathBuf,
     /// Whether it was made just now, so that the other nodes need its public key.
     pub made: bool,
-    /// The roster with this key as the own node's, if it had none.
-    pub roster: Membership,
+    /// The membership with this key as the own node's, if it had none.
+    pub membership: Membership,
     /// What is allowed and yet surprising, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Finds the key of `roster`'s own node, or makes it if there is none and the configuration has no public
+/// Finds the key of `membership`'s own node, or makes it if there is none and the configuration has no public
 /// key for the node yet. A key of v0.1 that others can read is closed to them.
 pub fn find(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
     state_dir: &Path,
-    roster: &Membership,
+    membership: &Membership,
 ) -> Result<OwnKey, ConfigErrors> {
-    let places = Places::of(config_dir, credentials_dir, state_dir, roster);
-    if let Some(key) = places.search(roster, true)? {
+    let places = Places::of(config_dir, credentials_dir, state_dir, membership);
+    if let Some(key) = places.search(membership, true)? {
         return Ok(key);
     }
     let keypair = Keypair::generate()
         .map_err(|error| ConfigErrors::whole_file(&places.state, format!("making a key: {error}")))?;
     match write(&places.state, &keypair) {
-        Ok(()) => Ok(own_key(keypair, places.state, true, roster)),
+        Ok(()) => Ok(own_key(keypair, places.state, true, membership)),
         // Another process was faster, and its key is the key.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let key = places.search(roster, true)?;
+            let key = places.search(membership, true)?;
             key.ok_or_else(|| ConfigErrors::whole_file(&places.state, "vanished while it was read"))
         }
         Err(error) => Err(ConfigErrors::whole_file(
             &places.state,
             format!(
                 "making the key of {} in {}: {error}: expected a state directory that this user can write",
-                roster.own().id,
-                roster.network_id()
+                membership.own().id,
+                membership.network_id()
             ),
         )),
     }
 }
 
-/// Finds the key of `roster`'s own node and changes nothing. None if [`find`] would make one.
+/// Finds the key of `membership`'s own node and changes nothing. None if [`find`] would make one.
 pub fn look(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
     state_dir: &Path,
-    roster: &Membership,
+    membership: &Membership,
 ) -> Result<Option<OwnKey>, ConfigErrors> {
-    Places::of(config_dir, credentials_dir, state_dir, roster).search(roster, false)
+    Places::of(config_dir, credentials_dir, state_dir, membership).search(membership, false)
 }
 
-/// The first of the places where `roster`'s own key is looked for that is taken, whatever stands there.
+/// The first of the places where `membership`'s own key is looked for that is taken, whatever stands there.
 pub fn present(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
     state_dir: &Path,
-    roster: &Membership,
+    membership: &Membership,
 ) -> Option<PathBuf> {
-    let places = Places::of(config_dir, credentials_dir, state_dir, roster);
+    let places = Places::of(config_dir, credentials_dir, state_dir, membership);
     let mut places = places.in_order().into_iter().map(|(path, _)| path);
     places.find(|path| path.symlink_metadata().is_ok()).map(Path::to_owned)
 }
@@ -121,8 +121,13 @@ struct Places {
 }
 
 impl Places {
-    fn of(config_dir: &Path, credentials_dir: Option<&Path>, state_dir: &Path, roster: &Membership) -> Self {
-        let (network_id, node_id) = (roster.network_id(), &roster.own().id);
+    fn of(
+        config_dir: &Path,
+        credentials_dir: Option<&Path>,
+        state_dir: &Path,
+        membership: &Membership,
+    ) -> Self {
+        let (network_id, node_id) = (membership.network_id(), &membership.own().id);
         Self {
             credential: credentials_dir.map(|dir| dir.join(format!("{network_id}.key"))),
             state: state_path(state_dir, network_id, node_id),
@@ -154,20 +159,20 @@ impl Places {
     }
 
     /// The first key that is there. None if there is none and none is expected.
-    fn search(&self, roster: &Membership, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
+    fn search(&self, membership: &Membership, mend: bool) -> Result<Option<OwnKey>, ConfigErrors> {
         for (path, access) in self.in_order() {
             if path == self.config && self.is_handed_over() {
                 continue;
             }
-            if let Some((keypair, warning)) = read(path, access, mend, roster)? {
+            if let Some((keypair, warning)) = read(path, access, mend, membership)? {
                 // Whoever is told of it is to find what they can change, not systemd's copy of that.
                 let path = if Some(path) == self.loaded.as_deref() { &self.config } else { path };
-                let mut key = own_key(keypair, path.to_owned(), false, roster);
+                let mut key = own_key(keypair, path.to_owned(), false, membership);
                 key.warnings.extend(warning);
                 return Ok(Some(key));
             }
         }
-        let Some(configured) = roster.own().keys.first() else { return Ok(None) };
+        let Some(configured) = membership.own().keys.first() else { return Ok(None) };
         let mut looked: Vec<_> = self.credential.iter().map(|path| path.display().to_string()).collect();
         looked.push(self.config.display().to_string());
         let restart = if self.loaded.is_some() {
@@ -179,8 +184,8 @@ impl Places {
             "no private key of {} in {}, whose configured public key is {}: looked here and in {}; put the \
              key back (is the state directory mounted?), or remove the public key from the configuration to \
              have a new one made{restart}",
-            roster.own().id,
-            roster.network_id(),
+            membership.own().id,
+            membership.network_id(),
             configured.fingerprint(),
             looked.join(" and "),
         );
@@ -204,9 +209,9 @@ fn read(
     path: &Path,
     access: Access,
     mend: bool,
-    roster: &Membership,
+    membership: &Membership,
 ) -> Result<Option<(Keypair, Option<String>)>, ConfigErrors> {
-    let (id, network_id) = (&roster.own().id, roster.network_id());
+    let (id, network_id) = (&membership.own().id, membership.network_id());
     let refuse = |message: String| {
         ConfigErrors::whole_file(path, format!("private key of {id} in {network_id}: {message}"))
     };
@@ -227,7 +232,7 @@ fn read(
         let found = if contents.bytes.is_empty() { "an empty file" } else { "something else" };
         refuse(format!("{error}, found {found}"))
     })?;
-    let configured = &roster.own().keys;
+    let configured = &membership.own().keys;
     if !configured.is_empty() && !configured.contains(keypair.public()) {
         let expected: Vec<_> = configured.iter().map(PublicKey::fingerprint).collect();
         return Err(refuse(format!(
@@ -273,17 +278,17 @@ fn close_to_others(
     }
 }
 
-fn own_key(keypair: Keypair, path: PathBuf, made: bool, roster: &Membership) -> OwnKey {
-    let roster = with_key(roster, keypair.public());
-    OwnKey { keypair, path, made, roster, warnings: Vec::new() }
+fn own_key(keypair: Keypair, path: PathBuf, made: bool, membership: &Membership) -> OwnKey {
+    let membership = with_key(membership, keypair.public());
+    OwnKey { keypair, path, made, membership, warnings: Vec::new() }
 }
 
-/// `roster` with `key` for its own node, if that has none yet.
-fn with_key(roster: &Membership, key: &PublicKey) -> Membership {
-    if !roster.own().keys.is_empty() {
-        return roster.clone();
+/// `membership` with `key` for its own node, if that has none yet.
+fn with_key(membership: &Membership, key: &PublicKey) -> Membership {
+    if !membership.own().keys.is_empty() {
+        return membership.clone();
     }
-    roster.with_own_key(key)
+    membership.with_own_key(key)
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct Network {
     /// Its directory under `networks/`.
     pub name: String,
     /// Its nodes, seen from this host's.
-    pub roster: Membership,
+    pub membership: Membership,
 }
 
 /// Reads the configuration at `source`: a directory with nodeconf.yml, or that file under any name.
@@ -70,7 +70,7 @@ pub fn load(source: &Path) -> Result<Config, ConfigErrors> {
 }
 
 /// Reads the configuration and looks for the private keys of its nodes and the password, changing nothing. None
-/// stands for a key that will be made at the first start. The rosters know the keys that were found.
+/// stands for a key that will be made at the first start. The memberships know the keys that were found.
 pub fn inspect(
     source: &Path,
     credentials_dir: Option<&Path>,
@@ -79,10 +79,10 @@ pub fn inspect(
     let Draft { mut config, mut errors } = Draft::read(source)?;
     let mut keys = Vec::new();
     for network in &mut config.networks {
-        match keys::look(&config.dir, credentials_dir, state_dir, &network.roster) {
+        match keys::look(&config.dir, credentials_dir, state_dir, &network.membership) {
             Ok(key) => {
                 if let Some(key) = &key {
-                    network.roster = key.roster.clone();
+                    network.membership = key.membership.clone();
                     config.warnings.extend(key.warnings.iter().cloned());
                 }
                 keys.push(key);
@@ -108,9 +108,9 @@ pub fn prepare(
     let mut keys = Vec::new();
     let mut errors = Vec::new();
     for network in &mut config.networks {
-        match keys::find(&config.dir, credentials_dir, state_dir, &network.roster) {
+        match keys::find(&config.dir, credentials_dir, state_dir, &network.membership) {
             Ok(key) => {
-                network.roster = key.roster.clone();
+                network.membership = key.membership.clone();
                 config.warnings.extend(key.warnings.iter().cloned());
                 keys.push(key);
             }
@@ -245,9 +245,9 @@ impl Networks {
             return;
         }
         if let Some((id, _)) = file.network_id {
-            let roster =
-                Membership::new(id, file.members, me).map(|roster| roster.with_observers(file.observers));
-            self.sound.extend(roster.map(|roster| Network { name: entry.name.clone(), roster }));
+            let membership = Membership::new(id, file.members, me)
+                .map(|membership| membership.with_observers(file.observers));
+            self.sound.extend(membership.map(|membership| Network { name: entry.name.clone(), membership }));
         }
     }
 }
@@ -258,7 +258,7 @@ fn listen(nodeconf: &Nodeconf, networks: &[Network], page: &mut Page) -> Vec<Soc
         return nodeconf.listen.clone();
     }
     let port = |network: &Network| {
-        let url = NodeUrl::parse(network.roster.own().url.as_deref()?).ok()?;
+        let url = NodeUrl::parse(network.membership.own().url.as_deref()?).ok()?;
         Some((network.name.clone(), url.listen_port()))
     };
     let ports: Vec<_> = networks.iter().filter_map(port).collect();

@@ -1,15 +1,15 @@
-//! What is held of all members, by their indices in the roster.
+//! What is held of all members, by their indices in the membership.
 
 use std::ops::Index;
 use std::sync::Arc;
 
 use super::snapshot::MemberState;
 
-/// So many slots are shared or copied together.
+/// So many states are shared or copied together.
 const CHUNK: usize = 16;
 
-/// A list of slots that is cheap to copy: pictures share what has not changed between them, since a large
-/// network has one picture after the other, and each differs from the one before in a few slots.
+/// A list of states that is cheap to copy: snapshots share what has not changed between them, since a large
+/// network has one snapshot after the other, and each differs from the one before in a few states.
 #[derive(Debug, Clone, Default)]
 pub struct MemberStates {
     chunks: Vec<Arc<[MemberState]>>,
@@ -28,7 +28,7 @@ impl MemberStates {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// A slot to be changed, apart from those that other pictures show.
+    /// A state to be changed, apart from those that other snapshots show.
     pub(super) fn get_mut(&mut self, index: usize) -> &mut MemberState {
         &mut Arc::make_mut(&mut self.chunks[index / CHUNK])[index % CHUNK]
     }
@@ -43,9 +43,9 @@ impl Index<usize> for MemberStates {
 }
 
 impl FromIterator<MemberState> for MemberStates {
-    fn from_iter<I: IntoIterator<Item = MemberState>>(slots: I) -> Self {
-        let slots: Vec<MemberState> = slots.into_iter().collect();
-        Self { chunks: slots.chunks(CHUNK).map(Arc::from).collect(), len: slots.len() }
+    fn from_iter<I: IntoIterator<Item = MemberState>>(states: I) -> Self {
+        let states: Vec<MemberState> = states.into_iter().collect();
+        Self { chunks: states.chunks(CHUNK).map(Arc::from).collect(), len: states.len() }
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
             (0..40).map(|number| MemberState { created_ms: number, ..MemberState::default() }).collect();
         let mut after = before.clone();
         after.get_mut(17).created_ms = 1_000;
-        let times = |slots: &MemberStates| slots.iter().map(|slot| slot.created_ms).collect::<Vec<_>>();
+        let times = |states: &MemberStates| states.iter().map(|state| state.created_ms).collect::<Vec<_>>();
         assert_eq!(times(&before), (0..40).collect::<Vec<_>>());
         assert_eq!((times(&after).len(), after[17].created_ms, after[16].created_ms), (40, 1_000, 16));
         let shared = before.chunks.iter().zip(&after.chunks).map(|(a, b)| Arc::ptr_eq(a, b));

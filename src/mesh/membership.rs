@@ -83,7 +83,7 @@ struct Timing {
 }
 
 impl Membership {
-    /// A roster of `members`, in any order, seen from `me`, in which all observe all. None if `me` is not
+    /// A membership of `members`, in any order, seen from `me`, in which all observe all. None if `me` is not
     /// among them or an id stands there twice.
     pub fn new(network_id: NetworkId, mut members: Vec<Member>, me: &NodeId) -> Option<Self> {
         members.sort_by(|a, b| a.id.cmp(&b.id));
@@ -94,7 +94,7 @@ impl Membership {
         let voices = group_by_key(&members);
         let able = members.iter().filter(|member| !member.keys.is_empty()).count();
         let indices = members.iter().enumerate().map(|(index, member)| (member.id.clone(), index));
-        let mut roster = Self {
+        let mut membership = Self {
             network_id,
             indices: indices.collect(),
             members,
@@ -108,8 +108,8 @@ impl Membership {
             rings: None,
             observed: Vec::new(),
         };
-        roster.observe(ObserverPolicy::All);
-        Some(roster)
+        membership.observe(ObserverPolicy::All);
+        Some(membership)
     }
 
     /// The same network, in which others observe whom.
@@ -125,8 +125,9 @@ impl Membership {
         let mut members = self.members.clone();
         members[self.me].keys.push(key.clone());
         let me = &self.own().id;
-        let roster = Self::new(self.network_id.clone(), members, me).expect("the same members make a roster");
-        roster.with_observers(self.observer_policy)
+        let membership =
+            Self::new(self.network_id.clone(), members, me).expect("the same members make a membership");
+        membership.with_observers(self.observer_policy)
     }
 
     fn observe(&mut self, observers: ObserverPolicy) {

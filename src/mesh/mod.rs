@@ -1,6 +1,6 @@
 //! The IO-free core: what a node knows, what it does next, and why.
 //!
-//! [`Mesh::step`] takes the time and an [`Event`] and returns [`Effect`]s. No thread, socket, file, clock
+//! [`Engine::step`] takes the time and an [`Event`] and returns [`Effect`]s. No thread, socket, file, clock
 //! or randomness of its own is found here: the same code runs under real threads and under virtual time.
 //!
 //! Ideas come from SWIM (Das, Gupta, Motivala 2002: probing from many places), Lifeguard (Dadgar, Phillips,
@@ -9,30 +9,18 @@
 //! that convict an equivocator), and boolean tomography (Duffield 2006: naming what is broken by who does not
 //! reach whom).
 
-mod call;
-pub mod delta_sync;
-mod ingest;
-mod config_mismatch;
-mod self_health;
-pub mod event;
-mod heads;
+pub mod engine;
 pub mod id;
-pub mod verify;
-pub mod message;
-pub mod observation;
-pub mod snapshot;
-mod equivocation;
-mod publisher;
-pub mod report;
-mod rings;
+pub mod member_states;
 pub mod membership;
+mod rings;
 #[cfg(test)]
 mod sample;
-pub mod member_states;
-mod engine;
-mod peer_state;
+pub mod snapshot;
 pub mod verdict;
+pub mod verify;
+pub mod wire;
 
-pub use event::{Effect, Event};
-pub use snapshot::{Snapshot, Timestamps};
+pub use engine::event::{Effect, Event};
 pub use engine::{Engine, EngineInit, Signer};
+pub use snapshot::{Snapshot, Timestamps};

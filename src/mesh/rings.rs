@@ -18,7 +18,7 @@ pub enum ObserverPolicy {
     Rings(u32),
 }
 
-/// The rings of a network, by index into its roster.
+/// The rings of a network, by index into its membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rings {
     /// Whom each node probes, in ascending order.
@@ -87,17 +87,17 @@ mod tests {
     use crate::mesh::membership::Membership;
     use crate::mesh::sample;
 
-    fn roster(members: &[Member], rings: u32) -> Membership {
-        let roster = sample::roster(members, 0).as_ref().clone();
-        roster.with_observers(ObserverPolicy::Rings(rings))
+    fn membership(members: &[Member], rings: u32) -> Membership {
+        let membership = sample::membership(members, 0).as_ref().clone();
+        membership.with_observers(ObserverPolicy::Rings(rings))
     }
 
     /// Those that reports of node 0 can come to, over exchanges in either direction.
-    fn joined(roster: &Membership) -> usize {
+    fn joined(membership: &Membership) -> usize {
         let (mut known, mut open) = (BTreeSet::from([0]), vec![0]);
         while let Some(node) = open.pop() {
-            for other in 0..roster.members().len() {
-                if (roster.calls(node, other) || roster.calls(other, node)) && known.insert(other) {
+            for other in 0..membership.members().len() {
+                if (membership.calls(node, other) || membership.calls(other, node)) && known.insert(other) {
                     open.push(other);
                 }
             }
@@ -107,23 +107,26 @@ mod tests {
 
     #[test]
     fn everybody_observes_few_and_is_observed_by_few() {
-        let roster = roster(&sample::members(300), 10);
+        let membership = membership(&sample::members(300), 10);
         for node in 0..300 {
-            let probed = (0..300).filter(|&peer| roster.calls(node, peer)).count();
-            let observers: Vec<_> = roster.observers(node).collect();
+            let probed = (0..300).filter(|&peer| membership.calls(node, peer)).count();
+            let observers: Vec<_> = membership.observers(node).collect();
             assert!((8..=10).contains(&probed), "{node} probes {probed}");
             assert!((8..=10).contains(&observers.len()), "{node} is observed by {}", observers.len());
             assert!(observers.windows(2).all(|pair| pair[0] < pair[1]));
-            assert!(observers.iter().all(|&observer| roster.observes(observer, node) && observer != node));
+            assert!(
+                observers.iter().all(|&observer| membership.observes(observer, node) && observer != node)
+            );
         }
-        assert_eq!(joined(&roster), 300);
+        assert_eq!(joined(&membership), 300);
     }
 
     #[test]
     fn all_nodes_reckon_the_same_rings() {
         let members = sample::members(40);
-        let views = [0, 17, 39]
-            .map(|me| sample::roster(&members, me).as_ref().clone().with_observers(ObserverPolicy::Rings(3)));
+        let views = [0, 17, 39].map(|me| {
+            sample::membership(&members, me).as_ref().clone().with_observers(ObserverPolicy::Rings(3))
+        });
         for (one, other) in (0..40).flat_map(|one| (0..40).map(move |other| (one, other))) {
             let said = views.each_ref().map(|view| view.calls(one, other));
             assert!(said == [true; 3] || said == [false; 3], "{one} {other}");
@@ -144,33 +147,33 @@ mod tests {
             member.url = None;
         }
         members[5].keys.clear();
-        let roster = roster(&members, 5);
+        let membership = membership(&members, 5);
         for node in (0..60).filter(|node| *node != 5) {
-            let observers: Vec<_> = roster.observers(node).collect();
+            let observers: Vec<_> = membership.observers(node).collect();
             assert!(observers.len() >= 3, "{node} is observed by {observers:?}");
             assert!(!observers.contains(&5), "a node without a key takes no part");
             for observer in observers {
                 let (caller, peer) =
                     if members[node].url.is_some() { (observer, node) } else { (node, observer) };
-                assert!(roster.calls(caller, peer) && members[peer].url.is_some());
+                assert!(membership.calls(caller, peer) && members[peer].url.is_some());
             }
         }
-        assert_eq!(roster.observers(5).count(), 0);
-        assert_eq!(joined(&roster), 59);
+        assert_eq!(membership.observers(5).count(), 0);
+        assert_eq!(joined(&membership), 59);
     }
 
     #[test]
     fn few_nodes_are_all_observed_by_all() {
-        let roster = roster(&sample::members(6), 5);
-        assert!((0..6).all(|node| roster.observers(node).count() == 5));
+        let membership = membership(&sample::members(6), 5);
+        assert!((0..6).all(|node| membership.observers(node).count() == 5));
     }
 
     #[test]
     fn another_number_of_rings_is_another_configuration() {
         let members = sample::members(30);
-        let all = sample::roster(&members, 0);
-        assert_ne!(all.digest(), roster(&members, 3).digest());
-        assert_ne!(roster(&members, 4).digest(), roster(&members, 3).digest());
-        assert_eq!(roster(&members, 4).with_observers(ObserverPolicy::All).digest(), all.digest());
+        let all = sample::membership(&members, 0);
+        assert_ne!(all.digest(), membership(&members, 3).digest());
+        assert_ne!(membership(&members, 4).digest(), membership(&members, 3).digest());
+        assert_eq!(membership(&members, 4).with_observers(ObserverPolicy::All).digest(), all.digest());
     }
 }

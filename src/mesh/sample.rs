@@ -1,9 +1,9 @@
-//! Keys, members, reports and pictures for unit tests; what the simulator needs as well stands there.
+//! Keys, members, reports and snapshots for unit tests; what the simulator needs as well stands there.
 
 use std::sync::Arc;
 
 use super::snapshot::{Counters, MemberState, Snapshot, Timestamps};
-use super::report::VerifiedReport;
+use crate::mesh::wire::report::VerifiedReport;
 
 #[path = "../../tests/simulation/sample.rs"]
 mod shared;
@@ -11,19 +11,19 @@ mod shared;
 pub(super) use shared::*;
 
 /// What node 0 of `count` sees that holds `held`, each for a second at 10,000 ms of monotonic time.
-pub(super) fn picture(count: usize, held: &[VerifiedReport]) -> Snapshot {
-    let roster = roster(&members(count), 0);
-    let mut slots = vec![MemberState::default(); count];
-    for report in held {
-        let index = roster.index(report.author().as_str()).expect("a member");
-        let mut slot =
+pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
+    let membership = membership(&members(count), 0);
+    let mut states = vec![MemberState::default(); count];
+    for report in latest {
+        let index = membership.index(report.author().as_str()).expect("a member");
+        let mut state =
             MemberState { created_ms: 9_000, received_ms: 9_000, advanced: true, ..MemberState::default() };
-        slot.set_latest(Arc::new(report.clone()), &roster);
-        slots[index] = slot;
+        state.set_latest(Arc::new(report.clone()), &membership);
+        states[index] = state;
     }
     Snapshot {
-        membership: roster,
-        states: slots.into_iter().collect(),
+        membership,
+        states: states.into_iter().collect(),
         at: Timestamps { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
         revision: 1,
         isolated: false,

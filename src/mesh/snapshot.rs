@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::id::{NodeId, ReportId};
-use super::observation::Observation;
-use super::report::{EquivocationProof, VerifiedReport};
-use super::membership::{Member, Membership};
 use super::member_states::MemberStates;
+use super::membership::{Member, Membership};
 use super::verdict::Verdicts;
 use super::verdict::history::History;
 use super::verdict::tracker::VerdictTracker;
+use crate::mesh::wire::observation::Observation;
+use crate::mesh::wire::report::{EquivocationProof, VerifiedReport};
 
 /// One moment, by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub struct Timestamps {
 pub struct MemberState {
     /// Its newest report; set by `Slot::hold` alone.
     pub latest: Option<Arc<VerifiedReport>>,
-    /// Of whom that report tells: each observation's node, by index into the roster, in ascending order, and
+    /// Of whom that report tells: each observation's node, by index into the membership, in ascending order, and
     /// its place in the report. Verdicts are reached from all observations, again and again.
     pub observation_index: Arc<[(u32, u32)]>,
     /// When that report was made as far as anybody's claims can show, never later than its first
@@ -43,7 +43,7 @@ pub struct MemberState {
     pub min_report: ReportId,
     /// When anything of this last changed that heads name: monotonic time in ms.
     pub head_changed_ms: u64,
-    /// Two different reports with one stamp.
+    /// Two different reports with one report_id.
     pub equivocation: Option<Arc<EquivocationProof>>,
     /// How this node's own probes of it went since the start, or since the configuration named it.
     pub probes: ProbeCounts,
@@ -60,8 +60,8 @@ pub struct ProbeCounts {
 
 impl MemberState {
     /// Holds `report`.
-    pub(super) fn set_latest(&mut self, report: Arc<VerifiedReport>, roster: &Membership) {
-        self.observation_index = index_observations(&report, roster);
+    pub(super) fn set_latest(&mut self, report: Arc<VerifiedReport>, membership: &Membership) {
+        self.observation_index = index_observations(&report, membership);
         self.latest = Some(report);
     }
 
@@ -83,10 +83,10 @@ impl MemberState {
     }
 }
 
-fn index_observations(report: &VerifiedReport, roster: &Membership) -> Arc<[(u32, u32)]> {
+fn index_observations(report: &VerifiedReport, membership: &Membership) -> Arc<[(u32, u32)]> {
     let observations = report.report().observations.iter().enumerate();
     let told = observations.filter_map(|(place, (id, _))| {
-        let index = u32::try_from(roster.index(id.as_str())?).ok()?;
+        let index = u32::try_from(membership.index(id.as_str())?).ok()?;
         Some((index, u32::try_from(place).ok()?))
     });
     let mut told: Vec<_> = told.collect();
@@ -130,17 +130,17 @@ impl Snapshot {
         &self.membership
     }
 
-    /// What is held of each member, by its index in the roster.
+    /// What is held of each member, by its index in the membership.
     pub fn states(&self) -> &MemberStates {
         &self.states
     }
 
-    /// When this picture was taken.
+    /// When this snapshot was taken.
     pub fn at(&self) -> Timestamps {
         self.at
     }
 
-    /// Counts the changes of what can be seen; equal revisions of one process are equal pictures.
+    /// Counts the changes of what can be seen; equal revisions of one process are equal snapshots.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -155,7 +155,7 @@ impl Snapshot {
         self.duplicate_key
     }
 
-    /// What is concluded of each node, by its index in the roster.
+    /// What is concluded of each node, by its index in the membership.
     pub fn verdicts(&self) -> &Verdicts {
         &self.verdicts
     }
@@ -193,9 +193,9 @@ impl Snapshot {
     /// Whether the member's newest report is recent enough to count: it is a sign of life, and no older
     /// than two and a half of the intervals in which the author's reports can arrive.
     pub fn is_fresh(&self, index: usize, mono_ms: u64) -> bool {
-        let slot = &self.states[index];
+        let state = &self.states[index];
         let limit = self.membership.interval_ms() * 5 / 2;
         index == self.membership.me()
-            || (slot.latest.is_some() && slot.advanced && mono_ms.saturating_sub(slot.created_ms) <= limit)
+            || (state.latest.is_some() && state.advanced && mono_ms.saturating_sub(state.created_ms) <= limit)
     }
 }

@@ -3,9 +3,9 @@
 
 use serde_json::value::RawValue;
 
-use super::message::MAX_PROOFS;
 use super::snapshot::Snapshot;
-use super::report::{
+use crate::mesh::wire::message::MAX_PROOFS;
+use crate::mesh::wire::report::{
     EquivocationProof, ReportError, UnverifiedEquivocation, UnverifiedReport, VerifiedReport,
 };
 
@@ -19,7 +19,7 @@ pub const MAX_MISMATCH_FAILURES: u32 = 8;
 /// as many. Only verified reports take a token, so nobody can use up another's.
 #[derive(Debug, Default)]
 pub struct AuthorRateLimit {
-    /// For each author of the roster: tokens in thousandths, and when they were last counted, in ms.
+    /// For each author of the membership: tokens in thousandths, and when they were last counted, in ms.
     buckets: Vec<(u64, u64)>,
 }
 
@@ -50,7 +50,7 @@ impl AuthorRateLimit {
 /// What came of a message's reports.
 #[derive(Debug, Default)]
 pub struct VerifyOutcome {
-    /// Verified, and newer than what the picture holds, or in conflict with it.
+    /// Verified, and newer than what the snapshot holds, or in conflict with it.
     pub reports: Vec<VerifiedReport>,
     /// Verified.
     pub proofs: Vec<EquivocationProof>,
@@ -81,33 +81,33 @@ impl VerifyOutcome {
 
     /// Refuses what a key of the author's did not sign, and says whether to go on: whoever has another
     /// configuration may know another key, and hands on in good faith what it has verified itself.
-    fn tolerates(&mut self, picture: &Snapshot, sender: &str, error: ReportError) -> bool {
+    fn tolerates(&mut self, snapshot: &Snapshot, sender: &str, error: ReportError) -> bool {
         self.reject(error);
         let newest = self.reports.iter().find(|report| report.author().as_str() == sender);
-        let held = || picture.states()[picture.membership().index(sender)?].latest.as_deref();
-        let config = newest.or_else(held).map(|report| report.report().config.as_str());
-        let excused = config.is_some_and(|config| config != picture.membership().digest());
+        let latest = || snapshot.states()[snapshot.membership().index(sender)?].latest.as_deref();
+        let config = newest.or_else(latest).map(|report| report.report().config.as_str());
+        let excused = config.is_some_and(|config| config != snapshot.membership().digest());
         self.mismatch_failures += 1;
         self.forged |= !excused || self.mismatch_failures > MAX_MISMATCH_FAILURES;
         !self.forged
     }
 }
 
-/// Checks what a message of the member `sender` brought against `picture`. Stops at the first bad signature,
+/// Checks what a message of the member `sender` brought against `snapshot`. Stops at the first bad signature,
 /// or after [`MAX_DOUBTS`] of a sender whose newest report shows another configuration. `allowance` is asked
 /// with the author's index and whether to take a token, and answers whether there was one.
 pub fn verify_message(
-    picture: &Snapshot,
+    snapshot: &Snapshot,
     sender: &str,
     reports: &[&RawValue],
     proofs: &[&RawValue],
     mut allowance: impl FnMut(usize, bool) -> bool,
 ) -> VerifyOutcome {
     let mut intake = VerifyOutcome::default();
-    let roster = picture.membership();
-    let mut seen = vec![false; roster.members().len()];
+    let membership = snapshot.membership();
+    let mut seen = vec![false; membership.members().len()];
     for raw in reports {
-        let report = match UnverifiedReport::parse(raw.get(), roster) {
+        let report = match UnverifiedReport::parse(raw.get(), membership) {
             Ok(report) => report,
             Err(error) => {
                 intake.reject(error);
@@ -115,7 +115,7 @@ pub fn verify_message(
             }
         };
         let author = report.author();
-        if std::mem::replace(&mut seen[author], true) || !is_new(picture, &report) {
+        if std::mem::replace(&mut seen[author], true) || !is_new(snapshot, &report) {
             intake.stale += 1;
             continue;
         }
@@ -123,20 +123,20 @@ pub fn verify_message(
             intake.rate_limited += 1;
             continue;
         }
-        match report.verify(roster) {
+        match report.verify(membership) {
             Ok(report) => {
                 allowance(author, true);
                 intake.reports.push(report);
             }
             Err(error) => {
-                if !intake.tolerates(picture, sender, error) {
+                if !intake.tolerates(snapshot, sender, error) {
                     return intake;
                 }
             }
         }
     }
     for raw in proofs.iter().take(MAX_PROOFS) {
-        let proof = match UnverifiedEquivocation::parse(raw.get(), roster) {
+        let proof = match UnverifiedEquivocation::parse(raw.get(), membership) {
             Ok(proof) => proof,
             Err(error) => {
                 intake.reject(error);
@@ -144,16 +144,19 @@ pub fn verify_message(
             }
         };
         // One proof convicts; another is not worth two signatures.
-        if picture.states()[proof.author()].equivocation.is_some()
-            || intake.proofs.iter().any(|known| roster.index(known.author().as_str()) == Some(proof.author()))
+        if snapshot.states()[proof.author()].equivocation.is_some()
+            || intake
+                .proofs
+                .iter()
+                .any(|known| membership.index(known.author().as_str()) == Some(proof.author()))
         {
             intake.stale += 1;
             continue;
         }
-        match proof.verify(roster) {
+        match proof.verify(membership) {
             Ok(proof) => intake.proofs.push(proof),
             Err(error) => {
-                if !intake.tolerates(picture, sender, error) {
+                if !intake.tolerates(snapshot, sender, error) {
                     return intake;
                 }
             }
@@ -163,13 +166,13 @@ pub fn verify_message(
 }
 
 /// Whether a report advances what is held of its author, or contradicts it and no proof is held yet.
-fn is_new(picture: &Snapshot, report: &UnverifiedReport) -> bool {
-    let slot = &picture.states()[report.author()];
-    let Some(held) = &slot.latest else { return report.id() >= slot.min_report };
-    if report.id() == held.id() {
-        slot.equivocation.is_none() && report.digest() != held.digest()
+fn is_new(snapshot: &Snapshot, report: &UnverifiedReport) -> bool {
+    let state = &snapshot.states()[report.author()];
+    let Some(latest) = &state.latest else { return report.id() >= state.min_report };
+    if report.id() == latest.id() {
+        state.equivocation.is_none() && report.digest() != latest.digest()
     } else {
-        report.id() > held.id()
+        report.id() > latest.id()
     }
 }
 
@@ -178,20 +181,20 @@ mod tests {
     use super::*;
     use crate::crypto::dsse;
     use crate::mesh::id::{NetworkId, ReportId};
-    use crate::mesh::report::Report;
     use crate::mesh::sample::{self, Pen};
+    use crate::mesh::wire::report::Report;
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.to_owned()).expect("JSON")
     }
 
     /// Takes `envelopes` and `proofs` without a limit on their number.
-    fn take(picture: &Snapshot, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
+    fn take(snapshot: &Snapshot, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
         let envelopes: Vec<_> = envelopes.iter().map(|json| raw(json)).collect();
         let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
         let (envelopes, proofs): (Vec<_>, Vec<_>) =
             (envelopes.iter().map(|raw| &**raw).collect(), proofs.iter().map(|raw| &**raw).collect());
-        verify_message(picture, "nobody", &envelopes, &proofs, |_, _| true)
+        verify_message(snapshot, "nobody", &envelopes, &proofs, |_, _| true)
     }
 
     /// Not signed by the node that it names.
@@ -220,54 +223,54 @@ mod tests {
 
     #[test]
     fn only_what_advances_is_verified_and_taken() {
-        let picture = sample::picture(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
+        let snapshot = sample::snapshot(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
         // Were these verified, their signatures would be refused.
         for (epoch, seq) in [(5, 2), (5, 1), (4, 99)] {
-            let intake = take(&picture, &[forged(1, epoch, seq).envelope()], &[]);
+            let intake = take(&snapshot, &[forged(1, epoch, seq).envelope()], &[]);
             assert_eq!((intake.stale, intake.rejected), (1, None), "({epoch}, {seq})");
         }
-        let same = take(&picture, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
+        let same = take(&snapshot, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
         assert_eq!((same.stale, same.reports.len()), (1, 0));
         for (epoch, seq) in [(5, 4), (6, 1)] {
-            let intake = take(&picture, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
+            let intake = take(&snapshot, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
             assert_eq!(intake.reports[0].id(), ReportId { epoch, seq });
         }
     }
 
     #[test]
     fn what_an_earlier_process_held_is_not_taken_again() {
-        let mut picture = sample::picture(3, &[]);
-        picture.states.get_mut(1).min_report = ReportId { epoch: 5, seq: 3 };
+        let mut snapshot = sample::snapshot(3, &[]);
+        snapshot.states.get_mut(1).min_report = ReportId { epoch: 5, seq: 3 };
         for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
-            let intake = take(&picture, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
+            let intake = take(&snapshot, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
             assert_eq!(intake.stale, stale, "{seq}");
         }
     }
 
     #[test]
     fn at_most_one_report_of_each_author() {
-        let picture = sample::picture(3, &[]);
+        let snapshot = sample::snapshot(3, &[]);
         let one = sample::sealed(1, sample::report(1, 5, 3));
         let next = sample::sealed(1, sample::report(1, 5, 4));
         let other = sample::sealed(2, sample::report(2, 1, 1));
-        let intake = take(&picture, &[one.envelope(), next.envelope(), other.envelope()], &[]);
+        let intake = take(&snapshot, &[one.envelope(), next.envelope(), other.envelope()], &[]);
         assert_eq!((intake.reports.len(), intake.stale), (2, 1));
     }
 
     #[test]
     fn the_surplus_is_dropped_unverified_and_forgeries_take_nothing() {
-        let picture = sample::picture(3, &[]);
+        let snapshot = sample::snapshot(3, &[]);
         let report = raw(forged(1, 5, 3).envelope());
-        let intake = verify_message(&picture, "nobody", &[&report], &[], |_, _| false);
+        let intake = verify_message(&snapshot, "nobody", &[&report], &[], |_, _| false);
         assert_eq!((intake.rate_limited, intake.rejected), (1, None));
-        let intake = verify_message(&picture, "nobody", &[&report], &[], |_, take| {
+        let intake = verify_message(&snapshot, "nobody", &[&report], &[], |_, take| {
             assert!(!take, "a forgery uses up what its pretended author may send");
             true
         });
         assert!(intake.is_forged());
         let good = raw(sample::sealed(1, sample::report(1, 5, 3)).envelope());
         let mut taken = 0;
-        verify_message(&picture, "nobody", &[&good], &[], |author, take| {
+        verify_message(&snapshot, "nobody", &[&good], &[], |author, take| {
             assert_eq!(author, 1);
             taken += u32::from(take);
             true
@@ -277,13 +280,13 @@ mod tests {
 
     #[test]
     fn the_first_bad_signature_ends_the_exchange() {
-        let picture = sample::picture(4, &[]);
+        let snapshot = sample::snapshot(4, &[]);
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let late = sample::sealed(3, sample::report(3, 5, 3));
         let [one, other] = conflicting(3);
         let proof = EquivocationProof::new(one, other).expect("they differ").to_json();
         let intake =
-            take(&picture, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
+            take(&snapshot, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
         assert!(intake.is_forged());
         assert_eq!(intake.rejected, Some((ReportError::BadSignature, 1)));
         assert_eq!((intake.reports.len(), intake.proofs.len()), (1, 0), "nothing after it is looked at");
@@ -291,8 +294,8 @@ mod tests {
 
     #[test]
     fn who_has_another_configuration_may_bring_what_does_not_verify() {
-        let picture = sample::picture(16, &[]);
-        let own = picture.membership().digest().to_owned();
+        let snapshot = sample::snapshot(16, &[]);
+        let own = snapshot.membership().digest().to_owned();
         let good = sample::sealed(3, sample::report(3, 5, 3));
         let forgeries: Vec<_> = (4..16).map(|author| forged(author, 5, 3)).collect();
         // The configuration that its sender's own report names, how many forgeries, and how many are looked at.
@@ -305,7 +308,7 @@ mod tests {
                 .chain([raw(good.envelope())])
                 .collect();
             let raws: Vec<_> = raws.iter().map(|raw| &**raw).collect();
-            let intake = verify_message(&picture, "node-02", &raws, &[], |_, _| true);
+            let intake = verify_message(&snapshot, "node-02", &raws, &[], |_, _| true);
             let expected = (is_forged, Some((ReportError::BadSignature, looked_at)));
             assert_eq!((intake.is_forged(), intake.rejected), expected, "{config} {count}");
             assert_eq!(intake.reports.len(), if is_forged { 1 } else { 2 }, "{config} {count}");
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_is_not_this_networks_is_refused_and_the_rest_is_taken() {
-        let picture = sample::picture(3, &[]);
+        let snapshot = sample::snapshot(3, &[]);
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let network_id: NetworkId = "other".parse().expect("a name");
         let foreign = sample::sealed(2, Report { network_id, ..sample::report(2, 5, 3) });
@@ -327,7 +330,7 @@ mod tests {
             ("by a stranger", stranger.envelope(), ReportError::UnknownAuthor),
             ("garbage", "[7]", ReportError::Malformed),
         ] {
-            let intake = take(&picture, &[envelope, good.envelope()], &[]);
+            let intake = take(&snapshot, &[envelope, good.envelope()], &[]);
             assert_eq!(intake.rejected, Some((error, 1)), "{what}");
             assert!(!intake.is_forged(), "{what}");
             assert_eq!(intake.reports.len(), 1, "{what}");
@@ -337,11 +340,11 @@ mod tests {
     #[test]
     fn another_payload_in_the_same_place_is_news_until_it_is_proven() {
         let [one, other] = conflicting(1);
-        let mut picture = sample::picture(3, std::slice::from_ref(&one));
-        assert_eq!(take(&picture, &[other.envelope()], &[]).reports.len(), 1);
-        picture.states.get_mut(1).equivocation =
+        let mut snapshot = sample::snapshot(3, std::slice::from_ref(&one));
+        assert_eq!(take(&snapshot, &[other.envelope()], &[]).reports.len(), 1);
+        snapshot.states.get_mut(1).equivocation =
             EquivocationProof::new(one, other.clone()).map(std::sync::Arc::new);
-        assert_eq!(take(&picture, &[other.envelope()], &[]).stale, 1);
+        assert_eq!(take(&snapshot, &[other.envelope()], &[]).stale, 1);
     }
 
     #[test]
@@ -349,16 +352,16 @@ mod tests {
         let [one, other] = conflicting(1);
         let proof = EquivocationProof::new(one, other).expect("they differ");
         let json = proof.to_json();
-        let mut picture = sample::picture(3, &[]);
-        let intake = take(&picture, &[], &[&json, &json]);
+        let mut snapshot = sample::snapshot(3, &[]);
+        let intake = take(&snapshot, &[], &[&json, &json]);
         assert_eq!((intake.proofs.len(), intake.stale), (1, 1));
         let mut fake = sample::report(1, 5, 3);
         fake.leaving = true;
         let fake = crate::mesh::Signer::sign(&Pen(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
-        assert!(take(&picture, &[], &[&fake, &json]).is_forged());
-        picture.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));
-        let intake = take(&picture, &[], &[&fake]);
+        assert!(take(&snapshot, &[], &[&fake, &json]).is_forged());
+        snapshot.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));
+        let intake = take(&snapshot, &[], &[&fake]);
         assert_eq!((intake.stale, intake.rejected), (1, None), "dropped unverified");
     }
 }

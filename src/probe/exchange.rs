@@ -7,12 +7,12 @@ use super::http_client::{HttpRequest, HttpResponse, fetch};
 use crate::crypto::http_signature::{self, ReplyError, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
-use crate::mesh::delta_sync::DeltaBase;
-use crate::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
-use crate::mesh::message::{self, Reply};
-use crate::mesh::observation::Failure;
-use crate::mesh::report::VerifiedReport;
+use crate::mesh::engine::delta_sync::DeltaBase;
+use crate::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
 use crate::mesh::membership::Member;
+use crate::mesh::wire::message::{self, Reply};
+use crate::mesh::wire::observation::Failure;
+use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
@@ -29,17 +29,17 @@ fn carry_out(
     call: &Call,
     evidence: &mut Vec<VerifiedReport>,
 ) -> Result<CallReply, Failure> {
-    let picture = node.snapshot();
-    let roster = picture.membership();
-    let Some(member) = roster.member(call.peer.as_str()) else { return Err(Failure::Other) };
+    let snapshot = node.snapshot();
+    let membership = snapshot.membership();
+    let Some(member) = membership.member(call.peer.as_str()) else { return Err(Failure::Other) };
     let Some(url) = &member.url else { return Err(Failure::Other) };
-    let path = member.exchange_path(roster.network_id());
-    let own_id = roster.own().id.as_str();
+    let path = member.exchange_path(membership.network_id());
+    let own_id = membership.own().id.as_str();
 
-    let since = node.delta_sync().base_for(&member.id, &picture);
+    let since = node.delta_sync().base_for(&member.id, &snapshot);
     let mono_ms = node.clock.mono_ms();
     let to = member.id.as_str();
-    let body = message::write_request(to, &picture, mono_ms, since, &call.reports, &call.proofs);
+    let body = message::write_request(to, &snapshot, mono_ms, since, &call.reports, &call.proofs);
     let digest = crypto::content_digest(body.as_bytes());
     let nonce = Nonce { epoch: call.epoch, counter: node.next_request() };
     let sent_us = wall_us();
@@ -51,7 +51,7 @@ fn carry_out(
         ("Signature-Input", head.signature_input.clone()),
         ("Signature", head.signature.clone()),
     ];
-    let outgoing = HttpRequest { url: format!("{url}/mon/{}", roster.network_id()), headers, body };
+    let outgoing = HttpRequest { url: format!("{url}/mon/{}", membership.network_id()), headers, body };
     let incoming = fetch(outgoing, Duration::from_millis(call.timeout_ms))?;
     let received_us = wall_us();
 
@@ -63,10 +63,10 @@ fn carry_out(
     };
     check_signature(&incoming, &context, member)?;
     if incoming.status != 200 {
-        *evidence = read_evidence(node, &picture, member, &incoming.body);
+        *evidence = read_evidence(node, &snapshot, member, &incoming.body);
         return Err(refusal(incoming.status));
     }
-    read_reply(node, &picture, member, since, &incoming, sent_us, received_us)
+    read_reply(node, &snapshot, member, since, &incoming, sent_us, received_us)
 }
 
 /// Nothing of a reply counts before this.
@@ -105,7 +105,7 @@ fn refusal(status: u16) -> Failure {
 /// A refusal because of a used nonce carries this node's own newest report at the peer.
 fn read_evidence(
     node: &NetworkHandle,
-    picture: &Snapshot,
+    snapshot: &Snapshot,
     member: &Member,
     body: &[u8],
 ) -> Vec<VerifiedReport> {
@@ -115,24 +115,24 @@ fn read_evidence(
         reports: Vec<&'a serde_json::value::RawValue>,
     }
     let Ok(problem) = serde_json::from_slice::<Problem<'_>>(body) else { return Vec::new() };
-    node.verify_message(picture, member.id.as_str(), &problem.reports, &[]).reports
+    node.verify_message(snapshot, member.id.as_str(), &problem.reports, &[]).reports
 }
 
 fn read_reply(
     node: &NetworkHandle,
-    picture: &Arc<Snapshot>,
+    snapshot: &Arc<Snapshot>,
     member: &Member,
     since: Option<DeltaBase>,
     incoming: &HttpResponse,
     sent_us: u64,
     received_us: u64,
 ) -> Result<CallReply, Failure> {
-    let reply = Reply::parse(&incoming.body, picture.membership()).map_err(|_| Failure::BadReply)?;
+    let reply = Reply::parse(&incoming.body, snapshot.membership()).map_err(|_| Failure::BadReply)?;
     if reply.from != member.id.as_str() {
         return Err(Failure::WrongNode);
     }
-    let intake = node.verify_message(picture, member.id.as_str(), &reply.reports, &reply.proofs);
-    let heads = node.delta_sync().on_reply(&member.id, picture, since, reply.heads, reply.mark);
+    let intake = node.verify_message(snapshot, member.id.as_str(), &reply.reports, &reply.proofs);
+    let heads = node.delta_sync().on_reply(&member.id, snapshot, since, reply.heads, reply.mark);
     let elapsed_us = u32::try_from(incoming.elapsed.as_micros()).unwrap_or(u32::MAX);
     let took_us = reply.took_us.min(elapsed_us);
     Ok(CallReply {

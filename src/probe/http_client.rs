@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::mesh::message::MAX_BYTES;
-use crate::mesh::observation::Failure;
+use crate::mesh::wire::message::MAX_BYTES;
+use crate::mesh::wire::observation::Failure;
 
 /// The reason that minreq puts where there is none.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";

@@ -3,8 +3,8 @@
 //! What to call when is decided in [`crate::mesh`]; here a call is made, its reply checked, and its end
 //! told to the collector.
 
-mod http_client;
 mod exchange;
+mod http_client;
 mod peers;
 
 pub use peers::{PeerWorkers, THREAD_PREFIX};

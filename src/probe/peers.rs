@@ -11,10 +11,10 @@ use log::error;
 
 use super::exchange::exchange;
 use crate::mesh::Event;
-use crate::mesh::event::{Call, CallFinished};
+use crate::mesh::engine::event::{Call, CallFinished};
 use crate::mesh::id::NodeId;
-use crate::mesh::observation::Failure;
 use crate::mesh::membership::Membership;
+use crate::mesh::wire::observation::Failure;
 use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
 use crate::store::log_limiter::LogLimiter;
@@ -138,11 +138,12 @@ fn failed(call: &Call, failure: Failure) -> CallFinished {
 }
 
 impl Caller for PeerWorkers {
-    fn reconcile(&mut self, roster: &Membership) {
-        let own = roster.own().id.as_str();
-        let callable = |id: &str| id != own && roster.member(id).is_some_and(|member| member.url.is_some());
+    fn reconcile(&mut self, membership: &Membership) {
+        let own = membership.own().id.as_str();
+        let callable =
+            |id: &str| id != own && membership.member(id).is_some_and(|member| member.url.is_some());
         self.workers.retain(|id, _| callable(id.as_str()));
-        for member in roster.members().iter().filter(|member| callable(member.id.as_str())) {
+        for member in membership.members().iter().filter(|member| callable(member.id.as_str())) {
             self.workers.entry(member.id.clone()).or_default();
         }
     }

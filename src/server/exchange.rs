@@ -19,9 +19,9 @@ use super::problem::{self, problem};
 use crate::crypto::http_signature::{self, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
-use crate::mesh::event::ReceivedReports;
+use crate::mesh::engine::event::ReceivedReports;
 use crate::mesh::id::NodeId;
-use crate::mesh::message::{self, ReplyMeta};
+use crate::mesh::wire::message::{self, ReplyMeta};
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
@@ -64,8 +64,8 @@ impl Refusal {
 /// Judges the head of a request to `node`. Nothing is signed before its sender is known.
 pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
     let received = Instant::now();
-    let picture = node.snapshot();
-    let network = picture.membership().network_id().as_str();
+    let snapshot = node.snapshot();
+    let network = snapshot.membership().network_id().as_str();
     let reject = |status: u16, title: &str, detail: &str| {
         node.drop_counters.count_rejected_request(
             network,
@@ -92,11 +92,11 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
         Ok(claim) => claim,
         Err(error) => return reject(401, "Unauthorized", &error.to_string()),
     };
-    let Some(member) = picture.membership().member(&claim.keyid).filter(|member| !member.keys.is_empty())
+    let Some(member) = snapshot.membership().member(&claim.keyid).filter(|member| !member.keys.is_empty())
     else {
         return reject(403, "Forbidden", "the keyid is not a node of this network with a public key");
     };
-    let path = picture.membership().own().exchange_path(picture.membership().network_id());
+    let path = snapshot.membership().own().exchange_path(snapshot.membership().network_id());
     if !member.keys.iter().any(|key| claim.verify(key, head.method(), &path, content_digest)) {
         return reject(401, "Unauthorized", "the signature does not verify");
     }
@@ -109,7 +109,7 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
     let nonce = claim.nonce;
     let ticket =
         Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, judged: received.elapsed() };
-    match check_known(&ticket, &picture, head) {
+    match check_known(&ticket, &snapshot, head) {
         Ok(()) => Admission::Read { max_body: EXCHANGE_BODY, verified: true, ticket },
         Err(refusal) => Admission::Refuse(ticket.refuse(&refusal)),
     }
@@ -117,8 +117,8 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
 
 /// What is asked of a sender whose signature fits. The nonce is last: what is refused before it may be
 /// sent again.
-fn check_known(ticket: &Ticket, picture: &Snapshot, head: &Head) -> Result<(), Refusal> {
-    if ticket.sender == picture.membership().own().id {
+fn check_known(ticket: &Ticket, snapshot: &Snapshot, head: &Head) -> Result<(), Refusal> {
+    if ticket.sender == snapshot.membership().own().id {
         return Err(misdirected("this node does not talk to itself: is its address that of another node?"));
     }
     let media = head.header("content-type").unwrap_or_default();
@@ -131,8 +131,8 @@ fn check_known(ticket: &Ticket, picture: &Snapshot, head: &Head) -> Result<(), R
     }
     ticket.node.nonces.accept(&ticket.sender, ticket.nonce).map_err(|last| {
         let detail = format!("the nonce is not larger than the last one, {last}");
-        let held = picture.state(&ticket.sender).and_then(|slot| slot.latest.as_ref());
-        let evidence = held.map(|held| format!("[{}]", held.envelope()));
+        let latest = snapshot.state(&ticket.sender).and_then(|state| state.latest.as_ref());
+        let evidence = latest.map(|latest| format!("[{}]", latest.envelope()));
         Refusal { evidence, ..Refusal::new(409, "Conflict", detail) }
     })
 }
@@ -170,15 +170,15 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     if !crypto::digest_matches(&ticket.asked.content_digest, &body) {
         return Err(bad("the body is not what Content-Digest says".to_owned()));
     }
-    let picture = node.snapshot();
-    let own = picture.membership().own().id.as_str();
+    let snapshot = node.snapshot();
+    let own = snapshot.membership().own().id.as_str();
     let message =
-        message::Request::parse(&body, picture.membership()).map_err(|error| bad(error.to_string()))?;
+        message::Request::parse(&body, snapshot.membership()).map_err(|error| bad(error.to_string()))?;
     if message.to != own {
         return Err(misdirected(format!("this is {own}")));
     }
-    let intake = node.verify_message(&picture, ticket.sender.as_str(), &message.reports, &message.proofs);
-    let (heads, whole) = node.delta_sync().on_request(&ticket.sender, &picture, message.heads);
+    let intake = node.verify_message(&snapshot, ticket.sender.as_str(), &message.reports, &message.proofs);
+    let (heads, whole) = node.delta_sync().on_request(&ticket.sender, &snapshot, message.heads);
     if intake.is_forged() {
         // What came before it was verified, and so took of what its authors may send: it is kept, or a member
         // could use that up with what never arrives.
@@ -188,15 +188,15 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     }
     // Of what it left out and nobody remembers here, it names everything next time.
     let reports =
-        message::missing_reports(&heads, &picture, |index, _| whole || heads.knows(&picture, index));
-    let proofs = if whole { message::missing_proofs(&heads, &picture) } else { Vec::new() };
+        message::missing_reports(&heads, &snapshot, |index, _| whole || heads.knows(&snapshot, index));
+    let proofs = if whole { message::missing_proofs(&heads, &snapshot) } else { Vec::new() };
     // The time that the body was under way is the network's, not this node's.
     let took = ticket.judged + begun.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
     let since = message.since.filter(|_| whole);
     let facts = ReplyMeta { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms, since };
-    let reply = message::write_reply(facts, &picture, &intake.reports, &reports, &proofs);
+    let reply = message::write_reply(facts, &snapshot, &intake.reports, &reports, &proofs);
     let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
     node.try_send(&ticket.sender, delivery);
     Ok(reply)
@@ -204,8 +204,8 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
 
 impl Ticket {
     fn refuse(&self, refusal: &Refusal) -> Response {
-        let picture = self.node.snapshot();
-        let network = picture.membership().network_id().as_str();
+        let snapshot = self.node.snapshot();
+        let network = snapshot.membership().network_id().as_str();
         self.node.drop_counters.count_rejected_request(
             network,
             self.sender.as_str(),
@@ -272,7 +272,7 @@ mod tests {
     use crate::server::fixture::{self, Net, node_id};
 
     fn asked(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> Response {
-        let path = net.roster.own().exchange_path(&net.id);
+        let path = net.membership.own().exchange_path(&net.id);
         let content_digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: 1, counter: 1 };
         let sender = node_id(2);

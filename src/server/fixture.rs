@@ -1,4 +1,4 @@
-//! Instances to test with: real keys, and pictures that the core itself made.
+//! Instances to test with: real keys, and snapshots that the core itself made.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,25 +11,25 @@ use rouille::{Request, Response};
 use super::Instance;
 use crate::crypto::password::Password;
 use crate::crypto::{Keypair, dsse};
-use crate::mesh::event::{CallFinished, CallReply, ReceivedReports};
+use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
 use crate::mesh::id::{NetworkId, NodeId};
-use crate::mesh::message::Heads;
-use crate::mesh::observation::{Failure, Observation, ProbeStatus};
-use crate::mesh::report::{Report, VerifiedReport};
 use crate::mesh::membership::{Member, Membership};
+use crate::mesh::wire::message::Heads;
+use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
+use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use crate::store::NetworkHandle;
 use crate::store::clock::{self, Clock};
 use crate::store::nonce_store::NonceStore;
 
 /// The password of every instance here.
-pub(super) const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// A network with all of its private keys. Its node 0 is this one.
-pub(super) struct Net {
-    pub(super) id: NetworkId,
-    pub(super) keys: Vec<Keypair>,
-    pub(super) roster: Arc<Membership>,
+pub(crate) struct Net {
+    pub(crate) id: NetworkId,
+    pub(crate) keys: Vec<Keypair>,
+    pub(crate) membership: Arc<Membership>,
 }
 
 /// Signs as node 0.
@@ -47,13 +47,13 @@ fn seal(key: &Keypair, report: Report) -> VerifiedReport {
     VerifiedReport::own(report, &payload, envelope, key.public().clone())
 }
 
-pub(super) fn node_id(index: usize) -> NodeId {
+pub(crate) fn node_id(index: usize) -> NodeId {
     format!("node-{index:02}").parse().expect("a name")
 }
 
 impl Net {
     /// A network of `count` nodes.
-    pub(super) fn new(name: &str, count: usize) -> Self {
+    pub(crate) fn new(name: &str, count: usize) -> Self {
         let id: NetworkId = name.parse().expect("a name");
         let keys: Vec<Keypair> =
             (0..count).map(|_| Keypair::generate().expect("the system's random source")).collect();
@@ -66,19 +66,20 @@ impl Net {
             keys: vec![key.public().clone()],
             site: None,
         });
-        let roster = Membership::new(id.clone(), members.collect(), &node_id(0)).expect("node 0 is a member");
-        Self { id, keys, roster: Arc::new(roster) }
+        let membership =
+            Membership::new(id.clone(), members.collect(), &node_id(0)).expect("node 0 is a member");
+        Self { id, keys, membership: Arc::new(membership) }
     }
 
     /// Node 0 before it knows anything.
-    pub(super) fn node(&self) -> NetworkHandle {
+    pub(crate) fn node(&self) -> NetworkHandle {
         let mut mesh = self.mesh();
         mesh.step(now(), Event::Tick);
         self.show(mesh)
     }
 
     /// Node 0 after it reached node 1 and heard of its report, failed to reach node 2, and nothing else.
-    pub(super) fn busy_node(&self) -> NetworkHandle {
+    pub(crate) fn busy_node(&self) -> NetworkHandle {
         let mut mesh = self.mesh();
         let mut now = now();
         let mut effects = mesh.step(now, Event::Tick);
@@ -105,14 +106,14 @@ impl Net {
                 effects.extend(mesh.step(now, Event::CallFinished(called)));
             }
         }
-        // A picture is there to be taken only where something changed.
-        mesh.step(now, Event::Reconfigured(self.roster.clone()));
+        // A snapshot is there to be taken only where something changed.
+        mesh.step(now, Event::Reconfigured(self.membership.clone()));
         self.show(mesh)
     }
 
     fn mesh(&self) -> Engine {
         let setup = EngineInit {
-            membership: self.roster.clone(),
+            membership: self.membership.clone(),
             signer: Box::new(Pen(self.keys[0].clone())),
             seed: 1,
             epoch: now().wall_ms,
@@ -123,33 +124,33 @@ impl Net {
     }
 
     fn show(&self, mut mesh: Engine) -> NetworkHandle {
-        self.node_with(mesh.take_snapshot(now()).expect("a changed picture"))
+        self.node_with(mesh.take_snapshot(now()).expect("a changed snapshot"))
     }
 
-    pub(super) fn node_with(&self, picture: Snapshot) -> NetworkHandle {
-        self.heard_node_with(picture).0
+    pub(crate) fn node_with(&self, snapshot: Snapshot) -> NetworkHandle {
+        self.heard_node_with(snapshot).0
     }
 
     /// Node 0 with what it tells its collector.
-    pub(super) fn heard_node(&self) -> (NetworkHandle, Receiver<Event>) {
+    pub(crate) fn heard_node(&self) -> (NetworkHandle, Receiver<Event>) {
         self.heard_node_with(self.node().snapshot().as_ref().clone())
     }
 
-    fn heard_node_with(&self, picture: Snapshot) -> (NetworkHandle, Receiver<Event>) {
+    fn heard_node_with(&self, snapshot: Snapshot) -> (NetworkHandle, Receiver<Event>) {
         let (events, told) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
         let book = NonceStore::new(BTreeMap::new(), wake);
-        (NetworkHandle::new(self.keys[0].clone(), Clock::start(), book, picture, events), told)
+        (NetworkHandle::new(self.keys[0].clone(), Clock::start(), book, snapshot, events), told)
     }
 
     fn answer(&self, reports: Vec<VerifiedReport>) -> CallReply {
         let delivery =
-            ReceivedReports { heads: Heads::empty(self.roster.clone()), reports, proofs: Vec::new() };
+            ReceivedReports { heads: Heads::empty(self.membership.clone()), reports, proofs: Vec::new() };
         CallReply { rtt_us: 812, took_us: 1_400, clock_offset_ms: -3, received: delivery }
     }
 
     /// A report of the node with this index: it sees node 0, not node 2, and has another configuration.
-    pub(super) fn report(&self, index: usize, now: Timestamps) -> VerifiedReport {
+    pub(crate) fn report(&self, index: usize, now: Timestamps) -> VerifiedReport {
         let found = |status, rtt_us, error| Observation {
             status,
             since_ms: now.wall_ms - 90_000,
@@ -180,12 +181,12 @@ impl Net {
     }
 }
 
-pub(super) fn now() -> Timestamps {
+pub(crate) fn now() -> Timestamps {
     Timestamps { mono_ms: 1, wall_ms: clock::wall_us() / 1000 - 20_000 }
 }
 
 /// An instance of these networks with [`PASSWORD`].
-pub(super) fn instance(networks: &[&Net]) -> Instance {
+pub(crate) fn instance(networks: &[&Net]) -> Instance {
     let nodes = networks.iter().map(|net| (net.id.clone(), Arc::new(net.busy_node())));
     Instance {
         name: "main".to_owned(),
@@ -196,11 +197,11 @@ pub(super) fn instance(networks: &[&Net]) -> Instance {
 }
 
 /// A request from this host.
-pub(super) fn request(method: &str, url: &str, fields: &[(&str, &str)], body: &str) -> Request {
+pub(crate) fn request(method: &str, url: &str, fields: &[(&str, &str)], body: &str) -> Request {
     request_from("127.0.0.1:5", method, url, fields, body)
 }
 
-pub(super) fn request_from(
+pub(crate) fn request_from(
     from: &str,
     method: &str,
     url: &str,
@@ -213,13 +214,13 @@ pub(super) fn request_from(
 }
 
 /// A field of a reply.
-pub(super) fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
+pub(crate) fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     let (_, value) = response.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
     Some(value)
 }
 
 /// The body of a reply.
-pub(super) fn text(response: Response) -> String {
+pub(crate) fn text(response: Response) -> String {
     let (mut reader, size) = response.data.into_reader_and_size();
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("text");
@@ -228,6 +229,6 @@ pub(super) fn text(response: Response) -> String {
 }
 
 /// The body of a reply as JSON.
-pub(super) fn json(response: Response) -> serde_json::Value {
+pub(crate) fn json(response: Response) -> serde_json::Value {
     serde_json::from_str(&text(response)).expect("JSON")
 }

@@ -27,8 +27,8 @@ mod checker;
 mod credentials;
 mod form;
 
-pub(super) use credentials::is_secure;
-pub(super) use form::{go_to, is_local, login_page};
+pub(crate) use credentials::is_secure;
+pub(crate) use form::{go_to, is_local, login_page};
 
 /// How long after the password was given it must be given again, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;
@@ -76,7 +76,7 @@ impl Viewer {
 
     /// Someone to whom these are open.
     #[cfg(test)]
-    pub(super) fn of(networks: &[&NetworkId]) -> Self {
+    pub(crate) fn of(networks: &[&NetworkId]) -> Self {
         Self { networks: networks.iter().map(|id| (*id).clone()).collect(), session: None }
     }
 }

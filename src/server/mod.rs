@@ -14,8 +14,8 @@
 //! | `tally` | what was turned away, for the journal |
 //! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
 //! | [`login`] | passwords, tokens, cookies, and what they open |
-//! | [`view`] | a network's picture as JSON |
-//! | [`dashboard`] | a network's picture as pages for people |
+//! | [`view`] | a network's snapshot as JSON |
+//! | [`dashboard`] | a network's snapshot as pages for people |
 //! | [`mod@problem`] | error bodies |
 //!
 //! rouille's own listener has no limits and no timeouts, so only its router, request and response are
@@ -24,10 +24,9 @@
 mod address;
 pub mod attempts;
 mod connection;
-pub mod dashboard;
 pub mod exchange;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod gate;
 pub mod head;
 mod health;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
-use super::dashboard::{self, Dashboard};
 use super::exchange;
 use super::head::Head;
 use super::health;
@@ -16,6 +15,7 @@ use super::listener::{Admission, Service};
 use super::login::Login;
 use super::problem::problem;
 use super::view::Views;
+use crate::dashboard::{self, Dashboard};
 use crate::store::NetworkHandle;
 
 /// Everything that this process answers.
@@ -68,8 +68,8 @@ impl Routes {
 fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
     let (prefix, network) = path.rsplit_once("/mon/")?;
     let known = |node: &Arc<NetworkHandle>| {
-        let picture = node.snapshot();
-        picture.membership().own().exchange_path(picture.membership().network_id()) == path
+        let snapshot = node.snapshot();
+        snapshot.membership().own().exchange_path(snapshot.membership().network_id()) == path
     };
     (!network.contains('/') && (prefix.is_empty() || instance.node(network).is_some_and(known)))
         .then_some(network)

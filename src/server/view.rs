@@ -1,6 +1,6 @@
 //! `GET /view/{network_id}` and `GET /view`: what a node knows, as JSON.
 //!
-//! A network's picture is rendered once and then served to everyone until it changes.
+//! A network's snapshot is rendered once and then served to everyone until it changes.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -18,8 +18,8 @@ use super::login::Viewer;
 use super::problem::problem;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NetworkId, NodeId, is_name};
-use crate::mesh::observation::{Observation, ProbeStatus};
-use crate::timestamp;
+use crate::mesh::wire::observation::{Observation, ProbeStatus};
+use crate::present::timestamp;
 use crate::store::NetworkHandle;
 
 mod body;
@@ -27,21 +27,21 @@ mod changes;
 mod explanation;
 mod verdicts;
 
-pub(super) use verdicts::Found;
+pub(crate) use verdicts::Found;
 
-/// While a picture is being rendered, the one before is served if it was taken at most this much earlier,
+/// While a snapshot is being rendered, the one before is served if it was taken at most this much earlier,
 /// in ms.
 const STALE_MS: u64 = 1_000;
 
-/// The rendered pictures.
+/// The rendered snapshots.
 #[derive(Default)]
 pub struct Views(RwLock<HashMap<NetworkId, Arc<View>>>);
 
-/// One network's rendered picture.
+/// One network's rendered snapshot.
 #[derive(Default)]
 struct View {
     newest: RwLock<Option<Arc<Rendered>>>,
-    /// Held while a picture is being rendered.
+    /// Held while a snapshot is being rendered.
     rendering: Mutex<()>,
 }
 
@@ -52,7 +52,7 @@ struct Rendered {
     json: Arc<[u8]>,
 }
 
-/// Tells pictures apart, across restarts, too.
+/// Tells snapshots apart, across restarts, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
     epoch: u64,
@@ -60,9 +60,9 @@ struct Key {
 }
 
 impl Key {
-    fn of(picture: &Snapshot) -> Self {
-        let epoch = picture.own_report().map_or(0, |own| own.id().epoch);
-        Self { epoch, revision: picture.revision() }
+    fn of(snapshot: &Snapshot) -> Self {
+        let epoch = snapshot.own_report().map_or(0, |own| own.id().epoch);
+        Self { epoch, revision: snapshot.revision() }
     }
 }
 
@@ -89,10 +89,10 @@ pub struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    /// Counts what `picture` shows of the network.
-    pub fn new(network_id: &'a NetworkId, picture: &Snapshot) -> Self {
-        let roster = picture.membership();
-        let statuses = (0..roster.members().len()).map(|index| status(picture, index));
+    /// Counts what `snapshot` shows of the network.
+    pub fn new(network_id: &'a NetworkId, snapshot: &Snapshot) -> Self {
+        let membership = snapshot.membership();
+        let statuses = (0..membership.members().len()).map(|index| status(snapshot, index));
         let (mut online, mut offline, mut unknown) = (0, 0, 0);
         for status in statuses {
             match status {
@@ -101,27 +101,27 @@ impl<'a> Summary<'a> {
                 ProbeStatus::Unknown => unknown += 1,
             }
         }
-        let nodes = roster.members().len();
-        Self { network_id, node_id: roster.own().id.clone(), nodes, online, offline, unknown }
+        let nodes = membership.members().len();
+        Self { network_id, node_id: membership.own().id.clone(), nodes, online, offline, unknown }
     }
 }
 
 /// What this node last reported of a member, by its index; none of itself.
-pub(super) fn finding(picture: &Snapshot, index: usize) -> Option<&Observation> {
-    let member = picture.membership().members().get(index)?;
-    picture.own_report()?.report().observation(member.id.as_str())
+pub(crate) fn finding(snapshot: &Snapshot, index: usize) -> Option<&Observation> {
+    let member = snapshot.membership().members().get(index)?;
+    snapshot.own_report()?.report().observation(member.id.as_str())
 }
 
 /// What a member is from here: this node itself is online.
-pub(super) fn status(picture: &Snapshot, index: usize) -> ProbeStatus {
-    if index == picture.membership().me() {
+pub(super) fn status(snapshot: &Snapshot, index: usize) -> ProbeStatus {
+    if index == snapshot.membership().me() {
         return ProbeStatus::Online;
     }
-    finding(picture, index).map_or(ProbeStatus::Unknown, |found| found.status)
+    finding(snapshot, index).map_or(ProbeStatus::Unknown, |found| found.status)
 }
 
 /// The query's `at`, if it has one: Unix time in ms. An error if that is no time.
-pub(super) fn asked_at(request: &Request) -> Result<Option<u64>, ()> {
+pub(crate) fn asked_at(request: &Request) -> Result<Option<u64>, ()> {
     let Some(text) = request.get_param("at") else { return Ok(None) };
     // A plus sign in a query means a blank, and who writes an offset may not know that.
     let at = timestamp::read(&text).or_else(|| timestamp::read(&text.replace(' ', "+")));
@@ -134,11 +134,11 @@ impl Views {
         Self::default()
     }
 
-    /// `GET /view/{network_id}`: the whole picture, or 304 if the client has it.
+    /// `GET /view/{network_id}`: the whole snapshot, or 304 if the client has it.
     pub fn get_network(&self, node: &NetworkHandle, request: &Request) -> Response {
-        let picture = node.snapshot();
-        let view = self.view(picture.membership().network_id());
-        let rendered = view.get(node, &picture);
+        let snapshot = node.snapshot();
+        let view = self.view(snapshot.membership().network_id());
+        let rendered = view.get(node, &snapshot);
         let is_known = request.header("If-None-Match").is_some_and(|list| names(list, &rendered.etag));
         let (status_code, data) = if is_known {
             (304, ResponseBody::empty())
@@ -161,8 +161,8 @@ impl Views {
         let Ok(at) = asked_at(request) else {
             return problem(400, "Bad Request", &format!("at: {}", timestamp::EXPECTED));
         };
-        let picture = node.snapshot();
-        match Explanation::of(&picture, id, at) {
+        let snapshot = node.snapshot();
+        match Explanation::of(&snapshot, id, at) {
             Ok(explanation) => Response::json(&explanation).with_unique_header("Cache-Control", "no-store"),
             Err(Missing::Node) => problem(404, "Not Found", "no such node in this network"),
             Err(Missing::Past(why)) => problem(404, "Not Found", &why),
@@ -179,24 +179,24 @@ impl Views {
         let Some(limit) = limit.unwrap_or(Some(SOME)).filter(|limit| (1..=MOST).contains(limit)) else {
             return problem(400, "Bad Request", &format!("limit: expected a number from 1 to {MOST}"));
         };
-        let picture = node.snapshot();
+        let snapshot = node.snapshot();
         let only = request.get_param("node");
         if only.as_deref().is_some_and(|id| !is_name(id)) {
             return problem(400, "Bad Request", "node: expected the node_id of a node");
         }
-        let changes = Changes::of(&picture, only.as_deref(), limit);
+        let changes = Changes::of(&snapshot, only.as_deref(), limit);
         Response::json(&changes).with_unique_header("Cache-Control", "no-store")
     }
 
     /// `GET /report/{network_id}/{node_id}`: the newest report of that node that is held here, as its author signed
     /// it: a DSSE envelope, to be kept, handed on, and checked by anyone.
     pub fn report(node: &NetworkHandle, id: &str) -> Response {
-        let picture = node.snapshot();
-        let Some(index) = picture.membership().index(id) else {
+        let snapshot = node.snapshot();
+        let Some(index) = snapshot.membership().index(id) else {
             return problem(404, "Not Found", "no such node in this network");
         };
-        let Some(held) = &picture.states()[index].latest else {
-            return problem(404, "Not Found", "no report of this node is held here");
+        let Some(latest) = &snapshot.states()[index].latest else {
+            return problem(404, "Not Found", "no report of this node is latest here");
         };
         let name = format!("attachment; filename=\"{id}.report.json\"");
         let headers = vec![
@@ -205,7 +205,7 @@ impl Views {
             ("Cache-Control".into(), "private, no-store".into()),
             ("X-Content-Type-Options".into(), "nosniff".into()),
         ];
-        let data = ResponseBody::from_data(held.envelope().as_bytes());
+        let data = ResponseBody::from_data(latest.envelope().as_bytes());
         Response { status_code: 200, headers, data, upgrade: None }
     }
 
@@ -225,30 +225,31 @@ impl Views {
 }
 
 impl View {
-    /// The picture, rendered. Who comes while another renders it takes the one before; only where that is
+    /// The snapshot, rendered. Who comes while another renders it takes the one before; only where that is
     /// too old, or there is none, is waiting cheaper than doing the same work.
-    fn get(&self, node: &NetworkHandle, picture: &Snapshot) -> Arc<Rendered> {
-        let key = Key::of(picture);
+    fn get(&self, node: &NetworkHandle, snapshot: &Snapshot) -> Arc<Rendered> {
+        let key = Key::of(snapshot);
         let newest = self.newest.read().clone();
         if let Some(newest) = newest.as_ref().filter(|newest| newest.key == key) {
             return newest.clone();
         }
         let rendering = match (self.rendering.try_lock(), newest) {
             (Some(rendering), _) => rendering,
-            (None, Some(before)) if picture.at().mono_ms <= before.at_ms + STALE_MS => return before,
+            (None, Some(before)) if snapshot.at().mono_ms <= before.at_ms + STALE_MS => return before,
             (None, _) => self.rendering.lock(),
         };
-        // Another may have rendered this picture, or a newer one, since it was looked at.
+        // Another may have rendered this snapshot, or a newer one, since it was looked at.
         let newest = self.newest.read().clone();
-        if let Some(newest) = newest.filter(|newest| newest.key == key || newest.at_ms > picture.at().mono_ms)
+        if let Some(newest) =
+            newest.filter(|newest| newest.key == key || newest.at_ms > snapshot.at().mono_ms)
         {
             return newest;
         }
         let rendered = Arc::new(Rendered {
             key,
-            at_ms: picture.at().mono_ms,
+            at_ms: snapshot.at().mono_ms,
             etag: format!("\"{}-{}\"", key.epoch, key.revision),
-            json: Body::new(picture, node.drop_counters.counts()).to_json().into(),
+            json: Body::new(snapshot, node.drop_counters.counts()).to_json().into(),
         });
         *self.newest.write() = Some(rendered.clone());
         drop(rendering);
@@ -257,7 +258,7 @@ impl View {
 }
 
 /// Whether a list of `If-None-Match` names `etag`, by the weak comparison (RFC 9110, section 13.1.2).
-pub(super) fn names(list: &str, etag: &str) -> bool {
+pub(crate) fn names(list: &str, etag: &str) -> bool {
     list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 

@@ -9,17 +9,17 @@ use parking_lot::Mutex;
 
 use crate::config::OwnKey;
 use crate::crypto::{Keypair, PublicKey, dsse};
-use crate::mesh::report::{Report, VerifiedReport};
 use crate::mesh::membership::Membership;
+use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Engine, EngineInit, Event, Signer};
 use crate::message_id;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
 use crate::store::event_loop::EventLoopThread;
-use crate::store::state_writer::StateWriter;
 use crate::store::log_limiter::LogLimiter;
 use crate::store::network_handle::EVENT_QUEUE_LEN;
 use crate::store::nonce_store::NonceStore;
+use crate::store::state_writer::StateWriter;
 use crate::store::{NetworkHandle, StateError, StateFiles};
 
 /// Why a network does not start.
@@ -38,22 +38,22 @@ pub(super) struct Network {
     node: Arc<NetworkHandle>,
     collector: EventLoopThread,
     keeper: StateWriter,
-    roster: Arc<Membership>,
+    membership: Arc<Membership>,
 }
 
 impl Network {
     /// Starts the node that `key` belongs to.
     pub(super) fn start(key: &OwnKey, state_dir: &Path, clock: Clock) -> Result<Self, StartError> {
-        let roster = Arc::new(key.roster.clone());
-        let mut files = StateFiles::open(state_dir, &roster)?;
+        let membership = Arc::new(key.membership.clone());
+        let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
         let epoch = files.take_epoch(now.wall_ms)?;
-        let kept = files.read(&roster);
+        let kept = files.read(&membership);
         let floors = kept.min_reports.iter().cloned().collect();
         tell_start(key, &files, epoch);
         let seal = Box::new(Pen { key: key.keypair.clone(), lines: LogLimiter::default() });
         let setup = EngineInit {
-            membership: roster.clone(),
+            membership: membership.clone(),
             signer: seal,
             seed: fastrand::u64(..),
             epoch,
@@ -63,14 +63,14 @@ impl Network {
         let mut mesh = Engine::new(setup, now);
         let (wake, woken) = crossbeam_channel::bounded(1);
         let (events, waiting) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
-        let picture = mesh.take_snapshot(now).expect("a new mesh has a picture that nobody took");
+        let snapshot = mesh.take_snapshot(now).expect("a new mesh has a snapshot that nobody took");
         let nonces = NonceStore::new(kept.nonces, wake);
-        let node = Arc::new(NetworkHandle::new(key.keypair.clone(), clock, nonces, picture, events));
+        let node = Arc::new(NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, events));
         let files = Arc::new(Mutex::new(files));
         let keeper = StateWriter::start(node.clone(), files.clone(), floors, woken)?;
         let peers = Box::new(PeerWorkers::new(node.clone()));
         let collector = EventLoopThread::start(mesh, node.clone(), files, waiting, peers)?;
-        Ok(Self { node, collector, keeper, roster })
+        Ok(Self { node, collector, keeper, membership })
     }
 
     /// The node, as the routes read it.
@@ -80,18 +80,18 @@ impl Network {
 
     /// Whether `key` is this very node's, so that a new configuration can be taken while it runs.
     pub(super) fn is_of(&self, key: &OwnKey) -> bool {
-        self.roster.network_id() == key.roster.network_id()
-            && self.roster.own().id == key.roster.own().id
+        self.membership.network_id() == key.membership.network_id()
+            && self.membership.own().id == key.membership.own().id
             && self.node.keypair.public() == key.keypair.public()
     }
 
-    /// Goes on with another roster of the same network. False if nothing differs.
-    pub(super) fn reconfigure(&mut self, roster: &Membership) -> bool {
-        if *self.roster == *roster {
+    /// Goes on with another membership of the same network. False if nothing differs.
+    pub(super) fn reconfigure(&mut self, membership: &Membership) -> bool {
+        if *self.membership == *membership {
             return false;
         }
-        self.roster = Arc::new(roster.clone());
-        self.node.send(Event::Reconfigured(self.roster.clone()));
+        self.membership = Arc::new(membership.clone());
+        self.node.send(Event::Reconfigured(self.membership.clone()));
         true
     }
 
@@ -108,13 +108,13 @@ impl Network {
 }
 
 fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
-    let network = key.roster.network_id().as_str();
-    let node = key.roster.own().id.as_str();
+    let network = key.membership.network_id().as_str();
+    let node = key.membership.own().id.as_str();
     let public: &PublicKey = key.keypair.public();
     info!(
         MESSAGE_ID = message_id::NODE_STARTED, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
         "{network}: this is {node}, one of {} nodes; key {} of {}, state in {}, epoch {epoch}",
-        key.roster.members().len(), public.fingerprint(), key.path.display(), files.dir().display()
+        key.membership.members().len(), public.fingerprint(), key.path.display(), files.dir().display()
     );
     if key.made {
         info!(

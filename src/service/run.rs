@@ -23,7 +23,7 @@ use crate::server::{Inherited, Instance, Limits, Listener, ListenerHandle, Route
 use crate::store::StateError;
 use crate::store::clock::Clock;
 
-/// How often the status line follows the picture.
+/// How often the status line follows the snapshot.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long the first reports may take.
@@ -158,7 +158,7 @@ impl<'o> Running<'o> {
         let mut networks = BTreeMap::new();
         for key in &keys {
             let network = Network::start(key, &options.state_dir, clock)?;
-            networks.insert(key.roster.network_id().clone(), network);
+            networks.insert(key.membership.network_id().clone(), network);
         }
         let routes = Arc::new(Routes::new(instance(&config, &networks)));
         let listener = listener.start(routes.clone()).map_err(RunError::System)?;
@@ -194,7 +194,7 @@ impl<'o> Running<'o> {
         }
     }
 
-    /// Follows the picture and the signals until one of them says to stop.
+    /// Follows the snapshot and the signals until one of them says to stop.
     fn turn(&mut self, signals: &Signals) {
         loop {
             match signals.requests().recv_timeout(LOOK) {
@@ -259,9 +259,9 @@ impl<'o> Running<'o> {
         }
         let mut changed = 0;
         for key in keys {
-            let id = key.roster.network_id();
+            let id = key.membership.network_id();
             if let Some(network) = self.networks.get_mut(id) {
-                changed += usize::from(network.reconfigure(&key.roster));
+                changed += usize::from(network.reconfigure(&key.membership));
                 continue;
             }
             match Network::start(key, &self.options.state_dir, self.clock) {
@@ -342,7 +342,7 @@ fn make_password(config: &mut Config, options: &Options) -> Result<(), StateErro
 
 /// What the routes serve.
 fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> Instance {
-    let own_urls = config.networks.iter().filter_map(|network| network.roster.own().url.as_deref());
+    let own_urls = config.networks.iter().filter_map(|network| network.membership.own().url.as_deref());
     Instance {
         name: instance_name(config),
         nodes: networks.iter().map(|(id, network)| (id.clone(), network.node().clone())).collect(),

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::mesh::Snapshot;
-use crate::mesh::observation::ProbeStatus;
 use crate::mesh::verdict::NodeStatus;
-use crate::mesh::verdict::summary::summary;
+use crate::mesh::wire::observation::ProbeStatus;
+use crate::present::summary::summary;
 use crate::server::Instance;
 
 /// How many nodes there are and how many are online, as this node finds them; it counts itself.
@@ -18,16 +18,16 @@ pub(super) fn line(instance: &Instance) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
-fn counts(picture: &Snapshot) -> String {
-    let nodes = picture.membership().members().len();
-    let own = picture.own_report();
+fn counts(snapshot: &Snapshot) -> String {
+    let nodes = snapshot.membership().members().len();
+    let own = snapshot.own_report();
     let observations = own.into_iter().flat_map(|own| &own.report().observations);
     let online = 1 + observations.filter(|(_, found)| found.status == ProbeStatus::Online).count();
     let mut line = format!("{nodes} {}, {online} online", if nodes == 1 { "node" } else { "nodes" });
-    if picture.verdicts().nodes.iter().any(|verdict| verdict.status != NodeStatus::Up) {
-        let _ = write!(line, "; {}", summary(picture));
+    if snapshot.verdicts().nodes.iter().any(|verdict| verdict.status != NodeStatus::Up) {
+        let _ = write!(line, "; {}", summary(snapshot));
     }
-    if picture.duplicate_key() {
+    if snapshot.duplicate_key() {
         line.push_str(" (ANOTHER PROCESS USES THIS NODE'S KEY)");
     }
     line

@@ -1,4 +1,4 @@
-//! The collector: the one thread that owns a network's [`Mesh`], turns it, shows its picture and carries
+//! The collector: the one thread that owns a network's [`Mesh`], turns it, shows its snapshot and carries
 //! out what it asks for.
 
 use std::collections::VecDeque;
@@ -11,10 +11,10 @@ use crossbeam_channel::Receiver;
 use log::{Level, error, info, log, warn};
 use parking_lot::Mutex;
 
-use super::state_files::StateFiles;
 use super::log_limiter::LogLimiter;
 use super::network_handle::NetworkHandle;
-use crate::mesh::event::{Call, CallFinished, Notice};
+use super::state_files::StateFiles;
+use crate::mesh::engine::event::{Call, CallFinished, Notice};
 use crate::mesh::membership::Membership;
 use crate::mesh::verdict::NodeStatus;
 use crate::mesh::verdict::tracker::VerdictChange;
@@ -24,7 +24,7 @@ use crate::message_id;
 /// The collector turns at least this often: a health check sees that it does.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events taken in one turn at most, so that the picture follows.
+/// Events taken in one turn at most, so that the snapshot follows.
 const MAX_BATCH: usize = 256;
 
 /// How much later calls are given up while events wait.
@@ -36,7 +36,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Makes calls. The collector asks; nobody else does.
 pub trait Caller: Send {
     /// Makes sure that every member can be called, and nobody else.
-    fn reconcile(&mut self, roster: &Membership);
+    fn reconcile(&mut self, membership: &Membership);
     /// Starts a call. How it ends comes as [`Event::Called`]; one that cannot be started ends here.
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>>;
     /// Is told of each call that has ended.
@@ -122,7 +122,7 @@ impl EventLoop {
     /// Takes `first` and what else has come. Gives back what is to be taken next.
     fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
         let mut effects = self.mesh.step(self.node.clock.now(), Event::Tick);
-        let mut roster = None;
+        let mut membership = None;
         // One that has ended in time may still wait in the channel: a slow turn must not fail it.
         let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };
         let overdue = Instant::now().checked_sub(grace).map(|by| self.caller.abandon_overdue(by));
@@ -131,19 +131,19 @@ impl EventLoop {
             let Some(event) = first.pop_front().or_else(|| self.events.try_recv().ok()) else { break };
             match &event {
                 Event::Leaving => self.leave_by = Some(Instant::now() + LEAVE_TIMEOUT),
-                Event::Reconfigured(new) => roster = Some(new.clone()),
+                Event::Reconfigured(new) => membership = Some(new.clone()),
                 Event::CallFinished(called) => self.caller.ended(called),
                 _ => {}
             }
             effects.extend(self.mesh.step(self.node.clock.now(), event));
         }
-        if let Some(roster) = roster {
-            self.caller.reconcile(&roster);
+        if let Some(membership) = membership {
+            self.caller.reconcile(&membership);
         }
         self.save(&effects);
-        // Calls read the picture, so it is shown first.
-        if let Some(picture) = self.mesh.take_snapshot(self.node.clock.now()) {
-            self.node.publish(picture);
+        // Calls read the snapshot, so it is shown first.
+        if let Some(snapshot) = self.mesh.take_snapshot(self.node.clock.now()) {
+            self.node.publish(snapshot);
         }
         for effect in effects {
             match effect {
@@ -178,9 +178,9 @@ impl EventLoop {
     }
 
     fn log_notice(&self, note: &Notice) {
-        let picture = self.node.snapshot();
-        let network = picture.membership().network_id().as_str();
-        let node = picture.membership().own().id.as_str();
+        let snapshot = self.node.snapshot();
+        let network = snapshot.membership().network_id().as_str();
+        let node = snapshot.membership().own().id.as_str();
         if let Notice::VerdictChanged(change) = note {
             return log_verdict(network, node, message_id_of(note), change);
         }

@@ -8,12 +8,12 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::value::RawValue;
 
 use super::clock::Clock;
-use super::nonce_store::NonceStore;
 use super::drop_counters::DropCounters;
+use super::nonce_store::NonceStore;
 use super::trends::Trends;
 use crate::crypto::Keypair;
-use crate::mesh::delta_sync::DeltaSync;
-use crate::mesh::event::ReceivedReports;
+use crate::mesh::engine::delta_sync::DeltaSync;
+use crate::mesh::engine::event::ReceivedReports;
 use crate::mesh::id::NodeId;
 use crate::mesh::verify::{self, AuthorRateLimit, VerifyOutcome};
 use crate::mesh::{Event, Snapshot};
@@ -41,12 +41,12 @@ pub struct NetworkHandle {
 }
 
 impl NetworkHandle {
-    /// A node that shows `picture` and tells what happens to `events`.
+    /// A node that shows `snapshot` and tells what happens to `events`.
     pub fn new(
         keypair: Keypair,
         clock: Clock,
         nonces: NonceStore,
-        picture: Snapshot,
+        snapshot: Snapshot,
         events: Sender<Event>,
     ) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl NetworkHandle {
             clock,
             nonces,
             drop_counters: DropCounters::default(),
-            snapshot: RwLock::new(Arc::new(picture)),
+            snapshot: RwLock::new(Arc::new(snapshot)),
             events,
             rate_limit: Mutex::default(),
             trends: Mutex::default(),
@@ -64,16 +64,16 @@ impl NetworkHandle {
         }
     }
 
-    /// The newest picture. Never waits for more than a pointer to be swapped.
+    /// The newest snapshot. Never waits for more than a pointer to be swapped.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.read().clone()
     }
 
-    pub(super) fn publish(&self, picture: Snapshot) {
-        self.trends.lock().record(&picture);
-        let picture = Arc::new(picture);
-        // The old picture may be large: it is dropped after the lock.
-        let old = std::mem::replace(&mut *self.snapshot.write(), picture);
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.trends.lock().record(&snapshot);
+        let snapshot = Arc::new(snapshot);
+        // The old snapshot may be large: it is dropped after the lock.
+        let old = std::mem::replace(&mut *self.snapshot.write(), snapshot);
         drop(old);
     }
 
@@ -101,20 +101,20 @@ impl NetworkHandle {
     /// against `sender`.
     pub fn verify_message(
         &self,
-        picture: &Snapshot,
+        snapshot: &Snapshot,
         sender: &str,
         reports: &[&RawValue],
         proofs: &[&RawValue],
     ) -> VerifyOutcome {
         let now_ms = self.clock.mono_ms();
-        let intake = verify::verify_message(picture, sender, reports, proofs, |author, take| {
+        let intake = verify::verify_message(snapshot, sender, reports, proofs, |author, take| {
             let mut allowance = self.rate_limit.lock();
             if take {
                 allowance.consume(author, now_ms);
             }
             allowance.allows(author, now_ms)
         });
-        self.drop_counters.count_verified(picture.membership().network_id().as_str(), sender, &intake);
+        self.drop_counters.count_verified(snapshot.membership().network_id().as_str(), sender, &intake);
         intake
     }
 

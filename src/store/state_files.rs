@@ -14,8 +14,8 @@ use rustix::fs::FlockOperation;
 
 use crate::crypto::Nonce;
 use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
-use crate::mesh::report::EquivocationProof;
 use crate::mesh::membership::Membership;
+use crate::mesh::wire::report::EquivocationProof;
 
 /// The largest state file that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -71,8 +71,8 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
 
 impl StateFiles {
     /// Opens `<state>/<network_id>/<node_id>/`, makes it where it is missing, and locks it.
-    pub fn open(state: &Path, roster: &Membership) -> Result<Self, StateError> {
-        let dir = state.join(roster.network_id().as_str()).join(roster.own().id.as_str());
+    pub fn open(state: &Path, membership: &Membership) -> Result<Self, StateError> {
+        let dir = state.join(membership.network_id().as_str()).join(membership.own().id.as_str());
         let proofs = dir.join("proofs");
         fs::DirBuilder::new()
             .recursive(true)
@@ -119,15 +119,15 @@ impl StateFiles {
     }
 
     /// Reads what an earlier process left. Damaged files are told and left out: what they held heals.
-    pub fn read(&mut self, roster: &Membership) -> RestoredState {
-        let nonces = self.read_nonces(roster);
-        RestoredState { nonces, min_reports: self.read_heads(), proofs: self.read_proofs(roster) }
+    pub fn read(&mut self, membership: &Membership) -> RestoredState {
+        let nonces = self.read_nonces(membership);
+        RestoredState { nonces, min_reports: self.read_heads(), proofs: self.read_proofs(membership) }
     }
 
-    fn read_nonces(&mut self, roster: &Membership) -> BTreeMap<NodeId, Nonce> {
+    fn read_nonces(&mut self, membership: &Membership) -> BTreeMap<NodeId, Nonce> {
         let mut found = BTreeMap::new();
         let path = self.dir.join("nonces");
-        let network = roster.network_id().as_str();
+        let network = membership.network_id().as_str();
         let bytes = match read_bytes(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -197,8 +197,8 @@ impl StateFiles {
         write_atomically(&self.dir.join("heads.json"), &text)
     }
 
-    fn read_proofs(&self, roster: &Membership) -> Vec<EquivocationProof> {
-        let members = roster.members().iter();
+    fn read_proofs(&self, membership: &Membership) -> Vec<EquivocationProof> {
+        let members = membership.members().iter();
         members
             .filter_map(|member| {
                 let path = self.proof_path(member.id.as_str());
@@ -210,7 +210,7 @@ impl StateFiles {
                         return None;
                     }
                 };
-                match EquivocationProof::from_json(&text, roster) {
+                match EquivocationProof::from_json(&text, membership) {
                     Ok(proof) => Some(proof),
                     Err(error) => {
                         // With another key in the configuration, the proof against the old one is history.
@@ -279,7 +279,7 @@ mod tests {
     use crate::crypto::Keypair;
     use crate::mesh::membership::Member;
 
-    fn roster() -> Membership {
+    fn membership() -> Membership {
         let key = Keypair::generate().expect("random source");
         let id: NodeId = "me".parse().expect("a name");
         let me = Member {
@@ -297,10 +297,10 @@ mod tests {
     #[test]
     fn nonces_around_a_hole_stay_in_their_lines() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let roster = roster();
+        let membership = membership();
         let nonce =
             |name: &str, epoch| (name.parse::<NodeId>().expect("a name"), Nonce { epoch, counter: 1 });
-        let mut files = StateFiles::open(dir.path(), &roster).expect("a new directory");
+        let mut files = StateFiles::open(dir.path(), &membership).expect("a new directory");
         files.save_nonces(&["a", "b", "c"].map(|name| nonce(name, 1))).expect("written");
         let path = files.dir().join("nonces");
         drop(files);
@@ -310,29 +310,29 @@ mod tests {
         bytes.extend_from_slice(b"torn \xff");
         fs::write(&path, bytes).expect("written");
 
-        let mut files = StateFiles::open(dir.path(), &roster).expect("the same directory");
-        assert_eq!(files.read(&roster).nonces, BTreeMap::from([nonce("a", 1), nonce("c", 1)]));
+        let mut files = StateFiles::open(dir.path(), &membership).expect("the same directory");
+        assert_eq!(files.read(&membership).nonces, BTreeMap::from([nonce("a", 1), nonce("c", 1)]));
         files.save_nonces(&[nonce("c", 2), nonce("b", 2), nonce("a", 2)]).expect("written");
         drop(files);
-        let mut files = StateFiles::open(dir.path(), &roster).expect("the same directory");
+        let mut files = StateFiles::open(dir.path(), &membership).expect("the same directory");
         let expected = BTreeMap::from(["a", "b", "c"].map(|name| nonce(name, 2)));
-        assert_eq!(files.read(&roster).nonces, expected);
+        assert_eq!(files.read(&membership).nonces, expected);
     }
 
     #[test]
     fn one_process_at_a_time() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let roster = roster();
-        let files = StateFiles::open(dir.path(), &roster).expect("a new directory");
-        assert!(matches!(StateFiles::open(dir.path(), &roster), Err(StateError::InUse(_))));
+        let membership = membership();
+        let files = StateFiles::open(dir.path(), &membership).expect("a new directory");
+        assert!(matches!(StateFiles::open(dir.path(), &membership), Err(StateError::InUse(_))));
         drop(files);
-        assert!(StateFiles::open(dir.path(), &roster).is_ok());
+        assert!(StateFiles::open(dir.path(), &membership).is_ok());
     }
 
     #[test]
     fn epochs_only_grow() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let files = StateFiles::open(dir.path(), &roster()).expect("a new directory");
+        let files = StateFiles::open(dir.path(), &membership()).expect("a new directory");
         for (wall_ms, expected) in [(0, 1), (500, 500), (100, 501), (500, 502)] {
             assert_eq!(files.take_epoch(wall_ms).ok(), Some(expected), "{wall_ms}");
         }

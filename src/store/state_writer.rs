@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use log::error;
 use parking_lot::Mutex;
 
-use super::state_files::StateFiles;
 use super::log_limiter::LogLimiter;
 use super::network_handle::NetworkHandle;
+use super::state_files::StateFiles;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
 
@@ -98,11 +98,11 @@ fn write_until_stopped(
 /// The places of the newest reports. Of whom nothing was heard since the start, and of those who are no
 /// members any more, the place that was kept before stays: a dead node's old reports must not pass for new ones
 /// after the next start.
-fn heads(picture: &Snapshot, kept: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
+fn heads(snapshot: &Snapshot, kept: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
     let mut heads = kept.clone();
-    for (member, slot) in picture.members() {
-        if let Some(held) = &slot.latest {
-            heads.insert(member.id.clone(), held.id());
+    for (member, state) in snapshot.members() {
+        if let Some(latest) = &state.latest {
+            heads.insert(member.id.clone(), latest.id());
         }
     }
     heads
@@ -112,8 +112,8 @@ fn heads(picture: &Snapshot, kept: &BTreeMap<NodeId, ReportId>) -> BTreeMap<Node
 mod tests {
     use super::*;
     use crate::crypto::Keypair;
-    use crate::mesh::report::{Report, VerifiedReport};
     use crate::mesh::membership::{Member, Membership};
+    use crate::mesh::wire::report::{Report, VerifiedReport};
     use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
 
     struct Pen(Keypair);
@@ -140,13 +140,16 @@ mod tests {
             site: None,
         };
         let network = "net".parse().expect("a name");
-        let roster =
+        let membership =
             Membership::new(network, vec![member("me"), member("silent")], &id("me")).expect("a member");
-        let stamp = |epoch, seq| ReportId { epoch, seq };
-        let kept =
-            BTreeMap::from([(id("gone"), stamp(3, 9)), (id("me"), stamp(1, 5)), (id("silent"), stamp(2, 7))]);
+        let report_id = |epoch, seq| ReportId { epoch, seq };
+        let kept = BTreeMap::from([
+            (id("gone"), report_id(3, 9)),
+            (id("me"), report_id(1, 5)),
+            (id("silent"), report_id(2, 7)),
+        ]);
         let setup = EngineInit {
-            membership: Arc::new(roster),
+            membership: Arc::new(membership),
             signer: Box::new(Pen(key.clone())),
             seed: 1,
             epoch: 10,
@@ -156,12 +159,12 @@ mod tests {
         let now = Timestamps { mono_ms: 1, wall_ms: 1 };
         let mut mesh = Engine::new(setup, now);
         mesh.step(now, Event::Tick);
-        let picture = mesh.take_snapshot(now).expect("a first report");
+        let snapshot = mesh.take_snapshot(now).expect("a first report");
         let expected = BTreeMap::from([
-            (id("gone"), stamp(3, 9)),
-            (id("me"), stamp(10, 1)),
-            (id("silent"), stamp(2, 7)),
+            (id("gone"), report_id(3, 9)),
+            (id("me"), report_id(10, 1)),
+            (id("silent"), report_id(2, 7)),
         ]);
-        assert_eq!(heads(&picture, &kept), expected);
+        assert_eq!(heads(&snapshot, &kept), expected);
     }
 }

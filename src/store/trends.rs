@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::observation::{Observation, ProbeStatus};
-use crate::mesh::snapshot::{ProbeCounts, Snapshot};
 use crate::mesh::membership::Membership;
+use crate::mesh::snapshot::{ProbeCounts, Snapshot};
+use crate::mesh::wire::observation::{Observation, ProbeStatus};
 
 /// The length of a minute, in ms.
 pub const MINUTE_MS: u64 = 60_000;
@@ -98,7 +98,7 @@ impl Series {
 pub struct Trends {
     /// The digest of the configuration that names these nodes.
     config: String,
-    /// In the order of that configuration's roster, so that a picture in which nothing is new costs next to nothing.
+    /// In the order of that configuration's membership, so that a snapshot in which nothing is new costs next to nothing.
     nodes: Vec<Trend>,
 }
 
@@ -115,29 +115,29 @@ struct Trend {
 }
 
 impl Trends {
-    /// Counts the reports and probes that are new in `picture`.
-    pub fn record(&mut self, picture: &Snapshot) {
-        let roster = picture.membership();
-        if self.config != roster.digest() {
-            self.follow(roster);
+    /// Counts the reports and probes that are new in `snapshot`.
+    pub fn record(&mut self, snapshot: &Snapshot) {
+        let membership = snapshot.membership();
+        if self.config != membership.digest() {
+            self.follow(membership);
         }
-        let start_ms = picture.at().wall_ms / MINUTE_MS * MINUTE_MS;
-        for (observer, slot) in picture.states().iter().enumerate() {
-            let Some(stamp) = slot.latest.as_ref().map(|held| held.id()) else { continue };
-            if self.nodes[observer].counted.replace(stamp) == Some(stamp) {
+        let start_ms = snapshot.at().wall_ms / MINUTE_MS * MINUTE_MS;
+        for (observer, state) in snapshot.states().iter().enumerate() {
+            let Some(report_id) = state.latest.as_ref().map(|latest| latest.id()) else { continue };
+            if self.nodes[observer].counted.replace(report_id) == Some(report_id) {
                 continue;
             }
-            for (target, found) in slot.observations() {
+            for (target, found) in state.observations() {
                 let node = &mut self.nodes[target];
                 node.everyone.at(start_ms).count(found);
             }
         }
-        let own = &picture.states()[roster.me()];
-        for (target, (slot, node)) in picture.states().iter().zip(&mut self.nodes).enumerate() {
-            let before = std::mem::replace(&mut node.probed, slot.probes);
+        let own = &snapshot.states()[membership.me()];
+        for (target, (state, node)) in snapshot.states().iter().zip(&mut self.nodes).enumerate() {
+            let before = std::mem::replace(&mut node.probed, state.probes);
             let since = |now: u32, then: u32| now.checked_sub(then).unwrap_or(now);
-            let answered = since(slot.probes.answered, before.answered);
-            let failed = since(slot.probes.failed, before.failed);
+            let answered = since(state.probes.answered, before.answered);
+            let failed = since(state.probes.failed, before.failed);
             if answered + failed == 0 {
                 continue;
             }
@@ -151,7 +151,7 @@ impl Trends {
     }
 
     /// Takes the nodes of another configuration: who stays keeps its past.
-    fn follow(&mut self, roster: &Membership) {
+    fn follow(&mut self, membership: &Membership) {
         let mut before: HashMap<NodeId, Trend> =
             self.nodes.drain(..).map(|node| (node.id.clone(), node)).collect();
         let empty = |id: &NodeId| Trend {
@@ -161,9 +161,9 @@ impl Trends {
             everyone: Series::default(),
             here: Series::default(),
         };
-        let ids = roster.members().iter().map(|member| &member.id);
+        let ids = membership.members().iter().map(|member| &member.id);
         self.nodes = ids.map(|id| before.remove(id).unwrap_or_else(|| empty(id))).collect();
-        roster.digest().clone_into(&mut self.config);
+        membership.digest().clone_into(&mut self.config);
     }
 
     /// What was found of the node `id`, oldest minute first. Minutes without a report are left out.
@@ -181,7 +181,7 @@ impl Trends {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::observation::Failure;
+    use crate::mesh::wire::observation::Failure;
 
     fn found(status: ProbeStatus, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
         Observation { status, since_ms: 0, rtt_us, took_us: None, clock_offset_ms: None, error, head: None }

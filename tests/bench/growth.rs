@@ -4,7 +4,7 @@
 //! One node and all its partners are real cores that exchange real messages in virtual time. The other
 //! authors publish real signed reports as often as such nodes do, and these come to each partner after a time
 //! drawn between a tenth and eight tenths of a `poll_rate`, as they do through rings. Only the one node is
-//! measured: everything from the bodies of its messages to the picture that readers see, so reading and
+//! measured: everything from the bodies of its messages to the snapshot that readers see, so reading and
 //! writing, signatures of reports, the core's step and verdicts; not HTTP and the signatures of messages,
 //! which are the same for each exchange.
 
@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distomon::crypto::Keypair;
-use distomon::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
+use distomon::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
 use distomon::mesh::id::NodeId;
-use distomon::mesh::message::Heads;
-use distomon::mesh::observation::{Observation, ProbeStatus};
-use distomon::mesh::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
+use distomon::mesh::wire::message::Heads;
+use distomon::mesh::wire::observation::{Observation, ProbeStatus};
+use distomon::mesh::wire::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::{Event, Signer as _};
 use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};
 use rustix::time::{ClockId, clock_gettime};
@@ -149,13 +149,13 @@ fn measure(count: usize) -> Cost {
         })
         .collect();
     let seen_by = |number: usize| {
-        let roster =
+        let membership =
             Membership::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
-        Arc::new(roster.with_observers(ObserverPolicy::Rings(RINGS)))
+        Arc::new(membership.with_observers(ObserverPolicy::Rings(RINGS)))
     };
     // Ids are as long as each other, so that their order is that of the numbers.
-    let roster = seen_by(0);
-    let partners = (1..count).filter(|&peer| roster.calls(0, peer) || roster.calls(peer, 0));
+    let membership = seen_by(0);
+    let partners = (1..count).filter(|&peer| membership.calls(0, peer) || membership.calls(peer, 0));
     let real: Vec<usize> = std::iter::once(0).chain(partners).collect();
     let mut rng = fastrand::Rng::with_seed(1);
     let machines = real.iter().map(|&number| {
@@ -164,7 +164,7 @@ fn measure(count: usize) -> Cost {
         Machine::start(pen, Wire::Whole, seen_by(number), disk, clock, 0, number as u64)
     });
     let machines: Vec<Machine> = machines.collect();
-    let publish_ms = roster.publish_ms();
+    let publish_ms = membership.publish_ms();
     let authors = keypairs.into_iter().enumerate().filter(|(number, _)| !real.contains(number));
     let authors: Vec<Author> = authors
         .map(|(number, keypair)| Author {
@@ -174,7 +174,7 @@ fn measure(count: usize) -> Cost {
             prev: None,
             // All have just started, and publish once at the start.
             next_ms: rng.u64(0..publish_ms.min(2 * POLL_MS)),
-            observed: (0..count).filter(|&peer| roster.observes(number, peer)).map(node_id).collect(),
+            observed: (0..count).filter(|&peer| membership.observes(number, peer)).map(node_id).collect(),
         })
         .collect();
     let mut sample = Sample {
@@ -195,7 +195,7 @@ fn measure(count: usize) -> Cost {
         }
         sample.tick(now_ms);
     }
-    let verdicts = sample.machines[0].picture.verdicts();
+    let verdicts = sample.machines[0].snapshot.verdicts();
     sample.cost.up = verdicts.nodes.iter().filter(|verdict| verdict.status == NodeStatus::Up).count();
     sample.cost.reports = sample.machines[0].received.new;
     sample.cost
@@ -245,7 +245,7 @@ impl Sample {
     fn call(&mut self, now_ms: u64, from: usize, call: &Call) -> CallFinished {
         let Some(to) = self.machines.iter().position(|machine| *machine.id() == call.peer) else {
             // A peer that this is not about: it answers, and has no news.
-            let heads = Heads::empty(self.machines[from].picture.membership().clone());
+            let heads = Heads::empty(self.machines[from].snapshot.membership().clone());
             let delivery = ReceivedReports { heads, reports: Vec::new(), proofs: Vec::new() };
             let answer = CallReply { rtt_us: 2_000, took_us: 100, clock_offset_ms: 0, received: delivery };
             return CallFinished {
@@ -256,7 +256,7 @@ impl Sample {
             };
         };
         let (nonce, body, beside) = self.on(from, |machine| machine.write(now_ms, call));
-        let own = self.machines[from].picture.membership().own();
+        let own = self.machines[from].snapshot.membership().own();
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
         let (response, delivery) =
@@ -306,7 +306,7 @@ impl Sample {
             arrived[machine].push(self.reports[report].clone());
         }
         for (machine, reports) in arrived.into_iter().enumerate().filter(|(_, reports)| !reports.is_empty()) {
-            let heads = Heads::empty(self.machines[machine].picture.membership().clone());
+            let heads = Heads::empty(self.machines[machine].snapshot.membership().clone());
             let from = reports[0].author().clone();
             self.tell(
                 now_ms,

@@ -1,9 +1,9 @@
 //! How many reports a second one thread verifies and stores, beside what bare `verify_strict` reaches over
 //! the same bytes in the same run.
 //!
-//! Included: everything from the body of a request to the picture that readers see, which is reading the
+//! Included: everything from the body of a request to the snapshot that readers see, which is reading the
 //! message, its envelopes and payloads, checking what is news, the signature, the core's step, and the
-//! picture. Not included: HTTP, the message signature, and the channel between the threads.
+//! snapshot. Not included: HTTP, the message signature, and the channel between the threads.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use distomon::crypto::{Keypair, dsse};
-use distomon::mesh::event::ReceivedReports;
+use distomon::mesh::engine::event::ReceivedReports;
 use distomon::mesh::id::{NetworkId, NodeId};
-use distomon::mesh::observation::{Observation, ProbeStatus};
-use distomon::mesh::report::{Report, VerifiedReport};
 use distomon::mesh::membership::{Member, Membership};
-use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps, verify, message};
+use distomon::mesh::wire::message;
+use distomon::mesh::wire::observation::{Observation, ProbeStatus};
+use distomon::mesh::wire::report::{Report, VerifiedReport};
+use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps, verify};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 /// What is to be reached of the bare rate, in per cent.
@@ -66,10 +67,10 @@ struct Spent {
 /// `together`.
 fn measure(nodes: usize, together: bool) {
     let keys: Vec<Keypair> = (0..nodes).map(|_| Keypair::generate().expect("random source")).collect();
-    let roster = Arc::new(roster(&keys));
+    let membership = Arc::new(membership(&keys));
     let mut now = Timestamps { mono_ms: 1, wall_ms: START_MS };
-    let mut mesh = new_mesh(&roster, keys[roster.me()].clone(), now);
-    let mut picture = mesh.take_snapshot(now).expect("a new mesh has a picture");
+    let mut mesh = new_mesh(&membership, keys[membership.me()].clone(), now);
+    let mut snapshot = mesh.take_snapshot(now).expect("a new mesh has a snapshot");
     let mut spent = Spent::default();
     let mut payload_bytes = 0;
     let begun = Instant::now();
@@ -78,15 +79,15 @@ fn measure(nodes: usize, together: bool) {
             break;
         }
         let samples: Vec<Sample> = (0..nodes)
-            .filter(|&author| author != roster.me())
-            .map(|author| sample(&roster, &keys[author], author, seq))
+            .filter(|&author| author != membership.me())
+            .map(|author| sample(&membership, &keys[author], author, seq))
             .collect();
         payload_bytes = samples[0].signed.len();
         for message in samples.chunks(if together { samples.len() } else { 1 }) {
             now = Timestamps { mono_ms: now.mono_ms + 1, wall_ms: now.wall_ms + 1 };
             let envelopes: Vec<&str> = message.iter().map(|sample| sample.envelope.as_str()).collect();
             let body = format!("{{\"to\":\"node-0\",\"heads\":{{}},\"reports\":[{}]}}", envelopes.join(","));
-            receive(&mut mesh, &mut picture, now, body.as_bytes(), &mut spent);
+            receive(&mut mesh, &mut snapshot, now, body.as_bytes(), &mut spent);
             let start = Instant::now();
             for Sample { signed, signature, key, .. } in message {
                 assert!(black_box(key).verify_strict(black_box(signed), signature).is_ok());
@@ -95,21 +96,21 @@ fn measure(nodes: usize, together: bool) {
         }
         spent.reports += u32::try_from(samples.len()).expect("few nodes");
     }
-    assert_eq!(picture.counters().reports_stored, u64::from(spent.reports), "every report is stored");
+    assert_eq!(snapshot.counters().reports_stored, u64::from(spent.reports), "every report is stored");
     spent.print(nodes, together, payload_bytes);
 }
 
-/// From the body to the picture.
-fn receive(mesh: &mut Engine, picture: &mut Snapshot, now: Timestamps, body: &[u8], spent: &mut Spent) {
+/// From the body to the snapshot.
+fn receive(mesh: &mut Engine, snapshot: &mut Snapshot, now: Timestamps, body: &[u8], spent: &mut Spent) {
     let start = Instant::now();
-    let message = message::Request::parse(body, picture.membership()).expect("a well-formed message");
+    let message = message::Request::parse(body, snapshot.membership()).expect("a well-formed message");
     let read = Instant::now();
-    let intake = verify::verify_message(picture, "node-01", &message.reports, &message.proofs, |_, _| true);
+    let intake = verify::verify_message(snapshot, "node-01", &message.reports, &message.proofs, |_, _| true);
     let checked = Instant::now();
     let delivery = ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
-    let from = picture.membership().members()[1].id.clone();
+    let from = snapshot.membership().members()[1].id.clone();
     black_box(mesh.step(now, Event::RequestReceived { from, received: delivery }));
-    *picture = mesh.take_snapshot(now).expect("a report came, so the picture changed");
+    *snapshot = mesh.take_snapshot(now).expect("a report came, so the snapshot changed");
     spent.reading += read - start;
     spent.checking += checked - read;
     spent.storing += checked.elapsed();
@@ -140,7 +141,7 @@ impl Spent {
     }
 }
 
-fn roster(keys: &[Keypair]) -> Membership {
+fn membership(keys: &[Keypair]) -> Membership {
     let member = |(index, key): (usize, &Keypair)| Member {
         id: id(index),
         url: Some(format!("http://10.0.0.{index}:8000")),
@@ -154,7 +155,7 @@ fn roster(keys: &[Keypair]) -> Membership {
         .expect("ids that differ")
 }
 
-/// Ids in the order of their numbers, so that the roster's indices are those of the keys.
+/// Ids in the order of their numbers, so that the membership's indices are those of the keys.
 fn id(index: usize) -> NodeId {
     format!("node-{index:03}").parse().expect("a name")
 }
@@ -163,9 +164,9 @@ fn network() -> NetworkId {
     "production-network".parse().expect("a name")
 }
 
-fn new_mesh(roster: &Arc<Membership>, key: Keypair, now: Timestamps) -> Engine {
+fn new_mesh(membership: &Arc<Membership>, key: Keypair, now: Timestamps) -> Engine {
     let setup = EngineInit {
-        membership: roster.clone(),
+        membership: membership.clone(),
         signer: Box::new(Pen(key)),
         seed: 1,
         epoch: START_MS,
@@ -186,7 +187,7 @@ impl Signer for Pen {
 }
 
 /// The author's report `seq`, as it is when all others are online.
-fn sample(roster: &Membership, key: &Keypair, author: usize, seq: u64) -> Sample {
+fn sample(membership: &Membership, key: &Keypair, author: usize, seq: u64) -> Sample {
     let found = Observation {
         status: ProbeStatus::Online,
         since_ms: START_MS,
@@ -196,17 +197,17 @@ fn sample(roster: &Membership, key: &Keypair, author: usize, seq: u64) -> Sample
         error: None,
         head: None,
     };
-    let others = roster.members().iter().enumerate().filter(|(index, _)| *index != author);
+    let others = membership.members().iter().enumerate().filter(|(index, _)| *index != author);
     let report = Report {
-        network_id: roster.network_id().clone(),
-        node_id: roster.members()[author].id.clone(),
+        network_id: membership.network_id().clone(),
+        node_id: membership.members()[author].id.clone(),
         epoch: START_MS,
         seq,
         prev: Some([7; 32]),
         at_ms: START_MS + seq,
         interval_ms: 10_000,
         version: distomon::VERSION.to_owned(),
-        config: roster.digest().to_owned(),
+        config: membership.digest().to_owned(),
         isolated: false,
         leaving: false,
         observations: others.map(|(_, member)| (member.id.clone(), found)).collect(),

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use distomon::crypto::Keypair;
 use distomon::crypto::password::Password;
-use distomon::mesh::event::{Call, CallFinished, CallReply, ReceivedReports};
+use distomon::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
 use distomon::mesh::id::NodeId;
-use distomon::mesh::message::Heads;
-use distomon::mesh::observation::{Failure, Observation, ProbeStatus};
-use distomon::mesh::report::{Digest, Report};
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
+use distomon::mesh::wire::message::Heads;
+use distomon::mesh::wire::observation::{Failure, Observation, ProbeStatus};
+use distomon::mesh::wire::report::{Digest, Report};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
 use distomon::server::{Instance, Limits, Listener, Routes};
 use distomon::store::clock::{Clock, wall_us};
@@ -67,7 +67,7 @@ fn main() {
 
 struct Crowd {
     keypairs: Vec<Keypair>,
-    roster: Arc<Membership>,
+    membership: Arc<Membership>,
     clock: Clock,
 }
 
@@ -92,16 +92,17 @@ impl Crowd {
             ..sample::member(0)
         });
         let observers = if count > MOST_ALL { ObserverPolicy::Rings(RINGS) } else { ObserverPolicy::All };
-        let roster = Membership::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
-        Self { keypairs, roster: Arc::new(roster.with_observers(observers)), clock: Clock::start() }
+        let membership =
+            Membership::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
+        Self { keypairs, membership: Arc::new(membership.with_observers(observers)), clock: Clock::start() }
     }
 
     /// The node that is looked at: number 0.
     fn start(&self, place: &std::path::Path) -> Arc<NetworkHandle> {
-        let files = StateFiles::open(place, &self.roster).expect("a directory");
+        let files = StateFiles::open(place, &self.membership).expect("a directory");
         let now = self.clock.now();
         let setup = EngineInit {
-            membership: self.roster.clone(),
+            membership: self.membership.clone(),
             signer: Box::new(sample::Pen(self.keypairs[0].clone())),
             seed: 1,
             epoch: files.take_epoch(now.wall_ms).expect("a directory"),
@@ -111,10 +112,10 @@ impl Crowd {
         let mut mesh = Engine::new(setup, now);
         let (wake, _) = crossbeam_channel::bounded(1);
         let (events, waiting) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
-        let picture = mesh.take_snapshot(now).expect("a new mesh has one");
+        let snapshot = mesh.take_snapshot(now).expect("a new mesh has one");
         let book = NonceStore::new(BTreeMap::new(), wake);
-        let node = Arc::new(NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, picture, events));
-        let dial = Box::new(Answers(self.roster.clone()));
+        let node = Arc::new(NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, snapshot, events));
+        let dial = Box::new(Answers(self.membership.clone()));
         // It runs until the process ends.
         EventLoopThread::start(mesh, node.clone(), Arc::new(Mutex::new(files)), waiting, dial)
             .expect("a thread");
@@ -143,7 +144,7 @@ impl Crowd {
             let report = self.report(author, round as u64 + 1, prev[author], round > 0, extra);
             let sealed = sample::Pen(self.keypairs[author].clone()).sign(report);
             prev[author] = Some(*sealed.digest());
-            let heads = Heads::empty(self.roster.clone());
+            let heads = Heads::empty(self.membership.clone());
             let delivery = ReceivedReports { heads, reports: vec![sealed], proofs: Vec::new() };
             if !node.send(Event::RequestReceived { from: node_id(author), received: delivery }) {
                 return;
@@ -175,13 +176,13 @@ impl Crowd {
                 head: None,
             }
         };
-        let observed = (0..self.keypairs.len()).filter(|&target| self.roster.observes(author, target));
+        let observed = (0..self.keypairs.len()).filter(|&target| self.membership.observes(author, target));
         Report {
             node_id: node_id(author),
             prev,
             at_ms: wall_ms,
             interval_ms: POLL_MS,
-            config: self.roster.digest().to_owned(),
+            config: self.membership.digest().to_owned(),
             observations: observed.map(|target| (node_id(target), found(target))).collect(),
             ..sample::report(0, wall_us() / 1_000_000 * 1_000 - 60_000_000, seq)
         }

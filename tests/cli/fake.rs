@@ -1,4 +1,4 @@
-//! A node that shows pictures written by hand, on a listener like the real one.
+//! A node that shows snapshots written by hand, on a listener like the real one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rouille::{Request, Response, ResponseBody};
 
 use super::{Host, LOGIN, now_s};
 
-/// A node whose pictures are `lan` and `wan`, and which serves the holders of tokens of `key`.
+/// A node whose snapshots are `lan` and `wan`, and which serves the holders of tokens of `key`.
 pub(crate) struct Fake {
     key: PublicKey,
     lan: String,
@@ -46,7 +46,7 @@ impl Service for Fake {
             }
             "/view/lan" if self.lan == "elsewhere" => Response::redirect_302("/view/wan"),
             "/view/lan" => json(&self.lan),
-            "/view/wan" => json(&picture("wan", "", r#""a":{"status":"online"}"#)),
+            "/view/wan" => json(&snapshot("wan", "", r#""a":{"status":"online"}"#)),
             _ => problem(404, "Not Found", "no such network"),
         }
     }
@@ -66,8 +66,8 @@ impl Fake {
     }
 }
 
-/// A picture taken now by node `a`.
-pub(crate) fn picture(network: &str, more: &str, nodes: &str) -> String {
+/// A snapshot taken now by node `a`.
+pub(crate) fn snapshot(network: &str, more: &str, nodes: &str) -> String {
     let at = now_s() * 1000;
     format!(r#"{{"network_id":"{network}","node_id":"a","generated_at":{at},{more}"nodes":{{{nodes}}}}}"#)
 }

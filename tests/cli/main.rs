@@ -1,4 +1,4 @@
-//! The built program: `version`, `token` and `status`, the latter against a node whose picture is written by
+//! The built program: `version`, `token` and `status`, the latter against a node whose snapshot is written by
 //! hand and served over a real socket.
 
 mod fake;

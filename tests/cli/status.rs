@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::fake::{BOTH_UP, picture, running};
+use super::fake::{BOTH_UP, running, snapshot};
 use super::{Host, LOGIN, PATIENCE, Process, finished, now_s, port, run, silent};
 
 #[test]
@@ -28,7 +28,7 @@ fn a_node_that_does_not_run() {
 #[test]
 fn exit_statuses() {
     let check = |nodes: &str, more: &str, status: i32| {
-        let node = running(picture("lan", more, nodes));
+        let node = running(snapshot("lan", more, nodes));
         node.host.run(&["status"], status);
         node.host.run(&["status", "--json"], status);
         node.host.run(&["status", "wan"], 0);
@@ -44,7 +44,7 @@ fn exit_statuses() {
     let old = format!(r#"{{"node_id":"a","generated_at":{},"nodes":{{{BOTH_UP}}}}}"#, (now_s() - 120) * 1000);
     let node = running(old.clone());
     let (stdout, _) = node.host.run(&["status"], 2);
-    assert!(stdout.contains("this picture is old"), "{stdout}");
+    assert!(stdout.contains("this snapshot is old"), "{stdout}");
     // The clock of another host may be that wrong.
     node.host.run(&["status", "--url", &node.url], 0);
     for odd in ["", "[]", "null", "{", "\u{feff}{}", r#"{"nodes":7}"#] {
@@ -66,7 +66,7 @@ fn the_table() {
            "b":{{"status":"offline","since":{},"error":"timeout","keys":1}}"#,
         at - 125_000
     );
-    let node = running(picture("lan", more, &nodes));
+    let node = running(snapshot("lan", more, &nodes));
     let (stdout, stderr) = node.host.run(&["status", "lan"], 1);
     assert_eq!(stderr, "");
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -99,7 +99,7 @@ fn the_table() {
 
 #[test]
 fn several_networks() {
-    let node = running(picture("lan", "", BOTH_UP));
+    let node = running(snapshot("lan", "", BOTH_UP));
     let heads = |args: &[&str]| {
         let (stdout, _) = node.host.run(args, 0);
         let heads = stdout.lines().filter_map(|line| line.split_once(", seen by a: "));
@@ -113,7 +113,7 @@ fn several_networks() {
 #[test]
 fn json_as_it_came() {
     let more = "\"new\":[1.50,{\"x\":\"\u{9b}\"}],\n\t";
-    let lan = picture("lan", more, BOTH_UP);
+    let lan = snapshot("lan", more, BOTH_UP);
     let node = running(lan.clone());
     let (stdout, _) = node.host.run(&["status", "--json"], 0);
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
@@ -126,7 +126,7 @@ fn json_as_it_came() {
 
 #[test]
 fn tokens_from_files() {
-    let node = running(picture("lan", "", BOTH_UP));
+    let node = running(snapshot("lan", "", BOTH_UP));
     let (token, _) = node.host.run(&["token"], 0);
     let file = node.host.path("token");
     fs::write(&file, &token).expect("write");
@@ -147,7 +147,7 @@ fn nothing_gives_orders_to_the_terminal() {
     let bad = r"\u001b[2J\u009b1m\u0007\r\n";
     let more = format!(r#""data":{{"b{bad}":{{"node_version":"{bad}","config":"{bad}"}}}},"#);
     let nodes = format!(r#""a":{{}},"b{bad}":{{"status":"offline","error":"{bad}"}}"#);
-    let node = running(picture(bad, &more, &nodes));
+    let node = running(snapshot(bad, &more, &nodes));
     let (stdout, _) = node.host.run(&["status", "lan"], 1);
     assert!(stdout.chars().all(|c| c == '\n' || !c.is_control()), "{stdout:?}");
     assert!(stdout.contains("b?[2J?1m???"), "{stdout:?}");

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use distomon::crypto::token;
 
-use super::fake::{BOTH_UP, picture, running};
+use super::fake::{BOTH_UP, running, snapshot};
 use super::{Host, LOGIN, command, finished, now_s, silent};
 
 #[test]
@@ -65,7 +65,7 @@ fn log_in(url: &str, password: &str, status: i32) -> (String, String) {
 
 #[test]
 fn a_token_for_a_password() {
-    let node = running(picture("lan", "", BOTH_UP));
+    let node = running(snapshot("lan", "", BOTH_UP));
     assert_eq!(log_in(&node.url, "secret\n", 0), ("aa.bb.cc\n".to_owned(), String::new()));
     let (_, stderr) = log_in(&node.url, "wrong", 77);
     assert!(stderr.contains("status 401: wrong password") && !stderr.contains("secret"), "{stderr}");

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::fake::{picture, running};
+use super::fake::{running, snapshot};
 use super::{Host, LOGIN, PATIENCE, Process, port, silent};
 
 fn watch(host: &Host, args: &[&str]) -> (Process, impl Iterator<Item = String> + use<>) {
@@ -33,7 +33,7 @@ fn interrupt(child: &Child) {
 
 #[test]
 fn watching() {
-    let node = running(picture("lan", "", r#""a":{},"b":{"status":"offline"}"#));
+    let node = running(snapshot("lan", "", r#""a":{},"b":{"status":"offline"}"#));
     // Until Ctrl-C, with the last status.
     let (mut process, mut lines) = watch(&node.host, &["--json"]);
     for line in [lines.next(), lines.next(), lines.next()] {

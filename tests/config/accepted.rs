@@ -37,10 +37,10 @@ node_config:
 ";
     let Config { networks, listen, login, trusted_proxies, warnings, .. } =
         loaded(&instance(nodeconf, network));
-    let roster = &networks[0].roster;
-    assert_eq!(roster.network_id().as_str(), "7");
-    assert_eq!(roster.own().id.as_str(), "1");
-    let members = roster.members().iter();
+    let membership = &networks[0].membership;
+    assert_eq!(membership.network_id().as_str(), "7");
+    assert_eq!(membership.own().id.as_str(), "1");
+    let members = membership.members().iter();
     let shown: Vec<_> =
         members.map(|m| (m.id.as_str(), m.url.as_deref(), m.poll_rate_ms, m.retry, m.timeout_ms)).collect();
     assert_eq!(
@@ -51,7 +51,7 @@ node_config:
             ("yes", None, 250, 2, 1500),
         ]
     );
-    let sites: Vec<_> = roster.members().iter().map(|m| m.site.as_ref().map(Site::as_str)).collect();
+    let sites: Vec<_> = membership.members().iter().map(|m| m.site.as_ref().map(Site::as_str)).collect();
     assert_eq!(sites, [None, Some("fra-1"), None]);
     assert_eq!(listen, everywhere(8000), "the port of an https:// url is the proxy's");
     assert!(login.password().expect("a login").verify("12345"));
@@ -65,7 +65,7 @@ fn defaults() {
         "networks: [{name: net, node_id: a}]\n",
         "network_id: net\ndefaults:\nnode_config: [{node_id: a}]\n",
     ));
-    let own = config.networks[0].roster.own();
+    let own = config.networks[0].membership.own();
     assert_eq!((own.poll_rate_ms, own.retry, own.timeout_ms), (10_000, 2, 5_000));
     assert!(own.url.is_none() && own.keys.is_empty() && matches!(config.login, config::Login::Own(None)));
     assert_eq!(config.listen, everywhere(8000));
@@ -144,7 +144,7 @@ fn a_directory_of_v0_1() {
     assert_eq!((mode(&key), &keys[0].path, keys[0].made), (0o600, &key, false));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.listen, everywhere(8000));
-    assert_eq!(config.networks[0].roster.own().keys, [keys[0].keypair.public().clone()]);
+    assert_eq!(config.networks[0].membership.own().keys, [keys[0].keypair.public().clone()]);
     assert!(config.login.password().expect("a login").verify("password"));
     assert!(!state.exists(), "no key was made");
 }
@@ -170,7 +170,7 @@ fn keys_are_made_only_once_all_is_sound() {
     let (config, keys) = config::prepare(dir.path(), None, &state).expect("sound");
     for (network, key) in config.networks.iter().zip(&keys) {
         assert!(key.made);
-        assert_eq!(network.roster.own().keys, [key.keypair.public().clone()]);
+        assert_eq!(network.membership.own().keys, [key.keypair.public().clone()]);
     }
     let (_, again) = config::prepare(dir.path(), None, &state).expect("sound");
     assert!(again.iter().zip(&keys).all(|(a, b)| !a.made && a.keypair.public() == b.keypair.public()));
@@ -179,7 +179,7 @@ fn keys_are_made_only_once_all_is_sound() {
 #[test]
 fn the_shipped_sample() {
     let config = config::load(&etc()).expect("sound");
-    assert_eq!(config.networks[0].roster.members().len(), 3);
+    assert_eq!(config.networks[0].membership.members().len(), 3);
     assert_eq!(config.listen, everywhere(8000));
     assert!(matches!(config.login, config::Login::Own(None)));
 }
@@ -206,8 +206,8 @@ fn another_reader_reads_the_same() {
         let text = fs::read_to_string(file).expect("read");
         let mut theirs: OtherNetwork = serde_yaml::from_str(&text).expect("the other reader");
         theirs.node_config.sort_by(|a, b| a.node_id.cmp(&b.node_id));
-        assert_eq!(network.roster.network_id().as_str(), theirs.network_id);
-        let ours = network.roster.members().iter();
+        assert_eq!(network.membership.network_id().as_str(), theirs.network_id);
+        let ours = network.membership.members().iter();
         let ours: Vec<_> = ours.map(|m| (m.id.to_string(), m.url.clone(), m.retry)).collect();
         let theirs = theirs.node_config.into_iter();
         let theirs: Vec<_> = theirs

@@ -296,7 +296,7 @@ fn public_keys() {
         let dir = instance(NODECONF, &network(key));
         write(dir.path(), "networks/net/pubkeys/node-1.pub", text);
         match expected {
-            Ok(keys) => assert_eq!(loaded(&dir).networks[0].roster.own().keys.len(), keys),
+            Ok(keys) => assert_eq!(loaded(&dir).networks[0].membership.own().keys.len(), keys),
             Err(line) => refused(&dir, &[&format!("networks/net/{line}")]),
         }
     };

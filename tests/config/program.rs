@@ -117,7 +117,7 @@ fn init_writes_a_network_that_loads() {
         let (config, keys) = config::inspect(&dir, None, &dir.join("state")).expect("sound");
         assert!(config.login.password().expect("a login").verify(password));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-        let own = config.networks[0].roster.own();
+        let own = config.networks[0].membership.own();
         assert_eq!((own.id.as_str(), own.poll_rate_ms), (id, 500));
         assert_eq!(mode(&keys[0].as_ref().expect("a key").path), 0o600);
         assert_eq!(mode(&dir.join(".private_keys")), 0o755);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use distomon::crypto::{Keypair, dsse};
-use distomon::mesh::report::Report;
+use distomon::mesh::wire::report::Report;
 use serde_json::{Value, json};
 
 use crate::network::{NETWORK, Network};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use distomon::crypto::http_signature::{self, RequestContext};
 use distomon::crypto::{self, Keypair, Nonce, dsse};
-use distomon::mesh::report::Report;
+use distomon::mesh::wire::report::Report;
 use serde_json::{Value, json};
 
 use crate::network::Host;

@@ -60,7 +60,7 @@ fn trial(count: usize, loss: Loss, distance: Distance, poll_ms: (u64, u64), seed
     while !yet.is_empty() {
         let next = network.advance(start_ms + limit_ms);
         assert!(next.is_some(), "{count} nodes, {loss:?}, seed {seed}: {yet:?} do not say down");
-        yet.retain(|viewer| network.machine(*viewer).picture.verdicts().nodes[0].status != NodeStatus::Down);
+        yet.retain(|viewer| network.machine(*viewer).snapshot.verdicts().nodes[0].status != NodeStatus::Down);
     }
     network.now_ms - start_ms
 }

@@ -130,7 +130,7 @@ fn both_wires_come_to_the_same() {
             let network = hunter::play(&scenario, wire).unwrap_or_else(|wrong| panic!("{}", wrong.text));
             let told = network.running().map(|(_, machine)| {
                 let notes: Vec<_> = machine.notes.iter().map(ToString::to_string).collect();
-                (machine.picture.own_report().map(|own| own.id()), notes)
+                (machine.snapshot.own_report().map(|own| own.id()), notes)
             });
             told.collect::<Vec<_>>()
         });

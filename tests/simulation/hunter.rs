@@ -65,7 +65,7 @@ pub(crate) struct Hunter<'s> {
     scenario: &'s Scenario,
     pub(crate) network: Network,
     truth: Truth,
-    /// When the network had settled.
+    /// When the network had tracked.
     start_ms: u64,
     /// When a fault last began or passed.
     since_ms: u64,
@@ -115,8 +115,8 @@ fn wrong(rule: &'static str, text: impl Into<String>) -> Wrong {
 }
 
 fn stamps(machine: &Machine) -> Vec<(Option<ReportId>, bool)> {
-    let slots = machine.picture.states().iter();
-    slots.map(|slot| (slot.latest.as_ref().map(|held| held.id()), slot.advanced)).collect()
+    let states = machine.snapshot.states().iter();
+    states.map(|state| (state.latest.as_ref().map(|latest| latest.id()), state.advanced)).collect()
 }
 
 impl<'s> Hunter<'s> {
@@ -240,9 +240,9 @@ impl<'s> Hunter<'s> {
                 let disk = self.disks[node].take().expect("kept when it died");
                 let disk = if matches!(fault.what, What::Wipe(_)) { Disk::default() } else { disk };
                 self.floors[node].fill(ReportId::default());
-                for (id, stamp) in &disk.floors {
+                for (id, report_id) in &disk.floors {
                     let target = network.machine_of(id);
-                    self.floors[node][target] = *stamp;
+                    self.floors[node][target] = *report_id;
                 }
                 network.boot_with(node, node, disk, self.scenario.clocks[node]);
                 self.starts[node] += 1;
@@ -368,7 +368,7 @@ impl<'s> Hunter<'s> {
         let running = self.network.machine(machine);
         let epoch = running.disk.epoch;
         self.epochs.entry((machine, epoch)).or_insert(self.starts[machine]);
-        let revision = running.picture.revision();
+        let revision = running.snapshot.revision();
         if std::mem::replace(&mut self.seen[machine], revision) == revision {
             return Ok(());
         }
@@ -383,20 +383,20 @@ impl<'s> Hunter<'s> {
         let now_ms = self.network.now_ms;
         let within_ms = self.heard_within_ms(viewer);
         for target in (0..self.truth.count).filter(|target| *target != viewer) {
-            let standing = self.network.machine(viewer).picture.verdicts().nodes[target].status;
-            let tell = || format!("{viewer} says that {target} is {standing}");
-            let held = self.network.machine(viewer).picture.states()[target].latest.as_ref();
-            if held.is_some_and(|held| held.id() < self.floors[viewer][target]) {
-                return Err(wrong("taken although an earlier process held newer", tell()));
+            let status = self.network.machine(viewer).snapshot.verdicts().nodes[target].status;
+            let tell = || format!("{viewer} says that {target} is {status}");
+            let latest = self.network.machine(viewer).snapshot.states()[target].latest.as_ref();
+            if latest.is_some_and(|latest| latest.id() < self.floors[viewer][target]) {
+                return Err(wrong("taken although an earlier process latest newer", tell()));
             }
-            if standing == NodeStatus::Down
+            if status == NodeStatus::Down
                 && !self.is_excused(viewer, target)
                 && now_ms - self.excused_ms[viewer][target] > within_ms
             {
                 return Err(wrong("down although it lives", tell()));
             }
-            if !standing.is_alive()
-                && standing != NodeStatus::Conflict
+            if !status.is_alive()
+                && status != NodeStatus::Conflict
                 && self.is_heard(viewer, target)
                 && now_ms - self.unheard_ms[viewer][target].max(self.start_ms) > within_ms
                 && !self.truth.lossy
@@ -404,13 +404,13 @@ impl<'s> Hunter<'s> {
             {
                 return Err(wrong("not alive although it is heard", tell()));
             }
-            if standing == NodeStatus::Conflict {
+            if status == NodeStatus::Conflict {
                 if !self.doubles(target) {
                     return Err(wrong("convicted without guilt", tell()));
                 }
                 self.convicted = self.convicted.with(target);
             }
-            self.follow(viewer, target, standing)?;
+            self.follow(viewer, target, status)?;
         }
         Ok(())
     }
@@ -421,19 +421,19 @@ impl<'s> Hunter<'s> {
     }
 
     /// Whoever was silent and lived on is told as cut off when it is heard of again.
-    fn follow(&mut self, viewer: usize, target: usize, standing: NodeStatus) -> Result<(), Wrong> {
-        let picture = &self.network.machine(viewer).picture;
-        let epoch = picture.states()[target].latest.as_ref().map(|held| held.id().epoch);
+    fn follow(&mut self, viewer: usize, target: usize, status: NodeStatus) -> Result<(), Wrong> {
+        let snapshot = &self.network.machine(viewer).snapshot;
+        let epoch = snapshot.states()[target].latest.as_ref().map(|latest| latest.id().epoch);
         let process = epoch.and_then(|epoch| self.epochs.get(&(target, epoch)).copied());
-        let settled = picture.tracker().nodes().nth(target).expect("settled with its verdict");
+        let tracked = snapshot.tracker().nodes().nth(target).expect("tracked with its verdict");
         let before = self.said[viewer][target];
-        let is_silent = matches!(standing, NodeStatus::Down | NodeStatus::Unknown);
-        let known = standing == NodeStatus::Down || settled.decided.is_some();
+        let is_silent = matches!(status, NodeStatus::Down | NodeStatus::Unknown);
+        let known = status == NodeStatus::Down || tracked.decided.is_some();
         let now_ms = self.network.now_ms;
         let was_silent = before.is_some_and(|before| before.silent);
         let then = before.and_then(|before| before.lost);
         let wall_ms = self.network.machine(viewer).now(now_ms).wall_ms;
-        let ended = settled.outage.filter(|outage| outage.to_ms == wall_ms);
+        let ended = tracked.outage.filter(|outage| outage.to_ms == wall_ms);
         if let (Some(then), Some(now), Some(ended)) = (then, process, ended) {
             if (ended.kind != OutageKind::Restarted) != (then == now) && !self.liars.has(target) {
                 let text = format!("{viewer} of {target}: {ended:?}, and it was the processes {then}, {now}");
@@ -467,26 +467,26 @@ impl<'s> Hunter<'s> {
             .filter(|&viewer| rest_ms > SILENT_MS + self.truth.hops(viewer) * HOP_MS + 1_000)
             .collect();
         for &viewer in &honest {
-            let verdicts = self.network.machine(viewer).picture.verdicts();
+            let verdicts = self.network.machine(viewer).snapshot.verdicts();
             let joined = self.truth.joined(viewer);
             for target in (0..self.truth.count).filter(|target| !joined.has(*target)) {
-                let standing = verdicts.nodes[target].status;
-                let tell = || format!("{viewer} says that {target} is {standing}");
+                let status = verdicts.nodes[target].status;
+                let tell = || format!("{viewer} says that {target} is {status}");
                 let died = !self.truth.lives.has(target);
                 if self.truth.stopped.has(target) && self.farewells[target].has(viewer) {
-                    if standing != NodeStatus::Stopped && standing != NodeStatus::Conflict {
+                    if status != NodeStatus::Stopped && status != NodeStatus::Conflict {
                         return Err(wrong("stopped on purpose", tell()));
                     }
                 } else if died
                     && !self.truth.stopped.has(target)
                     && self.truth.can_tell(viewer, target, self.liars)
                 {
-                    if !matches!(standing, NodeStatus::Down | NodeStatus::NeverSeen | NodeStatus::Conflict) {
+                    if !matches!(status, NodeStatus::Down | NodeStatus::NeverSeen | NodeStatus::Conflict) {
                         return Err(wrong("not told that it is dead", tell()));
                     }
-                } else if standing.is_alive() && !self.truth.hears(viewer).has(target) {
+                } else if status.is_alive() && !self.truth.hears(viewer).has(target) {
                     return Err(wrong("alive without a sign of life", tell()));
-                } else if standing == NodeStatus::Down
+                } else if status == NodeStatus::Down
                     && !(self.is_majority(viewer, target) && self.truth.may_tell(viewer, target))
                 {
                     return Err(wrong("down without a quorum", tell()));
@@ -505,7 +505,7 @@ impl<'s> Hunter<'s> {
 
     /// Who is joined agrees.
     fn compare(&self, one: usize, other: usize) -> Result<(), Wrong> {
-        let says = |viewer: usize| &self.network.machine(viewer).picture.verdicts().nodes;
+        let says = |viewer: usize| &self.network.machine(viewer).snapshot.verdicts().nodes;
         for (target, (a, b)) in says(one).iter().zip(says(other)).enumerate() {
             let forgot = [a, b].iter().any(|verdict| verdict.status == NodeStatus::NeverSeen);
             if a.status != b.status && !forgot {
@@ -520,7 +520,7 @@ impl<'s> Hunter<'s> {
     /// A link that does not work is named with its direction, unless an end of it explains it; one that
     /// works never is.
     fn look_at_links(&self, viewer: usize) -> Result<(), Wrong> {
-        let verdicts = self.network.machine(viewer).picture.verdicts();
+        let verdicts = self.network.machine(viewer).snapshot.verdicts();
         let joined = self.truth.joined(viewer).less(self.liars);
         for from in joined.iter() {
             for to in joined.iter().filter(|to| *to != from) {
@@ -561,8 +561,8 @@ impl<'s> Hunter<'s> {
         }
         let (mine, theirs) = if side.has(viewer) { (side, other) } else { (other, side) };
         let expected = [mine, theirs].map(|side| side.iter().collect::<Vec<_>>());
-        let verdicts = self.network.machine(viewer).picture.verdicts();
-        let alone = theirs.len() == 1 && !self.network.machine(viewer).picture.isolated();
+        let verdicts = self.network.machine(viewer).snapshot.verdicts();
+        let alone = theirs.len() == 1 && !self.network.machine(viewer).snapshot.isolated();
         let named: Vec<_> = verdicts.partitions.iter().map(|side| side.nodes.clone()).collect();
         if named != expected && !(alone && named.is_empty()) {
             return Err(wrong("sides", format!("{viewer} names {named:?}, not {expected:?}")));
@@ -573,7 +573,7 @@ impl<'s> Hunter<'s> {
     /// Whoever shows different reports to nodes that can meet is convicted by everybody.
     fn look_at_proofs(&mut self, honest: &[usize]) -> Result<(), Wrong> {
         let holds = |viewer: usize, target: usize| {
-            self.network.machine(viewer).picture.states()[target].equivocation.is_some()
+            self.network.machine(viewer).snapshot.states()[target].equivocation.is_some()
         };
         for (fault, active) in self.scenario.faults.iter().zip(&self.active) {
             let What::Lie(target, Lie::Double) = fault.what else { continue };
@@ -635,10 +635,11 @@ impl<'s> Hunter<'s> {
         send(&mut self.network);
         let after = stamps(self.network.machine(victim));
         for (target, (before, after)) in before.into_iter().zip(after).enumerate() {
-            let (Some(held), Some(holds)) = (before.0, after.0) else { continue };
-            let revived = holds == held && after.1 && !before.1;
-            if target != victim && (holds < held || revived) {
-                let text = format!("{what} to {victim}: of {target} it held {before:?} and holds {after:?}");
+            let (Some(latest), Some(holds)) = (before.0, after.0) else { continue };
+            let revived = holds == latest && after.1 && !before.1;
+            if target != victim && (holds < latest || revived) {
+                let text =
+                    format!("{what} to {victim}: of {target} it latest {before:?} and holds {after:?}");
                 return Err(wrong("replay", text));
             }
         }
@@ -651,7 +652,7 @@ impl<'s> Hunter<'s> {
             return Err(wrong("not whole again", "somebody does not find somebody online"));
         }
         for viewer in 0..self.truth.count {
-            let verdicts = self.network.machine(viewer).picture.verdicts();
+            let verdicts = self.network.machine(viewer).snapshot.verdicts();
             for (target, verdict) in verdicts.nodes.iter().enumerate() {
                 let convicted = verdict.status == NodeStatus::Conflict && self.doubles(target);
                 if verdict.status != NodeStatus::Up && !convicted {
@@ -685,11 +686,11 @@ fn part(links: &mut Links, count: usize, side: Nodes, bridge: Option<usize>) {
 fn hand_over(network: &mut Network, liar: usize, victim: usize, cargo: Cargo) {
     use base64::Engine as _;
     let mut heads = Vec::new();
-    for (member, slot) in network.machine(victim).picture.members() {
-        if let Some(held) = &slot.latest {
-            let hash = base64::engine::general_purpose::STANDARD.encode(held.short_digest());
-            let stamp = held.id();
-            heads.push(format!("\"{}\":[{},{},\"{hash}\",0]", member.id, stamp.epoch, stamp.seq));
+    for (member, state) in network.machine(victim).snapshot.members() {
+        if let Some(latest) = &state.latest {
+            let hash = base64::engine::general_purpose::STANDARD.encode(latest.short_digest());
+            let report_id = latest.id();
+            heads.push(format!("\"{}\":[{},{},\"{hash}\",0]", member.id, report_id.epoch, report_id.seq));
         }
     }
     let to = sample::node_id(victim);

@@ -1,27 +1,27 @@
 //! One key in two places, and a node that lost its memory.
 
 use crate::machine::Disk;
-use crate::network::{Network, settled};
+use crate::network::{Network, tracked};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::event::{Notice, ReceivedReports};
-use distomon::mesh::message::Heads;
-use distomon::mesh::report::Report;
+use distomon::mesh::engine::event::{Notice, ReceivedReports};
+use distomon::mesh::wire::message::Heads;
+use distomon::mesh::wire::report::Report;
 
 fn proofs(network: &Network) -> usize {
     let machines = network.running();
-    machines.filter(|(_, machine)| machine.picture.states()[0].equivocation.is_some()).count()
+    machines.filter(|(_, machine)| machine.snapshot.states()[0].equivocation.is_some()).count()
 }
 
 /// A thief of node 0's key, while that is away, tells node 1 one thing and node 3 another, in one place.
 fn robbed(seed: u64) -> Network {
-    let mut network = settled(5, seed);
+    let mut network = tracked(5, seed);
     network.kill(0);
     network.run(100);
-    let epoch = network.machine(1).holds(&sample::node_id(0)).expect("settled").id().epoch + 1_000;
+    let epoch = network.machine(1).holds(&sample::node_id(0)).expect("tracked").id().epoch + 1_000;
     for (victim, isolated) in [(1, true), (3, false)] {
         let report = sample::sealed(0, Report { isolated, ..sample::report(0, epoch, 7) });
-        let heads = Heads::empty(network.machine(victim).picture.membership().clone());
+        let heads = Heads::empty(network.machine(victim).snapshot.membership().clone());
         let delivery = ReceivedReports { heads, reports: vec![report], proofs: Vec::new() };
         network.tell(victim, Event::RequestReceived { from: sample::node_id(0), received: delivery });
     }
@@ -68,12 +68,12 @@ fn a_proof_outlives_a_restart_and_is_not_sent_again_and_again() {
 #[test]
 fn a_clone_beside_its_original_is_noticed() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         let disk = network.kill(0);
         network.boot(0, 0, disk.clone());
         network.boot(5, 0, disk);
         network.wait(10_000, "one of the two says it has a twin", |network| {
-            [0, 5].into_iter().any(|machine| network.machine(machine).picture.duplicate_key())
+            [0, 5].into_iter().any(|machine| network.machine(machine).snapshot.duplicate_key())
         });
     }
 }
@@ -81,16 +81,16 @@ fn a_clone_beside_its_original_is_noticed() {
 #[test]
 fn lost_state_heals_with_a_higher_epoch() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.kill(0);
         network.run(3_000);
         // No memory, and a clock that is a day behind: its epoch is lower than any it used.
         network.boot_skewed(0, 0, Disk::default(), -86_400_000);
         network.wait(5_000, "whole again", Network::is_whole);
         assert_eq!(network.told(0, |note| matches!(note, Notice::Superseded { .. })), 1);
-        assert!(!network.machine(0).picture.duplicate_key());
+        assert!(!network.machine(0).snapshot.duplicate_key());
         network.run_checking(10_000, "it stays healed", Network::is_whole);
-        let epoch = network.machine(0).picture.own_report().expect("it reports").id().epoch;
+        let epoch = network.machine(0).snapshot.own_report().expect("it reports").id().epoch;
         assert_eq!(network.machine(0).disk.epoch, epoch, "kept before it was used");
         // The next start goes on from there, whatever the clock says.
         let disk = network.kill(0);
@@ -103,19 +103,19 @@ fn lost_state_heals_with_a_higher_epoch() {
 #[test]
 fn the_second_time_it_is_a_twin() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         // The clone starts later, so its epoch is higher and its reports replace the first one's.
         network.run(1_000);
         network.boot(4, 0, Disk::default());
         network.wait(10_000, "the twins notice", |network| {
-            [0, 4].into_iter().any(|machine| network.machine(machine).picture.duplicate_key())
+            [0, 4].into_iter().any(|machine| network.machine(machine).snapshot.duplicate_key())
         });
         for machine in [0, 4] {
             let superseded = network.told(machine, |note| matches!(note, Notice::Superseded { .. }));
             assert!(superseded <= 1, "machine {machine} took a higher epoch {superseded} times");
         }
         for bystander in 1..4 {
-            assert!(!network.machine(bystander).picture.duplicate_key());
+            assert!(!network.machine(bystander).snapshot.duplicate_key());
         }
     }
 }
@@ -123,7 +123,7 @@ fn the_second_time_it_is_a_twin() {
 #[test]
 fn a_restart_is_no_twin_and_older_reports_are_not_taken_again() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         for _ in 0..3 {
             let disk = network.kill(0);
             network.boot(0, 0, disk);

@@ -40,7 +40,7 @@ impl Change {
 
 fn are_down(network: &Network, target: usize) -> bool {
     let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
-    viewers.all(|(_, machine)| machine.picture.verdicts().nodes[target].status == NodeStatus::Down)
+    viewers.all(|(_, machine)| machine.snapshot.verdicts().nodes[target].status == NodeStatus::Down)
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn who_dies_meanwhile_is_found_down_in_time() {
         rollout.network.wait(5_000, "up again", |network| {
             let mut viewers = network.running().filter(|(viewer, _)| *viewer < 8);
             viewers.all(|(_, machine)| {
-                let verdicts = machine.picture.verdicts();
+                let verdicts = machine.snapshot.verdicts();
                 verdicts.links.is_empty()
                     && verdicts.nodes[..8].iter().all(|node| node.status == NodeStatus::Up)
             })
@@ -91,7 +91,7 @@ fn a_partition_meanwhile_makes_nobody_down_who_is_connected() {
         }
         let checked = |network: &Network| {
             network.running().all(|(viewer, machine)| {
-                let members = machine.picture.members().zip(&machine.picture.verdicts().nodes);
+                let members = machine.snapshot.members().zip(&machine.snapshot.verdicts().nodes);
                 members.into_iter().all(|((member, _), verdict)| {
                     verdict.status != NodeStatus::Down || apart(viewer, number(&member.id))
                 })

@@ -8,8 +8,8 @@ use crate::sample::{self, Pen};
 use distomon::crypto::Keypair;
 use distomon::mesh::Signer;
 use distomon::mesh::id::{MAX_INTEGER, NodeId, ReportId};
-use distomon::mesh::observation::{Failure, Observation, ProbeStatus};
-use distomon::mesh::report::{Report, VerifiedReport};
+use distomon::mesh::wire::observation::{Failure, Observation, ProbeStatus};
+use distomon::mesh::wire::report::{Report, VerifiedReport};
 
 /// How a node lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Who is found online and offline, and how soon.
 
 use crate::machine::Disk;
-use crate::network::{Network, settled, settled_with};
+use crate::network::{Network, settled_with, tracked};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::event::Notice;
-use distomon::mesh::observation::{Failure, ProbeStatus};
+use distomon::mesh::engine::event::Notice;
+use distomon::mesh::wire::observation::{Failure, ProbeStatus};
 
 /// Whether all that run say so of the node `target`.
 fn all_find(network: &Network, target: usize, status: ProbeStatus) -> bool {
@@ -33,7 +33,7 @@ fn all_are_online_within_seconds_and_hold_everyones_reports() {
 fn a_killed_node_is_offline_after_its_retries_and_online_after_one_success() {
     for seed in seeds() {
         for count in [3, 9] {
-            let mut network = settled(count, seed);
+            let mut network = tracked(count, seed);
             let disk = network.kill(0);
             // The first attempt and two more, each a quarter of the poll rate after the one before.
             network.run_checking(490, "offline too early", |network| {
@@ -42,8 +42,8 @@ fn a_killed_node_is_offline_after_its_retries_and_online_after_one_success() {
             network.wait(1_350, "offline for all", |network| all_find(network, 0, ProbeStatus::Offline));
             let found = network.machine(1).finds(&sample::node_id(0)).expect("it is a member");
             assert_eq!(found.error, Some(Failure::Refused));
-            let held = network.machine(1).holds(&sample::node_id(0)).expect("it was there").id();
-            assert_eq!(found.head, Some(held), "the newest report before it died");
+            let latest = network.machine(1).holds(&sample::node_id(0)).expect("it was there").id();
+            assert_eq!(found.head, Some(latest), "the newest report before it died");
             network.boot(0, 0, disk);
             network.wait(2_500, "online again", Network::is_whole);
         }
@@ -53,7 +53,7 @@ fn a_killed_node_is_offline_after_its_retries_and_online_after_one_success() {
 #[test]
 fn a_hung_node_is_offline_before_its_whole_timeouts_add_up() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         network.freeze(0, 60_000);
         // Until its turn 1.1 s, two short attempts of 0.25 s, and the last of 1 s; pushes wait as briefly.
         network.wait(2_900, "offline for all", |network| all_find(network, 0, ProbeStatus::Offline));
@@ -72,14 +72,14 @@ fn a_node_that_was_never_there_is_offline_and_isolates_nobody() {
         network.run(100);
         network.boot(0, 0, Disk::default());
         network.wait(4_000, "offline", |network| network.finds(0, 1) == ProbeStatus::Offline);
-        assert!(!network.machine(0).picture.isolated(), "never seen");
+        assert!(!network.machine(0).snapshot.isolated(), "never seen");
     }
 }
 
 #[test]
 fn lost_messages_are_not_lost_nodes() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.links.lose(1);
         network.run_checking(60_000, "offline by loss", |network| {
             (0..4).all(|target| !anyone_finds(network, target, ProbeStatus::Offline))
@@ -141,18 +141,18 @@ fn a_gap_of_time_is_a_start_and_calls_nobody_offline() {
 #[test]
 fn after_a_gap_what_is_older_than_the_gap_is_no_sign_of_life() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.freeze(1, 60_000);
         // Node 3 goes on for a while and dies: the others hold newer reports than the sleeper, and its
         // own requests wait to be read.
         network.run(20_000);
         network.kill(3);
         network.run(39_000);
-        let at = network.machine(1).picture.membership().index("node-03").expect("a member");
+        let at = network.machine(1).snapshot.membership().index("node-03").expect("a member");
         network.run(1_010);
         network.run_checking(10_000, "the dead one looks alive", |network| {
             let machine = network.machine(1);
-            !machine.picture.is_fresh(at, machine.now(network.now_ms).mono_ms)
+            !machine.snapshot.is_fresh(at, machine.now(network.now_ms).mono_ms)
         });
     }
 }
@@ -160,7 +160,7 @@ fn after_a_gap_what_is_older_than_the_gap_is_no_sign_of_life() {
 #[test]
 fn leaving_is_told_at_once_and_keeps_nobody_waiting() {
     for seed in seeds() {
-        let mut network = settled(12, seed);
+        let mut network = tracked(12, seed);
         let id = sample::node_id(0);
         // One peer hangs; the goodbye does not wait for it longer than for any push.
         network.freeze(5, 60_000);
@@ -169,7 +169,7 @@ fn leaving_is_told_at_once_and_keeps_nobody_waiting() {
         network.kill(0);
         network.wait(1_500, "the last report reaches everybody", |network| {
             let mut others = network.running().filter(|(index, _)| *index != 5);
-            others.all(|(_, machine)| machine.holds(&id).is_some_and(|held| held.report().leaving))
+            others.all(|(_, machine)| machine.holds(&id).is_some_and(|latest| latest.report().leaving))
         });
     }
 }
@@ -177,7 +177,7 @@ fn leaving_is_told_at_once_and_keeps_nobody_waiting() {
 #[test]
 fn those_who_left_isolate_nobody_until_their_grace_is_over() {
     for seed in seeds() {
-        let mut network = settled(3, seed);
+        let mut network = tracked(3, seed);
         for leaver in [1, 2] {
             network.tell(leaver, Event::Leaving);
             network.wait(500, "idle", |network| network.machine(leaver).mesh.is_idle());
@@ -185,8 +185,8 @@ fn those_who_left_isolate_nobody_until_their_grace_is_over() {
         }
         network.run(10_000);
         assert_eq!(network.finds(0, 1), ProbeStatus::Offline);
-        assert!(!network.machine(0).picture.isolated(), "they said goodbye");
+        assert!(!network.machine(0).snapshot.isolated(), "they said goodbye");
         network.run(600_000);
-        assert!(network.machine(0).picture.isolated(), "ten minutes later they are missed");
+        assert!(network.machine(0).snapshot.isolated(), "ten minutes later they are missed");
     }
 }

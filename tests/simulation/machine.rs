@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use distomon::crypto::{Nonce, PublicKey};
-use distomon::mesh::delta_sync::{DeltaBase, DeltaSync};
-use distomon::mesh::event::{Call, CallFinished, CallReply, Notice, ReceivedReports};
+use distomon::mesh::engine::delta_sync::{DeltaBase, DeltaSync};
+use distomon::mesh::engine::event::{Call, CallFinished, CallReply, Notice, ReceivedReports};
 use distomon::mesh::id::{NodeId, ReportId};
-use distomon::mesh::verify::{self, AuthorRateLimit, VerifyOutcome};
-use distomon::mesh::message::{self, Reply, ReplyMeta, Request};
-use distomon::mesh::observation::{Failure, Observation};
-use distomon::mesh::report::{EquivocationProof, VerifiedReport};
 use distomon::mesh::membership::Membership;
+use distomon::mesh::verify::{self, AuthorRateLimit, VerifyOutcome};
+use distomon::mesh::wire::message::{self, Reply, ReplyMeta, Request};
+use distomon::mesh::wire::observation::{Failure, Observation};
+use distomon::mesh::wire::report::{EquivocationProof, VerifiedReport};
 use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 
 /// The wall clock when virtual time begins: Unix time in ms.
@@ -63,21 +63,21 @@ impl Cargo {
     /// than is taken.
     fn sort(
         self,
-        picture: &Snapshot,
+        snapshot: &Snapshot,
         allowance: &mut AuthorRateLimit,
         mono_ms: u64,
         intake: &mut VerifyOutcome,
     ) {
         for report in self.reports {
-            let Some(author) = picture.membership().index(report.author().as_str()) else { continue };
-            let slot = &picture.states()[author];
-            let stamp = report.id();
-            let is_news = match &slot.latest {
-                None => stamp >= slot.min_report,
-                Some(held) if held.id() == stamp => {
-                    slot.equivocation.is_none() && held.digest() != report.digest()
+            let Some(author) = snapshot.membership().index(report.author().as_str()) else { continue };
+            let state = &snapshot.states()[author];
+            let report_id = report.id();
+            let is_news = match &state.latest {
+                None => report_id >= state.min_report,
+                Some(latest) if latest.id() == report_id => {
+                    state.equivocation.is_none() && latest.digest() != report.digest()
                 }
-                Some(held) => stamp > held.id(),
+                Some(latest) => report_id > latest.id(),
             };
             if !is_news || intake.reports.iter().any(|other| other.author() == report.author()) {
                 intake.stale += 1;
@@ -89,7 +89,7 @@ impl Cargo {
             }
         }
         for proof in self.proofs {
-            let known = picture.state(proof.author()).is_none_or(|slot| slot.equivocation.is_some());
+            let known = snapshot.state(proof.author()).is_none_or(|state| state.equivocation.is_some());
             if known || intake.proofs.iter().any(|other| other.author() == proof.author()) {
                 intake.stale += 1;
             } else {
@@ -128,7 +128,7 @@ pub(crate) struct Received {
 /// One process of a node.
 pub(crate) struct Machine {
     pub(crate) mesh: Engine,
-    pub(crate) picture: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) disk: Disk,
     pub(crate) notes: Vec<Notice>,
     pub(crate) received: Received,
@@ -148,7 +148,7 @@ impl Machine {
     pub(crate) fn start(
         seal: Box<dyn Signer>,
         wire: Wire,
-        roster: Arc<Membership>,
+        membership: Arc<Membership>,
         mut disk: Disk,
         clock: Clock,
         at_ms: u64,
@@ -158,7 +158,7 @@ impl Machine {
         let now = Timestamps { mono_ms: 1, wall_ms };
         disk.epoch = (disk.epoch + 1).max(wall_ms);
         let setup = EngineInit {
-            membership: roster,
+            membership,
             signer: seal,
             seed,
             epoch: disk.epoch,
@@ -166,10 +166,10 @@ impl Machine {
             proofs: disk.proofs.clone(),
         };
         let mut mesh = Engine::new(setup, now);
-        let picture = mesh.take_snapshot(now).expect("the first picture");
+        let snapshot = mesh.take_snapshot(now).expect("the first snapshot");
         Self {
             mesh,
-            picture: Arc::new(picture),
+            snapshot: Arc::new(snapshot),
             disk,
             notes: Vec::new(),
             received: Received::default(),
@@ -194,7 +194,7 @@ impl Machine {
     }
 
     pub(crate) fn id(&self) -> &NodeId {
-        &self.picture.membership().own().id
+        &self.snapshot.membership().own().id
     }
 
     /// When its collector turns at the latest, in virtual ms.
@@ -213,8 +213,8 @@ impl Machine {
         self.last_turn_ms = at_ms;
         let now = self.now(at_ms);
         let effects = self.mesh.step(now, event);
-        if let Some(picture) = self.mesh.take_snapshot(now) {
-            self.picture = Arc::new(picture);
+        if let Some(snapshot) = self.mesh.take_snapshot(now) {
+            self.snapshot = Arc::new(snapshot);
         }
         let mut calls = Vec::new();
         for effect in effects {
@@ -234,11 +234,12 @@ impl Machine {
         let nonce = Nonce { epoch: call.epoch, counter: self.requests };
         let mono_ms = self.now(at_ms).mono_ms;
         let to = call.peer.as_str();
-        let since = self.correspondence.base_for(&call.peer, &self.picture);
-        self.written.retain(|_, (_, picture)| picture.at().mono_ms + 60_000 > mono_ms);
-        self.written.insert(call.id, (since, self.picture.clone()));
+        let since = self.correspondence.base_for(&call.peer, &self.snapshot);
+        self.written.retain(|_, (_, snapshot)| snapshot.at().mono_ms + 60_000 > mono_ms);
+        self.written.insert(call.id, (since, self.snapshot.clone()));
         let (inside, beside) = self.load(call.reports.clone(), call.proofs.clone());
-        let body = message::write_request(to, &self.picture, mono_ms, since, &inside.reports, &inside.proofs);
+        let body =
+            message::write_request(to, &self.snapshot, mono_ms, since, &inside.reports, &inside.proofs);
         (nonce, body, beside)
     }
 
@@ -260,30 +261,30 @@ impl Machine {
         body: &str,
         cargo: Cargo,
     ) -> (Response, Option<ReceivedReports>) {
-        let picture = self.picture.clone();
+        let snapshot = self.snapshot.clone();
         let Sender { id: from, key } = from;
-        if picture.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(key)) {
+        if snapshot.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(key)) {
             return (Response::Rejected(Failure::HttpStatus), None);
         }
         if self.disk.nonces.get(from).is_some_and(|last| *last >= nonce) {
-            let held = picture.state(from).and_then(|slot| slot.latest.clone());
-            return (Response::Replayed(held.as_deref().cloned().into_iter().collect()), None);
+            let latest = snapshot.state(from).and_then(|state| state.latest.clone());
+            return (Response::Replayed(latest.as_deref().cloned().into_iter().collect()), None);
         }
         self.disk.nonces.insert(from.clone(), nonce);
-        let message = Request::parse(body.as_bytes(), picture.membership()).expect("a message");
+        let message = Request::parse(body.as_bytes(), snapshot.membership()).expect("a message");
         if message.to != self.id().as_str() {
             return (Response::Rejected(Failure::Misdirected), None);
         }
-        let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
-        let (heads, whole) = self.correspondence.on_request(from, &picture, message.heads);
+        let intake = self.check(at_ms, &snapshot, from, &message.reports, &message.proofs, cargo);
+        let (heads, whole) = self.correspondence.on_request(from, &snapshot, message.heads);
         if intake.is_forged() {
             // What came before it was verified, and is kept.
             let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
             return (Response::Rejected(Failure::Rejected), Some(delivery));
         }
         let reports =
-            message::missing_reports(&heads, &picture, |index, _| whole || heads.knows(&picture, index));
-        let proofs = if whole { message::missing_proofs(&heads, &picture) } else { Vec::new() };
+            message::missing_reports(&heads, &snapshot, |index, _| whole || heads.knows(&snapshot, index));
+        let proofs = if whole { message::missing_proofs(&heads, &snapshot) } else { Vec::new() };
         let now = self.now(at_ms);
         let facts = ReplyMeta {
             from: self.id().as_str(),
@@ -293,22 +294,22 @@ impl Machine {
             since: message.since.filter(|_| whole),
         };
         let (inside, beside) = self.load(reports, proofs);
-        let reply = message::write_reply(facts, &picture, &intake.reports, &inside.reports, &inside.proofs);
+        let reply = message::write_reply(facts, &snapshot, &intake.reports, &inside.reports, &inside.proofs);
         let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
         (Response::Reply(reply, beside), Some(delivery))
     }
 
     /// What the heads in `body` and `cargo` bring.
     pub(crate) fn take(&mut self, at_ms: u64, from: &NodeId, body: &str, cargo: Cargo) -> ReceivedReports {
-        let picture = self.picture.clone();
-        let message = Request::parse(body.as_bytes(), picture.membership()).expect("a message");
-        let intake = self.check(at_ms, &picture, from, &message.reports, &message.proofs, cargo);
+        let snapshot = self.snapshot.clone();
+        let message = Request::parse(body.as_bytes(), snapshot.membership()).expect("a message");
+        let intake = self.check(at_ms, &snapshot, from, &message.reports, &message.proofs, cargo);
         ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs }
     }
 
     /// What counts of a response that `signer` has signed.
     pub(crate) fn check_signer(&self, peer: &NodeId, signer: &PublicKey, response: Response) -> Response {
-        let member = self.picture.membership().member(peer.as_str());
+        let member = self.snapshot.membership().member(peer.as_str());
         match response {
             Response::Rejected(Failure::HttpStatus) => response,
             _ if member.is_some_and(|member| member.keys.contains(signer)) => response,
@@ -326,13 +327,13 @@ impl Machine {
         elapsed_ms: u64,
     ) -> CallFinished {
         let (id, peer) = (call.id, call.peer.clone());
-        let picture = self.picture.clone();
+        let snapshot = self.snapshot.clone();
         let (outcome, evidence) = match response {
             Response::Rejected(failure) => (Err(failure), Vec::new()),
             Response::Replayed(evidence) => (Err(Failure::Replayed), evidence),
             Response::Reply(body, cargo) => {
-                let reply = Reply::parse(body.as_bytes(), picture.membership()).expect("a message");
-                let intake = self.check(at_ms, &picture, &peer, &reply.reports, &reply.proofs, cargo);
+                let reply = Reply::parse(body.as_bytes(), snapshot.membership()).expect("a message");
+                let intake = self.check(at_ms, &snapshot, &peer, &reply.reports, &reply.proofs, cargo);
                 let (since, from) = self.written.remove(&id).expect("it was written");
                 let heads = self.correspondence.on_reply(&peer, &from, since, reply.heads, reply.mark);
                 let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
@@ -349,7 +350,7 @@ impl Machine {
     fn check(
         &mut self,
         at_ms: u64,
-        picture: &Snapshot,
+        snapshot: &Snapshot,
         sender: &NodeId,
         reports: &[&serde_json::value::RawValue],
         proofs: &[&serde_json::value::RawValue],
@@ -357,13 +358,14 @@ impl Machine {
     ) -> VerifyOutcome {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let mut intake = verify::verify_message(picture, sender.as_str(), reports, proofs, |author, take| {
-            if take {
-                allowance.consume(author, mono_ms);
-            }
-            allowance.allows(author, mono_ms)
-        });
-        cargo.sort(picture, allowance, mono_ms, &mut intake);
+        let mut intake =
+            verify::verify_message(snapshot, sender.as_str(), reports, proofs, |author, take| {
+                if take {
+                    allowance.consume(author, mono_ms);
+                }
+                allowance.allows(author, mono_ms)
+            });
+        cargo.sort(snapshot, allowance, mono_ms, &mut intake);
         self.received.new += u32::try_from(intake.reports.len()).expect("few");
         self.received.stale += intake.stale;
         self.received.surplus += intake.rate_limited;
@@ -373,20 +375,22 @@ impl Machine {
 
     /// What this machine's newest report says of `peer`.
     pub(crate) fn finds(&self, peer: &NodeId) -> Option<Observation> {
-        self.picture.own_report()?.report().observation(peer.as_str()).copied()
+        self.snapshot.own_report()?.report().observation(peer.as_str()).copied()
     }
 
     /// What it holds of `author`.
     pub(crate) fn holds(&self, author: &NodeId) -> Option<Arc<VerifiedReport>> {
-        self.picture.state(author)?.latest.clone()
+        self.snapshot.state(author)?.latest.clone()
     }
 
     /// What is kept for the next process.
     pub(crate) fn shut(&self) -> Disk {
         let mut disk = self.disk.clone();
-        let members = self.picture.members();
+        let members = self.snapshot.members();
         disk.floors = members
-            .filter_map(|(member, slot)| slot.latest.as_ref().map(|held| (member.id.clone(), held.id())))
+            .filter_map(|(member, state)| {
+                state.latest.as_ref().map(|latest| (member.id.clone(), latest.id()))
+            })
             .collect();
         disk
     }

@@ -2,18 +2,18 @@
 
 use crate::liar::Lie;
 use crate::machine::Disk;
-use crate::network::{Network, settled};
+use crate::network::{Network, tracked};
 use crate::{sample, seeds};
-use distomon::mesh::event::Notice;
-use distomon::mesh::observation::ProbeStatus;
+use distomon::mesh::engine::event::Notice;
 use distomon::mesh::verdict::{Abstention, NodeStatus, VoteCount};
+use distomon::mesh::wire::observation::ProbeStatus;
 
-fn ballot(network: &Network, viewer: usize, target: usize) -> &VoteCount {
-    &network.machine(viewer).picture.verdicts().nodes[target].vote_count
+fn vote_count(network: &Network, viewer: usize, target: usize) -> &VoteCount {
+    &network.machine(viewer).snapshot.verdicts().nodes[target].vote_count
 }
 
 fn concludes(network: &Network, viewer: usize, target: usize) -> NodeStatus {
-    network.machine(viewer).picture.verdicts().nodes[target].status
+    network.machine(viewer).snapshot.verdicts().nodes[target].status
 }
 
 /// Hands the configuration as it now is to all of `nodes`.
@@ -24,8 +24,8 @@ fn reconfigure(network: &mut Network, nodes: impl IntoIterator<Item = usize>) {
 #[test]
 fn a_new_member_joins_and_what_is_known_stays() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
-        let epoch = network.machine(0).picture.own_report().expect("it reports").id().epoch;
+        let mut network = tracked(4, seed);
+        let epoch = network.machine(0).snapshot.own_report().expect("it reports").id().epoch;
         network.add_member();
         network.boot(4, 4, Disk::default());
         for index in 0..4 {
@@ -35,14 +35,14 @@ fn a_new_member_joins_and_what_is_known_stays() {
             network.run(700);
         }
         network.wait(4_000, "five are whole", Network::is_whole);
-        assert_eq!(network.machine(0).picture.own_report().expect("it reports").id().epoch, epoch);
+        assert_eq!(network.machine(0).snapshot.own_report().expect("it reports").id().epoch, epoch);
     }
 }
 
 #[test]
 fn a_removed_member_is_forgotten() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.members.pop();
         for index in 0..3 {
             network.reconfigure(index, index);
@@ -50,7 +50,7 @@ fn a_removed_member_is_forgotten() {
         network.run(3_000);
         for index in 0..3 {
             let machine = network.machine(index);
-            assert_eq!(machine.picture.states().len(), 3);
+            assert_eq!(machine.snapshot.states().len(), 3);
             assert!(machine.finds(&sample::node_id(3)).is_none(), "its report leaves it out");
         }
         // The removed one goes on calling and is refused.
@@ -62,7 +62,7 @@ fn a_removed_member_is_forgotten() {
 #[test]
 fn another_key_is_another_identity() {
     for seed in seeds() {
-        let mut network = settled(3, seed);
+        let mut network = tracked(3, seed);
         network.kill(2);
         network.run(5_000);
         network.members[2].keys = vec![sample::keypair(99).public().clone()];
@@ -80,7 +80,7 @@ fn another_key_is_another_identity() {
 #[test]
 fn a_rotated_key_keeps_what_is_known() {
     for seed in seeds() {
-        let mut network = settled(3, seed);
+        let mut network = tracked(3, seed);
         network.members[2].keys.push(sample::keypair(99).public().clone());
         for index in 0..3 {
             network.reconfigure(index, index);
@@ -107,18 +107,21 @@ fn a_shorter_poll_rate_counts_at_once() {
 #[test]
 fn who_was_removed_has_no_say_and_may_come_back() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
-        assert_eq!((ballot(&network, 0, 1).electorate, ballot(&network, 0, 1).online), (4, 4));
+        let mut network = tracked(5, seed);
+        assert_eq!((vote_count(&network, 0, 1).electorate, vote_count(&network, 0, 1).online), (4, 4));
         let removed = network.members.pop().expect("the last");
         reconfigure(&mut network, 0..4);
         network.run_checking(200, "it counts no more at once", |network| {
             (0..4).all(|viewer| {
-                let ballots = (0..4).map(|target| ballot(network, viewer, target));
-                ballots.into_iter().all(|ballot| ballot.electorate == 3 && ballot.votes.len() <= 3)
+                let vote_counts = (0..4).map(|target| vote_count(network, viewer, target));
+                vote_counts
+                    .into_iter()
+                    .all(|vote_count| vote_count.electorate == 3 && vote_count.votes.len() <= 3)
             })
         });
         // It goes on calling: nothing of it is taken, and it says of nobody that he is down.
-        let requests: Vec<_> = (0..4).map(|node| network.machine(node).picture.counters().requests).collect();
+        let requests: Vec<_> =
+            (0..4).map(|node| network.machine(node).snapshot.counters().requests).collect();
         network.links.cut(0, 1);
         network.run_checking(15_000, "it cannot tell", |network| {
             (0..4).all(|target| concludes(network, 4, target) != NodeStatus::Down)
@@ -128,7 +131,7 @@ fn who_was_removed_has_no_say_and_may_come_back() {
         for (node, before) in requests.into_iter().enumerate() {
             let machine = network.machine(node);
             assert!(machine.holds(&sample::node_id(4)).is_none());
-            assert!(machine.picture.counters().requests > before, "others still call it");
+            assert!(machine.snapshot.counters().requests > before, "others still call it");
             assert_eq!(machine.received.refused, 0);
         }
         // It comes back as the process that it was.
@@ -138,8 +141,8 @@ fn who_was_removed_has_no_say_and_may_come_back() {
             (0..5).all(|viewer| {
                 (0..5).all(|target| {
                     concludes(network, viewer, target) == NodeStatus::Up
-                        && ballot(network, viewer, target).electorate == 4
-                        && ballot(network, viewer, target).online == 4
+                        && vote_count(network, viewer, target).electorate == 4
+                        && vote_count(network, viewer, target).online == 4
                 })
             })
         });
@@ -160,7 +163,7 @@ fn who_was_removed_has_no_say_and_may_come_back() {
 #[test]
 fn the_votes_of_who_was_removed_make_no_quorum() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         // 3 and 4 lie of 2, and 2 falls silent because it hangs.
         network.desk(3).lie(Some(Lie::Without(2)));
         network.desk(4).lie(Some(Lie::Without(2)));
@@ -172,14 +175,14 @@ fn the_votes_of_who_was_removed_make_no_quorum() {
         network.run(100);
         for viewer in 0..3 {
             assert_eq!(concludes(&network, viewer, 2), NodeStatus::Up);
-            assert_eq!(ballot(&network, viewer, 2).offline, 0);
+            assert_eq!(vote_count(&network, viewer, 2).offline, 0);
         }
     }
 }
 
 /// So many nodes, of which 1 has the key of 0 as well, or one of its own.
 fn with_twins(count: usize, shared: bool, seed: u64) -> Network {
-    let mut network = settled(count, seed);
+    let mut network = tracked(count, seed);
     if shared {
         network.keys.insert(1, 0);
         network.members[1].keys = vec![sample::keypair(0).public().clone()];
@@ -203,14 +206,14 @@ fn two_nodes_with_one_key_are_one_voter_about_who_lives() {
         network.links.cut(1, 3);
         network.run(6_000);
         for viewer in 0..5 {
-            let ballot = ballot(&network, viewer, 3);
+            let vote_count = vote_count(&network, viewer, 3);
             let expected = if shared { (3, 1, NodeStatus::Up) } else { (4, 2, NodeStatus::Degraded) };
-            assert_eq!((ballot.electorate, ballot.offline, concludes(&network, viewer, 3)), expected);
-            let silenced = ballot.votes.iter().filter(|vote| vote.abstains == Some(Abstention::SameKey));
+            assert_eq!((vote_count.electorate, vote_count.offline, concludes(&network, viewer, 3)), expected);
+            let silenced = vote_count.votes.iter().filter(|vote| vote.abstains == Some(Abstention::SameKey));
             assert_eq!(silenced.count(), usize::from(shared));
             // Of each other the two have no say at all.
             let electorate = if shared { 3 } else { 4 };
-            assert_eq!(self::ballot(&network, viewer, 0).electorate, electorate, "of node 0");
+            assert_eq!(self::vote_count(&network, viewer, 0).electorate, electorate, "of node 0");
         }
     }
 }
@@ -237,14 +240,14 @@ fn two_nodes_with_one_key_are_no_quorum() {
 
 /// Of whom `viewer` shows that they have another configuration.
 fn differing(network: &Network, viewer: usize) -> Vec<usize> {
-    let picture = &network.machine(viewer).picture;
-    (0..picture.states().len()).filter(|&index| picture.config_differs(index)).collect()
+    let snapshot = &network.machine(viewer).snapshot;
+    (0..snapshot.states().len()).filter(|&index| snapshot.config_differs(index)).collect()
 }
 
 #[test]
 fn a_difference_of_configuration_is_shown_at_once_and_told_after_a_minute() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         let told = |network: &Network, viewer: usize| {
             let differs = network.told(viewer, |note| matches!(note, Notice::ConfigMismatch { .. }));
             (differs, network.told(viewer, |note| *note == Notice::ConfigMatch))

@@ -11,10 +11,10 @@ use crate::machine::{Cargo, Clock, Disk, Machine, Response, Sender, Wire};
 use crate::sample;
 use distomon::crypto::{Keypair, Nonce, PublicKey};
 use distomon::mesh::Event;
-use distomon::mesh::event::{Call, CallFinished, CallPurpose, Notice};
+use distomon::mesh::engine::event::{Call, CallFinished, CallPurpose, Notice};
 use distomon::mesh::id::NodeId;
-use distomon::mesh::observation::{Failure, ProbeStatus};
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
+use distomon::mesh::wire::observation::{Failure, ProbeStatus};
 
 /// A network under virtual time. Machines are named by number; at first each runs the node of its number.
 pub(crate) struct Network {
@@ -169,13 +169,13 @@ impl Network {
     /// Likewise, with clocks of one's choice.
     pub(crate) fn boot_with(&mut self, machine: usize, node: usize, disk: Disk, clock: Clock) {
         self.provide(machine);
-        let roster = self.roster(node);
+        let membership = self.membership(node);
         let seed = self.rng.u64(..);
         let key = self.key(node);
         self.signers.resize(self.machines.len(), key.public().clone());
         self.signers[machine] = key.public().clone();
         let seal = self.desks[machine].pen(key, self.wire);
-        let started = Machine::start(seal, self.wire, roster, disk, clock, self.now_ms, seed);
+        let started = Machine::start(seal, self.wire, membership, disk, clock, self.now_ms, seed);
         self.machines[machine] = Some(started);
         self.plan_turn(machine);
     }
@@ -291,21 +291,21 @@ impl Network {
 
     /// Which machine stands where `from` is configured to reach a node.
     fn find(&self, from: usize, id: &NodeId) -> usize {
-        let member = self.machine(from).picture.membership().member(id.as_str());
+        let member = self.machine(from).snapshot.membership().member(id.as_str());
         let url = member.and_then(|member| member.url.as_ref());
         url.and_then(|url| self.moved.get(url)).copied().unwrap_or(self.addresses[id])
     }
 
     /// Gives `machine` the configuration as it now is.
     pub(crate) fn reconfigure(&mut self, machine: usize, node: usize) {
-        let roster = self.roster(node);
-        self.tell(machine, Event::Reconfigured(roster));
+        let membership = self.membership(node);
+        self.tell(machine, Event::Reconfigured(membership));
     }
 
     /// The configuration as it now is, seen from a node.
-    fn roster(&self, node: usize) -> Arc<Membership> {
-        let roster = sample::roster(&self.members, node);
-        Arc::new(Arc::unwrap_or_clone(roster).with_observers(self.observers))
+    fn membership(&self, node: usize) -> Arc<Membership> {
+        let membership = sample::membership(&self.members, node);
+        Arc::new(Arc::unwrap_or_clone(membership).with_observers(self.observers))
     }
 
     pub(crate) fn machine(&self, machine: usize) -> &Machine {
@@ -334,10 +334,11 @@ impl Network {
         self.running().all(|(index, machine)| {
             let now = machine.now(self.now_ms);
             nodes.iter().filter(|(other, _)| *other != index).all(|(_, id)| {
-                let roster = machine.picture.membership();
-                roster.index(id.as_str()).is_some_and(|at| {
+                let membership = machine.snapshot.membership();
+                membership.index(id.as_str()).is_some_and(|at| {
                     let online = machine.finds(id).is_some_and(|found| found.status == ProbeStatus::Online);
-                    (online || !roster.observes(roster.me(), at)) && machine.picture.is_fresh(at, now.mono_ms)
+                    (online || !membership.observes(membership.me(), at))
+                        && machine.snapshot.is_fresh(at, now.mono_ms)
                 })
             })
         })
@@ -519,11 +520,11 @@ impl Network {
         for (index, machine) in self.running() {
             let _ = write!(text, "machine {index} ({}):", machine.id());
             let now = machine.now(self.now_ms);
-            for (at, (member, slot)) in machine.picture.members().enumerate() {
+            for (at, (member, state)) in machine.snapshot.members().enumerate() {
                 let found = machine.finds(&member.id).map(|found| found.status.as_str());
-                let held = slot.latest.as_ref().map(|held| held.id().seq);
-                let fresh = if machine.picture.is_fresh(at, now.mono_ms) { "" } else { " not fresh" };
-                let _ = write!(text, " {} {found:?} held {held:?}{fresh};", member.id);
+                let latest = state.latest.as_ref().map(|latest| latest.id().seq);
+                let fresh = if machine.snapshot.is_fresh(at, now.mono_ms) { "" } else { " not fresh" };
+                let _ = write!(text, " {} {found:?} latest {latest:?}{fresh};", member.id);
             }
             text.push('\n');
             for note in &machine.notes {
@@ -535,7 +536,7 @@ impl Network {
 }
 
 /// A network of `count` nodes in which everybody knows everything.
-pub(crate) fn settled(count: usize, seed: u64) -> Network {
+pub(crate) fn tracked(count: usize, seed: u64) -> Network {
     settled_with(sample::members(count), seed)
 }
 

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use crate::network::{Network, settled_in_rings};
 use crate::{sample, seeds};
-use distomon::mesh::observation::ProbeStatus;
 use distomon::mesh::verdict::NodeStatus;
+use distomon::mesh::wire::observation::ProbeStatus;
 
 const COUNT: usize = 40;
 const NODES: u32 = 40;
 const RINGS: u32 = 6;
 
 fn concludes(network: &Network, viewer: usize, target: usize) -> NodeStatus {
-    network.machine(viewer).picture.verdicts().nodes[target].status
+    network.machine(viewer).snapshot.verdicts().nodes[target].status
 }
 
 /// Whether all that run say so of `target`.
-fn agree(network: &Network, target: usize, standing: NodeStatus) -> bool {
-    network.running().all(|(viewer, _)| concludes(network, viewer, target) == standing)
+fn agree(network: &Network, target: usize, status: NodeStatus) -> bool {
+    network.running().all(|(viewer, _)| concludes(network, viewer, target) == status)
 }
 
 fn all_up(network: &Network) -> bool {
@@ -34,11 +34,11 @@ fn each_is_probed_and_told_of_by_its_observers_only() {
         let probes = network.traffic.probes - before;
         let most = 10 * NODES * RINGS;
         assert!(probes <= most + most / 9 && probes > most / 2, "{probes} probes in 10 s");
-        let roster = network.machine(0).picture.membership().clone();
+        let membership = network.machine(0).snapshot.membership().clone();
         for (viewer, machine) in network.running() {
-            let own = machine.picture.own_report().expect("it reports");
+            let own = machine.snapshot.own_report().expect("it reports");
             let told: BTreeSet<_> = own.report().observations.iter().map(|(id, _)| id.clone()).collect();
-            let meant = (0..COUNT).filter(|&target| roster.observes(viewer, target)).map(sample::node_id);
+            let meant = (0..COUNT).filter(|&target| membership.observes(viewer, target)).map(sample::node_id);
             assert_eq!(told, meant.collect());
         }
     }
@@ -50,10 +50,10 @@ fn a_killed_node_is_down_for_everybody_by_the_votes_of_its_observers() {
         let mut network = settled_in_rings(RINGS, sample::members(COUNT), seed);
         let disk = network.kill(0);
         network.wait(3_800, "down for all", |network| agree(network, 0, NodeStatus::Down));
-        let ballot = network.machine(20).picture.verdicts().nodes[0].vote_count.clone();
-        let observers: Vec<_> = network.machine(20).picture.membership().observers(0).collect();
-        assert_eq!(ballot.votes.iter().map(|vote| vote.voter).collect::<Vec<_>>(), observers);
-        assert!(ballot.electorate <= RINGS as usize);
+        let vote_count = network.machine(20).snapshot.verdicts().nodes[0].vote_count.clone();
+        let observers: Vec<_> = network.machine(20).snapshot.membership().observers(0).collect();
+        assert_eq!(vote_count.votes.iter().map(|vote| vote.voter).collect::<Vec<_>>(), observers);
+        assert!(vote_count.electorate <= RINGS as usize);
         network.run_checking(5_000, "nobody else is", |network| {
             (1..COUNT).all(|target| !agree(network, target, NodeStatus::Down))
         });
@@ -97,7 +97,7 @@ fn in_rings_too_those_who_only_call_out_are_known_by_whom_they_call() {
         }
         let mut network = settled_in_rings(RINGS, members, seed);
         assert!(all_up(&network));
-        let callees: Vec<_> = network.machine(0).picture.membership().observers(0).collect();
+        let callees: Vec<_> = network.machine(0).snapshot.membership().observers(0).collect();
         assert!(callees.iter().all(|&observer| network.finds(observer, 0) == ProbeStatus::Online));
         network.kill(0);
         network.wait(9_000, "down for all", |network| agree(network, 0, NodeStatus::Down));

@@ -2,15 +2,15 @@
 //! the seed draws: whoever is not part of it must not notice.
 
 use crate::machine::{Clock, Disk, Machine, Wire};
-use crate::network::{Network, settled};
+use crate::network::{Network, tracked};
 use crate::truth::Nodes;
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::event::Notice;
+use distomon::mesh::engine::event::Notice;
 use distomon::mesh::id::NodeId;
-use distomon::mesh::observation::ProbeStatus;
 use distomon::mesh::membership::{Member, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
+use distomon::mesh::wire::observation::ProbeStatus;
 
 /// The longest pause between two nodes, in ms.
 pub(crate) const PAUSE_MS: u64 = 4_000;
@@ -31,9 +31,9 @@ impl Rollout {
         Self { network, subjects, lost: Nodes::default(), rng: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Of five that have settled.
+    /// Of five that have tracked.
     fn of_five(subjects: &[usize], seed: u64) -> Self {
-        Self::new(settled(5, seed), subjects, seed)
+        Self::new(tracked(5, seed), subjects, seed)
     }
 
     /// Of so many that their signatures would take too long.
@@ -138,21 +138,21 @@ fn find_wrong_of(
     subjects: Nodes,
     lost: Nodes,
 ) -> Option<String> {
-    let picture = &machine.picture;
-    let numbers: Vec<_> = picture.members().map(|(member, _)| number(&member.id)).collect();
+    let snapshot = &machine.snapshot;
+    let numbers: Vec<_> = snapshot.members().map(|(member, _)| number(&member.id)).collect();
     let spared = |node: usize| subjects.has(node) || lost.has(node);
-    for (&target, verdict) in numbers.iter().zip(&picture.verdicts().nodes) {
-        let standing = verdict.status;
-        let is_wrong = match standing {
+    for (&target, verdict) in numbers.iter().zip(&snapshot.verdicts().nodes) {
+        let status = verdict.status;
+        let is_wrong = match status {
             NodeStatus::Down => !lost.has(target) && knows_key(network, machine, target),
             NodeStatus::Up => !verdict.causes.is_empty() && !spared(viewer) && !spared(target),
             _ => !spared(viewer) && !spared(target),
         };
         if is_wrong {
-            return Some(format!("{viewer} says that {target} is {standing} {:?}", verdict.causes));
+            return Some(format!("{viewer} says that {target} is {status} {:?}", verdict.causes));
         }
     }
-    let links = &picture.verdicts().links;
+    let links = &snapshot.verdicts().links;
     let link = links.iter().find(|link| !spared(numbers[link.from]) && !spared(numbers[link.to]));
     let link = link.filter(|_| !spared(viewer));
     link.map(|link| format!("{viewer} names the link {} {}", numbers[link.from], numbers[link.to]))
@@ -161,16 +161,16 @@ fn find_wrong_of(
 /// Whether what the process of `target` signs counts on `machine`: where it does not, no sign of life of it
 /// can.
 fn knows_key(network: &Network, machine: &Machine, target: usize) -> bool {
-    let member = machine.picture.membership().member(sample::node_id(target).as_str());
+    let member = machine.snapshot.membership().member(sample::node_id(target).as_str());
     member.is_some_and(|member| member.keys.contains(network.key(target).public()))
 }
 
 /// Whether all that run have one configuration, and find all of it up.
 fn all_up(network: &Network) -> bool {
-    let digest = network.running().next().expect("some run").1.picture.membership().digest().to_owned();
+    let digest = network.running().next().expect("some run").1.snapshot.membership().digest().to_owned();
     network.running().all(|(_, machine)| {
-        let verdicts = machine.picture.verdicts();
-        machine.picture.membership().digest() == digest
+        let verdicts = machine.snapshot.verdicts();
+        machine.snapshot.membership().digest() == digest
             && verdicts.nodes.iter().all(|verdict| verdict.status == NodeStatus::Up)
             && verdicts.links.is_empty()
     })
@@ -201,7 +201,7 @@ fn nodes_are_removed_that_live_for_a_while_or_are_dead() {
     for (seed, count) in seeds().into_iter().flat_map(|seed| [(seed, 1), (seed, 2)]) {
         for dead in [false, true] {
             let gone: Vec<_> = (7 - count..7).collect();
-            let mut rollout = Rollout::new(settled(7, seed), &gone, seed);
+            let mut rollout = Rollout::new(tracked(7, seed), &gone, seed);
             if dead {
                 for &node in &gone {
                     rollout.lost = rollout.lost.with(node);

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use distomon::crypto::{Keypair, dsse};
 use distomon::mesh::Signer;
 use distomon::mesh::id::{NetworkId, NodeId};
-use distomon::mesh::report::{Report, VerifiedReport};
 use distomon::mesh::membership::{Member, Membership};
+use distomon::mesh::wire::report::{Report, VerifiedReport};
 
 /// The same key for the same number.
 pub(crate) fn keypair(number: u64) -> Keypair {
@@ -47,7 +47,7 @@ pub(crate) fn members(count: usize) -> Vec<Member> {
 }
 
 /// `members` as the one with the number `me` sees them.
-pub(crate) fn roster(members: &[Member], me: usize) -> Arc<Membership> {
+pub(crate) fn membership(members: &[Member], me: usize) -> Arc<Membership> {
     Arc::new(Membership::new(network_id(), members.to_vec(), &node_id(me)).expect("distinct members with me"))
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Scenario {
     pub(crate) faults: Vec<Fault>,
 }
 
-/// Something that happens and passes. Times count from when the network had settled.
+/// Something that happens and passes. Times count from when the network had tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) at_ms: u64,

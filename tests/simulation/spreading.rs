@@ -1,25 +1,25 @@
 //! How reports travel: soon, around broken links, and not twice.
 
-use crate::network::{Network, settled};
+use crate::network::{Network, tracked};
 use crate::{sample, seeds};
-use distomon::mesh::event::Notice;
-use distomon::mesh::observation::ProbeStatus;
+use distomon::mesh::engine::event::Notice;
+use distomon::mesh::wire::observation::ProbeStatus;
 
 #[test]
 fn a_change_is_published_and_pushed_at_once() {
     for seed in seeds() {
-        let mut network = settled(8, seed);
+        let mut network = tracked(8, seed);
         network.kill(0);
         let changed =
             |note: &Notice| matches!(note, Notice::PeerStatusChanged { to: ProbeStatus::Offline, .. });
         network.wait(2_000, "noticed", |network| network.told(1, changed) > 0);
         network.wait(100, "published", |network| network.finds(1, 0) == ProbeStatus::Offline);
-        let stamp = network.machine(1).picture.own_report().expect("it reports").id();
+        let report_id = network.machine(1).snapshot.own_report().expect("it reports").id();
         // Each way takes up to 4 ms; who is busy with the dead one is called when that is over.
         network.wait(20, "pushed", |network| {
             let mut others = network.running().filter(|(index, _)| *index != 1);
             let id = sample::node_id(1);
-            others.all(|(_, machine)| machine.holds(&id).is_some_and(|held| held.id() >= stamp))
+            others.all(|(_, machine)| machine.holds(&id).is_some_and(|latest| latest.id() >= report_id))
         });
     }
 }
@@ -41,8 +41,8 @@ fn a_change_that_meets_busy_peers_is_not_forgotten() {
         network.wait(2_000, "all know what all found", |network| {
             (1..4).all(|holder| {
                 (1..4).all(|author| {
-                    let held = network.machine(holder).holds(&sample::node_id(author)).expect("settled");
-                    held.report().observation("node-00").is_some_and(|o| o.status == ProbeStatus::Offline)
+                    let latest = network.machine(holder).holds(&sample::node_id(author)).expect("tracked");
+                    latest.report().observation("node-00").is_some_and(|o| o.status == ProbeStatus::Offline)
                 })
             })
         });
@@ -52,7 +52,7 @@ fn a_change_that_meets_busy_peers_is_not_forgotten() {
 #[test]
 fn reports_go_around_a_broken_link() {
     for seed in seeds() {
-        let mut network = settled(3, seed);
+        let mut network = tracked(3, seed);
         network.links.cut(0, 1);
         network.wait(4_000, "both say so", |network| {
             network.finds(0, 1) == ProbeStatus::Offline && network.finds(1, 0) == ProbeStatus::Offline
@@ -62,8 +62,8 @@ fn reports_go_around_a_broken_link() {
         network.run_checking(30_000, "the reports still come", |network| {
             [(0, 1), (1, 0)].into_iter().all(|(one, other)| {
                 let machine = network.machine(one);
-                let slot = &machine.picture.states()[other];
-                slot.advanced && machine.now(network.now_ms).mono_ms - slot.created_ms <= 3_300
+                let state = &machine.snapshot.states()[other];
+                state.advanced && machine.now(network.now_ms).mono_ms - state.created_ms <= 3_300
             })
         });
         assert_eq!(network.finds(2, 0), ProbeStatus::Online);
@@ -75,14 +75,15 @@ fn reports_go_around_a_broken_link() {
 #[test]
 fn reports_go_along_a_chain() {
     for seed in seeds() {
-        let mut network = settled(6, seed);
+        let mut network = tracked(6, seed);
         for one in 0..6 {
             for other in one + 2..6 {
                 network.links.cut(one, other);
             }
         }
         network.run(10_000);
-        let last = |network: &Network| network.machine(5).holds(&sample::node_id(0)).expect("held").id().seq;
+        let last =
+            |network: &Network| network.machine(5).holds(&sample::node_id(0)).expect("latest").id().seq;
         let before = last(&network);
         network.run(20_000);
         assert!(last(&network) >= before + 15, "from end to end, {before} then {}", last(&network));
@@ -92,7 +93,7 @@ fn reports_go_along_a_chain() {
 #[test]
 fn little_travels_twice() {
     for seed in seeds() {
-        let mut network = settled(16, seed);
+        let mut network = tracked(16, seed);
         let count = |network: &Network| {
             let received = network.running().map(|(_, machine)| machine.received);
             received.fold((0, 0), |(new, stale), received| (new + received.new, stale + received.stale))

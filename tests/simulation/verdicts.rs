@@ -1,34 +1,34 @@
 //! What is concluded under each fault, by every node, and how soon.
 
 use crate::machine::Disk;
-use crate::network::{Network, settled, settled_with};
+use crate::network::{Network, settled_with, tracked};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::verdict::summary::summary;
 use distomon::mesh::verdict::tracker::OutageKind;
 use distomon::mesh::verdict::{Cause, NodeStatus};
+use distomon::present::summary::summary;
 
 /// What the machine `viewer` concludes of the node `target`.
 fn concludes(network: &Network, viewer: usize, target: usize) -> NodeStatus {
-    let picture = &network.machine(viewer).picture;
-    let index = picture.membership().index(sample::node_id(target).as_str()).expect("a member");
-    picture.verdicts().nodes[index].status
+    let snapshot = &network.machine(viewer).snapshot;
+    let index = snapshot.membership().index(sample::node_id(target).as_str()).expect("a member");
+    snapshot.verdicts().nodes[index].status
 }
 
 fn causes(network: &Network, viewer: usize, target: usize) -> Vec<Cause> {
-    let picture = &network.machine(viewer).picture;
-    let index = picture.membership().index(sample::node_id(target).as_str()).expect("a member");
-    picture.verdicts().nodes[index].causes.clone()
+    let snapshot = &network.machine(viewer).snapshot;
+    let index = snapshot.membership().index(sample::node_id(target).as_str()).expect("a member");
+    snapshot.verdicts().nodes[index].causes.clone()
 }
 
 /// The sides of the network as the machine `viewer` sees it.
 fn sides(network: &Network, viewer: usize) -> Vec<Vec<usize>> {
-    network.machine(viewer).picture.verdicts().partitions.iter().map(|side| side.nodes.clone()).collect()
+    network.machine(viewer).snapshot.verdicts().partitions.iter().map(|side| side.nodes.clone()).collect()
 }
 
 /// Whether all of `viewers` conclude so of `target`.
-fn agree(network: &Network, viewers: &[usize], target: usize, standing: NodeStatus) -> bool {
-    viewers.iter().all(|&viewer| concludes(network, viewer, target) == standing)
+fn agree(network: &Network, viewers: &[usize], target: usize, status: NodeStatus) -> bool {
+    viewers.iter().all(|&viewer| concludes(network, viewer, target) == status)
 }
 
 /// Whether everyone that runs concludes that everyone that runs is up.
@@ -53,7 +53,7 @@ fn others(count: usize, but: usize) -> Vec<usize> {
 fn when_all_is_well_all_are_up() {
     for seed in seeds() {
         for count in [2, 3, 9] {
-            let mut network = settled(count, seed);
+            let mut network = tracked(count, seed);
             network.run_checking(20_000, "all up", all_up);
         }
     }
@@ -63,7 +63,7 @@ fn when_all_is_well_all_are_up() {
 fn a_killed_node_is_down_for_every_survivor() {
     for seed in seeds() {
         for count in [3, 5, 16] {
-            let mut network = settled(count, seed);
+            let mut network = tracked(count, seed);
             let disk = network.kill(0);
             let survivors = others(count, 0);
             let took_ms = network
@@ -76,8 +76,8 @@ fn a_killed_node_is_down_for_every_survivor() {
             });
             network.boot(0, 0, disk);
             network.wait(3_500, "up again", all_up);
-            let settled = network.machine(1).picture.tracker().nodes().next().expect("node 0").clone();
-            assert!(settled.outage.is_some_and(|outage| outage.kind == OutageKind::Restarted), "as it was");
+            let tracked = network.machine(1).snapshot.tracker().nodes().next().expect("node 0").clone();
+            assert!(tracked.outage.is_some_and(|outage| outage.kind == OutageKind::Restarted), "as it was");
         }
     }
 }
@@ -85,7 +85,7 @@ fn a_killed_node_is_down_for_every_survivor() {
 #[test]
 fn a_hung_node_is_down_for_every_survivor_and_says_so_of_nobody() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         network.freeze(0, 30_000);
         let survivors = others(5, 0);
         network.wait(5_000, "down for all", |network| agree(network, &survivors, 0, NodeStatus::Down));
@@ -94,15 +94,15 @@ fn a_hung_node_is_down_for_every_survivor_and_says_so_of_nobody() {
             nobody_down(network, &survivors)
         });
         assert!(all_up(&network), "all is well again");
-        let settled = network.machine(1).picture.tracker().nodes().next().expect("node 0").clone();
-        assert!(settled.outage.is_some_and(|outage| outage.kind == OutageKind::Hung), "it never died");
+        let tracked = network.machine(1).snapshot.tracker().nodes().next().expect("node 0").clone();
+        assert!(tracked.outage.is_some_and(|outage| outage.kind == OutageKind::Hung), "it never died");
     }
 }
 
 #[test]
 fn two_nodes_can_only_say_unknown() {
     for seed in seeds() {
-        let mut network = settled(2, seed);
+        let mut network = tracked(2, seed);
         network.kill(0);
         network.run_checking(20_000, "no verdict without a quorum", |network| {
             concludes(network, 1, 0) != NodeStatus::Down
@@ -114,7 +114,7 @@ fn two_nodes_can_only_say_unknown() {
 #[test]
 fn of_four_with_two_dead_nothing_is_decided() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.kill(0);
         network.kill(1);
         network.run_checking(20_000, "no quorum", |network| {
@@ -132,7 +132,7 @@ fn of_four_with_two_dead_nothing_is_decided() {
 #[test]
 fn a_node_that_is_cut_off_says_that_it_cannot_tell() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         let rest = others(5, 0);
         for &other in &rest {
             network.links.cut(0, other);
@@ -146,8 +146,8 @@ fn a_node_that_is_cut_off_says_that_it_cannot_tell() {
         assert!(causes(&network, 1, 0).contains(&Cause::Partition));
         network.links.mend();
         network.wait(5_000, "all is well again", all_up);
-        let settled = network.machine(1).picture.tracker().nodes().next().expect("node 0").clone();
-        assert!(settled.outage.is_some_and(|outage| outage.kind == OutageKind::CutOff), "not down");
+        let tracked = network.machine(1).snapshot.tracker().nodes().next().expect("node 0").clone();
+        assert!(tracked.outage.is_some_and(|outage| outage.kind == OutageKind::CutOff), "not down");
     }
 }
 
@@ -155,14 +155,14 @@ fn a_node_that_is_cut_off_says_that_it_cannot_tell() {
 fn one_broken_link_is_named_and_harms_nobody() {
     for seed in seeds() {
         for count in [3, 5] {
-            let mut network = settled(count, seed);
+            let mut network = tracked(count, seed);
             network.links.cut(0, 1);
             network.run_checking(30_000, "all are alive", |network| {
                 let all: Vec<_> = (0..count).collect();
                 nobody_down(network, &all)
             });
             for viewer in 0..count {
-                let verdicts = network.machine(viewer).picture.verdicts();
+                let verdicts = network.machine(viewer).snapshot.verdicts();
                 let [link] = verdicts.links[..] else { panic!("{:?}", verdicts.links) };
                 assert!(link.from == 0 && link.to == 1 && link.both, "{link:?}");
                 assert!(all_up(&network));
@@ -174,7 +174,7 @@ fn one_broken_link_is_named_and_harms_nobody() {
 #[test]
 fn a_partition_is_decided_by_its_greater_side_only_and_names_the_sides() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         let (small, great) = ([0, 1], [2, 3, 4]);
         for one in small {
             for other in great {
@@ -218,7 +218,7 @@ fn a_side_is_named_by_its_sites_where_these_are_not_torn() {
             (0..2).all(|target| agree(network, &[2, 3, 4], target, NodeStatus::Down))
         });
         network.run(2_000);
-        let said = summary(&network.machine(2).picture);
+        let said = summary(&network.machine(2).snapshot);
         assert!(said.starts_with(expected) && said.contains("cause: partition or node"), "{said}");
     }
 }
@@ -226,7 +226,7 @@ fn a_side_is_named_by_its_sites_where_these_are_not_torn() {
 #[test]
 fn a_death_does_not_begin_as_a_firewall() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.kill(0);
         network.run_checking(9_000, "it may be dead, while it is not yet found so", |network| {
             (1..4).all(|viewer| {
@@ -244,7 +244,7 @@ fn a_death_does_not_begin_as_a_firewall() {
 #[test]
 fn a_node_behind_a_firewall_is_alive_and_unreached() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.links.wall(0);
         network.run_checking(20_000, "it is alive", |network| nobody_down(network, &[0, 1, 2, 3]));
         for viewer in 1..4 {
@@ -257,7 +257,7 @@ fn a_node_behind_a_firewall_is_alive_and_unreached() {
 #[test]
 fn a_node_that_reaches_nobody_is_alive_and_named() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         // Everyone else is behind a firewall against node 0 alone: its calls fail, theirs do not.
         network.links.deafen(0);
         network.run_checking(20_000, "it is alive", |network| nobody_down(network, &[0, 1, 2, 3]));
@@ -283,7 +283,7 @@ fn a_node_that_only_calls_out_is_judged_like_any_other() {
 #[test]
 fn who_was_stopped_on_purpose_is_stopped_and_after_ten_minutes_missed() {
     for seed in seeds() {
-        let mut network = settled(4, seed);
+        let mut network = tracked(4, seed);
         network.tell(0, Event::Leaving);
         network.wait(500, "idle", |network| network.machine(0).mesh.is_idle());
         network.kill(0);
@@ -319,7 +319,7 @@ fn who_was_never_there_is_never_seen() {
 fn loss_makes_nobody_down() {
     for seed in seeds() {
         for count in [3, 5] {
-            let mut network = settled(count, seed);
+            let mut network = tracked(count, seed);
             network.links.slow(20);
             network.links.lose(20);
             let all: Vec<_> = (0..count).collect();
@@ -331,7 +331,7 @@ fn loss_makes_nobody_down() {
 #[test]
 fn a_viewer_that_starts_late_learns_that_one_is_down() {
     for seed in seeds() {
-        let mut network = settled(5, seed);
+        let mut network = tracked(5, seed);
         network.kill(0);
         network.wait(3_400, "down", |network| agree(network, &[1, 2, 3, 4], 0, NodeStatus::Down));
         let disk = network.kill(4);
@@ -346,14 +346,14 @@ fn a_viewer_that_starts_late_learns_that_one_is_down() {
 #[test]
 fn a_new_configuration_has_its_own_verdicts_at_once() {
     for seed in seeds() {
-        let mut network = settled(3, seed);
+        let mut network = tracked(3, seed);
         // Judged a moment ago: the next time is not due yet.
         network.add_member();
         for machine in 0..3 {
             network.reconfigure(machine, machine);
-            let picture = &network.machine(machine).picture;
-            assert_eq!(picture.verdicts().nodes.len(), 4);
-            assert_eq!(picture.tracker().nodes().count(), 4);
+            let snapshot = &network.machine(machine).snapshot;
+            assert_eq!(snapshot.verdicts().nodes.len(), 4);
+            assert_eq!(snapshot.tracker().nodes().count(), 4);
             assert_eq!(concludes(&network, machine, 3), NodeStatus::NeverSeen);
         }
     }

@@ -2,12 +2,12 @@
 
 use super::view::{Status, View};
 
-/// How far the picture of a node on this host may lie behind, in ms: at least this, and at least so many of
+/// How far the snapshot of a node on this host may lie behind, in ms: at least this, and at least so many of
 /// the intervals at which it reports.
 const LAG_MS: u64 = 60_000;
 const LAG_INTERVALS: u64 = 3;
 
-/// What a picture comes to. The greater of two decides.
+/// What a snapshot comes to. The greater of two decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
     /// Every node is online, and none contradicts itself.

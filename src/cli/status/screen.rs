@@ -1,4 +1,4 @@
-//! Where the picture is shown: how wide and high that is, with colours or without, in which characters.
+//! Where the snapshot is shown: how wide and high that is, with colours or without, in which characters.
 
 use std::io::IsTerminal as _;
 

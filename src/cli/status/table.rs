@@ -1,11 +1,11 @@
-//! A network's picture as lines: a heading, and a row for each node.
+//! A network's snapshot as lines: a heading, and a row for each node.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::outcome::Outcome;
 use super::view::{Finding, Node, Report, Status, Verdict, View};
 use crate::cli::line::{Line, Style, clean};
-use crate::mesh::observation::Failure;
+use crate::mesh::wire::observation::Failure;
 
 /// The most characters of a name.
 pub(super) const NAME: usize = 64;
@@ -31,7 +31,7 @@ pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
     }
     let mut warn = |text: &str| lines.push(Line::new(text, Style::Doubt));
     if stale {
-        warn("this picture is old: the node has stopped observing, so it cannot tell");
+        warn("this snapshot is old: the node has stopped observing, so it cannot tell");
     }
     if view.isolated {
         warn("more than half of the others are offline from here: this node may be the one that is cut off");

@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) network_id: String,
 }
 
-/// A network's picture, as one node has it.
+/// A network's snapshot, as one node has it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct View {

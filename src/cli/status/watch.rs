@@ -1,4 +1,4 @@
-//! The picture again and again: in place on a terminal, else one after the other.
+//! The snapshot again and again: in place on a terminal, else one after the other.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
-use super::picture::{Answer, Question, Show};
+use super::query::{Answer, Question, Show};
 use super::screen::Screen;
 use crate::cli::EX_OSERR;
 use crate::cli::failure::Failure;
 use crate::cli::line::{Line, Style};
 use crate::service::signals::Signals;
 
-/// Shows the picture every `interval`, until Ctrl-C or until nobody reads any more. The exit status is that
-/// of the last picture.
+/// Shows the snapshot every `interval`, until Ctrl-C or until nobody reads any more. The exit status is that
+/// of the last snapshot.
 pub(super) fn run(question: Question, show: Show, interval: Duration) -> ExitCode {
     match watch(question, show, interval) {
         Ok(status) => ExitCode::from(status),
@@ -68,7 +68,7 @@ fn keep_asking(
     }
 }
 
-/// Where pictures go.
+/// Where snapshots go.
 #[derive(Default)]
 struct Place {
     used: bool,
@@ -100,7 +100,7 @@ impl Place {
         stdout.flush()
     }
 
-    /// What comes next, a prompt, begins on a line of its own: the terminal wrote ^C below the picture.
+    /// What comes next, a prompt, begins on a line of its own: the terminal wrote ^C below the snapshot.
     fn leave(&self) {
         if self.used && io::stdout().is_terminal() {
             crate::cli::print("\n");

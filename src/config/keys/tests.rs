@@ -9,7 +9,7 @@ use crate::mesh::membership::Member;
 /// A host's directories, and its network `net` with the nodes `me` and `peer`.
 struct Host {
     dir: TempDir,
-    roster: Membership,
+    membership: Membership,
 }
 
 impl Host {
@@ -25,8 +25,8 @@ impl Host {
         };
         let members = vec![member("me", keys), member("peer", &[])];
         let me = "me".parse().expect("a name");
-        let roster = Membership::new("net".parse().expect("a name"), members, &me).expect("a roster");
-        Self { dir: tempfile::tempdir().expect("temporary directory"), roster }
+        let membership = Membership::new("net".parse().expect("a name"), members, &me).expect("a membership");
+        Self { dir: tempfile::tempdir().expect("temporary directory"), membership }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -48,13 +48,13 @@ impl Host {
     fn find(&self) -> Result<OwnKey, ConfigErrors> {
         let [config, credentials, state] =
             ["config", "credentials", "state"].map(|dir| self.dir.path().join(dir));
-        find(&config, Some(&credentials), &state, &self.roster)
+        find(&config, Some(&credentials), &state, &self.membership)
     }
 
     fn look(&self) -> Result<Option<OwnKey>, ConfigErrors> {
         let [config, credentials, state] =
             ["config", "credentials", "state"].map(|dir| self.dir.path().join(dir));
-        look(&config, Some(&credentials), &state, &self.roster)
+        look(&config, Some(&credentials), &state, &self.membership)
     }
 
     /// Neither finds a key, for the reason `expected`, and no file is made.
@@ -89,7 +89,7 @@ fn the_first_place_decides() {
             (found.keypair.public(), &found.path, found.made),
             (key.public(), &host.path(told), false)
         );
-        assert_eq!(found.roster.own().keys, [key.public().clone()]);
+        assert_eq!(found.membership.own().keys, [key.public().clone()]);
         assert!(host.look().expect("the key").is_some_and(|looked| looked.path == found.path));
     }
 }
@@ -102,7 +102,7 @@ fn a_key_is_made_once() {
     let made = host.find().expect("a new key");
     assert!(made.made);
     assert_eq!(made.path, host.path(STATE));
-    assert_eq!(made.roster.own().keys, [made.keypair.public().clone()]);
+    assert_eq!(made.membership.own().keys, [made.keypair.public().clone()]);
     assert_eq!((host.mode(STATE), host.mode("state/net/me"), host.mode("state")), (0o600, 0o700, 0o700));
     assert_eq!(fs::read_dir(host.path("state/net/me")).expect("list").count(), 1, "no draft is left");
     let again = host.find().expect("the key");
@@ -133,7 +133,7 @@ fn a_key_that_does_not_match_is_refused() {
     let host = Host::new(&[&old, &new]);
     host.put(STATE, &new.to_pem(), 0o600);
     let found = host.find().expect("one of the two");
-    assert_eq!(found.roster, host.roster);
+    assert_eq!(found.membership, host.membership);
     host.put(STATE, &keypair().to_pem(), 0o600);
     host.refuses("does not match the configured public key: expected SHA256:");
 }
@@ -230,7 +230,8 @@ fn where_no_key_can_be_made() {
     let error = host.find().map(|_| ()).expect_err("a file is no directory").to_string();
     assert!(error.contains("Not a directory"), "{error}");
     let config = host.dir.path().join("config");
-    let error = find(&config, None, Path::new("/proc/none"), &host.roster).map(|_| ()).expect_err("/proc");
+    let error =
+        find(&config, None, Path::new("/proc/none"), &host.membership).map(|_| ()).expect_err("/proc");
     assert!(error.to_string().contains("expected a state directory that this user can write"), "{error}");
 }
 

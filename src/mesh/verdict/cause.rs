@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::context::{EvalContext, Liveness};
 use super::{NodeStatus, Partition, Verdict, Vote};
-use crate::mesh::observation::{Failure, ProbeStatus};
+use crate::mesh::wire::observation::{Failure, ProbeStatus};
 
 /// What explains a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ impl Serialize for Cause {
     }
 }
 
-/// A link that does not work although both of its ends live, by index into the roster.
+/// A link that does not work although both of its ends live, by index into the membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// Who does not reach the other.
@@ -57,30 +57,30 @@ pub struct Link {
 
 /// What the newest reports of `from` say of `to`, if it may vote.
 fn reported_status(
-    scene: &EvalContext<'_>,
+    context: &EvalContext<'_>,
     from: usize,
     to: usize,
 ) -> Option<(ProbeStatus, Option<Failure>)> {
     // An isolated node is no good voter, but what it says of itself and its links is worth hearing.
-    if scene.node(from).liveness != Liveness::Alive {
+    if context.node(from).liveness != Liveness::Alive {
         return None;
     }
-    let found = scene.state(from).observation(to)?;
+    let found = context.state(from).observation(to)?;
     Some((found.status, found.error))
 }
 
-/// The causes of `nodes[index]`'s standing.
+/// The causes of `nodes[index]`'s status.
 pub(super) fn of(
-    scene: &EvalContext<'_>,
+    context: &EvalContext<'_>,
     nodes: &[Verdict],
     sides: &[Partition],
     index: usize,
 ) -> Vec<Cause> {
     match nodes[index].status {
         NodeStatus::Down => silent_causes(&nodes[index], sides, index),
-        NodeStatus::Unknown => unknown_causes(scene, &nodes[index], sides, index),
-        NodeStatus::Degraded => degraded_causes(scene, nodes, index),
-        NodeStatus::Up if is_unreachable(scene, &nodes[index]) => vec![Cause::Ingress],
+        NodeStatus::Unknown => unknown_causes(context, &nodes[index], sides, index),
+        NodeStatus::Degraded => degraded_causes(context, nodes, index),
+        NodeStatus::Up if is_unreachable(context, &nodes[index]) => vec![Cause::Ingress],
         NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen | NodeStatus::Conflict => Vec::new(),
     }
 }
@@ -102,25 +102,26 @@ fn silent_causes(verdict: &Verdict, sides: &[Partition], index: usize) -> Vec<Ca
 }
 
 fn unknown_causes(
-    scene: &EvalContext<'_>,
+    context: &EvalContext<'_>,
     verdict: &Verdict,
     sides: &[Partition],
     index: usize,
 ) -> Vec<Cause> {
-    let ballot = &verdict.vote_count;
-    if ballot.online * 2 > ballot.electorate && ballot.online > 0 {
+    let vote_count = &verdict.vote_count;
+    if vote_count.online * 2 > vote_count.electorate && vote_count.online > 0 {
         return vec![Cause::NotPublishing];
     }
-    if ballot.offline == 0 && !verdict.vote_count.votes.iter().any(|vote| vote.status == ProbeStatus::Offline)
+    if vote_count.offline == 0
+        && !verdict.vote_count.votes.iter().any(|vote| vote.status == ProbeStatus::Offline)
     {
         return Vec::new();
     }
     let mut causes = silent_causes(verdict, sides, index);
-    if scene.node(scene.me()).isolated && causes.contains(&Cause::Partition) {
+    if context.node(context.me()).isolated && causes.contains(&Cause::Partition) {
         // It is this node that lost the others.
         causes = vec![Cause::Partition];
     }
-    if ballot.electorate < 2 && causes.contains(&Cause::Partition) {
+    if vote_count.electorate < 2 && causes.contains(&Cause::Partition) {
         causes.push(Cause::Link);
     }
     causes
@@ -128,9 +129,9 @@ fn unknown_causes(
 
 /// Whether nobody who lives reaches it, as far as anybody's newest report shows: one that comes a long way may
 /// be too old for a vote.
-fn is_unreachable(scene: &EvalContext<'_>, verdict: &Verdict) -> bool {
+fn is_unreachable(context: &EvalContext<'_>, verdict: &Verdict) -> bool {
     let reaches = |vote: &Vote| {
-        vote.status == ProbeStatus::Online && scene.node(vote.voter).liveness == Liveness::Alive
+        vote.status == ProbeStatus::Online && context.node(vote.voter).liveness == Liveness::Alive
     };
     verdict.vote_count.offline >= 2 && !verdict.vote_count.votes.iter().any(reaches)
 }
@@ -140,31 +141,31 @@ fn may_be_dead(verdict: &Verdict) -> bool {
     verdict.vote_count.is_quorum(verdict.vote_count.unrefuted)
 }
 
-fn degraded_causes(scene: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
+fn degraded_causes(context: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> Vec<Cause> {
     let mut causes = Vec::new();
-    if is_unreachable(scene, &nodes[index]) {
+    if is_unreachable(context, &nodes[index]) {
         causes.push(Cause::Ingress);
     }
-    if reaches_nobody(scene, nodes, index) {
+    if reaches_nobody(context, nodes, index) {
         causes.push(Cause::Egress);
     }
     if causes.is_empty() {
         causes.push(Cause::Link);
     }
-    if index != scene.me() && may_be_dead(&nodes[index]) {
+    if index != context.me() && may_be_dead(&nodes[index]) {
         causes.insert(0, Cause::Node);
     }
     causes
 }
 
 /// Whether a node finds everyone offline who lives and whom somebody else reaches; two of them at least.
-fn reaches_nobody(scene: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> bool {
+fn reaches_nobody(context: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> bool {
     let mut failed = 0;
     for (peer, verdict) in nodes.iter().enumerate() {
-        if peer == index || !verdict.status.is_alive() || is_unreachable(scene, verdict) {
+        if peer == index || !verdict.status.is_alive() || is_unreachable(context, verdict) {
             continue;
         }
-        match reported_status(scene, index, peer) {
+        match reported_status(context, index, peer) {
             Some((ProbeStatus::Offline, _)) => failed += 1,
             Some((ProbeStatus::Online, _)) => return false,
             _ => {}
@@ -174,20 +175,20 @@ fn reaches_nobody(scene: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> b
 }
 
 /// The links that do not work between nodes that live, less those that an end of theirs explains.
-pub(super) fn links(scene: &EvalContext<'_>, nodes: &[Verdict], causes: &[Vec<Cause>]) -> Vec<Link> {
+pub(super) fn links(context: &EvalContext<'_>, nodes: &[Verdict], causes: &[Vec<Cause>]) -> Vec<Link> {
     let broken = |from: usize, to: usize| {
         nodes[from].status.is_alive()
             && nodes[to].status.is_alive()
             && !causes[from].contains(&Cause::Egress)
             && !causes[to].contains(&Cause::Ingress)
             && !causes[to].contains(&Cause::Node)
-            && matches!(reported_status(scene, from, to), Some((ProbeStatus::Offline, _)))
+            && matches!(reported_status(context, from, to), Some((ProbeStatus::Offline, _)))
     };
     let mut links = Vec::new();
     let living = nodes.iter().enumerate().filter(|(_, node)| node.status.is_alive());
     for (from, _) in living {
         // Only what a report names is looked at: in rings that is far less than everybody.
-        for (to, found) in scene.state(from).observations() {
+        for (to, found) in context.state(from).observations() {
             if found.status != ProbeStatus::Offline || !broken(from, to) {
                 continue;
             }

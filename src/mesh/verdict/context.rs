@@ -3,10 +3,10 @@
 use super::LEAVE_GRACE_MS;
 use super::votes::{Abstention, Vote};
 use crate::mesh::id::ReportId;
-use crate::mesh::observation::ProbeStatus;
-use crate::mesh::snapshot::{MemberState, Snapshot};
-use crate::mesh::report::Report;
 use crate::mesh::membership::Membership;
+use crate::mesh::snapshot::{MemberState, Snapshot};
+use crate::mesh::wire::observation::ProbeStatus;
+use crate::mesh::wire::report::Report;
 
 /// How long silence may last, in ms. I is the longest time between two arrivals of reports, T the longest
 /// timeout, both by this node's configuration.
@@ -26,8 +26,8 @@ pub(super) struct SilenceLimits {
 }
 
 impl SilenceLimits {
-    fn of(roster: &Membership) -> Self {
-        let (i, t) = (roster.interval_ms(), roster.max_timeout_ms());
+    fn of(membership: &Membership) -> Self {
+        let (i, t) = (membership.interval_ms(), membership.max_timeout_ms());
         Self {
             refused_ms: i * 3 / 2 + t * 3 / 4,
             unrefuted_ms: i * 2 + t * 7 / 4,
@@ -64,7 +64,7 @@ pub(super) struct NodeLiveness {
     pub(super) abstains: Option<Abstention>,
 }
 
-/// A picture at one moment.
+/// A snapshot at one moment.
 pub(super) struct EvalContext<'p> {
     snapshot: &'p Snapshot,
     now_ms: u64,
@@ -75,23 +75,23 @@ pub(super) struct EvalContext<'p> {
 }
 
 impl<'p> EvalContext<'p> {
-    pub(super) fn of(picture: &'p Snapshot, now_ms: u64) -> Self {
-        let bounds = SilenceLimits::of(picture.membership());
-        let mut scene =
-            Self { snapshot: picture, now_ms, limits: bounds, nodes: Vec::new(), advances_ms: Vec::new() };
-        let able = (0..picture.states().len())
-            .filter(|&index| !picture.membership().members()[index].keys.is_empty());
-        scene.advances_ms = able.filter_map(|index| scene.advanced_ms(index)).collect();
-        scene.advances_ms.sort_unstable();
-        scene.nodes = (0..picture.states().len()).map(|index| scene.assess(index)).collect();
+    pub(super) fn of(snapshot: &'p Snapshot, now_ms: u64) -> Self {
+        let bounds = SilenceLimits::of(snapshot.membership());
+        let mut context =
+            Self { snapshot, now_ms, limits: bounds, nodes: Vec::new(), advances_ms: Vec::new() };
+        let able = (0..snapshot.states().len())
+            .filter(|&index| !snapshot.membership().members()[index].keys.is_empty());
+        context.advances_ms = able.filter_map(|index| context.advanced_ms(index)).collect();
+        context.advances_ms.sort_unstable();
+        context.nodes = (0..snapshot.states().len()).map(|index| context.assess(index)).collect();
         // Who is left out of the half that isolates is known only now.
-        for index in 0..scene.nodes.len() {
-            let isolated = scene.is_isolated(index);
-            let abstains = scene.abstains(index, isolated);
-            scene.nodes[index].isolated = isolated;
-            scene.nodes[index].abstains = abstains;
+        for index in 0..context.nodes.len() {
+            let isolated = context.is_isolated(index);
+            let abstains = context.abstains(index, isolated);
+            context.nodes[index].isolated = isolated;
+            context.nodes[index].abstains = abstains;
         }
-        scene
+        context
     }
 
     pub(super) fn count(&self) -> usize {
@@ -111,7 +111,7 @@ impl<'p> EvalContext<'p> {
     }
 
     pub(super) fn report(&self, index: usize) -> Option<&'p Report> {
-        self.state(index).latest.as_ref().map(|held| held.report())
+        self.state(index).latest.as_ref().map(|latest| latest.report())
     }
 
     /// Which report is its newest.
@@ -129,23 +129,23 @@ impl<'p> EvalContext<'p> {
 
     /// When its newest sign of life was, or when this node began to wait for one: monotonic time in ms.
     pub(super) fn silent_since_ms(&self, index: usize) -> u64 {
-        let slot = self.state(index);
+        let state = self.state(index);
         if index == self.me() {
             self.now_ms
-        } else if slot.latest.is_some() && slot.advanced {
-            slot.created_ms
+        } else if state.latest.is_some() && state.advanced {
+            state.created_ms
         } else {
-            slot.waiting_since_ms.max(slot.created_ms)
+            state.waiting_since_ms.max(state.created_ms)
         }
     }
 
     /// When its reports were last seen to advance, if they were: monotonic time in ms.
     pub(super) fn advanced_ms(&self, index: usize) -> Option<u64> {
-        let slot = self.state(index);
+        let state = self.state(index);
         if index == self.me() {
             return Some(self.now_ms);
         }
-        (slot.latest.is_some() && slot.advanced).then_some(slot.created_ms)
+        (state.latest.is_some() && state.advanced).then_some(state.created_ms)
     }
 
     /// When `vote`'s voter came to what it says, by the age of its report and its own reckoning since:
@@ -158,17 +158,17 @@ impl<'p> EvalContext<'p> {
     }
 
     fn assess(&self, index: usize) -> NodeLiveness {
-        let slot = self.state(index);
+        let state = self.state(index);
         let own = index == self.me();
         let silent_ms = self.now_ms.saturating_sub(self.silent_since_ms(index));
         let stopped = !own
             && self.report(index).is_some_and(|report| report.leaving)
-            && self.now_ms.saturating_sub(slot.created_ms) <= LEAVE_GRACE_MS;
+            && self.now_ms.saturating_sub(state.created_ms) <= LEAVE_GRACE_MS;
         let sign = if stopped {
             Liveness::Stopped
-        } else if own || (slot.latest.is_some() && slot.advanced && silent_ms <= self.limits.alive_ms) {
+        } else if own || (state.latest.is_some() && state.advanced && silent_ms <= self.limits.alive_ms) {
             Liveness::Alive
-        } else if slot.latest.is_none() && slot.min_report == ReportId::default() {
+        } else if state.latest.is_none() && state.min_report == ReportId::default() {
             Liveness::NeverSeen
         } else {
             Liveness::Silent

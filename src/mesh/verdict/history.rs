@@ -21,7 +21,7 @@ pub const MAX_VOTES: usize = 20_000;
 pub struct VerdictRecord {
     /// Who was configured then.
     pub membership: Arc<Membership>,
-    /// The node, by its index in that roster.
+    /// The node, by its index in that membership.
     pub index: usize,
     /// When it was reached: Unix time in ms.
     pub at_ms: u64,
@@ -109,14 +109,14 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::observation::ProbeStatus;
     use crate::mesh::sample;
     use crate::mesh::verdict::tracker::VerdictTracker;
     use crate::mesh::verdict::{Vote, VoteCount, evaluate};
+    use crate::mesh::wire::observation::ProbeStatus;
 
     fn decision(index: usize, at_ms: u64, votes: usize) -> VerdictRecord {
-        let picture = sample::picture(3, &[]);
-        let verdicts = evaluate(&picture, picture.at());
+        let snapshot = sample::snapshot(3, &[]);
+        let verdicts = evaluate(&snapshot, snapshot.at());
         let vote = Vote {
             voter: 0,
             report_id: ReportId::default(),
@@ -126,21 +126,12 @@ mod tests {
             refuted: false,
             abstains: None,
         };
-        let settled =
-            VerdictTracker::default().update(&picture, &verdicts, picture.at()).swap_remove(index).to;
-        let ballot = VoteCount { votes: vec![vote; votes], ..VoteCount::default() };
-        let verdict = Verdict { vote_count: ballot, ..verdicts.nodes[index].clone() };
-        let roster = picture.membership().clone();
-        VerdictRecord {
-            membership: roster,
-            index,
-            at_ms,
-            from: None,
-            verdict,
-            tracked: settled,
-            newest: None,
-            silent_ms: 0,
-        }
+        let tracked =
+            VerdictTracker::default().update(&snapshot, &verdicts, snapshot.at()).swap_remove(index).to;
+        let vote_count = VoteCount { votes: vec![vote; votes], ..VoteCount::default() };
+        let verdict = Verdict { vote_count, ..verdicts.nodes[index].clone() };
+        let membership = snapshot.membership().clone();
+        VerdictRecord { membership, index, at_ms, from: None, verdict, tracked, newest: None, silent_ms: 0 }
     }
 
     #[test]

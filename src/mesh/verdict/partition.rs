@@ -11,7 +11,7 @@ use crate::mesh::membership::Member;
 /// Nodes that cannot reach the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Who is on it, by index into the roster, in ascending order.
+    /// Who is on it, by index into the membership, in ascending order.
     pub nodes: Vec<usize>,
     /// The sites whose nodes these are, where that fits: each node has one, and no node of these sites is on
     /// another side, but for single ones, which may just be dead.
@@ -21,15 +21,15 @@ pub struct Partition {
 /// The sides of a network that has fallen apart, this node's first. Nodes whose reports still come and who
 /// reach each other are one side; those who fell silent at about the same time are another. None where
 /// nobody is silent but for a reason of its own.
-pub(super) fn find(scene: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partition> {
+pub(super) fn find(context: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partition> {
     let silent: Vec<usize> = (0..nodes.len())
         .filter(|&index| matches!(nodes[index].status, NodeStatus::Down | NodeStatus::Unknown))
-        .filter(|&index| scene.report(index).is_some() && !refuses_connections(&nodes[index]))
+        .filter(|&index| context.report(index).is_some() && !refuses_connections(&nodes[index]))
         .collect();
-    let groups = by_time(scene, silent);
-    let here = component(scene, nodes);
+    let groups = by_time(context, silent);
+    let here = component(context, nodes);
     // One that is silent alone may as well be dead, unless this node doubts itself.
-    let apart = groups.iter().any(|group| group.len() > 1) || scene.node(scene.me()).isolated;
+    let apart = groups.iter().any(|group| group.len() > 1) || context.node(context.me()).isolated;
     if !apart || groups.is_empty() {
         return Vec::new();
     }
@@ -37,7 +37,8 @@ pub(super) fn find(scene: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partition>
     sides.extend(groups);
     let mut sides: Vec<Partition> =
         sides.into_iter().map(|nodes| Partition { nodes, sites: Vec::new() }).collect();
-    let sites: Vec<_> = (0..sides.len()).map(|at| sites(scene.membership().members(), &sides, at)).collect();
+    let sites: Vec<_> =
+        (0..sides.len()).map(|at| sites(context.membership().members(), &sides, at)).collect();
     for (side, sites) in sides.iter_mut().zip(sites) {
         side.sites = sites;
     }
@@ -45,13 +46,13 @@ pub(super) fn find(scene: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partition>
 }
 
 /// Groups of nodes that fell silent within one interval and a timeout of each other.
-fn by_time(scene: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
-    silent.sort_by_key(|&index| (scene.silent_since_ms(index), index));
-    let window_ms = scene.limits().witness_ms + scene.membership().max_timeout_ms();
+fn by_time(context: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
+    silent.sort_by_key(|&index| (context.silent_since_ms(index), index));
+    let window_ms = context.limits().witness_ms + context.membership().max_timeout_ms();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut first_ms = 0;
     for index in silent {
-        let since_ms = scene.silent_since_ms(index);
+        let since_ms = context.silent_since_ms(index);
         match groups.last_mut() {
             Some(group) if since_ms.saturating_sub(first_ms) <= window_ms => group.push(index),
             _ => {
@@ -67,8 +68,8 @@ fn by_time(scene: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
 }
 
 /// Those alive, whom some path joins to this node.
-fn component(scene: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<usize> {
-    (0..nodes.len()).filter(|&index| index == scene.me() || nodes[index].status.is_alive()).collect()
+fn component(context: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<usize> {
+    (0..nodes.len()).filter(|&index| index == context.me() || nodes[index].status.is_alive()).collect()
 }
 
 /// The sites that make up `sides[at]`, if some do.

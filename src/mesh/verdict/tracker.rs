@@ -71,7 +71,7 @@ pub struct TrackedVerdict {
 pub struct VerdictChange {
     /// Of whom.
     pub node: NodeId,
-    /// The same, by index into the roster.
+    /// The same, by index into the membership.
     pub index: usize,
     /// What it was; none before the first.
     pub from: Option<NodeStatus>,
@@ -88,7 +88,7 @@ pub struct VerdictChange {
 }
 
 impl VerdictChange {
-    /// Whether the standing is another than before, or it is settled now that the node lives. What is found
+    /// Whether the status is another than before, or it is tracked now that the node lives. What is found
     /// first, when nothing is known yet, is no news.
     pub fn is_notable(&self) -> bool {
         self.from.is_some_and(|from| from != self.to.status || self.proves_life())
@@ -152,22 +152,27 @@ pub struct VerdictTracker {
 
 impl VerdictTracker {
     /// Takes new verdicts; says what has changed.
-    pub fn update(&mut self, picture: &Snapshot, verdicts: &Verdicts, now: Timestamps) -> Vec<VerdictChange> {
+    pub fn update(
+        &mut self,
+        snapshot: &Snapshot,
+        verdicts: &Verdicts,
+        now: Timestamps,
+    ) -> Vec<VerdictChange> {
         let before = std::mem::take(&mut self.nodes);
         let mut changes = Vec::new();
-        for (index, ((member, slot), verdict)) in picture.members().zip(&verdicts.nodes).enumerate() {
+        for (index, ((member, state), verdict)) in snapshot.members().zip(&verdicts.nodes).enumerate() {
             let old = before.binary_search_by(|(id, _)| id.cmp(&member.id)).ok().map(|at| &before[at].1);
             // What an earlier process of this node held counts as well.
-            let newest = slot.latest.as_ref().map_or(slot.min_report, |held| held.id());
+            let newest = state.latest.as_ref().map_or(state.min_report, |latest| latest.id());
             let silent_ms = now.mono_ms.saturating_sub(verdict.silent_since_ms);
             let moment = TrackInput {
                 status: verdict.status,
                 newest,
-                advanced: slot.advanced,
+                advanced: state.advanced,
                 last_ms: now.wall_ms.saturating_sub(silent_ms),
-                only_here: verdict.silent_since_ms == slot.waiting_since_ms,
+                only_here: verdict.silent_since_ms == state.waiting_since_ms,
                 wall_ms: now.wall_ms,
-                interval_ms: picture.membership().interval_ms(),
+                interval_ms: snapshot.membership().interval_ms(),
             };
             let next = TrackedVerdict { causes: verdict.causes.clone(), ..step(old, &moment) };
             let from = old.map(|old| old.status);
@@ -188,9 +193,9 @@ impl VerdictTracker {
         changes
     }
 
-    /// Of each node, in the order of the roster.
+    /// Of each node, in the order of the membership.
     pub fn nodes(&self) -> impl Iterator<Item = &TrackedVerdict> {
-        self.nodes.iter().map(|(_, settled)| settled)
+        self.nodes.iter().map(|(_, tracked)| tracked)
     }
 }
 
@@ -228,18 +233,18 @@ impl OpenOutage {
 }
 
 fn step(old: Option<&TrackedVerdict>, moment: &TrackInput) -> TrackedVerdict {
-    let &TrackInput { status: standing, newest, last_ms, wall_ms, .. } = moment;
-    let is_silent = matches!(standing, NodeStatus::Down | NodeStatus::Unknown);
+    let &TrackInput { status, newest, last_ms, wall_ms, .. } = moment;
+    let is_silent = matches!(status, NodeStatus::Down | NodeStatus::Unknown);
     let was_silent = old.is_some_and(|old| matches!(old.status, NodeStatus::Down | NodeStatus::Unknown));
     let since_ms = match old {
-        Some(old) if old.status == standing => old.since_ms,
+        Some(old) if old.status == status => old.since_ms,
         // Down after unknown, or the other way round, is the same silence.
         Some(old) if is_silent && was_silent => old.since_ms,
         _ if is_silent => last_ms,
         _ => wall_ms,
     };
     let decided = match old {
-        _ if standing != NodeStatus::Unknown => None,
+        _ if status != NodeStatus::Unknown => None,
         Some(old) if old.status == NodeStatus::Unknown => old.decided,
         Some(old) if old.status != NodeStatus::NeverSeen => Some((old.status, old.since_ms)),
         _ => None,
@@ -251,7 +256,7 @@ fn step(old: Option<&TrackedVerdict>, moment: &TrackInput) -> TrackedVerdict {
         let begun =
             OpenOutage { from_ms: since_ms, newest: known, is_known: decided.is_some() && !moment.only_here };
         let mut silence = silence.unwrap_or(begun);
-        silence.is_known |= standing == NodeStatus::Down;
+        silence.is_known |= status == NodeStatus::Down;
         // A viewer that was itself just started may learn of a silent node's newest report only later.
         if silence.newest == ReportId::default() {
             silence.newest = newest;
@@ -259,12 +264,12 @@ fn step(old: Option<&TrackedVerdict>, moment: &TrackInput) -> TrackedVerdict {
         Some(silence)
     } else {
         // Others may reach it again before its first report has come, which tells what it was.
-        let ended = silence.filter(|silence| newest > silence.newest && standing.is_alive());
+        let ended = silence.filter(|silence| newest > silence.newest && status.is_alive());
         outage = ended.filter(|silence| silence.is_known).map(|silence| silence.end(moment)).or(outage);
-        silence.filter(|_| ended.is_none() && standing.is_alive())
+        silence.filter(|_| ended.is_none() && status.is_alive())
     };
     TrackedVerdict {
-        status: standing,
+        status,
         since_ms,
         decided,
         outage,
@@ -278,9 +283,9 @@ fn step(old: Option<&TrackedVerdict>, moment: &TrackInput) -> TrackedVerdict {
 mod tests {
     use super::*;
 
-    fn at(wall_ms: u64, standing: NodeStatus, newest: (u64, u64)) -> TrackInput {
+    fn at(wall_ms: u64, status: NodeStatus, newest: (u64, u64)) -> TrackInput {
         TrackInput {
-            status: standing,
+            status,
             newest: ReportId { epoch: newest.0, seq: newest.1 },
             advanced: true,
             last_ms: wall_ms - 3_000,
@@ -292,11 +297,11 @@ mod tests {
 
     /// What remains of a silence from 103 s to 130 s.
     fn after(moments: &[TrackInput]) -> Option<Outage> {
-        let mut settled = step(None, &at(100_000, NodeStatus::Up, (7, 10)));
+        let mut tracked = step(None, &at(100_000, NodeStatus::Up, (7, 10)));
         for moment in moments {
-            settled = step(Some(&settled), moment);
+            tracked = step(Some(&tracked), moment);
         }
-        settled.outage
+        tracked.outage
     }
 
     fn down() -> TrackInput {

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::context::{EvalContext, Liveness};
 use crate::mesh::id::ReportId;
-use crate::mesh::observation::{Failure, Observation, ProbeStatus};
+use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 
 /// Why a vote does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Serialize for Abstention {
 /// What one node's newest report says of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {
-    /// Who says it, by index into the roster.
+    /// Who says it, by index into the membership.
     pub voter: usize,
     /// By which report.
     pub report_id: ReportId,
@@ -89,33 +89,37 @@ pub struct VoteCount {
 impl VoteCount {
     /// The votes on each node. They are gathered report by report, not node by node: of thousands, reports that
     /// lie far apart would be looked at again and again.
-    pub(super) fn all(scene: &EvalContext<'_>) -> Vec<Self> {
-        let roster = scene.membership();
-        let room = |target| roster.observers(target).size_hint().1.unwrap_or_default();
+    pub(super) fn all(context: &EvalContext<'_>) -> Vec<Self> {
+        let membership = context.membership();
+        let room = |target| membership.observers(target).size_hint().1.unwrap_or_default();
         let empty = |target| Self { votes: Vec::with_capacity(room(target)), ..Self::default() };
-        let mut ballots: Vec<Self> = (0..scene.count()).map(empty).collect();
-        for voter in 0..scene.count() {
-            let Some(stamp) = scene.report_id(voter) else { continue };
-            for (target, found) in scene.state(voter).observations() {
-                if roster.observes(voter, target) {
-                    ballots[target].votes.push(vote(scene, voter, stamp, target, found));
+        let mut vote_counts: Vec<Self> = (0..context.count()).map(empty).collect();
+        for voter in 0..context.count() {
+            let Some(report_id) = context.report_id(voter) else { continue };
+            for (target, found) in context.state(voter).observations() {
+                if membership.observes(voter, target) {
+                    vote_counts[target].votes.push(vote(context, voter, report_id, target, found));
                 }
             }
         }
-        ballots.into_iter().enumerate().map(|(target, ballot)| ballot.count_for(scene, target)).collect()
+        vote_counts
+            .into_iter()
+            .enumerate()
+            .map(|(target, vote_count)| vote_count.count_for(context, target))
+            .collect()
     }
 
-    fn count_for(mut self, scene: &EvalContext<'_>, target: usize) -> Self {
-        let mut living = DistinctKeys::new(scene, target);
-        for observer in scene.membership().observers(target) {
-            if scene.node(observer).liveness == Liveness::Alive && living.is_new(scene, observer) {
+    fn count_for(mut self, context: &EvalContext<'_>, target: usize) -> Self {
+        let mut living = DistinctKeys::new(context, target);
+        for observer in context.membership().observers(target) {
+            if context.node(observer).liveness == Liveness::Alive && living.is_new(context, observer) {
                 self.electorate += 1;
             }
         }
-        let mut voices = DistinctKeys::new(scene, target);
+        let mut voices = DistinctKeys::new(context, target);
         for at in 0..self.votes.len() {
             let vote = &mut self.votes[at];
-            if vote.abstains.is_none() && !voices.is_new(scene, vote.voter) {
+            if vote.abstains.is_none() && !voices.is_new(context, vote.voter) {
                 vote.abstains = Some(Abstention::SameKey);
             }
             let vote = *vote;
@@ -123,7 +127,7 @@ impl VoteCount {
                 self.count(&vote);
             }
         }
-        self.is_witnessed = self.is_witnessed(scene, target);
+        self.is_witnessed = self.is_witnessed(context, target);
         self
     }
 
@@ -131,15 +135,15 @@ impl VoteCount {
     /// from beyond it that is younger: so it never hears from more than half of all once most of its own side
     /// have found one of the others offline. That holds however long reports take to come, which the time of
     /// the node's last report does not: some came sooner than others before the cut.
-    fn is_witnessed(&self, scene: &EvalContext<'_>, target: usize) -> bool {
-        let bounds = scene.limits();
-        let last_ms = scene.silent_since_ms(target);
+    fn is_witnessed(&self, context: &EvalContext<'_>, target: usize) -> bool {
+        let bounds = context.limits();
+        let last_ms = context.silent_since_ms(target);
         let offline = self.counted().filter(|vote| vote.status == ProbeStatus::Offline);
         let mut found_ms: Vec<u64> = offline
             .map(|vote| {
                 // A vote from before its newest report says nothing of this silence.
                 let after_ms = if vote.refuted { bounds.fresh_ms } else { bounds.witness_ms };
-                scene.observed_ms(vote).max(last_ms.saturating_add(after_ms))
+                context.observed_ms(vote).max(last_ms.saturating_add(after_ms))
             })
             .collect();
         found_ms.sort_unstable();
@@ -147,8 +151,8 @@ impl VoteCount {
         let after_ms = found_ms[quorum - 1];
         let voters = self.counted().filter(|vote| vote.status == ProbeStatus::Offline && !vote.refuted);
         let earlier =
-            voters.filter(|vote| scene.advanced_ms(vote.voter).is_none_or(|ms| ms < after_ms)).count();
-        (scene.reported_since(after_ms) + earlier) * 2 > scene.membership().keyed_count()
+            voters.filter(|vote| context.advanced_ms(vote.voter).is_none_or(|ms| ms < after_ms)).count();
+        (context.reported_since(after_ms) + earlier) * 2 > context.membership().keyed_count()
     }
 
     fn count(&mut self, vote: &Vote) {
@@ -174,20 +178,26 @@ impl VoteCount {
     }
 }
 
-fn vote(scene: &EvalContext<'_>, voter: usize, stamp: ReportId, target: usize, found: &Observation) -> Vote {
+fn vote(
+    context: &EvalContext<'_>,
+    voter: usize,
+    report_id: ReportId,
+    target: usize,
+    found: &Observation,
+) -> Vote {
     let refuted = found.status == ProbeStatus::Offline
-        && scene.report_id(target).is_some_and(|newest| {
+        && context.report_id(target).is_some_and(|newest| {
             let head = found.head.unwrap_or_default();
             newest.epoch > head.epoch || (newest.epoch == head.epoch && newest.seq > head.seq + 1)
         });
     Vote {
         voter,
-        report_id: stamp,
+        report_id,
         status: found.status,
         error: found.error,
         since_ms: found.since_ms,
         refuted,
-        abstains: scene.node(voter).abstains,
+        abstains: context.node(voter).abstains,
     }
 }
 
@@ -198,14 +208,14 @@ struct DistinctKeys {
 
 impl DistinctKeys {
     /// The target's own voice does not count.
-    fn new(scene: &EvalContext<'_>, target: usize) -> Self {
-        Self { seen: vec![scene.key_group(target)] }
+    fn new(context: &EvalContext<'_>, target: usize) -> Self {
+        Self { seen: vec![context.key_group(target)] }
     }
 
-    fn is_new(&mut self, scene: &EvalContext<'_>, index: usize) -> bool {
-        let voice = scene.key_group(index);
+    fn is_new(&mut self, context: &EvalContext<'_>, index: usize) -> bool {
+        let voice = context.key_group(index);
         // Only those who share a key can be heard twice.
-        if voice == index && !scene.membership().has_shared_keys() {
+        if voice == index && !context.membership().has_shared_keys() {
             return true;
         }
         let new = !self.seen.contains(&voice);

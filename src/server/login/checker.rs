@@ -127,11 +127,11 @@ fn check(instance: &Instance, password: &Password, token: &str, now_s: u64) -> R
 
 /// The keys that the node `issuer` may sign with in the network of `node`.
 fn keys(node: &NetworkHandle, issuer: &str) -> Vec<PublicKey> {
-    let picture = node.snapshot();
-    let roster = picture.membership();
-    let mut keys = roster.member(issuer).map(|member| member.keys.clone()).unwrap_or_default();
+    let snapshot = node.snapshot();
+    let membership = snapshot.membership();
+    let mut keys = membership.member(issuer).map(|member| member.keys.clone()).unwrap_or_default();
     let own = node.keypair.public();
-    if roster.own().id.as_str() == issuer && !keys.contains(own) {
+    if membership.own().id.as_str() == issuer && !keys.contains(own) {
         keys.push(own.clone());
     }
     keys

@@ -53,7 +53,7 @@ fn is_cookie(key: &str, secure: bool, instance: &Instance) -> bool {
 
 /// Whether the request came over https, as far as anything tells: the browser, by the Origin of a form or a
 /// cookie that only https gets; a proxy; the cookie that it gave before; or else the own urls. Who lies about it harms nobody else.
-pub(in crate::server) fn is_secure(instance: &Instance, request: &Request) -> bool {
+pub(crate) fn is_secure(instance: &Instance, request: &Request) -> bool {
     let scheme = |origin: &str| match origin.split_once("://") {
         Some(("https", _)) => Some(true),
         Some(("http", _)) => Some(false),

@@ -4,8 +4,8 @@ use rouille::{Request, Response, input};
 
 use super::Login;
 use super::credentials::{is_secure, set_cookie};
+use crate::dashboard::{self, Problem};
 use crate::server::Instance;
-use crate::server::dashboard::{self, Problem};
 
 /// The longest path to go on to after a login, in bytes.
 const MAX_NEXT: usize = 256;
@@ -59,13 +59,13 @@ fn first_page(instance: &Instance) -> String {
 }
 
 /// Leads on to the local path `to`, relative to the request's own, so that a proxy may strip a prefix.
-pub(in crate::server) fn go_to(request: &Request, to: &str) -> Response {
+pub(crate) fn go_to(request: &Request, to: &str) -> Response {
     let to = format!("{}{}", dashboard::root(request), to.trim_start_matches('/'));
     Response::redirect_303(to).with_unique_header("Cache-Control", "no-store")
 }
 
 /// The login page that leads on to `next`, a path of this site with its query.
-pub(in crate::server) fn login_page(next: &str) -> String {
+pub(crate) fn login_page(next: &str) -> String {
     let byte = |byte: u8| match byte {
         // What would end the value, or be decoded to something else.
         b'&' | b'=' | b'?' | b'+' | b'#' | b'%' => format!("%{byte:02X}"),
@@ -75,7 +75,7 @@ pub(in crate::server) fn login_page(next: &str) -> String {
 }
 
 /// Whether `next` is a path on this site, and nothing that a browser could take for another one.
-pub(in crate::server) fn is_local(next: &str) -> bool {
+pub(crate) fn is_local(next: &str) -> bool {
     next.len() <= MAX_NEXT
         && next.starts_with('/')
         && !next.starts_with("//")

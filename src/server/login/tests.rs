@@ -243,8 +243,8 @@ fn what_is_remembered_ends() {
     };
     let members =
         vec![member(node_id(0), vec![net.keys[0].public().clone()]), member(node_id(1), vec![strange])];
-    let roster = Arc::new(Membership::new(net.id.clone(), members, &node_id(0)).expect("a roster"));
-    let changed = Net { id: net.id.clone(), keys: net.keys.clone(), roster };
+    let membership = Arc::new(Membership::new(net.id.clone(), members, &node_id(0)).expect("a membership"));
+    let changed = Net { id: net.id.clone(), keys: net.keys.clone(), membership };
     instance.nodes.insert(net.id.clone(), Arc::new(changed.node()));
     let found = checker.check(&instance, &password, &token, now_s());
     assert_eq!(found.err(), Some(TokenError::Signature));

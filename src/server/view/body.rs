@@ -1,16 +1,16 @@
-//! The JSON of one network's picture: a superset of what the Python Distomon v0.1 gave, whose consumers read
+//! The JSON of one network's snapshot: a superset of what the Python Distomon v0.1 gave, whose consumers read
 //! `data.<observer>.node_version` and `data.<observer>.ping_data.<target>`.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::mesh::id::{NetworkId, NodeId, ReportId};
-use crate::mesh::observation::{Failure, Observation, ProbeStatus};
-use crate::mesh::snapshot::{Counters, MemberState};
-use crate::mesh::report::Report;
 use crate::mesh::membership::Member;
-use crate::mesh::verdict::summary::summary;
+use crate::mesh::snapshot::{Counters, MemberState};
+use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
+use crate::mesh::wire::report::Report;
 use crate::mesh::{Snapshot, Timestamps};
+use crate::present::summary::summary;
 use crate::store::drop_counters::DropCounts;
 
 use super::verdicts::{write_links, write_sides, write_sites, write_verdicts};
@@ -46,25 +46,25 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(picture: &'a Snapshot, dropped: DropCounts) -> Self {
-        let roster = picture.membership();
+    pub(super) fn new(snapshot: &'a Snapshot, dropped: DropCounts) -> Self {
+        let membership = snapshot.membership();
         Self {
-            network_id: roster.network_id(),
-            node_id: &roster.own().id,
-            generated_at: picture.at().wall_ms,
+            network_id: membership.network_id(),
+            node_id: &membership.own().id,
+            generated_at: snapshot.at().wall_ms,
             version: crate::VERSION,
-            revision: picture.revision(),
-            isolated: picture.isolated(),
-            twin: picture.duplicate_key(),
-            config: roster.digest(),
-            headline: summary(picture),
-            data: picture,
-            verdicts: picture,
-            links: picture,
-            partitions: picture,
-            partition_sites: picture,
-            nodes: picture,
-            counters: AllCounters::new(picture.counters(), dropped),
+            revision: snapshot.revision(),
+            isolated: snapshot.isolated(),
+            twin: snapshot.duplicate_key(),
+            config: membership.digest(),
+            headline: summary(snapshot),
+            data: snapshot,
+            verdicts: snapshot,
+            links: snapshot,
+            partitions: snapshot,
+            partition_sites: snapshot,
+            nodes: snapshot,
+            counters: AllCounters::new(snapshot.counters(), dropped),
         }
     }
 
@@ -159,16 +159,16 @@ struct NodeEntry<'a> {
 }
 
 impl<'a> NodeEntry<'a> {
-    fn new(member: &'a Member, picture: &Snapshot, index: usize) -> Self {
-        let found = finding(picture, index).filter(|_| index != picture.membership().me());
+    fn new(member: &'a Member, snapshot: &Snapshot, index: usize) -> Self {
+        let found = finding(snapshot, index).filter(|_| index != snapshot.membership().me());
         Self {
             url: member.url.as_deref(),
             poll_rate: member.poll_rate_ms,
             retry: member.retry,
             timeout: member.timeout_ms,
             keys: member.keys.len(),
-            config_differs: picture.config_differs(index),
-            status: status(picture, index),
+            config_differs: snapshot.config_differs(index),
+            status: status(snapshot, index),
             since: found.map(|found| found.since_ms),
             error: found.and_then(|found| found.error),
         }
@@ -207,13 +207,13 @@ impl AllCounters {
 }
 
 /// Members without a report have no entry.
-fn write_data<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
-    let at = picture.at();
+fn write_data<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = snapshot.at();
     let mut map = serializer.serialize_map(None)?;
-    for (index, (member, slot)) in picture.members().enumerate() {
-        let Some(held) = &slot.latest else { continue };
-        let fresh = picture.is_fresh(index, at.mono_ms);
-        map.serialize_entry(&member.id, &Observer::new(held.report(), slot, at, fresh))?;
+    for (index, (member, slot)) in snapshot.members().enumerate() {
+        let Some(latest) = &slot.latest else { continue };
+        let fresh = snapshot.is_fresh(index, at.mono_ms);
+        map.serialize_entry(&member.id, &Observer::new(latest.report(), slot, at, fresh))?;
     }
     map.end()
 }
@@ -222,10 +222,10 @@ fn write_pings<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S
     serializer.collect_map(report.observations.iter().map(|(id, found)| (id, Ping::from(found))))
 }
 
-fn write_nodes<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
-    let members = picture.membership().members().iter().enumerate();
+fn write_nodes<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    let members = snapshot.membership().members().iter().enumerate();
     serializer
-        .collect_map(members.map(|(index, member)| (&member.id, NodeEntry::new(member, picture, index))))
+        .collect_map(members.map(|(index, member)| (&member.id, NodeEntry::new(member, snapshot, index))))
 }
 
 /// Milliseconds as seconds, as config.yml has them: whole where they are.

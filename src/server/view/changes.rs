@@ -45,8 +45,8 @@ struct Change<'a> {
 
 impl<'a> Changes<'a> {
     /// The newest `limit` of `node`, or of all.
-    pub(super) fn of(picture: &'a Snapshot, node: Option<&str>, limit: usize) -> Self {
-        let mut decisions = picture.history().of_node(node);
+    pub(super) fn of(snapshot: &'a Snapshot, node: Option<&str>, limit: usize) -> Self {
+        let mut decisions = snapshot.history().of_node(node);
         let changes = decisions.by_ref().take(limit).map(|decision| {
             let found = Found::then(decision);
             Change {
@@ -61,9 +61,9 @@ impl<'a> Changes<'a> {
             }
         });
         Self {
-            network_id: picture.membership().network_id().as_str(),
-            viewer: &picture.membership().own().id,
-            at: picture.at().wall_ms,
+            network_id: snapshot.membership().network_id().as_str(),
+            viewer: &snapshot.membership().own().id,
+            at: snapshot.at().wall_ms,
             changes: changes.collect(),
             more: decisions.next().is_some(),
         }

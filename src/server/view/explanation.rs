@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::verdicts::{Entry, Found};
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::observation::{Failure, ProbeStatus};
 use crate::mesh::verdict::Abstention;
 use crate::mesh::verdict::history::LookupError;
-use crate::timestamp;
+use crate::mesh::wire::observation::{Failure, ProbeStatus};
+use crate::present::timestamp;
 
 /// How a verdict was reached.
 #[derive(Serialize)]
@@ -58,24 +58,24 @@ pub(super) enum Missing {
 const AHEAD_MS: u64 = 60_000;
 
 impl<'a> Explanation<'a> {
-    /// How `picture`'s node comes to its verdict on `id`; with `asked_ms`, how it came to the one that stood
+    /// How `snapshot`'s node comes to its verdict on `id`; with `asked_ms`, how it came to the one that stood
     /// then (Unix time in ms).
-    pub(super) fn of(picture: &'a Snapshot, id: &str, asked_ms: Option<u64>) -> Result<Self, Missing> {
+    pub(super) fn of(snapshot: &'a Snapshot, id: &str, asked_ms: Option<u64>) -> Result<Self, Missing> {
         let Some(asked_ms) = asked_ms else {
-            let index = picture.membership().index(id);
-            let found = index.and_then(|index| Found::all(picture).nth(index)).ok_or(Missing::Node)?;
+            let index = snapshot.membership().index(id);
+            let found = index.and_then(|index| Found::all(snapshot).nth(index)).ok_or(Missing::Node)?;
             return Ok(Self::from(&found, None, None));
         };
-        let now_ms = picture.at().wall_ms;
+        let now_ms = snapshot.at().wall_ms;
         if asked_ms > now_ms.saturating_add(AHEAD_MS) {
             return Err(Missing::Future(asked_ms - now_ms));
         }
-        let (decision, until) = picture.history().at(id, asked_ms).map_err(|unknown| match unknown {
+        let (decision, until) = snapshot.history().at(id, asked_ms).map_err(|unknown| match unknown {
             LookupError::KeptSince(ms) => {
                 Missing::Past(format!("what is kept of {id} begins at {}", timestamp::write(ms)))
             }
             // Whoever is configured has a verdict from the start, so nothing of it is lost but by age.
-            LookupError::NothingKept if picture.membership().index(id).is_some() => {
+            LookupError::NothingKept if snapshot.membership().index(id).is_some() => {
                 Missing::Past(format!("nothing is kept of {id}: too much has happened since"))
             }
             LookupError::NothingKept => Missing::Node,
@@ -94,17 +94,17 @@ impl<'a> Explanation<'a> {
             abstains: vote.abstains,
         });
         Self {
-            network_id: found.roster.network_id().as_str(),
+            network_id: found.membership.network_id().as_str(),
             node_id: found.id(found.index),
-            viewer: &found.roster.own().id,
+            viewer: &found.membership.own().id,
             asked_at,
             at: found.at_ms,
             until,
             verdict: Entry::of(found),
             silent_ms: found.silent_ms,
             newest_report: found.newest,
-            interval_ms: found.roster.interval_ms(),
-            timeout_ms: found.roster.max_timeout_ms(),
+            interval_ms: found.membership.interval_ms(),
+            timeout_ms: found.membership.max_timeout_ms(),
             ballot: ballot.collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! The JSON against a picture that the core made, and what is sent again and what is not.
+//! The JSON against a snapshot that the core made, and what is sent again and what is not.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ fn a_network() {
     let net = Net::new("net-1", 4);
     let node = net.busy_node();
     let value = json(Views::new().get_network(&node, &request("GET", "/view/net-1", &[], "")));
-    let picture = node.snapshot();
+    let snapshot = node.snapshot();
     assert_eq!(value["network_id"], "net-1");
     assert_eq!(value["node_id"], "node-00");
-    assert_eq!(value["generated_at"], picture.at().wall_ms);
+    assert_eq!(value["generated_at"], snapshot.at().wall_ms);
     assert_eq!(value["version"], crate::VERSION);
-    assert_eq!(value["config"], picture.membership().digest());
+    assert_eq!(value["config"], snapshot.membership().digest());
     assert_eq!((&value["isolated"], &value["twin"]), (&false.into(), &false.into()));
     let data = value["data"].as_object().expect("an object");
     assert_eq!(

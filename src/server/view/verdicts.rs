@@ -4,50 +4,50 @@ use serde::{Serialize, Serializer};
 
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::observation::ProbeStatus;
 use crate::mesh::membership::Membership;
 use crate::mesh::verdict::history::VerdictRecord;
 use crate::mesh::verdict::tracker::{OutageKind, TrackedVerdict};
 use crate::mesh::verdict::{Abstention, Cause, Link, NodeStatus, Partition, Verdict, Vote};
+use crate::mesh::wire::observation::ProbeStatus;
 
 /// A verdict with what it was reached from: one of now, or one of the past.
 #[derive(Clone, Copy)]
-pub(in crate::server) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// Who is or was configured.
-    pub(in crate::server) roster: &'a Membership,
-    /// The node, by its index in that roster.
-    pub(in crate::server) index: usize,
+    pub(crate) membership: &'a Membership,
+    /// The node, by its index in that membership.
+    pub(crate) index: usize,
     /// What is concluded of it.
-    pub(in crate::server) verdict: &'a Verdict,
+    pub(crate) verdict: &'a Verdict,
     /// How that stands in time.
-    pub(in crate::server) settled: &'a TrackedVerdict,
+    pub(crate) settled: &'a TrackedVerdict,
     /// The node's newest report.
-    pub(in crate::server) newest: Option<ReportId>,
+    pub(crate) newest: Option<ReportId>,
     /// For how long it has not reported, in ms.
-    pub(in crate::server) silent_ms: u64,
+    pub(crate) silent_ms: u64,
     /// When this was so: Unix time in ms.
-    pub(in crate::server) at_ms: u64,
+    pub(crate) at_ms: u64,
 }
 
 impl<'a> Found<'a> {
-    /// What `picture` shows of each node, in the order of its roster.
-    pub(in crate::server) fn all(picture: &'a Snapshot) -> impl Iterator<Item = Self> {
-        let verdicts = picture.verdicts().nodes.iter().zip(picture.tracker().nodes()).enumerate();
+    /// What `snapshot` shows of each node, in the order of its membership.
+    pub(crate) fn all(snapshot: &'a Snapshot) -> impl Iterator<Item = Self> {
+        let verdicts = snapshot.verdicts().nodes.iter().zip(snapshot.tracker().nodes()).enumerate();
         verdicts.map(|(index, (verdict, settled))| Self {
-            roster: picture.membership(),
+            membership: snapshot.membership(),
             index,
             verdict,
             settled,
-            newest: picture.states()[index].latest.as_ref().map(|held| held.id()),
-            silent_ms: picture.at().mono_ms.saturating_sub(verdict.silent_since_ms),
-            at_ms: picture.at().wall_ms,
+            newest: snapshot.states()[index].latest.as_ref().map(|latest| latest.id()),
+            silent_ms: snapshot.at().mono_ms.saturating_sub(verdict.silent_since_ms),
+            at_ms: snapshot.at().wall_ms,
         })
     }
 
     /// What was decided in the past.
-    pub(in crate::server) fn then(decision: &'a VerdictRecord) -> Self {
+    pub(crate) fn then(decision: &'a VerdictRecord) -> Self {
         Self {
-            roster: &decision.membership,
+            membership: &decision.membership,
             index: decision.index,
             verdict: &decision.verdict,
             settled: &decision.tracked,
@@ -58,8 +58,8 @@ impl<'a> Found<'a> {
     }
 
     /// The id of the member with this index.
-    pub(in crate::server) fn id(&self, index: usize) -> &'a NodeId {
-        &self.roster.members()[index].id
+    pub(crate) fn id(&self, index: usize) -> &'a NodeId {
+        &self.membership.members()[index].id
     }
 
     /// What explains it; several that explain it equally well are joined by `or`.
@@ -177,32 +177,32 @@ impl<'a> Entry<'a> {
 }
 
 /// All verdicts, by node.
-pub(super) fn write_verdicts<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(Found::all(picture).map(|found| (found.id(found.index), Entry::of(&found))))
+pub(super) fn write_verdicts<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Found::all(snapshot).map(|found| (found.id(found.index), Entry::of(&found))))
 }
 
 /// Links that do not work, as `{"from","to","both"}`.
-pub(super) fn write_links<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_links<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Entry<'a> {
         from: &'a NodeId,
         to: &'a NodeId,
         both: bool,
     }
-    let id = |index: usize| &picture.membership().members()[index].id;
-    let links = picture.verdicts().links.iter();
+    let id = |index: usize| &snapshot.membership().members()[index].id;
+    let links = snapshot.verdicts().links.iter();
     serializer.collect_seq(links.map(|&Link { from, to, both }| Entry { from: id(from), to: id(to), both }))
 }
 
 /// The sides of a network that has fallen apart, this node's first.
-pub(super) fn write_sides<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
-    let members = picture.membership().members();
-    let sides = picture.verdicts().partitions.iter();
+pub(super) fn write_sides<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    let members = snapshot.membership().members();
+    let sides = snapshot.verdicts().partitions.iter();
     let ids = |side: &Partition| side.nodes.iter().map(|&index| &members[index].id).collect::<Vec<_>>();
     serializer.collect_seq(sides.map(ids))
 }
 
 /// The sites that make up each of these sides, where that fits.
-pub(super) fn write_sites<S: Serializer>(picture: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(picture.verdicts().partitions.iter().map(|side| &side.sites))
+pub(super) fn write_sites<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(snapshot.verdicts().partitions.iter().map(|side| &side.sites))
 }

@@ -1,0 +1,290 @@
+//! Heads, which name the newest report that a node holds of each other: most bytes of a quiet mesh.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+
+use super::report::VerifiedReport;
+use crate::mesh::id::{MAX_INTEGER, ReportId};
+use crate::mesh::membership::Membership;
+use crate::mesh::snapshot::Snapshot;
+
+/// Names one node's newest report that the sender holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Which report; (0, 0) for none, where only a proof is held.
+    pub id: ReportId,
+    /// The first 8 bytes of SHA-256 of its payload.
+    pub hash: [u8; 8],
+    /// Its age at the sender when the message was written, in ms.
+    pub age_ms: u64,
+    /// Whether the sender holds a proof that the node equivocated.
+    pub equivocated: bool,
+}
+
+/// Heads by index into the membership that they were read with.
+#[derive(Debug, Clone)]
+pub struct Heads {
+    membership: Arc<Membership>,
+    /// What the message itself names, in ascending order: only of these the ages say anything.
+    named: Vec<(usize, Head)>,
+    /// Of each member, also what was named earlier; empty where that is not known.
+    all: Arc<Vec<Option<Head>>>,
+    /// What is not named has not changed.
+    partial: bool,
+}
+
+impl Heads {
+    /// No heads at all.
+    pub fn empty(membership: Arc<Membership>) -> Self {
+        Self { membership, named: Vec::new(), all: Arc::default(), partial: false }
+    }
+
+    /// Whether those are left out that have not changed.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// What these heads were read with.
+    pub(in crate::mesh) fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    /// Puts what earlier messages named in the place of what is left out. `known` learns what is named here.
+    #[must_use]
+    pub(in crate::mesh) fn merged_into(mut self, known: &mut Self) -> Self {
+        let all = Arc::make_mut(&mut known.all);
+        for (index, head) in &self.named {
+            all[*index] = Some(*head);
+        }
+        self.all = known.all.clone();
+        self.partial = false;
+        self
+    }
+
+    /// The same for later, when the ages say nothing any more.
+    #[must_use]
+    pub(in crate::mesh) fn without_ages(&self) -> Self {
+        Self { named: Vec::new(), ..self.clone() }
+    }
+
+    /// The head of the member with this index in `membership`, which may be another than the one these heads
+    /// were read with: the configuration may have changed in between. Its age is that when it was named.
+    pub fn get(&self, membership: &Arc<Membership>, index: usize) -> Option<&Head> {
+        let index = self.index_in(membership, index)?;
+        if self.all.is_empty() {
+            return self.find(index);
+        }
+        self.all.get(index)?.as_ref()
+    }
+
+    /// How old a report of that member is that came in the same message, in ms. One whose head was left out was
+    /// named earlier, and nobody knows how old it is by now.
+    pub(in crate::mesh) fn age_ms(
+        &self,
+        membership: &Arc<Membership>,
+        index: usize,
+        report: ReportId,
+    ) -> u64 {
+        let head = self.index_in(membership, index).and_then(|index| self.find(index));
+        match head.filter(|head| head.id == report) {
+            Some(head) => head.age_ms,
+            None if self.partial => MAX_INTEGER,
+            None => match self.get(membership, index) {
+                Some(earlier) if earlier.id == report => MAX_INTEGER,
+                _ => 0,
+            },
+        }
+    }
+
+    /// What this very message names, by index into the membership that it was read with.
+    pub(in crate::mesh) fn named(&self) -> &[(usize, Head)] {
+        &self.named
+    }
+
+    fn find(&self, index: usize) -> Option<&Head> {
+        let at = self.named.binary_search_by_key(&index, |(named, _)| *named).ok()?;
+        Some(&self.named[at].1)
+    }
+
+    fn index_in(&self, membership: &Arc<Membership>, index: usize) -> Option<usize> {
+        if self.matches(membership) {
+            Some(index)
+        } else {
+            self.membership.index(membership.members().get(index)?.id.as_str())
+        }
+    }
+
+    /// Whether they say anything of the member with this index in `snapshot`'s membership.
+    pub fn knows(&self, snapshot: &Snapshot, index: usize) -> bool {
+        self.get(snapshot.membership(), index).is_some()
+    }
+
+    /// Reads the object of heads of a message. Ids that the membership lacks are ignored.
+    pub(in crate::mesh) fn parse(
+        json: &str,
+        membership: &Arc<Membership>,
+        partial: bool,
+    ) -> Result<Self, serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let mut named = NamedSeed(membership).deserialize(&mut reader)?;
+        // Of what is named twice, the last counts.
+        named.sort_by_key(|(index, _)| *index);
+        named.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                *kept = *next;
+            }
+            same
+        });
+        let mut heads = Self { membership: membership.clone(), named, all: Arc::default(), partial };
+        if !partial {
+            let mut all = vec![None; membership.members().len()];
+            for (index, head) in &heads.named {
+                all[*index] = Some(*head);
+            }
+            heads.all = Arc::new(all);
+        }
+        Ok(heads)
+    }
+
+    /// Whether these heads were read with `membership`.
+    pub fn matches(&self, membership: &Arc<Membership>) -> bool {
+        Arc::ptr_eq(&self.membership, membership)
+    }
+}
+
+/// Writes the member `heads` of a message and a comma: what `snapshot` holds at `mono_ms`, and what of
+/// `arrived` is newer. With `since_ms` only what has changed since then, and this node's own.
+pub(in crate::mesh) fn write(
+    body: &mut String,
+    snapshot: &Snapshot,
+    mono_ms: u64,
+    since_ms: Option<u64>,
+    arrived: &[VerifiedReport],
+) {
+    body.push_str("\"heads\":{");
+    let mut first = true;
+    let mut newest: Vec<Option<&VerifiedReport>> = vec![None; snapshot.states().len()];
+    for report in arrived {
+        if let Some(index) = snapshot.membership().index(report.author().as_str()) {
+            newest[index] = Some(report);
+        }
+    }
+    let me = snapshot.membership().me();
+    for (index, ((member, state), newer)) in snapshot.members().zip(newest).enumerate() {
+        if newer.is_none() && index != me && since_ms.is_some_and(|since_ms| state.head_changed_ms < since_ms)
+        {
+            continue;
+        }
+        let newer =
+            newer.filter(|report| state.latest.as_ref().is_none_or(|latest| latest.id() < report.id()));
+        let (ReportId { epoch, seq }, digest, age_ms) = match (newer, &state.latest) {
+            (Some(report), _) => (report.id(), report.short_digest(), 0),
+            (None, Some(latest)) => (
+                latest.id(),
+                latest.short_digest(),
+                mono_ms.saturating_sub(state.created_ms).min(MAX_INTEGER),
+            ),
+            // No report, yet a proof, which is not to be sent again and again.
+            (None, None) if state.equivocation.is_some() => (ReportId::default(), [0; 8], 0),
+            (None, None) => continue,
+        };
+        if !first {
+            body.push(',');
+        }
+        first = false;
+        let mut hash = [0; 12];
+        let _ = STANDARD.encode_slice(digest, &mut hash);
+        let hash = std::str::from_utf8(&hash).unwrap_or_default();
+        let proven = if state.equivocation.is_some() { ",1" } else { "" };
+        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
+    }
+    body.push_str("},");
+}
+
+struct NamedSeed<'r>(&'r Arc<Membership>);
+
+impl<'de> DeserializeSeed<'de> for NamedSeed<'_> {
+    type Value = Vec<(usize, Head)>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NamedSeed<'_> {
+    type Value = Vec<(usize, Head)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of heads")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut named = Vec::new();
+        while let Some(id) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            match self.0.index(&id) {
+                Some(index) => named.push((index, map.next_value::<WireHead<'de>>()?.into_head()?)),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(named)
+    }
+}
+
+/// `[epoch, seq, "hash", age_ms]`, and a fifth 1 where the sender holds a proof of equivocation.
+struct WireHead<'a> {
+    epoch: u64,
+    seq: u64,
+    hash: std::borrow::Cow<'a, str>,
+    age_ms: u64,
+    proven: bool,
+}
+
+impl WireHead<'_> {
+    fn into_head<E: serde::de::Error>(self) -> Result<Head, E> {
+        if [self.epoch, self.seq, self.age_ms].into_iter().any(|n| n > MAX_INTEGER) {
+            return Err(E::custom("integer larger than 2^53 - 1"));
+        }
+        let mut hash = [0; 8];
+        match STANDARD.decode_slice(self.hash.as_bytes(), &mut hash) {
+            Ok(8) => {}
+            _ => return Err(E::custom("expected the base64 of 8 bytes")),
+        }
+        let report_id = ReportId { epoch: self.epoch, seq: self.seq };
+        Ok(Head { id: report_id, hash, age_ms: self.age_ms, equivocated: self.proven })
+    }
+}
+
+impl<'de> Deserialize<'de> for WireHead<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = WireHead<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[epoch, seq, hash, age_ms]")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let short = || serde::de::Error::custom("expected [epoch, seq, hash, age_ms]");
+                let head = WireHead {
+                    epoch: seq.next_element()?.ok_or_else(short)?,
+                    seq: seq.next_element()?.ok_or_else(short)?,
+                    hash: seq.next_element()?.ok_or_else(short)?,
+                    age_ms: seq.next_element()?.ok_or_else(short)?,
+                    proven: seq.next_element::<u8>()?.is_some_and(|flag| flag == 1),
+                };
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(head)
+            }
+        }
+        deserializer.deserialize_seq(Parts)
+    }
+}

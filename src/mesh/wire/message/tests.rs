@@ -1,0 +1,246 @@
+//! Messages written and read back, and what is not a message.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mesh::id::ReportId;
+use crate::mesh::sample;
+use crate::mesh::wire::report::Report;
+
+fn latest(reports: &[(usize, u64, u64)]) -> Snapshot {
+    let reports: Vec<_> = reports
+        .iter()
+        .map(|&(author, epoch, seq)| sample::sealed(author, sample::report(author, epoch, seq)))
+        .collect();
+    sample::snapshot(4, &reports)
+}
+
+fn authors(reports: &[Arc<VerifiedReport>]) -> Vec<&str> {
+    reports.iter().map(|report| report.author().as_str()).collect()
+}
+
+/// The heads that the holder of `snapshot` would send.
+fn heads(snapshot: &Snapshot) -> Heads {
+    let body = write_request("node-01", snapshot, 10_000, None, &[], &[]);
+    Request::parse(body.as_bytes(), snapshot.membership()).expect("own message").heads
+}
+
+fn proof(author: usize) -> EquivocationProof {
+    let [one, other] = [true, false]
+        .map(|isolated| sample::sealed(author, Report { isolated, ..sample::report(author, 5, 3) }));
+    EquivocationProof::new(one, other).expect("they differ")
+}
+
+#[test]
+fn requests_round_trip() {
+    let mut snapshot = latest(&[(0, 1, 2), (1, 3, 4), (2, 5, 3)]);
+    snapshot.states.get_mut(2).equivocation = Some(Arc::new(proof(2)));
+    let reports = [
+        snapshot.states[0].latest.clone().expect("latest"),
+        snapshot.states[1].latest.clone().expect("latest"),
+    ];
+    let proofs = [Arc::new(proof(2))];
+    let body = write_request("node-01", &snapshot, 10_500, None, &reports, &proofs);
+    let request = Request::parse(body.as_bytes(), snapshot.membership()).expect("own message");
+    assert_eq!(request.to, "node-01");
+    let texts: Vec<_> = request.reports.iter().map(|raw| raw.get()).collect();
+    assert_eq!(texts, [&**reports[0].envelope(), &**reports[1].envelope()]);
+    let texts: Vec<_> = request.proofs.iter().map(|raw| raw.get()).collect();
+    assert_eq!(texts, [proofs[0].to_json()]);
+    let head = |index| request.heads.get(snapshot.membership(), index).copied();
+    let hash = reports[1].short_digest();
+    let expected = Head { id: ReportId { epoch: 3, seq: 4 }, hash, age_ms: 1_500, equivocated: false };
+    assert_eq!(head(1), Some(expected));
+    assert!(head(2).is_some_and(|head| head.equivocated));
+    assert_eq!(head(3), None);
+}
+
+#[test]
+fn replies_round_trip_and_name_what_just_arrived() {
+    let snapshot = latest(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
+    let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
+    let facts = ReplyMeta { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200, since: None };
+    let body = write_reply(facts, &snapshot, &arrived, &[], &[]);
+    let reply = Reply::parse(body.as_bytes(), snapshot.membership()).expect("own message");
+    assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
+    let place = |index| reply.heads.get(snapshot.membership(), index).map(|head| (head.id.seq, head.age_ms));
+    assert_eq!(place(1), Some((5, 0)), "it just arrived");
+    assert_eq!(place(2), Some((6, 200)), "a newer one is latest");
+}
+
+#[test]
+fn bodies_that_are_no_messages() {
+    let membership = sample::membership(&sample::members(2), 0);
+    let nested = format!(r#"{{"to":"a","heads":{},"reports":[]}}"#, "[".repeat(200_000));
+    let deep = format!(r#"{{"to":"a","heads":{{}},"reports":[{}{}]}}"#, "[".repeat(500), "]".repeat(500));
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "null",
+        r#"{"to":"a","heads":{}}"#,
+        r#"{"heads":{},"reports":[]}"#,
+        r#"{"to":"a","heads":[],"reports":[]}"#,
+        r#"{"to":"a","heads":{},"reports":{}}"#,
+        r#"{"to":"a","to":"b","heads":{},"reports":[]}"#,
+        r#"{"to":7,"heads":{},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAA="]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAA",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAAAAAAA",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[-1,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[9007199254740992,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
+        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAA=",9007199254740992]},"reports":[]}"#,
+        r#"{"to":"a","heads":{},"reports":[]} more"#,
+        &nested,
+    ] {
+        assert!(Request::parse(body.as_bytes(), &membership).is_err(), "{body:.80}");
+    }
+    // Depth inside what is not read yet does no harm; it is refused when it is read.
+    let request = Request::parse(deep.as_bytes(), &membership).expect("a message");
+    assert!(
+        crate::mesh::wire::report::UnverifiedReport::parse(request.reports[0].get(), &membership).is_err()
+    );
+    for body in [
+        r#"{"from":"a","now":1,"heads":{},"reports":[]}"#,
+        r#"{"from":"a","took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"now":1,"took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"from":"a","now":9007199254740992,"took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"from":"a","now":1,"took_us":4294967296,"heads":{},"reports":[]}"#,
+    ] {
+        assert!(Reply::parse(body.as_bytes(), &membership).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn strangers_and_additions_are_ignored() {
+    let membership = sample::membership(&sample::members(2), 0);
+    let body = r#"{"to":"a","new":[{}],"heads":{"stranger":"?","node-01":[1,2,"AAAAAAAAAAA=",3,1,{},[]]},"reports":[]}"#;
+    let request = Request::parse(body.as_bytes(), &membership).expect("a message");
+    let report_id = ReportId { epoch: 1, seq: 2 };
+    let expected = Head { id: report_id, hash: [0; 8], age_ms: 3, equivocated: true };
+    assert_eq!(request.heads.get(&membership, 1), Some(&expected));
+}
+
+#[test]
+fn heads_are_found_after_the_configuration_has_changed() {
+    let snapshot = latest(&[(1, 3, 4), (2, 5, 6)]);
+    let heads = heads(&snapshot);
+    let mut members = sample::members(5);
+    members.remove(1);
+    let other = sample::membership(&members, 0);
+    assert!(!heads.matches(&other));
+    assert_eq!(heads.get(&other, 1).map(|head| head.id), Some(ReportId { epoch: 5, seq: 6 }), "node-02");
+    assert_eq!(heads.get(&other, 3), None, "node-04 was not there");
+    assert_eq!(heads.get(&other, 9), None);
+}
+
+#[test]
+fn what_the_other_lacks() {
+    let own = latest(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]);
+    for (theirs, expected) in [
+        (latest(&[]), vec!["node-00", "node-01", "node-02", "node-03"]),
+        (latest(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]), vec![]),
+        (latest(&[(0, 1, 4), (1, 3, 9), (2, 5, 7), (3, 2, 1)]), vec!["node-00"]),
+        // The longest-lagging first, behind one's own.
+        (latest(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-02", "node-01"]),
+        (latest(&[(0, 1, 5), (1, 2, 99), (2, 5, 1), (3, 1, 1)]), vec!["node-01", "node-02"]),
+    ] {
+        assert_eq!(authors(&missing_reports(&heads(&theirs), &own, |_, _| true)), expected);
+    }
+    let some = missing_reports(&heads(&latest(&[])), &own, |author, _| author == 2);
+    assert_eq!(authors(&some), ["node-02"]);
+}
+
+#[test]
+fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
+    let [one, other] =
+        [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }));
+    let own = sample::snapshot(3, &[one]);
+    let mut theirs = sample::snapshot(3, &[other]);
+    assert_eq!(authors(&missing_reports(&heads(&theirs), &own, |_, _| true)), ["node-01"]);
+    theirs.states.get_mut(1).equivocation = Some(Arc::new(proof(1)));
+    assert!(missing_reports(&heads(&theirs), &own, |_, _| true).is_empty());
+    assert_eq!(missing_proofs(&heads(&own), &theirs).len(), 1);
+    assert!(missing_proofs(&heads(&theirs), &theirs).is_empty());
+    theirs.states.get_mut(1).latest = None;
+    let heads = heads(&theirs);
+    assert!(missing_proofs(&heads, &theirs).is_empty(), "a proof is named without a report");
+    assert!(reports_behind(&heads, &own, 1).is_some(), "and the report is lacking still");
+}
+
+/// A report of about `bytes` bytes.
+fn large(author: usize, bytes: usize, mark: u8) -> VerifiedReport {
+    let report = sample::report(author, 5, 3);
+    let mut payload = serde_json::to_value(&report).expect("plain members");
+    payload["more"] = serde_json::json!("x".repeat(bytes));
+    payload["mark"] = serde_json::json!(mark);
+    let payload = payload.to_string();
+    let key = sample::keypair(author as u64);
+    let envelope = crate::crypto::dsse::seal(&key, report.node_id.as_str(), payload.as_bytes());
+    VerifiedReport::own(report, payload.as_bytes(), envelope, key.public().clone())
+}
+
+#[test]
+fn no_message_is_larger_than_what_is_read() {
+    let count = 12;
+    let reports: Vec<_> = (0..count).map(|author| large(author, 127 * 1024, 0)).collect();
+    let mut snapshot = sample::snapshot(count, &reports);
+    for (author, report) in reports.into_iter().enumerate() {
+        let twin = large(author, 127 * 1024, 1);
+        let proof = EquivocationProof::new(report, twin).expect("they differ");
+        snapshot.states.get_mut(author).equivocation = Some(Arc::new(proof));
+    }
+    let none = Heads::empty(snapshot.membership().clone());
+    let (reports, proofs) =
+        (missing_reports(&none, &snapshot, |_, _| true), missing_proofs(&none, &snapshot));
+    assert_eq!(authors(&reports), ["node-00"], "its own, and no second one fits");
+    assert_eq!(proofs.len(), 1, "one always goes");
+    let body = write_request("node-01", &snapshot, 10_000, None, &reports, &proofs);
+    assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let membership = sample::membership(&sample::members(2), 0);
+        let _ = Request::parse(&body, &membership);
+        let _ = Reply::parse(&body, &membership);
+    }
+
+    #[test]
+    fn a_truncated_or_damaged_message_does_not_panic(
+        cut in 0_usize..3_000,
+        at in 0_usize..3_000,
+        byte in any::<u8>(),
+    ) {
+        let snapshot = latest(&[(0, 1, 2), (1, 3, 4)]);
+        let reports = [snapshot.states[1].latest.clone().expect("latest")];
+        let body = write_request("node-01", &snapshot, 10_500, None, &reports, &[Arc::new(proof(2))]);
+        let body = body.as_bytes();
+        let short = &body[..cut.min(body.len() - 1)];
+        prop_assert!(Request::parse(short, snapshot.membership()).is_err());
+        let mut damaged = body.to_vec();
+        let at = at % damaged.len();
+        damaged[at] = byte;
+        if let Ok(request) = Request::parse(&damaged, snapshot.membership()) {
+            for raw in request.reports {
+                let report = crate::mesh::wire::report::UnverifiedReport::parse(raw.get(), snapshot.membership());
+                let _ = report.and_then(|report| report.verify(snapshot.membership()));
+            }
+        }
+    }
+
+    #[test]
+    fn heads_round_trip(epoch in 1..=MAX_INTEGER, seq in 1..=MAX_INTEGER, mono_ms in 0..=MAX_INTEGER) {
+        let snapshot = latest(&[(2, epoch, seq)]);
+        let body = write_request("node-01", &snapshot, mono_ms, None, &[], &[]);
+        let request = Request::parse(body.as_bytes(), snapshot.membership()).expect("own message");
+        let report = snapshot.states[2].latest.clone().expect("latest");
+        let age_ms = mono_ms.saturating_sub(9_000);
+        let expected =
+            Head { id: report.id(), hash: report.short_digest(), age_ms, equivocated: false };
+        prop_assert_eq!(request.heads.get(snapshot.membership(), 2), Some(&expected));
+    }
+}

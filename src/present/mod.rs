@@ -1,0 +1,4 @@
+//! Texts and views of a snapshot that JSON, the command line, the journal and the dashboard share.
+
+pub mod summary;
+pub mod timestamp;
