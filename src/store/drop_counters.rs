@@ -113,6 +113,6 @@ mod tests {
         tally.count_rejected_request("net", "a", "Bad Request", "");
         tally.count_rejected_request("net", "b", "Conflict", "");
         assert_eq!(tally.counts().requests_refused, 102);
-        assert_eq!(format!("{:?}", tally.lines).matches("Silence").count(), 3);
+        assert_eq!(format!("{:?}", tally.lines).matches("SubjectWindow").count(), 3);
     }
 }
