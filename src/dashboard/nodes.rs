@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use rouille::Request;
 
 use super::{network, words};
+use crate::mesh::member_state::MemberState;
 use crate::mesh::membership::Member;
-use crate::mesh::snapshot::MemberState;
 use crate::mesh::{Snapshot, id};
 use crate::present::summary::severity;
 use crate::server::view::finding;

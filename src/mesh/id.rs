@@ -104,6 +104,14 @@ pub struct ReportId {
     pub seq: u64,
 }
 
+impl ReportId {
+    /// Whether this newest report of a node refutes an observer that held `head` when it declared the node offline:
+    /// it is more than one report past it.
+    pub fn refutes(self, head: Self) -> bool {
+        self.epoch > head.epoch || (self.epoch == head.epoch && self.seq > head.seq + 1)
+    }
+}
+
 impl fmt::Display for ReportId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}, {})", self.epoch, self.seq)

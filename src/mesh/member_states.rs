@@ -3,7 +3,7 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use super::snapshot::MemberState;
+use super::member_state::MemberState;
 
 /// So many states are shared or copied together.
 const CHUNK: usize = 16;

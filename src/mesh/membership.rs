@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::id::{NetworkId, NodeId, Site};
+use super::id::{NetworkId, NodeId};
+pub use super::member::Member;
 use super::rings::Rings;
 pub use super::rings::{MAX_RINGS, ObserverPolicy};
 use crate::crypto::PublicKey;
@@ -18,39 +19,6 @@ const MIN_INTERVAL_MS: u64 = 250;
 /// So many nodes report once in each `poll_rate`. In larger networks everybody reports less often, in
 /// proportion, so that no node has more reports to check in a second; changes are told at once all the same.
 pub const FULL_RATE_NODES: u64 = 1_000;
-
-/// One node of the network, as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its name, unique in the network.
-    pub id: NodeId,
-    /// Where its peers reach it: `http://` or `https://`, without a trailing slash. None: it only calls out.
-    pub url: Option<String>,
-    /// Time between probes of this node, in ms.
-    pub poll_rate_ms: u64,
-    /// How many failures in a row are tried again before the node counts as offline.
-    pub retry: u32,
-    /// Time for one whole exchange, in ms.
-    pub timeout_ms: u64,
-    /// The keys that may sign for it: none (takes no part yet), one, or two while one is rotated.
-    pub keys: Vec<PublicKey>,
-    /// What it shares a fate with: a data centre, a rack, a provider.
-    pub site: Option<Site>,
-}
-
-impl Member {
-    /// The path of this node's exchanges as the client sees it: the url's path and `/mon/{network_id}`.
-    pub fn exchange_path(&self, network_id: &NetworkId) -> String {
-        let prefix = self.url.as_deref().map_or("", url_path);
-        format!("{prefix}/mon/{network_id}")
-    }
-}
-
-/// The path of an absolute `http://` or `https://` url, without a trailing slash.
-fn url_path(url: &str) -> &str {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    after_scheme.find('/').map_or("", |at| after_scheme[at..].trim_end_matches('/'))
-}
 
 /// The members of a network in the order of their ids, seen from one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,8 +116,7 @@ impl Membership {
         let able = self.members.iter().filter(|member| !member.keys.is_empty());
         let round_ms = able.clone().map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS);
         let timeout_ms = able.map(|member| member.timeout_ms).max().unwrap_or(0);
-        let peers =
-            (0..self.members.len()).filter(|&peer| self.calls(self.me, peer) || self.calls(peer, self.me));
+        let peers = (0..self.members.len()).filter(|&peer| self.exchanges_with(peer));
         let partners = peers.clone().count();
         let quickest_ms = peers.map(|peer| self.members[peer].poll_rate_ms).min();
         let quickest_ms = quickest_ms.unwrap_or(self.own().poll_rate_ms).max(MIN_INTERVAL_MS);
@@ -242,7 +209,12 @@ impl Membership {
             .filter(move |&peer| self.calls(self.me, peer))
     }
 
-    /// How many others this node exchanges reports with, whoever begins.
+    /// Whether this node exchanges reports with the member `peer`, in either direction.
+    pub fn exchanges_with(&self, peer: usize) -> bool {
+        self.calls(self.me, peer) || self.calls(peer, self.me)
+    }
+
+    /// The number of members that this node exchanges reports with, in either direction.
     pub fn exchange_peers(&self) -> usize {
         self.timing.exchange_peers
     }
@@ -317,21 +289,4 @@ fn digest(sorted: &[Member], observers: ObserverPolicy) -> String {
         hash.update(rings.to_be_bytes());
     }
     STANDARD.encode(&hash.finalize()[..8])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_urls() {
-        for (url, path) in [
-            ("http://h:8000", ""),
-            ("http://h:8000/", ""),
-            ("https://h/prefix", "/prefix"),
-            ("https://h/a/b/", "/a/b"),
-        ] {
-            assert_eq!(url_path(url), path, "{url}");
-        }
-    }
 }

@@ -9,18 +9,27 @@
 //! that convict an equivocator), and boolean tomography (Duffield 2006: naming what is broken by who does not
 //! reach whom).
 
+pub mod delta_sync;
 pub mod engine;
 pub mod id;
+mod isolation;
+pub mod member;
+pub mod member_state;
 pub mod member_states;
 pub mod membership;
+pub mod report_table;
 mod rings;
 #[cfg(test)]
 mod sample;
+pub mod silence_limits;
 pub mod snapshot;
+pub mod sync;
+pub mod timestamps;
 pub mod verdict;
 pub mod verify;
 pub mod wire;
 
 pub use engine::event::{Effect, Event};
 pub use engine::{Engine, EngineInit, Signer};
-pub use snapshot::{Snapshot, Timestamps};
+pub use snapshot::Snapshot;
+pub use timestamps::Timestamps;

@@ -3,7 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::membership::Member;
+use super::member::Member;
 
 /// The most rings that may be configured.
 pub const MAX_RINGS: u32 = 64;

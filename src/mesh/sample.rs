@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::snapshot::{Counters, MemberState, Snapshot, Timestamps};
+use super::member_state::MemberState;
+use super::report_table::ReportTable;
+use super::snapshot::{Counters, Snapshot};
+use super::timestamps::Timestamps;
 use crate::mesh::wire::report::VerifiedReport;
 
 #[path = "../../tests/simulation/sample.rs"]
@@ -10,8 +13,8 @@ mod shared;
 
 pub(super) use shared::*;
 
-/// What node 0 of `count` sees that holds `held`, each for a second at 10,000 ms of monotonic time.
-pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
+/// The table of node 0 of `count` that holds `latest`, each one second old at 10,000 ms of monotonic time.
+pub(super) fn table(count: usize, latest: &[VerifiedReport]) -> ReportTable {
     let membership = membership(&members(count), 0);
     let mut states = vec![MemberState::default(); count];
     for report in latest {
@@ -21,9 +24,13 @@ pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
         state.set_latest(Arc::new(report.clone()), &membership);
         states[index] = state;
     }
+    ReportTable { membership, states: states.into_iter().collect() }
+}
+
+/// The snapshot of node 0 with that table.
+pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
     Snapshot {
-        membership,
-        states: states.into_iter().collect(),
+        table: table(count, latest),
         at: Timestamps { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
         revision: 1,
         isolated: false,

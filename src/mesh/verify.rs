@@ -1,25 +1,25 @@
-//! What to take of the reports that a message brings: the cheap checks first, the signature last, and
-//! no more of it than an author may send.
+//! Verifies the reports in a message: the cheap checks first, the signature last, within a rate for each author.
+
+use std::ops::ControlFlow;
 
 use serde_json::value::RawValue;
 
-use super::snapshot::Snapshot;
-use crate::mesh::wire::message::MAX_PROOFS;
-use crate::mesh::wire::report::{
-    EquivocationProof, ReportError, UnverifiedEquivocation, UnverifiedReport, VerifiedReport,
-};
+use super::report_table::ReportTable;
+use super::wire::equivocation::{EquivocationProof, UnverifiedEquivocation};
+use super::wire::message::MAX_PROOFS;
+use super::wire::report::{ReportError, UnverifiedReport, VerifiedReport};
 
-/// New reports that are taken of one author in a second.
+/// New reports of one author that are verified in a second, at most.
 pub const AUTHOR_REPORTS_PER_SECOND: u64 = 5;
 
-/// So many refused reports are borne in one message of a sender with another configuration.
+/// Rejected signatures in one message that are tolerated if its sender has another configuration.
 pub const MAX_MISMATCH_FAILURES: u32 = 8;
 
-/// What a node still takes of each author: a token bucket of [`AUTHOR_RATE`] tokens a second, holding
-/// as many. Only verified reports take a token, so nobody can use up another's.
+/// A token bucket for each author: [`AUTHOR_REPORTS_PER_SECOND`] tokens a second, as many at most. Only verified
+/// reports consume a token, so that no node can use up the tokens of another.
 #[derive(Debug, Default)]
 pub struct AuthorRateLimit {
-    /// For each author of the membership: tokens in thousandths, and when they were last counted, in ms.
+    /// For each author of the membership: tokens in thousandths, and when they were last refilled, in ms.
     buckets: Vec<(u64, u64)>,
 }
 
@@ -29,145 +29,168 @@ impl AuthorRateLimit {
         if self.buckets.len() <= author {
             self.buckets.resize(author + 1, (FULL, mono_ms));
         }
-        let (tokens, counted_ms) = &mut self.buckets[author];
-        *tokens = (*tokens + mono_ms.saturating_sub(*counted_ms) * AUTHOR_REPORTS_PER_SECOND).min(FULL);
-        *counted_ms = mono_ms.max(*counted_ms);
+        let (tokens, refilled_ms) = &mut self.buckets[author];
+        *tokens = (*tokens + mono_ms.saturating_sub(*refilled_ms) * AUTHOR_REPORTS_PER_SECOND).min(FULL);
+        *refilled_ms = mono_ms.max(*refilled_ms);
         tokens
     }
 
-    /// Whether a report of this author would be taken now.
+    /// Whether a report of this author would be verified now.
     pub fn allows(&mut self, author: usize, mono_ms: u64) -> bool {
         *self.refill(author, mono_ms) >= 1000
     }
 
-    /// Takes a token.
+    /// Consumes a token of this author.
     pub fn consume(&mut self, author: usize, mono_ms: u64) {
         let tokens = self.refill(author, mono_ms);
         *tokens = tokens.saturating_sub(1000);
     }
 }
 
-/// What came of a message's reports.
+/// The reports and proofs in a message, unverified.
+#[derive(Clone, Copy)]
+pub struct MessageReports<'a> {
+    /// The sender's node id.
+    pub sender: &'a str,
+    /// DSSE envelopes.
+    pub reports: &'a [&'a RawValue],
+    /// Pairs of DSSE envelopes.
+    pub proofs: &'a [&'a RawValue],
+}
+
+/// The result of verifying a message.
 #[derive(Debug, Default)]
 pub struct VerifyOutcome {
-    /// Verified, and newer than what the snapshot holds, or in conflict with it.
+    /// Verified reports that advance what the table holds, or conflict with it.
     pub reports: Vec<VerifiedReport>,
-    /// Verified.
+    /// Verified proofs.
     pub proofs: Vec<EquivocationProof>,
-    /// Did not advance, or came twice.
+    /// Reports that did not advance, or were in the message twice.
     pub stale: u32,
-    /// More than the author may send.
+    /// Reports beyond the rate of their author, not verified.
     pub rate_limited: u32,
-    /// The first that was refused, and how many were.
+    /// The first rejection (a bad signature before all others) and the number of rejections.
     pub rejected: Option<(ReportError, u32)>,
-    /// Signatures that did not verify, which a difference of configuration may explain.
+    /// Bad signatures that another configuration of the sender may explain.
     mismatch_failures: u32,
-    /// One did not verify, and nothing explains it.
+    /// Whether there was a bad signature that nothing explains.
     forged: bool,
 }
 
 impl VerifyOutcome {
-    fn reject(&mut self, error: ReportError) {
-        let (first, count) = self.rejected.unwrap_or((error, 0));
-        // The worst is told: a bad signature is always the last.
-        let told = if error == ReportError::BadSignature { error } else { first };
-        self.rejected = Some((told, count + 1));
-    }
-
-    /// Whether a signature did not verify, which ends the exchange.
+    /// Whether there was a bad signature that nothing explains, which ends the exchange.
     pub fn is_forged(&self) -> bool {
         self.forged
     }
 
-    /// Refuses what a key of the author's did not sign, and says whether to go on: whoever has another
-    /// configuration may know another key, and hands on in good faith what it has verified itself.
-    fn tolerates(&mut self, snapshot: &Snapshot, sender: &str, error: ReportError) -> bool {
-        self.reject(error);
-        let newest = self.reports.iter().find(|report| report.author().as_str() == sender);
-        let latest = || snapshot.states()[snapshot.membership().index(sender)?].latest.as_deref();
-        let config = newest.or_else(latest).map(|report| report.report().config.as_str());
-        let excused = config.is_some_and(|config| config != snapshot.membership().digest());
-        self.mismatch_failures += 1;
-        self.forged |= !excused || self.mismatch_failures > MAX_MISMATCH_FAILURES;
-        !self.forged
+    fn reject(&mut self, error: ReportError) {
+        let (first, count) = self.rejected.unwrap_or((error, 0));
+        let shown = if error == ReportError::BadSignature { error } else { first };
+        self.rejected = Some((shown, count + 1));
     }
 }
 
-/// Checks what a message of the member `sender` brought against `snapshot`. Stops at the first bad signature,
-/// or after [`MAX_DOUBTS`] of a sender whose newest report shows another configuration. `allowance` is asked
-/// with the author's index and whether to take a token, and answers whether there was one.
+/// Verifies `message` against `table`. Stops at the first bad signature, or after [`MAX_MISMATCH_FAILURES`] if the
+/// sender's latest report shows another configuration. `limit` gets the author's index and whether to consume a
+/// token, and returns whether the author has one.
 pub fn verify_message(
-    snapshot: &Snapshot,
-    sender: &str,
-    reports: &[&RawValue],
-    proofs: &[&RawValue],
-    mut allowance: impl FnMut(usize, bool) -> bool,
+    table: &ReportTable,
+    message: MessageReports<'_>,
+    limit: impl FnMut(usize, bool) -> bool,
 ) -> VerifyOutcome {
-    let mut intake = VerifyOutcome::default();
-    let membership = snapshot.membership();
-    let mut seen = vec![false; membership.members().len()];
-    for raw in reports {
-        let report = match UnverifiedReport::parse(raw.get(), membership) {
+    let seen = vec![false; table.membership().members().len()];
+    let outcome = VerifyOutcome::default();
+    let mut verifier = MessageVerifier { table, sender: message.sender, limit, seen, outcome };
+    let proofs = message.proofs.iter().take(MAX_PROOFS);
+    let reports = message.reports.iter().try_for_each(|raw| verifier.verify_report(raw.get()));
+    if reports.is_continue() {
+        let _ = proofs.into_iter().try_for_each(|raw| verifier.verify_proof(raw.get()));
+    }
+    verifier.outcome
+}
+
+/// Verifies one message.
+struct MessageVerifier<'t, L> {
+    table: &'t ReportTable,
+    sender: &'t str,
+    limit: L,
+    /// The authors whose reports were in the message already.
+    seen: Vec<bool>,
+    outcome: VerifyOutcome,
+}
+
+impl<L: FnMut(usize, bool) -> bool> MessageVerifier<'_, L> {
+    fn verify_report(&mut self, json: &str) -> ControlFlow<()> {
+        let report = match UnverifiedReport::parse(json, self.table.membership()) {
             Ok(report) => report,
             Err(error) => {
-                intake.reject(error);
-                continue;
+                self.outcome.reject(error);
+                return ControlFlow::Continue(());
             }
         };
         let author = report.author();
-        if std::mem::replace(&mut seen[author], true) || !is_new(snapshot, &report) {
-            intake.stale += 1;
-            continue;
+        if std::mem::replace(&mut self.seen[author], true) || !is_new(self.table, &report) {
+            self.outcome.stale += 1;
+            return ControlFlow::Continue(());
         }
-        if !allowance(author, false) {
-            intake.rate_limited += 1;
-            continue;
+        if !(self.limit)(author, false) {
+            self.outcome.rate_limited += 1;
+            return ControlFlow::Continue(());
         }
-        match report.verify(membership) {
+        match report.verify(self.table.membership()) {
             Ok(report) => {
-                allowance(author, true);
-                intake.reports.push(report);
+                (self.limit)(author, true);
+                self.outcome.reports.push(report);
+                ControlFlow::Continue(())
             }
-            Err(error) => {
-                if !intake.tolerates(snapshot, sender, error) {
-                    return intake;
-                }
-            }
+            Err(error) => self.on_bad_signature(error),
         }
     }
-    for raw in proofs.iter().take(MAX_PROOFS) {
-        let proof = match UnverifiedEquivocation::parse(raw.get(), membership) {
+
+    fn verify_proof(&mut self, json: &str) -> ControlFlow<()> {
+        let membership = self.table.membership();
+        let proof = match UnverifiedEquivocation::parse(json, membership) {
             Ok(proof) => proof,
             Err(error) => {
-                intake.reject(error);
-                continue;
+                self.outcome.reject(error);
+                return ControlFlow::Continue(());
             }
         };
-        // One proof convicts; another is not worth two signatures.
-        if snapshot.states()[proof.author()].equivocation.is_some()
-            || intake
-                .proofs
-                .iter()
-                .any(|known| membership.index(known.author().as_str()) == Some(proof.author()))
-        {
-            intake.stale += 1;
-            continue;
+        // One proof convicts its author; a second one is not worth two signature checks.
+        let author = Some(proof.author());
+        let is_known = self.table.states()[proof.author()].equivocation.is_some()
+            || self.outcome.proofs.iter().any(|known| membership.index(known.author().as_str()) == author);
+        if is_known {
+            self.outcome.stale += 1;
+            return ControlFlow::Continue(());
         }
         match proof.verify(membership) {
-            Ok(proof) => intake.proofs.push(proof),
-            Err(error) => {
-                if !intake.tolerates(snapshot, sender, error) {
-                    return intake;
-                }
+            Ok(proof) => {
+                self.outcome.proofs.push(proof);
+                ControlFlow::Continue(())
             }
+            Err(error) => self.on_bad_signature(error),
         }
     }
-    intake
+
+    /// Rejects a bad signature. Continues if the sender has another configuration: it may know another key of the
+    /// author, and relays in good faith what it verified itself.
+    fn on_bad_signature(&mut self, error: ReportError) -> ControlFlow<()> {
+        self.outcome.reject(error);
+        let (table, sender) = (self.table, self.sender);
+        let newest = self.outcome.reports.iter().find(|report| report.author().as_str() == sender);
+        let latest = || table.states()[table.membership().index(sender)?].latest.as_deref();
+        let config = newest.or_else(latest).map(|report| report.report().config.as_str());
+        let excused = config.is_some_and(|config| config != table.membership().digest());
+        self.outcome.mismatch_failures += 1;
+        self.outcome.forged |= !excused || self.outcome.mismatch_failures > MAX_MISMATCH_FAILURES;
+        if self.outcome.forged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
-/// Whether a report advances what is held of its author, or contradicts it and no proof is held yet.
-fn is_new(snapshot: &Snapshot, report: &UnverifiedReport) -> bool {
-    let state = &snapshot.states()[report.author()];
+/// Whether a report advances what is held of its author, or conflicts with it and no proof is held yet.
+fn is_new(table: &ReportTable, report: &UnverifiedReport) -> bool {
+    let state = &table.states()[report.author()];
     let Some(latest) = &state.latest else { return report.id() >= state.min_report };
     if report.id() == latest.id() {
         state.equivocation.is_none() && report.digest() != latest.digest()
@@ -189,12 +212,16 @@ mod tests {
     }
 
     /// Takes `envelopes` and `proofs` without a limit on their number.
-    fn take(snapshot: &Snapshot, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
+    fn take(table: &ReportTable, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
         let envelopes: Vec<_> = envelopes.iter().map(|json| raw(json)).collect();
         let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
         let (envelopes, proofs): (Vec<_>, Vec<_>) =
             (envelopes.iter().map(|raw| &**raw).collect(), proofs.iter().map(|raw| &**raw).collect());
-        verify_message(snapshot, "nobody", &envelopes, &proofs, |_, _| true)
+        verify_message(
+            table,
+            MessageReports { sender: "nobody", reports: &envelopes, proofs: &proofs },
+            |_, _| true,
+        )
     }
 
     /// Not signed by the node that it names.
@@ -223,70 +250,81 @@ mod tests {
 
     #[test]
     fn only_what_advances_is_verified_and_taken() {
-        let snapshot = sample::snapshot(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
+        let table = sample::table(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
         // Were these verified, their signatures would be refused.
         for (epoch, seq) in [(5, 2), (5, 1), (4, 99)] {
-            let intake = take(&snapshot, &[forged(1, epoch, seq).envelope()], &[]);
+            let intake = take(&table, &[forged(1, epoch, seq).envelope()], &[]);
             assert_eq!((intake.stale, intake.rejected), (1, None), "({epoch}, {seq})");
         }
-        let same = take(&snapshot, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
+        let same = take(&table, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
         assert_eq!((same.stale, same.reports.len()), (1, 0));
         for (epoch, seq) in [(5, 4), (6, 1)] {
-            let intake = take(&snapshot, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
+            let intake = take(&table, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
             assert_eq!(intake.reports[0].id(), ReportId { epoch, seq });
         }
     }
 
     #[test]
     fn what_an_earlier_process_held_is_not_taken_again() {
-        let mut snapshot = sample::snapshot(3, &[]);
-        snapshot.states.get_mut(1).min_report = ReportId { epoch: 5, seq: 3 };
+        let mut table = sample::table(3, &[]);
+        table.states.get_mut(1).min_report = ReportId { epoch: 5, seq: 3 };
         for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
-            let intake = take(&snapshot, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
+            let intake = take(&table, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
             assert_eq!(intake.stale, stale, "{seq}");
         }
     }
 
     #[test]
     fn at_most_one_report_of_each_author() {
-        let snapshot = sample::snapshot(3, &[]);
+        let table = sample::table(3, &[]);
         let one = sample::sealed(1, sample::report(1, 5, 3));
         let next = sample::sealed(1, sample::report(1, 5, 4));
         let other = sample::sealed(2, sample::report(2, 1, 1));
-        let intake = take(&snapshot, &[one.envelope(), next.envelope(), other.envelope()], &[]);
+        let intake = take(&table, &[one.envelope(), next.envelope(), other.envelope()], &[]);
         assert_eq!((intake.reports.len(), intake.stale), (2, 1));
     }
 
     #[test]
     fn the_surplus_is_dropped_unverified_and_forgeries_take_nothing() {
-        let snapshot = sample::snapshot(3, &[]);
+        let table = sample::table(3, &[]);
         let report = raw(forged(1, 5, 3).envelope());
-        let intake = verify_message(&snapshot, "nobody", &[&report], &[], |_, _| false);
+        let intake = verify_message(
+            &table,
+            MessageReports { sender: "nobody", reports: &[&report], proofs: &[] },
+            |_, _| false,
+        );
         assert_eq!((intake.rate_limited, intake.rejected), (1, None));
-        let intake = verify_message(&snapshot, "nobody", &[&report], &[], |_, take| {
-            assert!(!take, "a forgery uses up what its pretended author may send");
-            true
-        });
+        let intake = verify_message(
+            &table,
+            MessageReports { sender: "nobody", reports: &[&report], proofs: &[] },
+            |_, take| {
+                assert!(!take, "a forgery uses up what its pretended author may send");
+                true
+            },
+        );
         assert!(intake.is_forged());
         let good = raw(sample::sealed(1, sample::report(1, 5, 3)).envelope());
         let mut taken = 0;
-        verify_message(&snapshot, "nobody", &[&good], &[], |author, take| {
-            assert_eq!(author, 1);
-            taken += u32::from(take);
-            true
-        });
+        verify_message(
+            &table,
+            MessageReports { sender: "nobody", reports: &[&good], proofs: &[] },
+            |author, take| {
+                assert_eq!(author, 1);
+                taken += u32::from(take);
+                true
+            },
+        );
         assert_eq!(taken, 1);
     }
 
     #[test]
     fn the_first_bad_signature_ends_the_exchange() {
-        let snapshot = sample::snapshot(4, &[]);
+        let table = sample::table(4, &[]);
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let late = sample::sealed(3, sample::report(3, 5, 3));
         let [one, other] = conflicting(3);
         let proof = EquivocationProof::new(one, other).expect("they differ").to_json();
-        let intake =
-            take(&snapshot, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
+        let intake = take(&table, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
         assert!(intake.is_forged());
         assert_eq!(intake.rejected, Some((ReportError::BadSignature, 1)));
         assert_eq!((intake.reports.len(), intake.proofs.len()), (1, 0), "nothing after it is looked at");
@@ -294,8 +332,8 @@ mod tests {
 
     #[test]
     fn who_has_another_configuration_may_bring_what_does_not_verify() {
-        let snapshot = sample::snapshot(16, &[]);
-        let own = snapshot.membership().digest().to_owned();
+        let table = sample::table(16, &[]);
+        let own = table.membership().digest().to_owned();
         let good = sample::sealed(3, sample::report(3, 5, 3));
         let forgeries: Vec<_> = (4..16).map(|author| forged(author, 5, 3)).collect();
         // The configuration that its sender's own report names, how many forgeries, and how many are looked at.
@@ -308,7 +346,11 @@ mod tests {
                 .chain([raw(good.envelope())])
                 .collect();
             let raws: Vec<_> = raws.iter().map(|raw| &**raw).collect();
-            let intake = verify_message(&snapshot, "node-02", &raws, &[], |_, _| true);
+            let intake = verify_message(
+                &table,
+                MessageReports { sender: "node-02", reports: &raws, proofs: &[] },
+                |_, _| true,
+            );
             let expected = (is_forged, Some((ReportError::BadSignature, looked_at)));
             assert_eq!((intake.is_forged(), intake.rejected), expected, "{config} {count}");
             assert_eq!(intake.reports.len(), if is_forged { 1 } else { 2 }, "{config} {count}");
@@ -317,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_not_this_networks_is_refused_and_the_rest_is_taken() {
-        let snapshot = sample::snapshot(3, &[]);
+        let table = sample::table(3, &[]);
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let network_id: NetworkId = "other".parse().expect("a name");
         let foreign = sample::sealed(2, Report { network_id, ..sample::report(2, 5, 3) });
@@ -330,7 +372,7 @@ mod tests {
             ("by a stranger", stranger.envelope(), ReportError::UnknownAuthor),
             ("garbage", "[7]", ReportError::Malformed),
         ] {
-            let intake = take(&snapshot, &[envelope, good.envelope()], &[]);
+            let intake = take(&table, &[envelope, good.envelope()], &[]);
             assert_eq!(intake.rejected, Some((error, 1)), "{what}");
             assert!(!intake.is_forged(), "{what}");
             assert_eq!(intake.reports.len(), 1, "{what}");
@@ -340,11 +382,11 @@ mod tests {
     #[test]
     fn another_payload_in_the_same_place_is_news_until_it_is_proven() {
         let [one, other] = conflicting(1);
-        let mut snapshot = sample::snapshot(3, std::slice::from_ref(&one));
-        assert_eq!(take(&snapshot, &[other.envelope()], &[]).reports.len(), 1);
-        snapshot.states.get_mut(1).equivocation =
+        let mut table = sample::table(3, std::slice::from_ref(&one));
+        assert_eq!(take(&table, &[other.envelope()], &[]).reports.len(), 1);
+        table.states.get_mut(1).equivocation =
             EquivocationProof::new(one, other.clone()).map(std::sync::Arc::new);
-        assert_eq!(take(&snapshot, &[other.envelope()], &[]).stale, 1);
+        assert_eq!(take(&table, &[other.envelope()], &[]).stale, 1);
     }
 
     #[test]
@@ -352,16 +394,16 @@ mod tests {
         let [one, other] = conflicting(1);
         let proof = EquivocationProof::new(one, other).expect("they differ");
         let json = proof.to_json();
-        let mut snapshot = sample::snapshot(3, &[]);
-        let intake = take(&snapshot, &[], &[&json, &json]);
+        let mut table = sample::table(3, &[]);
+        let intake = take(&table, &[], &[&json, &json]);
         assert_eq!((intake.proofs.len(), intake.stale), (1, 1));
         let mut fake = sample::report(1, 5, 3);
         fake.leaving = true;
         let fake = crate::mesh::Signer::sign(&Pen(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
-        assert!(take(&snapshot, &[], &[&fake, &json]).is_forged());
-        snapshot.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));
-        let intake = take(&snapshot, &[], &[&fake]);
+        assert!(take(&table, &[], &[&fake, &json]).is_forged());
+        table.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));
+        let intake = take(&table, &[], &[&fake]);
         assert_eq!((intake.stale, intake.rejected), (1, None), "dropped unverified");
     }
 }

@@ -1,4 +1,4 @@
-//! One exchange as the caller sees it: sign, send, check what comes back (RFC 9421, RFC 9530).
+//! One exchange at the caller: signs and sends the request, checks the reply (RFC 9421, RFC 9530).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,25 @@ use super::http_client::{HttpRequest, HttpResponse, fetch};
 use crate::crypto::http_signature::{self, ReplyError, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
-use crate::mesh::engine::delta_sync::DeltaBase;
 use crate::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
 use crate::mesh::membership::Member;
-use crate::mesh::wire::message::{self, Reply};
+use crate::mesh::sync::compose::{RequestContent, write_request};
+use crate::mesh::verify::MessageReports;
+use crate::mesh::wire::message::Reply;
 use crate::mesh::wire::observation::Failure;
 use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
-/// Carries out `call` and says how it ended.
+/// Carries out `call` and returns its result.
 pub(super) fn exchange(node: &NetworkHandle, call: &Call) -> CallFinished {
     let (id, peer) = (call.id, call.peer.clone());
     let mut evidence = Vec::new();
-    let outcome = carry_out(node, call, &mut evidence);
+    let outcome = call_peer(node, call, &mut evidence);
     CallFinished { id, peer, outcome, evidence }
 }
 
-fn carry_out(
+fn call_peer(
     node: &NetworkHandle,
     call: &Call,
     evidence: &mut Vec<VerifiedReport>,
@@ -36,10 +37,16 @@ fn carry_out(
     let path = member.exchange_path(membership.network_id());
     let own_id = membership.own().id.as_str();
 
-    let since = node.delta_sync().base_for(&member.id, &snapshot);
-    let mono_ms = node.clock.mono_ms();
-    let to = member.id.as_str();
-    let body = message::write_request(to, &snapshot, mono_ms, since, &call.reports, &call.proofs);
+    let body = write_request(
+        snapshot.table(),
+        RequestContent {
+            to: member.id.as_str(),
+            mono_ms: node.clock.mono_ms(),
+            base: call.base,
+            reports: &call.reports,
+            proofs: &call.proofs,
+        },
+    );
     let digest = crypto::content_digest(body.as_bytes());
     let nonce = Nonce { epoch: call.epoch, counter: node.next_request() };
     let sent_us = wall_us();
@@ -51,8 +58,8 @@ fn carry_out(
         ("Signature-Input", head.signature_input.clone()),
         ("Signature", head.signature.clone()),
     ];
-    let outgoing = HttpRequest { url: format!("{url}/mon/{}", membership.network_id()), headers, body };
-    let incoming = fetch(outgoing, Duration::from_millis(call.timeout_ms))?;
+    let request = HttpRequest { url: format!("{url}/mon/{}", membership.network_id()), headers, body };
+    let response = fetch(request, Duration::from_millis(call.timeout_ms))?;
     let received_us = wall_us();
 
     let context = RequestContext {
@@ -61,40 +68,51 @@ fn carry_out(
         signature_input: &head.signature_input,
         signature: &head.signature,
     };
-    check_signature(&incoming, &context, member)?;
-    if incoming.status != 200 {
-        *evidence = read_evidence(node, &snapshot, member, &incoming.body);
-        return Err(refusal(incoming.status));
+    check_signature(&response, &context, member)?;
+    if response.status != 200 {
+        *evidence = read_evidence(node, &snapshot, member, &response.body);
+        return Err(refusal_of(response.status));
     }
-    read_reply(node, &snapshot, member, since, &incoming, sent_us, received_us)
+    let timing = ExchangeTiming { sent_us, received_us, elapsed: response.elapsed };
+    read_reply(node, &snapshot, member, &response.body, timing)
 }
 
-/// Nothing of a reply counts before this.
+/// When an exchange took place.
+#[derive(Clone, Copy)]
+struct ExchangeTiming {
+    /// Unix times in µs.
+    sent_us: u64,
+    received_us: u64,
+    /// From before the name lookup until the whole reply was read.
+    elapsed: Duration,
+}
+
+/// Checks that the reply is signed by `member` and bound to the request; nothing in it counts before.
 fn check_signature(
-    incoming: &HttpResponse,
+    response: &HttpResponse,
     context: &RequestContext<'_>,
     member: &Member,
 ) -> Result<(), Failure> {
-    let digest = incoming.header("content-digest");
+    let digest = response.header("content-digest");
     let checked = http_signature::verify_reply(
-        &incoming.header("signature-input"),
-        &incoming.header("signature"),
-        incoming.status,
+        &response.header("signature-input"),
+        &response.header("signature"),
+        response.status,
         &digest,
         context,
         member.id.as_str(),
         &member.keys,
     );
     match checked {
-        Ok(()) if crypto::digest_matches(&digest, &incoming.body) => Ok(()),
+        Ok(()) if crypto::digest_matches(&digest, &response.body) => Ok(()),
         Err(ReplyError::OtherKeyId { .. }) => Err(Failure::WrongNode),
-        // Whatever answered with another status without a signature was not the node.
-        _ if incoming.status != 200 => Err(Failure::HttpStatus),
+        // An unsigned reply with another status comes from something else than the node.
+        _ if response.status != 200 => Err(Failure::HttpStatus),
         _ => Err(Failure::BadSignature),
     }
 }
 
-fn refusal(status: u16) -> Failure {
+fn refusal_of(status: u16) -> Failure {
     match status {
         409 => Failure::Replayed,
         421 => Failure::Misdirected,
@@ -102,7 +120,7 @@ fn refusal(status: u16) -> Failure {
     }
 }
 
-/// A refusal because of a used nonce carries this node's own newest report at the peer.
+/// Reads the evidence in a refusal: for a used nonce, the newest report under this node's key that the peer holds.
 fn read_evidence(
     node: &NetworkHandle,
     snapshot: &Snapshot,
@@ -115,35 +133,38 @@ fn read_evidence(
         reports: Vec<&'a serde_json::value::RawValue>,
     }
     let Ok(problem) = serde_json::from_slice::<Problem<'_>>(body) else { return Vec::new() };
-    node.verify_message(snapshot, member.id.as_str(), &problem.reports, &[]).reports
+    let message = MessageReports { sender: member.id.as_str(), reports: &problem.reports, proofs: &[] };
+    node.verify_message(snapshot, message).reports
 }
 
 fn read_reply(
     node: &NetworkHandle,
     snapshot: &Arc<Snapshot>,
     member: &Member,
-    since: Option<DeltaBase>,
-    incoming: &HttpResponse,
-    sent_us: u64,
-    received_us: u64,
+    body: &[u8],
+    timing: ExchangeTiming,
 ) -> Result<CallReply, Failure> {
-    let reply = Reply::parse(&incoming.body, snapshot.membership()).map_err(|_| Failure::BadReply)?;
+    let reply = Reply::parse(body, snapshot.membership()).map_err(|_| Failure::BadReply)?;
     if reply.from != member.id.as_str() {
         return Err(Failure::WrongNode);
     }
-    let intake = node.verify_message(snapshot, member.id.as_str(), &reply.reports, &reply.proofs);
-    let heads = node.delta_sync().on_reply(&member.id, snapshot, since, reply.heads, reply.mark);
-    let elapsed_us = u32::try_from(incoming.elapsed.as_micros()).unwrap_or(u32::MAX);
+    let sender = member.id.as_str();
+    let message = MessageReports { sender, reports: &reply.reports, proofs: &reply.proofs };
+    let verified = node.verify_message(snapshot, message);
+    let ExchangeTiming { sent_us, received_us, elapsed } = timing;
+    let elapsed_us = u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX);
     let took_us = reply.took_us.min(elapsed_us);
     Ok(CallReply {
         rtt_us: elapsed_us - took_us,
         took_us,
         clock_offset_ms: clock_offset_ms(sent_us, received_us, reply.now_ms, took_us),
-        received: ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs },
+        received: ReceivedReports { heads: reply.heads, reports: verified.reports, proofs: verified.proofs },
+        mark: reply.mark,
+        snapshot_ms: snapshot.at().mono_ms,
     })
 }
 
-/// The peer's clock less ours, in ms: the mean of what both directions show (RFC 5905, section 8).
+/// The peer's clock minus this node's, in ms: the mean of both directions (RFC 5905, section 8).
 fn clock_offset_ms(sent_us: u64, received_us: u64, peer_now_ms: u64, took_us: u32) -> i64 {
     let there_us = i128::from(peer_now_ms) * 1000 - i128::from(took_us) - i128::from(sent_us);
     let back_us = i128::from(peer_now_ms) * 1000 - i128::from(received_us);
@@ -155,7 +176,7 @@ mod tests {
     use super::clock_offset_ms;
 
     #[test]
-    fn offsets_of_clocks() {
+    fn clock_offset_is_the_mean_of_both_directions() {
         // Sent at 1 s, there for 10 ms, back after 30 ms: 10 ms each way.
         for (peer_now_ms, expected) in [(1_020, 0), (289_020, 288_000), (0, -1_020)] {
             assert_eq!(clock_offset_ms(1_000_000, 1_030_000, peer_now_ms, 10_000), expected);

@@ -19,14 +19,14 @@ use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
 use crate::store::log_limiter::LogLimiter;
 
-/// Threads of one peer that may live: more than one only while calls that were given up have not ended. A
-/// name server that never answers must not pile them up.
+/// Threads that one peer may have: more than one only while abandoned calls have not returned. A name server that
+/// never answers must not accumulate threads.
 const MAX_THREADS: usize = 4;
 
-/// How much a call may outlive its time, since the client library counts whole seconds.
+/// How much longer than its timeout a call may take, since the HTTP client counts whole seconds.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 
-/// The names of the peers' threads start with this: a panic there is one call's.
+/// The prefix of these threads' names: a panic there ends one call, not the process.
 pub const THREAD_PREFIX: &str = "peer-";
 
 /// One thread for each peer.
@@ -36,11 +36,11 @@ pub struct PeerWorkers {
     lines: LogLimiter,
 }
 
-/// The way to a peer.
+/// The calls to one peer.
 #[derive(Default)]
 struct PeerWorker {
     thread: Option<WorkerThread>,
-    /// The call under way, and when it is given up.
+    /// The call in flight, and when it is overdue.
     in_flight: Option<(u64, Instant)>,
     /// Held by each living thread of this peer.
     alive: Arc<()>,
@@ -48,9 +48,9 @@ struct PeerWorker {
     abandoned: VecDeque<Instant>,
 }
 
-/// A peer's thread.
+/// A thread that makes calls.
 struct WorkerThread {
-    // Above the thread: it ends when this closes.
+    // Dropped before the thread is joined: the thread ends when this closes.
     calls: Sender<Call>,
     thread: JoinHandle<()>,
 }
@@ -63,7 +63,7 @@ impl PeerWorkers {
 }
 
 impl PeerWorker {
-    /// Hands `call` to the peer's thread, which is started if there is none.
+    /// Sends `call` to the peer's thread, which is started if there is none.
     fn start(&mut self, node: &Arc<NetworkHandle>, call: Call, lines: &LogLimiter) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
         let id = call.id;
@@ -81,7 +81,7 @@ impl PeerWorker {
             })?,
         };
         if worker.calls.try_send(call).is_err() {
-            // It still has one, which nobody asks for twice; the next call gets a thread of its own.
+            // The thread still has a call, which the engine never asks for; the next call gets a new thread.
             return Err(Failure::Other);
         }
         self.thread = Some(worker);
@@ -96,7 +96,7 @@ impl PeerWorker {
         if oldest.is_some_and(|at| at.elapsed() > OVERTIME) { Failure::Dns } else { Failure::Timeout }
     }
 
-    /// Its thread ends with the call, and nobody listens to it any more.
+    /// Abandons the call in flight; its thread ends with it, and its result is ignored.
     fn abandon(&mut self) {
         self.in_flight = None;
         self.thread = None;
@@ -124,7 +124,7 @@ impl WorkerThread {
 
 fn make_calls(node: &NetworkHandle, waiting: &Receiver<Call>) {
     for call in waiting {
-        // A peer's reply must not end the process, whatever the client library makes of it.
+        // No reply of a peer may end the process, even if it makes the HTTP client panic.
         let called = catch_unwind(AssertUnwindSafe(|| exchange(node, &call)));
         let called = called.unwrap_or_else(|_| failed(&call, Failure::BadReply));
         if !node.send(Event::CallFinished(called)) {
@@ -150,21 +150,22 @@ impl Caller for PeerWorkers {
 
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
         let refused = failed(&call, Failure::Other);
-        let Some(lane) = self.workers.get_mut(&call.peer) else { return Err(Box::new(refused)) };
-        lane.start(&self.node, call, &self.lines)
+        let Some(worker) = self.workers.get_mut(&call.peer) else { return Err(Box::new(refused)) };
+        worker
+            .start(&self.node, call, &self.lines)
             .map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..refused }))
     }
 
-    fn ended(&mut self, called: &CallFinished) {
-        if let Some(lane) = self.workers.get_mut(&called.peer) {
-            lane.in_flight = lane.in_flight.filter(|(id, _)| *id != called.id);
+    fn finished(&mut self, called: &CallFinished) {
+        if let Some(worker) = self.workers.get_mut(&called.peer) {
+            worker.in_flight = worker.in_flight.filter(|(id, _)| *id != called.id);
         }
     }
 
     fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished> {
-        let overdue = self.workers.iter_mut().filter_map(|(peer, lane)| {
-            let (id, _) = lane.in_flight.filter(|(_, deadline)| *deadline <= now)?;
-            lane.abandon();
+        let overdue = self.workers.iter_mut().filter_map(|(peer, worker)| {
+            let (id, _) = worker.in_flight.filter(|(_, deadline)| *deadline <= now)?;
+            worker.abandon();
             let outcome = Err(Failure::Timeout);
             Some(CallFinished { id, peer: peer.clone(), outcome, evidence: Vec::new() })
         });
@@ -172,15 +173,15 @@ impl Caller for PeerWorkers {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.workers.values().filter_map(|lane| lane.in_flight).map(|(_, deadline)| deadline).min()
+        self.workers.values().filter_map(|worker| worker.in_flight).map(|(_, deadline)| deadline).min()
     }
 }
 
 impl Drop for PeerWorkers {
     fn drop(&mut self) {
-        let lanes = std::mem::take(&mut self.workers).into_values();
-        // Those that wait for an answer end by themselves; a stop does not wait for them.
-        let idle = lanes.filter(|lane| lane.in_flight.is_none()).filter_map(|lane| lane.thread);
+        let workers = std::mem::take(&mut self.workers).into_values();
+        // Threads with a call in flight end by themselves; a stop does not wait for them.
+        let idle = workers.filter(|worker| worker.in_flight.is_none()).filter_map(|worker| worker.thread);
         let threads: Vec<_> = idle.map(|worker| worker.thread).collect();
         for thread in threads {
             if thread.join().is_err() {
@@ -195,15 +196,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn why_calls_do_not_end() {
-        let mut lane = PeerWorker::default();
-        assert_eq!(lane.stall_reason(), Failure::Timeout);
+    fn stall_reason_is_dns_once_the_oldest_call_is_overdue() {
+        let mut worker = PeerWorker::default();
+        assert_eq!(worker.stall_reason(), Failure::Timeout);
         for _ in 0..2 * MAX_THREADS {
-            lane.abandon();
+            worker.abandon();
         }
-        assert_eq!((lane.abandoned.len(), lane.stall_reason()), (MAX_THREADS, Failure::Timeout));
+        assert_eq!((worker.abandoned.len(), worker.stall_reason()), (MAX_THREADS, Failure::Timeout));
         let long_ago = Instant::now().checked_sub(OVERTIME + Duration::from_secs(1));
-        lane.abandoned[0] = long_ago.expect("the clock runs for longer");
-        assert_eq!(lane.stall_reason(), Failure::Dns);
+        worker.abandoned[0] = long_ago.expect("the clock runs for longer");
+        assert_eq!(worker.stall_reason(), Failure::Dns);
     }
 }

@@ -19,9 +19,14 @@ use super::problem::{self, problem};
 use crate::crypto::http_signature::{self, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
+use crate::mesh::delta_sync;
 use crate::mesh::engine::event::ReceivedReports;
 use crate::mesh::id::NodeId;
-use crate::mesh::wire::message::{self, ReplyMeta};
+use crate::mesh::sync::compose::{ArrivedHeads, ReplyContent, write_reply};
+use crate::mesh::sync::missing::{missing_proofs, missing_reports};
+use crate::mesh::verify::MessageReports;
+use crate::mesh::wire::heads::Heads;
+use crate::mesh::wire::message::{self};
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
@@ -177,29 +182,52 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     if message.to != own {
         return Err(misdirected(format!("this is {own}")));
     }
-    let intake = node.verify_message(&snapshot, ticket.sender.as_str(), &message.reports, &message.proofs);
-    let (heads, whole) = node.delta_sync().on_request(&ticket.sender, &snapshot, message.heads);
-    if intake.is_forged() {
-        // What came before it was verified, and so took of what its authors may send: it is kept, or a member
-        // could use that up with what never arrives.
-        let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-        node.try_send(&ticket.sender, delivery);
+    let reports =
+        MessageReports { sender: ticket.sender.as_str(), reports: &message.reports, proofs: &message.proofs };
+    let verified = node.verify_message(&snapshot, reports);
+    let is_forged = verified.is_forged();
+    let arrived = ArrivedHeads::of(snapshot.membership(), &verified.reports);
+    let (heads, complete) = complete_heads(&snapshot, &ticket.sender, message.heads.clone());
+    // Sent even if a later report was forged: the reports before it were verified and used up tokens of their authors,
+    // which a member must not be able to waste.
+    let received =
+        ReceivedReports { heads: message.heads, reports: verified.reports, proofs: verified.proofs };
+    let was_sent = node.try_send(&ticket.sender, received);
+    if is_forged {
         return Err(bad("a report's signature does not verify".to_owned()));
     }
-    // Of what it left out and nobody remembers here, it names everything next time.
-    let reports =
-        message::missing_reports(&heads, &snapshot, |index, _| whole || heads.knows(&snapshot, index));
-    let proofs = if whole { message::missing_proofs(&heads, &snapshot) } else { Vec::new() };
-    // The time that the body was under way is the network's, not this node's.
+    let table = snapshot.table();
+    let missing =
+        missing_reports(&heads, table, |index, _| complete || heads.knows(snapshot.membership(), index));
+    let proofs = if complete { missing_proofs(&heads, table) } else { Vec::new() };
+    // The transfer time of the body belongs to the network, not to this node.
     let took = ticket.judged + begun.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
-    let since = message.since.filter(|_| whole);
-    let facts = ReplyMeta { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms, since };
-    let reply = message::write_reply(facts, &snapshot, &intake.reports, &reports, &proofs);
-    let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-    node.try_send(&ticket.sender, delivery);
-    Ok(reply)
+    let content = ReplyContent {
+        from: own,
+        now_ms: now.wall_ms,
+        took_us,
+        mono_ms: now.mono_ms,
+        // A request with omitted heads that are not known here is answered in full; then the peer names all heads.
+        since: message.since.filter(|_| complete),
+        // Without a mark the peer names all heads next time, since the event loop did not learn these.
+        mark: delta_sync::mark(snapshot.membership(), snapshot.at()).filter(|_| was_sent),
+        arrived: &arrived,
+        reports: &missing,
+        proofs: &proofs,
+    };
+    Ok(write_reply(table, content))
+}
+
+/// All heads of the member `sender` after a request that names `named`; false where omitted ones are not known here.
+fn complete_heads(snapshot: &Snapshot, sender: &NodeId, named: Heads) -> (Heads, bool) {
+    let membership = snapshot.membership();
+    if let Some(index) = membership.index(sender.as_str()) {
+        return snapshot.states()[index].sync.completed(membership, index, named);
+    }
+    let complete = !named.is_partial();
+    (named, complete)
 }
 
 impl Ticket {

@@ -14,7 +14,7 @@ use crate::crypto::{Keypair, dsse};
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::membership::{Member, Membership};
-use crate::mesh::wire::message::Heads;
+use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
@@ -140,13 +140,21 @@ impl Net {
         let (events, told) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
         let book = NonceStore::new(BTreeMap::new(), wake);
-        (NetworkHandle::new(self.keys[0].clone(), Clock::start(), book, snapshot, events), told)
+        let (node, _) = NetworkHandle::new(self.keys[0].clone(), Clock::start(), book, snapshot, events);
+        (node, told)
     }
 
     fn answer(&self, reports: Vec<VerifiedReport>) -> CallReply {
         let delivery =
             ReceivedReports { heads: Heads::empty(self.membership.clone()), reports, proofs: Vec::new() };
-        CallReply { rtt_us: 812, took_us: 1_400, clock_offset_ms: -3, received: delivery }
+        CallReply {
+            rtt_us: 812,
+            took_us: 1_400,
+            clock_offset_ms: -3,
+            received: delivery,
+            mark: None,
+            snapshot_ms: 0,
+        }
     }
 
     /// A report of the node with this index: it sees node 0, not node 2, and has another configuration.

@@ -15,7 +15,7 @@ use crate::mesh::{Engine, EngineInit, Event, Signer};
 use crate::message_id;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
-use crate::store::event_loop::EventLoopThread;
+use crate::store::event_loop::{EventLoopInit, EventLoopThread};
 use crate::store::log_limiter::LogLimiter;
 use crate::store::network_handle::EVENT_QUEUE_LEN;
 use crate::store::nonce_store::NonceStore;
@@ -65,11 +65,20 @@ impl Network {
         let (events, waiting) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
         let snapshot = mesh.take_snapshot(now).expect("a new mesh has a snapshot that nobody took");
         let nonces = NonceStore::new(kept.nonces, wake);
-        let node = Arc::new(NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, events));
+        let (node, publisher) = NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, events);
+        let node = Arc::new(node);
         let files = Arc::new(Mutex::new(files));
         let keeper = StateWriter::start(node.clone(), files.clone(), floors, woken)?;
         let peers = Box::new(PeerWorkers::new(node.clone()));
-        let collector = EventLoopThread::start(mesh, node.clone(), files, waiting, peers)?;
+        let init = EventLoopInit {
+            engine: mesh,
+            node: node.clone(),
+            publisher,
+            files,
+            events: waiting,
+            caller: peers,
+        };
+        let collector = EventLoopThread::start(init)?;
         Ok(Self { node, collector, keeper, membership })
     }
 

@@ -1,5 +1,5 @@
-//! The collector: the one thread that owns a network's [`Mesh`], turns it, shows its snapshot and carries
-//! out what it asks for.
+//! The event loop: the one thread that owns a network's [`Engine`], steps it, publishes its snapshot and carries out
+//! its effects.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::log_limiter::LogLimiter;
 use super::network_handle::NetworkHandle;
+use super::published::SnapshotPublisher;
 use super::state_files::StateFiles;
 use crate::mesh::engine::event::{Call, CallFinished, Notice};
 use crate::mesh::membership::Membership;
@@ -21,74 +22,78 @@ use crate::mesh::verdict::tracker::VerdictChange;
 use crate::mesh::{Effect, Engine, Event};
 use crate::message_id;
 
-/// The collector turns at least this often: a health check sees that it does.
+/// The longest time between two ticks: health checks watch for them.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events taken in one turn at most, so that the snapshot follows.
+/// Events handled in one tick at most, so that the snapshot follows.
 const MAX_BATCH: usize = 256;
 
-/// How much later calls are given up while events wait.
+/// How much later overdue calls are abandoned while events wait.
 const CALL_GRACE: Duration = Duration::from_millis(250);
 
-/// How long a leaving node waits for its last report to be handed over.
+/// How long a leaving node waits until its last report is delivered.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Makes calls. The collector asks; nobody else does.
+/// Makes calls to peers for the event loop.
 pub trait Caller: Send {
-    /// Makes sure that every member can be called, and nobody else.
+    /// Prepares for calls to the members of `membership`, and to no others.
     fn reconcile(&mut self, membership: &Membership);
-    /// Starts a call. How it ends comes as [`Event::Called`]; one that cannot be started ends here.
+    /// Starts a call. Its result comes as [`Event::CallFinished`]; a call that cannot be started finishes here.
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>>;
-    /// Is told of each call that has ended.
-    fn ended(&mut self, called: &CallFinished);
-    /// Gives up the calls whose time is over: they have ended so. What comes of them later counts no more.
+    /// Learns that a call has finished.
+    fn finished(&mut self, finished: &CallFinished);
+    /// Abandons the calls that are overdue at `now` and returns them as failed. Their later results are ignored.
     fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished>;
-    /// When there will be one to give up.
+    /// When the next call will be overdue.
     fn deadline(&self) -> Option<Instant>;
 }
 
-/// The collector's thread.
+/// What an event loop works with.
+pub struct EventLoopInit {
+    /// The engine, stepped by this loop alone.
+    pub engine: Engine,
+    /// The network's handle, for its clock and snapshot.
+    pub node: Arc<NetworkHandle>,
+    /// Publishes snapshots.
+    pub publisher: SnapshotPublisher,
+    /// The state directory.
+    pub files: Arc<Mutex<StateFiles>>,
+    /// The queue that [`NetworkHandle`] sends to.
+    pub events: Receiver<Event>,
+    /// Makes calls to peers.
+    pub caller: Box<dyn Caller>,
+}
+
+/// A running event loop.
 pub struct EventLoopThread {
     thread: JoinHandle<()>,
 }
 
 impl EventLoopThread {
-    /// Starts the thread. It ends after [`Event::Leaving`], when the last report was handed over or
-    /// two seconds have passed, and ends the calls' threads with it.
-    pub fn start(
-        mesh: Engine,
-        node: Arc<NetworkHandle>,
-        files: Arc<Mutex<StateFiles>>,
-        events: Receiver<Event>,
-        dial: Box<dyn Caller>,
-    ) -> io::Result<Self> {
+    /// Starts the thread. It ends after [`Event::Leaving`], when the last report was delivered or two seconds have
+    /// passed, and drops `caller` then.
+    pub fn start(init: EventLoopInit) -> io::Result<Self> {
+        let EventLoopInit { engine, node, publisher, files, events, caller } = init;
         let name = format!("collect-{}", node.snapshot().membership().network_id());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            EventLoop {
-                mesh,
-                node,
-                files,
-                events,
-                caller: dial,
-                leave_by: None,
-                lines: LogLimiter::default(),
-            }
-            .run();
+            let lines = LogLimiter::default();
+            EventLoop { engine, node, publisher, files, events, caller, leave_by: None, lines }.run();
         })?;
         Ok(Self { thread })
     }
 
-    /// Waits for the thread's end.
+    /// Waits until the thread ends.
     pub fn join(self) {
         if self.thread.join().is_err() {
-            error!("the collector panicked");
+            error!("the event loop panicked");
         }
     }
 }
 
 struct EventLoop {
-    mesh: Engine,
+    engine: Engine,
     node: Arc<NetworkHandle>,
+    publisher: SnapshotPublisher,
     files: Arc<Mutex<StateFiles>>,
     events: Receiver<Event>,
     caller: Box<dyn Caller>,
@@ -109,19 +114,19 @@ impl EventLoop {
     }
 
     fn is_done(&self) -> bool {
-        self.leave_by.is_some_and(|by| self.mesh.is_idle() || Instant::now() >= by)
+        self.leave_by.is_some_and(|by| self.engine.is_idle() || Instant::now() >= by)
     }
 
     fn wait(&self) -> Duration {
         let now_ms = self.node.clock.mono_ms();
-        let due = Duration::from_millis(self.mesh.deadline_ms().saturating_sub(now_ms));
+        let due = Duration::from_millis(self.engine.deadline_ms().saturating_sub(now_ms));
         let calls = self.caller.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         due.min(calls.unwrap_or(MAX_TICK_INTERVAL)).min(MAX_TICK_INTERVAL)
     }
 
     /// Takes `first` and what else has come. Gives back what is to be taken next.
     fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
-        let mut effects = self.mesh.step(self.node.clock.now(), Event::Tick);
+        let mut effects = self.engine.step(self.node.clock.now(), Event::Tick);
         let mut membership = None;
         // One that has ended in time may still wait in the channel: a slow turn must not fail it.
         let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };
@@ -132,18 +137,18 @@ impl EventLoop {
             match &event {
                 Event::Leaving => self.leave_by = Some(Instant::now() + LEAVE_TIMEOUT),
                 Event::Reconfigured(new) => membership = Some(new.clone()),
-                Event::CallFinished(called) => self.caller.ended(called),
+                Event::CallFinished(finished) => self.caller.finished(finished),
                 _ => {}
             }
-            effects.extend(self.mesh.step(self.node.clock.now(), event));
+            effects.extend(self.engine.step(self.node.clock.now(), event));
         }
         if let Some(membership) = membership {
             self.caller.reconcile(&membership);
         }
         self.save(&effects);
         // Calls read the snapshot, so it is shown first.
-        if let Some(snapshot) = self.mesh.take_snapshot(self.node.clock.now()) {
-            self.node.publish(snapshot);
+        if let Some(snapshot) = self.engine.take_snapshot(self.node.clock.now()) {
+            self.publisher.publish(snapshot);
         }
         for effect in effects {
             match effect {
@@ -156,7 +161,7 @@ impl EventLoop {
                 Effect::SaveEpoch(_) | Effect::SaveProof(_) => {}
             }
         }
-        self.node.record_tick();
+        self.publisher.record_tick(self.node.clock.mono_ms());
         first
     }
 

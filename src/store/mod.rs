@@ -1,7 +1,7 @@
-//! What a network's threads share: the snapshot that everyone reads, the channel that everyone tells, and
-//! the state directory. The collector thread, which alone changes the snapshot, lives in [`collector`].
+//! What the threads of a network share: the snapshot that all read, the queue of events, and the state directory. The
+//! event loop, the one thread that changes the snapshot, is in [`event_loop`].
 //!
-//! Decisions are made in [`crate::mesh`]; here they are only carried out.
+//! Decisions are made in [`crate::mesh`]; this module only carries them out.
 
 pub mod clock;
 pub mod drop_counters;
@@ -9,9 +9,12 @@ pub mod event_loop;
 pub mod log_limiter;
 pub mod network_handle;
 pub mod nonce_store;
+pub mod published;
+mod report_verifier;
 mod state_files;
 pub mod state_writer;
 pub mod trends;
 
 pub use network_handle::NetworkHandle;
+pub use published::SnapshotPublisher;
 pub use state_files::{StateError, StateFiles};

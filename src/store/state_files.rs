@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 use crate::crypto::Nonce;
 use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
 use crate::mesh::membership::Membership;
-use crate::mesh::wire::report::EquivocationProof;
+use crate::mesh::wire::equivocation::EquivocationProof;
 
 /// The largest state file that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::mesh::id::{NodeId, ReportId};
+use crate::mesh::member_state::ProbeCounts;
 use crate::mesh::membership::Membership;
-use crate::mesh::snapshot::{ProbeCounts, Snapshot};
+use crate::mesh::snapshot::Snapshot;
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
 
 /// The length of a minute, in ms.

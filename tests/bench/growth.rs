@@ -22,7 +22,7 @@ use distomon::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedRepor
 use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
-use distomon::mesh::wire::message::Heads;
+use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::{Event, Signer as _};
@@ -247,7 +247,14 @@ impl Sample {
             // A peer that this is not about: it answers, and has no news.
             let heads = Heads::empty(self.machines[from].snapshot.membership().clone());
             let delivery = ReceivedReports { heads, reports: Vec::new(), proofs: Vec::new() };
-            let answer = CallReply { rtt_us: 2_000, took_us: 100, clock_offset_ms: 0, received: delivery };
+            let answer = CallReply {
+                rtt_us: 2_000,
+                took_us: 100,
+                clock_offset_ms: 0,
+                received: delivery,
+                mark: None,
+                snapshot_ms: 0,
+            };
             return CallFinished {
                 id: call.id,
                 peer: call.peer.clone(),

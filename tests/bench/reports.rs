@@ -18,10 +18,11 @@ use distomon::crypto::{Keypair, dsse};
 use distomon::mesh::engine::event::ReceivedReports;
 use distomon::mesh::id::{NetworkId, NodeId};
 use distomon::mesh::membership::{Member, Membership};
+use distomon::mesh::verify::{self, MessageReports};
 use distomon::mesh::wire::message;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Report, VerifiedReport};
-use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps, verify};
+use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 /// What is to be reached of the bare rate, in per cent.
@@ -105,7 +106,11 @@ fn receive(mesh: &mut Engine, snapshot: &mut Snapshot, now: Timestamps, body: &[
     let start = Instant::now();
     let message = message::Request::parse(body, snapshot.membership()).expect("a well-formed message");
     let read = Instant::now();
-    let intake = verify::verify_message(snapshot, "node-01", &message.reports, &message.proofs, |_, _| true);
+    let intake = verify::verify_message(
+        snapshot.table(),
+        MessageReports { sender: "node-01", reports: &message.reports, proofs: &message.proofs },
+        |_, _| true,
+    );
     let checked = Instant::now();
     let delivery = ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
     let from = snapshot.membership().members()[1].id.clone();

@@ -17,13 +17,13 @@ use distomon::crypto::password::Password;
 use distomon::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
-use distomon::mesh::wire::message::Heads;
+use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
 use distomon::server::{Instance, Limits, Listener, Routes};
 use distomon::store::clock::{Clock, wall_us};
-use distomon::store::event_loop::{Caller, EventLoopThread};
+use distomon::store::event_loop::{Caller, EventLoopInit, EventLoopThread};
 use distomon::store::nonce_store::NonceStore;
 use distomon::store::{NetworkHandle, StateFiles};
 use parking_lot::Mutex;
@@ -114,11 +114,20 @@ impl Crowd {
         let (events, waiting) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
         let snapshot = mesh.take_snapshot(now).expect("a new mesh has one");
         let book = NonceStore::new(BTreeMap::new(), wake);
-        let node = Arc::new(NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, snapshot, events));
+        let (node, publisher) =
+            NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, snapshot, events);
+        let node = Arc::new(node);
         let dial = Box::new(Answers(self.membership.clone()));
         // It runs until the process ends.
-        EventLoopThread::start(mesh, node.clone(), Arc::new(Mutex::new(files)), waiting, dial)
-            .expect("a thread");
+        let init = EventLoopInit {
+            engine: mesh,
+            node: node.clone(),
+            publisher,
+            files: Arc::new(Mutex::new(files)),
+            events: waiting,
+            caller: dial,
+        };
+        EventLoopThread::start(init).expect("a thread");
         node
     }
 
@@ -204,13 +213,20 @@ impl Caller for Answers {
         let delivery =
             ReceivedReports { heads: Heads::empty(self.0.clone()), reports: Vec::new(), proofs: Vec::new() };
         let rtt_us = fastrand::u32(300..60_000);
-        let answer = CallReply { rtt_us, took_us: 200, clock_offset_ms: 0, received: delivery };
+        let answer = CallReply {
+            rtt_us,
+            took_us: 200,
+            clock_offset_ms: 0,
+            received: delivery,
+            mark: None,
+            snapshot_ms: 0,
+        };
         let outcome = if is_dead(number) { Err(Failure::Refused) } else { Ok(answer) };
         // A call that ends here and now.
         Err(Box::new(CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() }))
     }
 
-    fn ended(&mut self, _: &CallFinished) {}
+    fn finished(&mut self, _: &CallFinished) {}
 
     fn abandon_overdue(&mut self, _: Instant) -> Vec<CallFinished> {
         Vec::new()

@@ -5,7 +5,7 @@ use crate::network::{Network, tracked};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
 use distomon::mesh::engine::event::{Notice, ReceivedReports};
-use distomon::mesh::wire::message::Heads;
+use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::report::Report;
 
 fn proofs(network: &Network) -> usize {

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use distomon::crypto::{Nonce, PublicKey};
-use distomon::mesh::engine::delta_sync::{DeltaBase, DeltaSync};
+use distomon::mesh::delta_sync;
 use distomon::mesh::engine::event::{Call, CallFinished, CallReply, Notice, ReceivedReports};
 use distomon::mesh::id::{NodeId, ReportId};
 use distomon::mesh::membership::Membership;
-use distomon::mesh::verify::{self, AuthorRateLimit, VerifyOutcome};
-use distomon::mesh::wire::message::{self, Reply, ReplyMeta, Request};
+use distomon::mesh::sync::compose::{ArrivedHeads, ReplyContent, RequestContent, write_reply, write_request};
+use distomon::mesh::sync::missing::{missing_proofs, missing_reports};
+use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports, VerifyOutcome};
+use distomon::mesh::wire::equivocation::EquivocationProof;
+use distomon::mesh::wire::message::{Reply, Request};
 use distomon::mesh::wire::observation::{Failure, Observation};
-use distomon::mesh::wire::report::{EquivocationProof, VerifiedReport};
+use distomon::mesh::wire::report::VerifiedReport;
 use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 
 /// The wall clock when virtual time begins: Unix time in ms.
@@ -137,9 +140,8 @@ pub(crate) struct Machine {
     started_ms: u64,
     allowance: AuthorRateLimit,
     requests: u64,
-    correspondence: DeltaSync,
-    /// What the calls under way were written from.
-    written: BTreeMap<u64, (Option<DeltaBase>, Arc<Snapshot>)>,
+    /// For each call in flight, when the snapshot was taken that it was written from: monotonic time in ms.
+    written: BTreeMap<u64, u64>,
     wire: Wire,
 }
 
@@ -178,7 +180,6 @@ impl Machine {
             started_ms: at_ms,
             allowance: AuthorRateLimit::default(),
             requests: 0,
-            correspondence: DeltaSync::default(),
             written: BTreeMap::new(),
             wire,
         }
@@ -233,13 +234,17 @@ impl Machine {
         self.requests += 1;
         let nonce = Nonce { epoch: call.epoch, counter: self.requests };
         let mono_ms = self.now(at_ms).mono_ms;
-        let to = call.peer.as_str();
-        let since = self.correspondence.base_for(&call.peer, &self.snapshot);
-        self.written.retain(|_, (_, snapshot)| snapshot.at().mono_ms + 60_000 > mono_ms);
-        self.written.insert(call.id, (since, self.snapshot.clone()));
+        self.written.retain(|_, snapshot_ms| *snapshot_ms + 60_000 > mono_ms);
+        self.written.insert(call.id, self.snapshot.at().mono_ms);
         let (inside, beside) = self.load(call.reports.clone(), call.proofs.clone());
-        let body =
-            message::write_request(to, &self.snapshot, mono_ms, since, &inside.reports, &inside.proofs);
+        let content = RequestContent {
+            to: call.peer.as_str(),
+            mono_ms,
+            base: call.base,
+            reports: &inside.reports,
+            proofs: &inside.proofs,
+        };
+        let body = write_request(self.snapshot.table(), content);
         (nonce, body, beside)
     }
 
@@ -276,27 +281,36 @@ impl Machine {
             return (Response::Rejected(Failure::Misdirected), None);
         }
         let intake = self.check(at_ms, &snapshot, from, &message.reports, &message.proofs, cargo);
-        let (heads, whole) = self.correspondence.on_request(from, &snapshot, message.heads);
-        if intake.is_forged() {
-            // What came before it was verified, and is kept.
-            let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-            return (Response::Rejected(Failure::Rejected), Some(delivery));
+        let index = snapshot.membership().index(from.as_str()).expect("a member");
+        let sync = &snapshot.states()[index].sync;
+        let (heads, complete) = sync.completed(snapshot.membership(), index, message.heads.clone());
+        let arrived = ArrivedHeads::of(snapshot.membership(), &intake.reports);
+        let is_forged = intake.is_forged();
+        let received =
+            ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+        if is_forged {
+            // The reports before the forged one were verified, and are kept.
+            return (Response::Rejected(Failure::Rejected), Some(received));
         }
-        let reports =
-            message::missing_reports(&heads, &snapshot, |index, _| whole || heads.knows(&snapshot, index));
-        let proofs = if whole { message::missing_proofs(&heads, &snapshot) } else { Vec::new() };
+        let reports = missing_reports(&heads, snapshot.table(), |index, _| {
+            complete || heads.knows(snapshot.membership(), index)
+        });
+        let proofs = if complete { missing_proofs(&heads, snapshot.table()) } else { Vec::new() };
         let now = self.now(at_ms);
-        let facts = ReplyMeta {
+        let (inside, beside) = self.load(reports, proofs);
+        let content = ReplyContent {
             from: self.id().as_str(),
             now_ms: now.wall_ms,
             took_us: 100,
             mono_ms: now.mono_ms,
-            since: message.since.filter(|_| whole),
+            since: message.since.filter(|_| complete),
+            mark: delta_sync::mark(snapshot.membership(), snapshot.at()),
+            arrived: &arrived,
+            reports: &inside.reports,
+            proofs: &inside.proofs,
         };
-        let (inside, beside) = self.load(reports, proofs);
-        let reply = message::write_reply(facts, &snapshot, &intake.reports, &inside.reports, &inside.proofs);
-        let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-        (Response::Reply(reply, beside), Some(delivery))
+        let reply = write_reply(snapshot.table(), content);
+        (Response::Reply(reply, beside), Some(received))
     }
 
     /// What the heads in `body` and `cargo` bring.
@@ -334,14 +348,14 @@ impl Machine {
             Response::Reply(body, cargo) => {
                 let reply = Reply::parse(body.as_bytes(), snapshot.membership()).expect("a message");
                 let intake = self.check(at_ms, &snapshot, &peer, &reply.reports, &reply.proofs, cargo);
-                let (since, from) = self.written.remove(&id).expect("it was written");
-                let heads = self.correspondence.on_reply(&peer, &from, since, reply.heads, reply.mark);
-                let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - reply.took_us;
-                let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-                (
-                    Ok(CallReply { rtt_us, took_us: reply.took_us, clock_offset_ms: 0, received: delivery }),
-                    Vec::new(),
-                )
+                let snapshot_ms = self.written.remove(&id).expect("it was written");
+                let took_us = reply.took_us;
+                let rtt_us = u32::try_from(elapsed_ms * 1000).expect("short") - took_us;
+                let received =
+                    ReceivedReports { heads: reply.heads, reports: intake.reports, proofs: intake.proofs };
+                let mark = reply.mark;
+                let reply = CallReply { rtt_us, took_us, clock_offset_ms: 0, received, mark, snapshot_ms };
+                (Ok(reply), Vec::new())
             }
         };
         CallFinished { id, peer, outcome, evidence }
@@ -358,13 +372,13 @@ impl Machine {
     ) -> VerifyOutcome {
         let mono_ms = self.now(at_ms).mono_ms;
         let allowance = &mut self.allowance;
-        let mut intake =
-            verify::verify_message(snapshot, sender.as_str(), reports, proofs, |author, take| {
-                if take {
-                    allowance.consume(author, mono_ms);
-                }
-                allowance.allows(author, mono_ms)
-            });
+        let message = MessageReports { sender: sender.as_str(), reports, proofs };
+        let mut intake = verify::verify_message(snapshot.table(), message, |author, take| {
+            if take {
+                allowance.consume(author, mono_ms);
+            }
+            allowance.allows(author, mono_ms)
+        });
         cargo.sort(snapshot, allowance, mono_ms, &mut intake);
         self.received.new += u32::try_from(intake.reports.len()).expect("few");
         self.received.stale += intake.stale;

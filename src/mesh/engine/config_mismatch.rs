@@ -1,13 +1,13 @@
-//! Whether others have had another configuration than this node for long. While a change is rolled out they
-//! have, and that is no news; later somebody was left out.
+//! Reports that other nodes have had another configuration for long. While a change is rolled out a mismatch is
+//! expected; one that lasts means that a host was left out.
 
-use super::event::{Effect, Notice};
-use crate::mesh::engine::Engine;
+use super::event::Notice;
 use crate::mesh::id::NodeId;
-use crate::mesh::snapshot::{Snapshot, Timestamps};
+use crate::mesh::report_table::ReportTable;
+use crate::mesh::timestamps::Timestamps;
 
-/// A difference is told once it has lasted so long, in ms.
-pub(super) const REPORT_AFTER_MS: u64 = 60_000;
+/// A mismatch is reported once it has lasted this long, in ms.
+const REPORT_AFTER_MS: u64 = 60_000;
 
 /// Since when configurations have differed.
 #[derive(Debug, Default)]
@@ -17,34 +17,22 @@ pub(super) struct MismatchTimer {
     reported: bool,
 }
 
-impl Snapshot {
-    /// Whether the newest report of the member with this index names another configuration than this node's,
-    /// as [`Membership::digest`](crate::mesh::membership::Membership::digest) tells them apart.
-    pub fn config_differs(&self, index: usize) -> bool {
-        let latest = self.states[index].latest.as_ref();
-        index != self.membership.me()
-            && latest.is_some_and(|latest| latest.report().config != self.membership.digest())
-    }
-}
-
-impl Engine {
-    /// Looks at all whose reports come, with each report of this node's own.
-    pub(super) fn compare_configurations(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
-        let snapshot = &self.snapshot;
-        let nodes: Vec<NodeId> = (0..snapshot.states.len())
-            .filter(|&index| snapshot.config_differs(index) && snapshot.is_fresh(index, now.mono_ms))
-            .map(|index| snapshot.membership.members()[index].id.clone())
+impl MismatchTimer {
+    /// Compares the configuration of all nodes with fresh reports. Returns a notice when a mismatch has lasted for
+    /// [`REPORT_AFTER_MS`], and when a reported one has ended.
+    pub(super) fn update(&mut self, table: &ReportTable, now: Timestamps) -> Option<Notice> {
+        let nodes: Vec<NodeId> = (0..table.states().len())
+            .filter(|&index| table.config_differs(index) && table.is_fresh(index, now.mono_ms))
+            .map(|index| table.membership().members()[index].id.clone())
             .collect();
         if nodes.is_empty() {
-            if std::mem::take(&mut self.config_mismatch).reported {
-                effects.push(Effect::Notice(Notice::ConfigMatch));
-            }
-            return;
+            return std::mem::take(self).reported.then_some(Notice::ConfigMatch);
         }
-        let since_ms = *self.config_mismatch.since_ms.get_or_insert(now.mono_ms);
-        if now.mono_ms.saturating_sub(since_ms) >= REPORT_AFTER_MS && !self.config_mismatch.reported {
-            self.config_mismatch.reported = true;
-            effects.push(Effect::Notice(Notice::ConfigMismatch { nodes }));
+        let since_ms = *self.since_ms.get_or_insert(now.mono_ms);
+        if self.reported || now.mono_ms.saturating_sub(since_ms) < REPORT_AFTER_MS {
+            return None;
         }
+        self.reported = true;
+        Some(Notice::ConfigMismatch { nodes })
     }
 }

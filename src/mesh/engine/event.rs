@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::mesh::delta_sync::DeltaBase;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::verdict::tracker::VerdictChange;
-use crate::mesh::wire::message::Heads;
+use crate::mesh::wire::equivocation::EquivocationProof;
+use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
-use crate::mesh::wire::report::{EquivocationProof, VerifiedReport};
+use crate::mesh::wire::report::VerifiedReport;
 
 /// What happened.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub struct Call {
     pub proofs: Vec<Arc<EquivocationProof>>,
     /// The epoch of the request's nonce.
     pub epoch: u64,
+    /// Name only heads that changed since; none for all.
+    pub base: Option<DeltaBase>,
 }
 
 /// How a call ended.
@@ -93,8 +97,12 @@ pub struct CallReply {
     pub took_us: u32,
     /// The peer's clock less ours, in ms.
     pub clock_offset_ms: i64,
-    /// What it brought.
+    /// What it brought; heads as the reply names them.
     pub received: ReceivedReports,
+    /// The number to return as `since` in the next request.
+    pub mark: Option<u64>,
+    /// When the snapshot was taken that the request was written from: monotonic time in ms.
+    pub snapshot_ms: u64,
 }
 
 /// What the core wants done, in this order.
@@ -124,7 +132,7 @@ pub enum Notice {
         /// The newest failure.
         error: Option<Failure>,
     },
-    /// A node signed two different reports with one report_id.
+    /// A node signed two different reports with the same id.
     Equivocated {
         /// The node.
         node: NodeId,
@@ -134,8 +142,8 @@ pub enum Notice {
     /// A peer held a newer report under this node's own key: this node had lost its state, or was
     /// restored from an older copy. It goes on with a higher epoch.
     Superseded {
-        /// What the peer held.
-        latest: ReportId,
+        /// The report that the peer held.
+        report_id: ReportId,
         /// The epoch from now on.
         epoch: u64,
     },
@@ -176,14 +184,14 @@ impl fmt::Display for Notice {
                 "{node} signed two different reports as {report_id}: a cloned machine, a restored snapshot or a \
                  stolen key; both are kept as proof"
             ),
-            Self::Superseded { latest, epoch } => write!(
+            Self::Superseded { report_id, epoch } => write!(
                 f,
-                "a peer holds a newer report {latest} under this node's key: its state was lost or restored \
+                "a peer holds a newer report {report_id} under this node's key: its state was lost or restored \
                  from a copy; going on with epoch {epoch}"
             ),
-            Self::DuplicateKey { report_id: latest } => write!(
+            Self::DuplicateKey { report_id } => write!(
                 f,
-                "another process signs with this node's key (its report {latest}): stop one of the two, then \
+                "another process signs with this node's key (its report {report_id}): stop one of the two, then \
                  give this node a new key"
             ),
             Self::ResumedAfterGap { gap_ms } => {

@@ -1,156 +1,115 @@
-//! The state of a node in one network, and its one verb: [`Mesh::step`].
+//! The engine: the state of a node in one network, and its one verb, [`Engine::step`].
 
-mod call;
+mod calls;
 mod config_mismatch;
-pub mod delta_sync;
+mod evaluator;
 pub mod event;
-mod ingest;
+mod gap_detector;
 mod peer_state;
+mod peers;
 mod publisher;
 mod self_health;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::membership::Membership;
-use crate::mesh::snapshot::{Counters, MemberState, Snapshot, Timestamps};
-use crate::mesh::verdict;
-use crate::mesh::verdict::history::VerdictRecord;
-use crate::mesh::verdict::tracker::VerdictChange;
-use crate::mesh::wire::observation::{Observation, ProbeStatus};
-use crate::mesh::wire::report::{EquivocationProof, VerifiedReport};
-use config_mismatch::MismatchTimer;
-use event::{Effect, Event, Notice};
-use peer_state::PeerState;
-use publisher::Publisher;
-
-/// Verdicts are reached at most this often, in ms; in networks of more than 200 nodes less often, in
-/// proportion, since all of them are reached at once.
-const EVALUATION_GAP_MS: u64 = 50;
-
-/// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this is no randomness.
-pub trait Signer: Send {
-    /// The report's payload in a DSSE envelope, signed.
-    fn sign(&self, report: crate::mesh::wire::report::Report) -> VerifiedReport;
-}
+use self::calls::CallPlanner;
+use self::config_mismatch::MismatchTimer;
+use self::evaluator::Evaluator;
+use self::event::{CallFinished, CallPurpose, CallReply, Effect, Event, Notice, ReceivedReports};
+use self::gap_detector::GapDetector;
+use self::peer_state::{InFlight, RttSample};
+use self::peers::Peers;
+pub use self::publisher::Signer;
+use self::publisher::{Publisher, ReportContent};
+use self::self_health::{OwnKeyReport, SelfHealth};
+use super::delta_sync::ReplyHeads;
+use super::id::{NodeId, ReportId};
+use super::member_state::MemberState;
+use super::membership::Membership;
+use super::report_table::{ReportTable, StoreOutcome};
+use super::snapshot::{Counters, Snapshot};
+use super::timestamps::Timestamps;
+use super::verdict::tracker::VerdictChange;
+use super::wire::equivocation::EquivocationProof;
+use super::wire::heads::Heads;
+use super::wire::observation::{Failure, Observation, ProbeStatus};
+use super::wire::report::VerifiedReport;
 
 /// What a node starts with.
 pub struct EngineInit {
     /// The network.
     pub membership: Arc<Membership>,
-    /// Signs.
+    /// Signs reports.
     pub signer: Box<dyn Signer>,
     /// Spreads probes; any number.
     pub seed: u64,
-    /// Larger than any epoch this node used before.
+    /// Larger than any epoch that this node used before.
     pub epoch: u64,
-    /// Reports older than these were held before and are not taken again.
+    /// Ids of reports that an earlier process held: older reports are not stored.
     pub min_reports: Vec<(NodeId, ReportId)>,
-    /// Proofs of equivocation that were kept.
+    /// Stored proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
 }
 
 /// The state of a node in one network.
 pub struct Engine {
-    snapshot: Snapshot,
-    /// By index into the membership; this node's own is unused.
-    peers: Vec<PeerState>,
-    fresh: Vec<bool>,
+    table: ReportTable,
+    peers: Peers,
     publisher: Publisher,
-    superseded: bool,
-    refuting_until_ms: u64,
-    next_refute_ms: u64,
-    last_tick: Timestamps,
-    /// Until then, requests may come in that had waited since before a gap of time.
-    backlog_until_ms: u64,
-    next_call: u64,
-    rng: fastrand::Rng,
+    self_health: SelfHealth,
+    evaluator: Evaluator,
+    config_mismatch: MismatchTimer,
+    gap_detector: GapDetector,
+    counters: Counters,
+    revision: u64,
+    /// Whether a snapshot would differ from the one taken last.
     changed: bool,
     leaving: bool,
-    config_mismatch: MismatchTimer,
-    /// When verdicts were last reached, and when to reach them anew: monotonic time in ms.
-    evaluated_ms: u64,
-    next_evaluation_ms: u64,
 }
 
 impl Engine {
-    /// A node that knows nothing yet, and probes its first peer at once.
-    pub fn new(setup: EngineInit, now: Timestamps) -> Self {
-        let count = setup.membership.members().len();
-        let mut states = vec![MemberState { waiting_since_ms: now.mono_ms, ..MemberState::default() }; count];
-        for proof in setup.proofs {
-            if let Some(index) = setup.membership.index(proof.author().as_str()) {
+    /// A node that knows nothing yet; its first probe is due immediately.
+    pub fn new(init: EngineInit, now: Timestamps) -> Self {
+        let membership = init.membership;
+        let mut states = vec![MemberState::awaited_since(now.mono_ms); membership.members().len()];
+        for proof in init.proofs {
+            if let Some(index) = membership.index(proof.author().as_str()) {
                 states[index].equivocation = Some(Arc::new(proof));
             }
         }
-        for (id, report_id) in setup.min_reports {
-            if let Some(index) = setup.membership.index(id.as_str()) {
+        for (id, report_id) in init.min_reports {
+            if let Some(index) = membership.index(id.as_str()) {
                 states[index].min_report = report_id;
             }
         }
-        let snapshot = Snapshot {
-            membership: setup.membership,
-            states: states.into_iter().collect(),
-            at: now,
-            revision: 0,
-            isolated: false,
-            duplicate_key: false,
+        let peers = Peers::new(&membership, now, init.seed);
+        let table = ReportTable { membership, states: states.into_iter().collect() };
+        Self {
+            peers,
+            publisher: Publisher::new(init.signer, init.epoch),
+            self_health: SelfHealth::default(),
+            evaluator: Evaluator::new(&table, now),
+            config_mismatch: MismatchTimer::default(),
+            gap_detector: GapDetector::new(now),
             counters: Counters::default(),
-            verdicts: Arc::default(),
-            tracker: Arc::default(),
-            history: Arc::default(),
-        };
-        let mut mesh = Self {
-            peers: Vec::new(),
-            fresh: vec![false; count],
-            publisher: Publisher::new(setup.signer, setup.epoch),
-            superseded: false,
-            refuting_until_ms: 0,
-            next_refute_ms: 0,
-            last_tick: now,
-            backlog_until_ms: 0,
-            next_call: 0,
-            rng: fastrand::Rng::with_seed(setup.seed),
+            revision: 0,
             changed: true,
             leaving: false,
-            config_mismatch: MismatchTimer::default(),
-            evaluated_ms: 0,
-            next_evaluation_ms: 0,
-            snapshot,
-        };
-        mesh.peers = (0..count).map(|index| mesh.new_peer(now, index)).collect();
-        mesh.evaluate(now);
-        mesh
-    }
-
-    /// A target whose first probe is spread evenly over its `poll_rate`, by its place in the membership.
-    fn new_peer(&self, now: Timestamps, index: usize) -> PeerState {
-        let membership = &self.snapshot.membership;
-        let (count, me) = (membership.probed().count(), membership.me());
-        let before = membership.probed().filter(|&other| other < index).count();
-        let mine = membership.probed().filter(|&other| other < me).count();
-        let place = (before + count - mine) % count.max(1);
-        let phase_ms = membership.members()[index].poll_rate_ms * place as u64 / count.max(1) as u64;
-        PeerState::new(now, now.mono_ms + phase_ms)
-    }
-
-    /// Says goodbye in the next report, and begins nothing else.
-    fn start_leaving(&mut self) {
-        self.leaving = true;
-        for target in &mut self.peers {
-            target.push_pending = false;
+            table,
         }
     }
 
-    /// Takes what happened and says what is to be done, in this order.
+    /// Applies what happened and returns what is to be done, in this order.
     pub fn step(&mut self, now: Timestamps, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.detect_gap(now, &mut effects);
         match event {
             Event::Tick => {}
-            Event::CallFinished(called) => self.on_call_finished(now, called, &mut effects),
-            Event::RequestReceived { from, received: delivery } => {
-                self.on_request(now, &from, delivery, &mut effects)
+            Event::CallFinished(finished) => self.on_call_finished(now, finished, &mut effects),
+            Event::RequestReceived { from, received } => {
+                self.on_request(now, &from, received, &mut effects);
             }
             Event::Reconfigured(membership) => self.reconfigure(now, &membership),
             Event::Leaving => self.start_leaving(),
@@ -159,213 +118,391 @@ impl Engine {
         effects
     }
 
-    /// The newest snapshot, if it differs from the one taken before.
+    /// The current snapshot, if it differs from the one taken last.
     pub fn take_snapshot(&mut self, now: Timestamps) -> Option<Snapshot> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        self.snapshot.revision += 1;
-        self.snapshot.at = now;
-        Some(self.snapshot.clone())
+        self.revision += 1;
+        Some(Snapshot {
+            table: self.table.clone(),
+            at: now,
+            revision: self.revision,
+            isolated: self.self_health.is_isolated(),
+            duplicate_key: self.self_health.has_duplicate_key(),
+            counters: self.counters,
+            verdicts: self.evaluator.verdicts.clone(),
+            tracker: self.evaluator.tracker.clone(),
+            history: self.evaluator.history.clone(),
+        })
     }
 
-    /// When to step at the latest, in monotonic ms. Silence is noticed in passing, so a step is due at
-    /// least once a second as well.
+    /// When to step at the latest, in monotonic ms. Silence is not an event, so a step is due at least once a second
+    /// as well.
     pub fn deadline_ms(&self) -> u64 {
         if self.leaving {
             return u64::MAX;
         }
-        let membership = &self.snapshot.membership;
-        let probes = membership.probed().map(|index| &self.peers[index]);
-        let probes = probes.filter(|target| target.in_flight.is_none()).map(PeerState::next_ms);
-        let refute = (self.last_tick.mono_ms < self.refuting_until_ms).then_some(self.next_refute_ms);
-        let own = self.publisher.due_ms(membership.publish_ms());
-        probes.chain(refute).chain([own, self.next_evaluation_ms]).min().unwrap_or(own)
+        let membership = self.table.membership();
+        let own_ms = self.publisher.due_ms(membership.publish_ms());
+        let probe_ms = self.peers.next_probe_ms(membership);
+        let refute_ms = self.self_health.refutation_due_ms(self.gap_detector.last_step_ms());
+        let optional = probe_ms.into_iter().chain(refute_ms);
+        optional.fold(own_ms.min(self.evaluator.due_ms()), u64::min)
     }
 
-    /// Whether nothing is under way that this node still waits for; after [`Event::Leaving`] that is
-    /// only its last report.
+    /// Whether no call is in flight; after [`Event::Leaving`] only calls with the last report count.
     pub fn is_idle(&self) -> bool {
-        self.peers.iter().all(|target| target.in_flight.is_none())
+        self.peers.are_idle()
     }
 
-    /// A long gap between two turns is a start: what was heard before it says nothing about now, and
-    /// failures across it are this node's own.
+    /// A long gap between two steps counts as a start: reports from before it say nothing about now, and failed calls
+    /// across it are this node's own fault.
     fn detect_gap(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
-        let gap_ms = now.mono_ms.saturating_sub(self.last_tick.mono_ms);
-        self.last_tick = now;
-        // Turns come at least once a second, so a short interval alone makes no gap.
-        if gap_ms <= (2 * self.snapshot.membership.max_poll_ms()).max(3_000) {
-            return;
-        }
+        let Some(gap_ms) = self.gap_detector.step(now, self.table.membership().max_poll_ms()) else { return };
         effects.push(Effect::Notice(Notice::ResumedAfterGap { gap_ms }));
-        self.backlog_until_ms = now.mono_ms + self.snapshot.membership.max_poll_ms();
-        for index in 0..self.snapshot.states.len() {
-            let state = self.snapshot.states.get_mut(index);
+        for index in 0..self.table.states.len() {
+            let state = self.table.states.get_mut(index);
             state.advanced = false;
             state.waiting_since_ms = now.mono_ms;
         }
-        for index in 0..self.peers.len() {
-            let first_ms = self.new_peer(now, index).next_ms();
-            self.peers[index].resume_after_gap(now, first_ms);
-        }
+        self.peers.resume_after_gap(&self.table.membership, now);
         self.changed = true;
     }
 
-    pub(super) fn record_status_change(
-        &mut self,
-        index: usize,
-        before: Option<ProbeStatus>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(from) = before else { return };
-        let Observation { status: to, error, .. } = self.peers[index].observation;
-        let peer = self.snapshot.membership.members()[index].id.clone();
-        effects.push(Effect::Notice(Notice::PeerStatusChanged { peer, from, to, error }));
-        self.publisher.request_publish();
+    /// Announces the stop in the next report, and begins nothing else.
+    fn start_leaving(&mut self) {
+        self.leaving = true;
+        self.peers.cancel_pending_pushes();
     }
 
-    /// Goes on with another membership, keeping what it still allows: what is known of a member that has one
-    /// of its keys still, as far as those keys signed it.
+    /// Continues with another membership. A member that still has one of its keys keeps what these keys signed.
     fn reconfigure(&mut self, now: Timestamps, membership: &Arc<Membership>) {
-        let old = std::mem::replace(&mut self.snapshot.membership, membership.clone());
-        let states = std::mem::take(&mut self.snapshot.states);
-        let targets = std::mem::take(&mut self.peers);
-        let mut known: Vec<_> = states.iter().cloned().zip(targets).map(Some).collect();
-        let mut states = Vec::with_capacity(membership.members().len());
-        for (index, member) in membership.members().iter().enumerate() {
-            let at = old.index(member.id.as_str()).filter(|&at| {
-                let keys = &old.members()[at].keys;
-                *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
-            });
-            let unknown = MemberState { waiting_since_ms: now.mono_ms, ..MemberState::default() };
-            let (state, mut target) = match at.and_then(|at| known[at].take()) {
-                Some(known) => known,
-                None => (unknown.clone(), self.new_peer(now, index)),
-            };
-            if at.is_some_and(|at| !old.observes(old.me(), at)) {
-                target = target.reset(now, self.new_peer(now, index).next_ms());
-            }
-            let valid = |report: &VerifiedReport| member.keys.contains(report.key());
-            let proof = state.equivocation.clone().filter(|proof| proof.reports().into_iter().all(valid));
-            let mut state = match &state.latest {
-                Some(latest) if !valid(latest) => unknown,
-                _ => state,
-            };
-            state.equivocation = proof;
-            // Another membership has other indices.
-            if let Some(latest) = state.latest.take() {
-                state.set_latest(latest, membership);
-            }
-            states.push(state);
-            self.peers.push(target);
-            self.peers[index].bring_forward(now, member);
-        }
-        self.snapshot.states = states.into_iter().collect();
-        self.fresh = vec![false; membership.members().len()];
+        let old = std::mem::replace(&mut self.table.membership, membership.clone());
+        let states = std::mem::take(&mut self.table.states);
+        let previous: Vec<Option<usize>> = membership
+            .members()
+            .iter()
+            .map(|member| {
+                old.index(member.id.as_str()).filter(|&at| {
+                    let keys = &old.members()[at].keys;
+                    *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
+                })
+            })
+            .collect();
+        let carried = previous.iter().enumerate().map(|(index, previous)| match previous {
+            Some(at) => carry_over(&states[*at], membership, index, now),
+            None => MemberState::awaited_since(now.mono_ms),
+        });
+        self.table.states = carried.collect();
+        self.peers.reconfigure(&old, membership, &previous, now);
+        self.evaluator.reconfigure(membership);
         self.publisher.request_publish();
         self.changed = true;
-        // No snapshot may show the verdicts of another membership.
-        self.next_evaluation_ms = 0;
     }
 
-    /// Does what is due.
     fn run_due_work(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         self.evaluate_callers(now, effects);
-        self.update_isolation(now, effects);
+        if self.self_health.update_isolation(&self.table, &self.peers, now) {
+            self.changed = true;
+            self.publisher.request_publish();
+            effects.push(Effect::Notice(Notice::IsolationChanged(self.self_health.is_isolated())));
+        }
         self.publish(now, effects);
         if !self.leaving {
-            self.probe(now, effects);
-            self.push_refutation(now, effects);
+            self.calls(now, effects).probe();
+            if self.self_health.refutation_is_due(now, self.table.membership().max_poll_ms()) {
+                self.calls(now, effects).refute();
+            }
         }
-        self.evaluate_if_due(now, effects);
+        let changes = self.evaluator.run_if_due(&self.table, now, &mut self.changed);
+        let notable = changes.into_iter().filter(VerdictChange::is_notable);
+        effects.extend(notable.map(|change| Effect::Notice(Notice::VerdictChanged(change))));
     }
 
-    /// Reaches verdicts anew where something has changed, or somebody's silence has passed a bound.
-    fn evaluate_if_due(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
-        if self.changed {
-            self.next_evaluation_ms =
-                self.next_evaluation_ms.min(self.evaluated_ms + self.evaluation_gap_ms());
-        }
-        if now.mono_ms < self.next_evaluation_ms {
-            return;
-        }
-        self.evaluated_ms = now.mono_ms;
-        for index in 0..self.fresh.len() {
-            let fresh = self.snapshot.is_fresh(index, now.mono_ms);
-            self.changed |= std::mem::replace(&mut self.fresh[index], fresh) != fresh;
-        }
-        let changes = self.evaluate(now);
-        self.next_evaluation_ms = self.snapshot.verdicts.due_ms.max(now.mono_ms + self.evaluation_gap_ms());
-        let news = changes.into_iter().filter(VerdictChange::is_notable);
-        effects.extend(news.map(|change| Effect::Notice(Notice::VerdictChanged(change))));
+    fn calls<'e>(&'e mut self, now: Timestamps, effects: &'e mut Vec<Effect>) -> CallPlanner<'e> {
+        let epoch = self.publisher.last_id().epoch;
+        CallPlanner { table: &self.table, peers: &mut self.peers, effects, now, epoch }
     }
 
-    fn evaluation_gap_ms(&self) -> u64 {
-        EVALUATION_GAP_MS.max(self.snapshot.membership.keyed_count() as u64 / 4)
-    }
-
-    /// Judges everyone.
-    fn evaluate(&mut self, now: Timestamps) -> Vec<VerdictChange> {
-        let verdicts = verdict::evaluate(&self.snapshot, now);
-        if *self.snapshot.verdicts == verdicts {
-            return Vec::new();
-        }
-        let mut tracked = Arc::unwrap_or_clone(std::mem::take(&mut self.snapshot.tracker));
-        let changes = tracked.update(&self.snapshot, &verdicts, now);
-        self.snapshot.tracker = Arc::new(tracked);
-        if !changes.is_empty() {
-            let decisions = changes.iter().map(|change| VerdictRecord {
-                membership: self.snapshot.membership.clone(),
-                index: change.index,
-                at_ms: now.wall_ms,
-                from: change.from,
-                verdict: verdicts.nodes[change.index].clone(),
-                tracked: change.to.clone(),
-                newest: self.snapshot.states[change.index].latest.as_ref().map(|latest| latest.id()),
-                silent_ms: change.silent_ms,
-            });
-            Arc::make_mut(&mut self.snapshot.history).record(decisions);
-        }
-        self.snapshot.verdicts = Arc::new(verdicts);
-        self.changed = true;
-        changes
-    }
-
+    /// Sets the status of the peers without a url, which only call out, by their last call.
     fn evaluate_callers(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
-        let membership = self.snapshot.membership.clone();
+        let membership = self.table.membership.clone();
         for &index in membership.observed() {
             let member = &membership.members()[index];
             if member.url.is_some() {
                 continue;
             }
-            let head = self.snapshot.states[index].latest.as_ref().map(|latest| latest.id());
+            let head = self.table.states[index].latest_id();
             let before = self.peers[index].evaluate_caller(now, member, membership.own(), head);
             self.record_status_change(index, before, effects);
         }
     }
 
-    /// Makes this node's next report when it is due, and pushes it where it tells of a change.
+    /// Publishes this node's next report when it is due, and pushes it if it reports a change.
     fn publish(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
-        let membership = self.snapshot.membership.clone();
+        let membership = self.table.membership.clone();
         let Some(reason) = self.publisher.due(now, membership.publish_ms(), self.leaving) else { return };
-        let me = membership.me();
         let observed = membership.observed().iter();
         let observations = observed
             .map(|&index| (membership.members()[index].id.clone(), self.peers[index].observation))
             .collect();
-        let report =
-            self.publisher.publish(now, &membership, self.snapshot.isolated, self.leaving, observations);
-        let state = self.snapshot.states.get_mut(me);
-        state.set_latest(Arc::new(report), &membership);
-        state.created_ms = now.mono_ms;
-        state.received_ms = now.mono_ms;
-        state.head_changed_ms = now.mono_ms;
-        state.advanced = true;
+        let isolated = self.self_health.is_isolated();
+        let content = ReportContent { isolated, leaving: self.leaving, observations };
+        let report = self.publisher.publish(now, &membership, content);
+        self.table.store_own(now, report);
         self.changed = true;
         if reason.is_change() {
-            self.push(now, effects);
+            let leaving = self.leaving;
+            self.calls(now, effects).push(leaving);
         }
-        self.compare_configurations(now, effects);
+        effects.extend(self.config_mismatch.update(&self.table, now).map(Effect::Notice));
     }
+
+    fn record_status_change(&mut self, index: usize, before: Option<ProbeStatus>, effects: &mut Vec<Effect>) {
+        let Some(from) = before else { return };
+        let Observation { status: to, error, .. } = self.peers[index].observation;
+        let peer = self.table.membership.members()[index].id.clone();
+        effects.push(Effect::Notice(Notice::PeerStatusChanged { peer, from, to, error }));
+        self.publisher.request_publish();
+    }
+
+    fn on_call_finished(&mut self, now: Timestamps, finished: CallFinished, effects: &mut Vec<Effect>) {
+        let membership = self.table.membership.clone();
+        let Some(index) = membership.index(finished.peer.as_str()) else { return };
+        let Some(call) = self.peers[index].in_flight.filter(|call| call.id == finished.id) else { return };
+        self.peers[index].in_flight = None;
+        let push_pending = std::mem::take(&mut self.peers[index].push_pending);
+        for report in finished.evidence {
+            self.store_report(now, report, 0, false, effects);
+        }
+        // Sent with an epoch that this node has left since, as the evidence may just have shown.
+        let is_outdated = call.epoch < self.publisher.last_id().epoch;
+        let is_probe = call.purpose == CallPurpose::Probe;
+        if is_probe {
+            self.count_probe(index, &finished.outcome);
+        }
+        let mut retry = false;
+        let before = match finished.outcome {
+            Ok(reply) => self.on_reply(now, index, call, reply, push_pending, effects),
+            Err(Failure::Replayed) if is_outdated => {
+                retry = true;
+                None
+            }
+            Err(failure) => self.on_call_failure(now, index, call.purpose, failure),
+        };
+        let jitter = self.peers.jitter();
+        let (peer, member) = (&mut self.peers[index], &membership.members()[index]);
+        if is_probe && (retry || peer.should_retry()) {
+            peer.schedule_retry(now, member, call.started_ms);
+        } else if is_probe {
+            peer.schedule_round(now, member, jitter);
+        }
+        self.record_status_change(index, before, effects);
+    }
+
+    fn count_probe(&mut self, index: usize, outcome: &Result<CallReply, Failure>) {
+        let probes = &mut self.table.states.get_mut(index).probes;
+        let is_answered = outcome.as_ref().map_or_else(|failure| failure.is_refusal(), |_| true);
+        let count = if is_answered { &mut probes.answered } else { &mut probes.failed };
+        *count = count.saturating_add(1);
+    }
+
+    fn on_reply(
+        &mut self,
+        now: Timestamps,
+        index: usize,
+        call: InFlight,
+        reply: CallReply,
+        push_pending: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Option<ProbeStatus> {
+        self.counters.exchanges_ok += 1;
+        let CallReply { rtt_us, took_us, clock_offset_ms, received, mark, snapshot_ms } = reply;
+        let sample = RttSample { rtt_us, took_us, offset_ms: clock_offset_ms };
+        let before = self.peers[index].on_success(now, sample, call.purpose);
+        let ReceivedReports { heads, reports, proofs } = received;
+        let reply = ReplyHeads { base: call.base, snapshot_ms, heads, mark };
+        let heads = self.table.states.get_mut(index).sync.on_reply(&self.table.membership, reply);
+        let received = ReceivedReports { heads: heads.clone(), reports, proofs };
+        self.ingest(now, Some(index), received, effects);
+        self.note_held_own_report(index, &heads);
+        if call.purpose == CallPurpose::Probe && !self.leaving {
+            self.calls(now, effects).follow_up(index, &heads);
+        }
+        if push_pending {
+            self.calls(now, effects).push_pending(index);
+        }
+        before
+    }
+
+    /// Only a failed probe counts; a refusal counts whatever the call was for.
+    fn on_call_failure(
+        &mut self,
+        now: Timestamps,
+        index: usize,
+        purpose: CallPurpose,
+        failure: Failure,
+    ) -> Option<ProbeStatus> {
+        self.counters.exchanges_failed += 1;
+        let head = self.table.states[index].latest_id();
+        let since_ms = self.peers[index].impostor_since(now, failure);
+        let is_misconfigured = since_ms.is_some_and(|ms| self.may_be_misconfigured(now, index, ms));
+        let is_probe = purpose == CallPurpose::Probe;
+        let peer = &mut self.peers[index];
+        if failure.is_refusal() || (is_misconfigured && is_probe) {
+            peer.on_refusal(now, failure)
+        } else if is_probe {
+            peer.on_failure(now, &self.table.membership.members()[index], failure, head)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a peer at whose address something else has answered since `since_ms` may only have another
+    /// configuration, in which this node is missing or has another key: its reports arrive and say so, or nothing is
+    /// known of it yet.
+    fn may_be_misconfigured(&self, now: Timestamps, index: usize, since_ms: u64) -> bool {
+        let state = &self.table.states[index];
+        if self.table.is_fresh(index, now.mono_ms) {
+            self.table.config_differs(index) || state.created_ms <= since_ms
+        } else {
+            let waited_ms = now.mono_ms.saturating_sub(state.waiting_since_ms);
+            !state.advanced && waited_ms <= 4 * self.table.membership.interval_ms()
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        now: Timestamps,
+        from: &NodeId,
+        mut received: ReceivedReports,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.counters.requests += 1;
+        let membership = self.table.membership.clone();
+        if let Some(index) = membership.index(from.as_str()) {
+            self.peers[index].on_request(now);
+            let sync = &mut self.table.states.get_mut(index).sync;
+            received.heads = sync.on_request(&membership, index, received.heads);
+            if received.heads.knows(&membership, membership.me()) {
+                self.note_held_own_report(index, &received.heads);
+            }
+        }
+        self.ingest(now, None, received, effects);
+    }
+
+    /// Learns from the peer's heads which of this node's reports it holds.
+    fn note_held_own_report(&mut self, index: usize, heads: &Heads) {
+        let membership = &self.table.membership;
+        self.peers[index].known_own_report = heads.get(membership, membership.me()).map(|head| head.id);
+    }
+
+    /// Stores what a message brought; `replier` is set for a signed reply.
+    fn ingest(
+        &mut self,
+        now: Timestamps,
+        replier: Option<usize>,
+        received: ReceivedReports,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ReceivedReports { heads, reports, proofs } = received;
+        for report in reports {
+            let membership = &self.table.membership;
+            let Some(author) = membership.index(report.author().as_str()) else { continue };
+            let age_ms = heads.age_ms(membership, author, report.id());
+            self.store_report(now, report, age_ms, replier == Some(author), effects);
+        }
+        for proof in proofs {
+            self.record_equivocation(now, proof, effects);
+        }
+        self.table.update_ages(now, replier, &heads);
+        let own = self.publisher.last_id();
+        if self.self_health.update_refutation(&self.table, &mut self.peers, own, now) {
+            self.publisher.request_publish();
+        }
+    }
+
+    /// Stores a report if it advances.
+    fn store_report(
+        &mut self,
+        now: Timestamps,
+        report: VerifiedReport,
+        age_ms: u64,
+        from_author: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let membership = &self.table.membership;
+        let Some(index) = membership.index(report.author().as_str()) else { return };
+        // The configuration may have changed since the signature was verified.
+        if !membership.members()[index].keys.contains(report.key()) {
+            return;
+        }
+        let (is_own, id) = (index == membership.me(), report.id());
+        let own_is_newer = self.table.states[index].latest_id().is_none_or(|latest| id > latest);
+        if is_own && own_is_newer {
+            return self.on_own_key_report(now, id, effects);
+        }
+        // Right after a start, a report that was created before it may still advance what is held.
+        let proves_alive =
+            from_author || (self.peers[index].has_report && !self.gap_detector.may_be_backlog(now));
+        match self.table.store(now, index, report, age_ms, proves_alive) {
+            StoreOutcome::Stored => {
+                self.peers[index].has_report = true;
+                self.counters.reports_stored += 1;
+                self.changed = true;
+            }
+            StoreOutcome::Stale => self.counters.reports_stale += 1,
+            StoreOutcome::Conflicting(proof) => {
+                if let Some(proof) = proof {
+                    self.record_equivocation(now, *proof, effects);
+                }
+                if is_own {
+                    self.on_own_key_report(now, id, effects);
+                }
+            }
+        }
+    }
+
+    /// Reacts to a report under this node's key that this process did not make: the first time state was lost or
+    /// restored; the second time another process uses the key.
+    fn on_own_key_report(&mut self, now: Timestamps, report_id: ReportId, effects: &mut Vec<Effect>) {
+        match self.self_health.on_own_key_report(report_id, self.publisher.last_id(), now) {
+            OwnKeyReport::Old => {}
+            OwnKeyReport::DuplicateKey => {
+                self.changed = true;
+                effects.push(Effect::Notice(Notice::DuplicateKey { report_id }));
+            }
+            OwnKeyReport::Superseded { epoch } => {
+                self.publisher.start_epoch(epoch);
+                effects.push(Effect::SaveEpoch(epoch));
+                effects.push(Effect::Notice(Notice::Superseded { report_id, epoch }));
+            }
+        }
+    }
+
+    fn record_equivocation(&mut self, now: Timestamps, proof: EquivocationProof, effects: &mut Vec<Effect>) {
+        let Some(proof) = self.table.record_equivocation(now, proof) else { return };
+        self.changed = true;
+        let (node, report_id) = (proof.author().clone(), proof.report_id());
+        effects.push(Effect::SaveProof(proof));
+        effects.push(Effect::Notice(Notice::Equivocated { node, report_id }));
+    }
+}
+
+/// What stays of `state` for the member with this index in `membership`: what its keys there signed.
+fn carry_over(state: &MemberState, membership: &Membership, index: usize, now: Timestamps) -> MemberState {
+    let keys = &membership.members()[index].keys;
+    let is_valid = |report: &VerifiedReport| keys.contains(report.key());
+    let equivocation = state.equivocation.clone().filter(|proof| proof.reports().into_iter().all(is_valid));
+    let mut carried = match &state.latest {
+        Some(latest) if !is_valid(latest) => MemberState::awaited_since(now.mono_ms),
+        _ => state.clone(),
+    };
+    carried.equivocation = equivocation;
+    // Observations are indexed by the new membership.
+    if let Some(latest) = carried.latest.take() {
+        carried.set_latest(latest, membership);
+    }
+    carried
 }

@@ -1,9 +1,10 @@
 //! One peer as this node probes it: what was found, and when to look again.
 
 use super::event::CallPurpose;
+use crate::mesh::delta_sync::DeltaBase;
 use crate::mesh::id::ReportId;
 use crate::mesh::membership::Member;
-use crate::mesh::snapshot::Timestamps;
+use crate::mesh::timestamps::Timestamps;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 
 /// A failed attempt is tried again after at most this long, in ms.
@@ -16,6 +17,8 @@ pub(super) struct InFlight {
     pub(super) purpose: CallPurpose,
     /// The epoch of its nonce.
     pub(super) epoch: u64,
+    /// What its heads are named from.
+    pub(super) base: Option<DeltaBase>,
     pub(super) started_ms: u64,
 }
 

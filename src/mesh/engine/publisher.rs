@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::mesh::engine::Signer;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::Membership;
-use crate::mesh::snapshot::Timestamps;
+use crate::mesh::timestamps::Timestamps;
 use crate::mesh::wire::observation::Observation;
 use crate::mesh::wire::report::{Digest, Report, VerifiedReport};
 
@@ -28,6 +27,19 @@ impl PublishReason {
     pub(super) fn is_change(self) -> bool {
         self == Self::Change
     }
+}
+
+/// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this adds no randomness.
+pub trait Signer: Send {
+    /// The report in a signed DSSE envelope.
+    fn sign(&self, report: Report) -> VerifiedReport;
+}
+
+/// What a report says besides its id and configuration.
+pub(super) struct ReportContent {
+    pub(super) isolated: bool,
+    pub(super) leaving: bool,
+    pub(super) observations: Vec<(NodeId, Observation)>,
 }
 
 /// Makes this node's reports.
@@ -99,9 +111,7 @@ impl Publisher {
         &mut self,
         now: Timestamps,
         membership: &Membership,
-        isolated: bool,
-        leaving: bool,
-        observations: Vec<(NodeId, Observation)>,
+        content: ReportContent,
     ) -> VerifiedReport {
         self.last_id.seq += 1;
         let report = self.signer.sign(Report {
@@ -114,9 +124,9 @@ impl Publisher {
             interval_ms: membership.publish_ms(),
             version: crate::VERSION.to_owned(),
             config: membership.digest().to_owned(),
-            isolated,
-            leaving,
-            observations,
+            isolated: content.isolated,
+            leaving: content.leaving,
+            observations: content.observations,
         });
         self.prev = Some(*report.digest());
         self.publish_requested = false;
@@ -143,7 +153,11 @@ mod tests {
 
     fn publish(publisher: &mut Publisher, mono_ms: u64) -> VerifiedReport {
         let membership = sample::membership(&sample::members(2), 0);
-        publisher.publish(at(mono_ms), &membership, false, false, Vec::new())
+        publisher.publish(
+            at(mono_ms),
+            &membership,
+            ReportContent { isolated: false, leaving: false, observations: Vec::new() },
+        )
     }
 
     #[test]

@@ -1,63 +1,125 @@
-//! Doubt about this node itself: its own, and its observers', which it refutes (Lifeguard).
+//! What a node concludes about itself: whether it is isolated, whether it must refute its observers (Lifeguard), and
+//! whether another process uses its key.
 
-use super::event::{Effect, Notice};
-use crate::mesh::engine::Engine;
-use crate::mesh::snapshot::Timestamps;
+use super::peers::Peers;
+use crate::mesh::id::{MAX_INTEGER, ReportId};
+use crate::mesh::isolation::is_isolated;
+use crate::mesh::report_table::ReportTable;
+use crate::mesh::silence_limits::LEAVE_GRACE_MS;
+use crate::mesh::timestamps::Timestamps;
 use crate::mesh::wire::observation::ProbeStatus;
 
-/// For how long a node that was stopped on purpose says nothing about its observers' uplinks, in ms.
-const LEAVE_GRACE_MS: u64 = 600_000;
+/// The longest time between two rounds of refuting calls, in ms.
+const MAX_REFUTE_GAP_MS: u64 = 1_000;
 
-impl Engine {
-    /// This node doubts itself when more than half of those it observes are offline. Peers that were
-    /// never seen and those that left on purpose say nothing about its own uplink.
-    pub(super) fn update_isolation(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
-        let (mut observed, mut offline) = (0, 0);
-        for &index in self.snapshot.membership.observed() {
-            let (target, state) = (&self.peers[index], &self.snapshot.states[index]);
-            let recent = now.mono_ms.saturating_sub(state.received_ms) <= LEAVE_GRACE_MS;
-            let left = recent && state.latest.as_ref().is_some_and(|latest| latest.report().leaving);
-            if left || !(target.ever_answered || state.latest.is_some()) {
-                continue;
-            }
-            observed += 1;
-            offline += usize::from(target.observation.status == ProbeStatus::Offline);
-        }
-        let isolated = offline * 2 > observed;
-        if isolated != self.snapshot.isolated {
-            self.snapshot.isolated = isolated;
-            self.changed = true;
-            self.publisher.request_publish();
-            effects.push(Effect::Notice(Notice::IsolationChanged(isolated)));
-        }
+/// The health of this node in the network, by its own evidence.
+#[derive(Debug, Default)]
+pub(super) struct SelfHealth {
+    isolated: bool,
+    duplicate_key: bool,
+    /// Whether the epoch was raised once because a peer held a newer report under this node's key.
+    superseded: bool,
+    /// Monotonic times in ms.
+    refute_until_ms: u64,
+    next_refute_ms: u64,
+}
+
+/// What a report under this node's own key means that this process did not make.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum OwnKeyReport {
+    /// It is older than what this process published.
+    Old,
+    /// State was lost or restored: this node continues with a higher epoch.
+    Superseded {
+        /// The epoch from now on.
+        epoch: u64,
+    },
+    /// It happened again: another process signs with the same key.
+    DuplicateKey,
+}
+
+impl SelfHealth {
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated
     }
 
-    /// More than a quarter of this node's observers call it offline: it shows that it lives.
-    pub(super) fn refute(&mut self, now: Timestamps) {
-        let own = self.publisher.last_id();
-        let me = self.snapshot.membership.me();
-        let (mut observers, mut doubters, mut new) = (0, 0, false);
-        let membership = self.snapshot.membership.clone();
+    pub(super) fn has_duplicate_key(&self) -> bool {
+        self.duplicate_key
+    }
+
+    /// Applies the isolation rule to this node's own observations. Returns whether the result changed.
+    pub(super) fn update_isolation(&mut self, table: &ReportTable, peers: &Peers, now: Timestamps) -> bool {
+        let counted = table.membership().observed().iter().filter(|&&index| {
+            let state = &table.states()[index];
+            let is_recent = now.mono_ms.saturating_sub(state.received_ms) <= LEAVE_GRACE_MS;
+            let left = is_recent && state.latest.as_ref().is_some_and(|latest| latest.report().leaving);
+            !left && (peers[index].ever_answered || state.latest.is_some())
+        });
+        let isolated = is_isolated(counted.map(|&index| peers[index].observation.status));
+        std::mem::replace(&mut self.isolated, isolated) != isolated
+    }
+
+    /// Begins to refute where more than a quarter of this node's observers say that it is offline by evidence older
+    /// than `own`, its newest report. Returns whether a report is to be published for it.
+    pub(super) fn update_refutation(
+        &mut self,
+        table: &ReportTable,
+        peers: &mut Peers,
+        own: ReportId,
+        now: Timestamps,
+    ) -> bool {
+        let membership = table.membership();
+        let (mut observers, mut doubters, mut is_new) = (0, 0, false);
         for index in membership.observers(membership.me()) {
-            if !self.snapshot.is_fresh(index, now.mono_ms) {
+            if !table.is_fresh(index, now.mono_ms) {
                 continue;
             }
-            let Some(found) = self.snapshot.states[index].observation(me) else { continue };
+            let Some(observation) = table.states()[index].observation(membership.me()) else { continue };
             observers += 1;
-            let answered = found.head.is_some_and(|head| {
-                own.epoch > head.epoch || (own.epoch == head.epoch && own.seq > head.seq + 1)
-            });
-            if found.status != ProbeStatus::Offline || answered {
+            let is_refuted = observation.head.is_some_and(|head| own.refutes(head));
+            if observation.status != ProbeStatus::Offline || is_refuted {
                 continue;
             }
             doubters += 1;
-            let refuted = &mut self.peers[index].refuted_since_ms;
-            new |= refuted.replace(found.since_ms) != Some(found.since_ms);
+            let refuted = &mut peers[index].refuted_since_ms;
+            is_new |= refuted.replace(observation.since_ms) != Some(observation.since_ms);
         }
-        if new && doubters * 4 > observers {
-            self.refuting_until_ms = now.mono_ms + 2 * self.snapshot.membership.max_poll_ms();
-            self.next_refute_ms = now.mono_ms;
-            self.publisher.request_publish();
+        if !is_new || doubters * 4 <= observers {
+            return false;
         }
+        self.refute_until_ms = now.mono_ms + 2 * membership.max_poll_ms();
+        self.next_refute_ms = now.mono_ms;
+        true
+    }
+
+    /// Whether refuting calls are due; the next ones are due a quarter of `max_poll_ms` later.
+    pub(super) fn refutation_is_due(&mut self, now: Timestamps, max_poll_ms: u64) -> bool {
+        if now.mono_ms >= self.refute_until_ms || now.mono_ms < self.next_refute_ms {
+            return false;
+        }
+        self.next_refute_ms = now.mono_ms + (max_poll_ms / 4).min(MAX_REFUTE_GAP_MS);
+        true
+    }
+
+    /// When the next refuting calls are due, as of the step at `mono_ms`: monotonic time in ms.
+    pub(super) fn refutation_due_ms(&self, mono_ms: u64) -> Option<u64> {
+        (mono_ms < self.refute_until_ms).then_some(self.next_refute_ms)
+    }
+
+    /// Judges a report `held` by a peer under this node's key; `own` is the newest that this process published.
+    pub(super) fn on_own_key_report(
+        &mut self,
+        held: ReportId,
+        own: ReportId,
+        now: Timestamps,
+    ) -> OwnKeyReport {
+        if held < own {
+            return OwnKeyReport::Old;
+        }
+        if std::mem::replace(&mut self.superseded, true) || held.epoch >= MAX_INTEGER {
+            self.duplicate_key = true;
+            return OwnKeyReport::DuplicateKey;
+        }
+        OwnKeyReport::Superseded { epoch: (held.epoch + 1).max(now.wall_ms).min(MAX_INTEGER) }
     }
 }

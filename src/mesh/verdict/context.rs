@@ -1,42 +1,13 @@
 //! Who lives and who may vote, as far as reports and their ages show.
 
-use super::LEAVE_GRACE_MS;
 use super::votes::{Abstention, Vote};
 use crate::mesh::id::ReportId;
+use crate::mesh::isolation::is_isolated;
+use crate::mesh::member_state::MemberState;
 use crate::mesh::membership::Membership;
-use crate::mesh::snapshot::{MemberState, Snapshot};
-use crate::mesh::wire::observation::ProbeStatus;
+use crate::mesh::report_table::ReportTable;
+use crate::mesh::silence_limits::{LEAVE_GRACE_MS, SilenceLimits};
 use crate::mesh::wire::report::Report;
-
-/// How long silence may last, in ms. I is the longest time between two arrivals of reports, T the longest
-/// timeout, both by this node's configuration.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_field_names, reason = "they are all times in ms, and say so")]
-pub(super) struct SilenceLimits {
-    /// 1.5 I + 0.75 T.
-    pub(super) refused_ms: u64,
-    /// 2 I + 1.75 T.
-    pub(super) unrefuted_ms: u64,
-    /// 2.5 I: whose report is older does not vote.
-    pub(super) fresh_ms: u64,
-    /// 4 I + 2 T: whose report is older is not alive.
-    pub(super) alive_ms: u64,
-    /// I: a witness has reported so much later than the silent node at least.
-    pub(super) witness_ms: u64,
-}
-
-impl SilenceLimits {
-    fn of(membership: &Membership) -> Self {
-        let (i, t) = (membership.interval_ms(), membership.max_timeout_ms());
-        Self {
-            refused_ms: i * 3 / 2 + t * 3 / 4,
-            unrefuted_ms: i * 2 + t * 7 / 4,
-            fresh_ms: i * 5 / 2,
-            alive_ms: i * 4 + t * 2,
-            witness_ms: i,
-        }
-    }
-}
 
 /// Whether a node gives signs of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +37,7 @@ pub(super) struct NodeLiveness {
 
 /// A snapshot at one moment.
 pub(super) struct EvalContext<'p> {
-    snapshot: &'p Snapshot,
+    table: &'p ReportTable,
     now_ms: u64,
     limits: SilenceLimits,
     nodes: Vec<NodeLiveness>,
@@ -75,15 +46,14 @@ pub(super) struct EvalContext<'p> {
 }
 
 impl<'p> EvalContext<'p> {
-    pub(super) fn of(snapshot: &'p Snapshot, now_ms: u64) -> Self {
-        let bounds = SilenceLimits::of(snapshot.membership());
-        let mut context =
-            Self { snapshot, now_ms, limits: bounds, nodes: Vec::new(), advances_ms: Vec::new() };
-        let able = (0..snapshot.states().len())
-            .filter(|&index| !snapshot.membership().members()[index].keys.is_empty());
+    pub(super) fn of(table: &'p ReportTable, now_ms: u64) -> Self {
+        let bounds = SilenceLimits::of(table.membership());
+        let mut context = Self { table, now_ms, limits: bounds, nodes: Vec::new(), advances_ms: Vec::new() };
+        let able =
+            (0..table.states().len()).filter(|&index| !table.membership().members()[index].keys.is_empty());
         context.advances_ms = able.filter_map(|index| context.advanced_ms(index)).collect();
         context.advances_ms.sort_unstable();
-        context.nodes = (0..snapshot.states().len()).map(|index| context.assess(index)).collect();
+        context.nodes = (0..table.states().len()).map(|index| context.assess(index)).collect();
         // Who is left out of the half that isolates is known only now.
         for index in 0..context.nodes.len() {
             let isolated = context.is_isolated(index);
@@ -99,15 +69,15 @@ impl<'p> EvalContext<'p> {
     }
 
     pub(super) fn me(&self) -> usize {
-        self.snapshot.membership().me()
+        self.table.membership().me()
     }
 
     pub(super) fn membership(&self) -> &'p Membership {
-        self.snapshot.membership()
+        self.table.membership()
     }
 
     pub(super) fn state(&self, index: usize) -> &'p MemberState {
-        &self.snapshot.states()[index]
+        &self.table.states()[index]
     }
 
     pub(super) fn report(&self, index: usize) -> Option<&'p Report> {
@@ -176,23 +146,17 @@ impl<'p> EvalContext<'p> {
         NodeLiveness { silent_ms, liveness: sign, isolated: false, abstains: None }
     }
 
-    /// Whether a node's newest report says that most of those that it observes are offline, whatever it says
-    /// of itself. Peers that were never seen and those that were stopped are left out.
+    /// Whether a node's latest report says that it is isolated, or its observations do, whatever it says of itself.
     fn is_isolated(&self, index: usize) -> bool {
         let Some(report) = self.report(index) else { return false };
-        let (mut observed, mut offline) = (0, 0);
-        for (peer, found) in self.state(index).observations() {
-            if matches!(self.nodes[peer].liveness, Liveness::NeverSeen | Liveness::Stopped) {
-                continue;
-            }
-            observed += 1;
-            offline += usize::from(found.status == ProbeStatus::Offline);
-        }
-        report.isolated || offline * 2 > observed
+        let counted = self.state(index).observations().filter(|(peer, _)| {
+            !matches!(self.nodes[*peer].liveness, Liveness::NeverSeen | Liveness::Stopped)
+        });
+        report.isolated || is_isolated(counted.map(|(_, observation)| observation.status))
     }
 
     fn abstains(&self, index: usize, isolated: bool) -> Option<Abstention> {
-        let fresh = self.snapshot.is_fresh(index, self.now_ms);
+        let fresh = self.table.is_fresh(index, self.now_ms);
         if self.report(index).is_none() || !fresh {
             Some(Abstention::Stale)
         } else if self.state(index).equivocation.is_some() {

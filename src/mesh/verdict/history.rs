@@ -116,7 +116,7 @@ mod tests {
 
     fn decision(index: usize, at_ms: u64, votes: usize) -> VerdictRecord {
         let snapshot = sample::snapshot(3, &[]);
-        let verdicts = evaluate(&snapshot, snapshot.at());
+        let verdicts = evaluate(snapshot.table(), snapshot.at());
         let vote = Vote {
             voter: 0,
             report_id: ReportId::default(),
@@ -126,8 +126,10 @@ mod tests {
             refuted: false,
             abstains: None,
         };
-        let tracked =
-            VerdictTracker::default().update(&snapshot, &verdicts, snapshot.at()).swap_remove(index).to;
+        let tracked = VerdictTracker::default()
+            .update(snapshot.table(), &verdicts, snapshot.at())
+            .swap_remove(index)
+            .to;
         let vote_count = VoteCount { votes: vec![vote; votes], ..VoteCount::default() };
         let verdict = Verdict { vote_count, ..verdicts.nodes[index].clone() };
         let membership = snapshot.membership().clone();

@@ -30,14 +30,12 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::mesh::snapshot::{Snapshot, Timestamps};
+use crate::mesh::report_table::ReportTable;
+use crate::mesh::timestamps::Timestamps;
 pub use cause::{Cause, Link};
 use context::{EvalContext, Liveness};
 pub use partition::Partition;
 pub use votes::{Abstention, Vote, VoteCount};
-
-/// For how long a node that was stopped on purpose counts as stopped, in ms.
-pub const LEAVE_GRACE_MS: u64 = 600_000;
 
 /// What is concluded of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,8 +163,8 @@ pub struct Verdicts {
 }
 
 /// Judges every node of `snapshot`'s network.
-pub fn evaluate(snapshot: &Snapshot, now: Timestamps) -> Verdicts {
-    let context = EvalContext::of(snapshot, now.mono_ms);
+pub fn evaluate(table: &ReportTable, now: Timestamps) -> Verdicts {
+    let context = EvalContext::of(table, now.mono_ms);
     let vote_counts = VoteCount::all(&context).into_iter().enumerate();
     let mut nodes: Vec<Verdict> =
         vote_counts.map(|(index, vote_count)| evaluate_node(&context, index, vote_count)).collect();

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::{Cause, NodeStatus, Verdicts};
 use crate::mesh::id::{NodeId, ReportId};
-use crate::mesh::snapshot::{Snapshot, Timestamps};
+use crate::mesh::report_table::ReportTable;
+use crate::mesh::timestamps::Timestamps;
 
 /// A time without a sign of life that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,13 +155,13 @@ impl VerdictTracker {
     /// Takes new verdicts; says what has changed.
     pub fn update(
         &mut self,
-        snapshot: &Snapshot,
+        table: &ReportTable,
         verdicts: &Verdicts,
         now: Timestamps,
     ) -> Vec<VerdictChange> {
         let before = std::mem::take(&mut self.nodes);
         let mut changes = Vec::new();
-        for (index, ((member, state), verdict)) in snapshot.members().zip(&verdicts.nodes).enumerate() {
+        for (index, ((member, state), verdict)) in table.members().zip(&verdicts.nodes).enumerate() {
             let old = before.binary_search_by(|(id, _)| id.cmp(&member.id)).ok().map(|at| &before[at].1);
             // What an earlier process of this node held counts as well.
             let newest = state.latest.as_ref().map_or(state.min_report, |latest| latest.id());
@@ -172,7 +173,7 @@ impl VerdictTracker {
                 last_ms: now.wall_ms.saturating_sub(silent_ms),
                 only_here: verdict.silent_since_ms == state.waiting_since_ms,
                 wall_ms: now.wall_ms,
-                interval_ms: snapshot.membership().interval_ms(),
+                interval_ms: table.membership().interval_ms(),
             };
             let next = TrackedVerdict { causes: verdict.causes.clone(), ..step(old, &moment) };
             let from = old.map(|old| old.status);

@@ -167,15 +167,20 @@ impl VoteCount {
         }
     }
 
-    /// Whether so many votes decide: more than half of those that could vote, and at least two.
+    /// Whether this number of votes decides.
     pub fn is_quorum(&self, votes: usize) -> bool {
-        votes * 2 > self.electorate && votes >= 2
+        votes >= quorum(self.electorate)
     }
 
     /// The votes that count.
     pub fn counted(&self) -> impl Iterator<Item = &Vote> {
         self.votes.iter().filter(|vote| vote.abstains.is_none())
     }
+}
+
+/// The number of votes that decides: more than half of the electorate, and at least two.
+pub fn quorum(electorate: usize) -> usize {
+    (electorate / 2 + 1).max(2)
 }
 
 fn vote(
@@ -186,10 +191,7 @@ fn vote(
     found: &Observation,
 ) -> Vote {
     let refuted = found.status == ProbeStatus::Offline
-        && context.report_id(target).is_some_and(|newest| {
-            let head = found.head.unwrap_or_default();
-            newest.epoch > head.epoch || (newest.epoch == head.epoch && newest.seq > head.seq + 1)
-        });
+        && context.report_id(target).is_some_and(|newest| newest.refutes(found.head.unwrap_or_default()));
     Vote {
         voter,
         report_id,

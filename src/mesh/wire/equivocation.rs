@@ -4,7 +4,7 @@ use super::report::{ReportError, UnverifiedReport, VerifiedReport};
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::Membership;
 
-/// Two payloads that one key signed with one report_id: proof that its holder, or a copy of it, equivocated.
+/// Two payloads that one key signed with the same report id: proof that its holder, or a copy of it, equivocated.
 #[derive(Debug, Clone)]
 pub struct EquivocationProof {
     first: VerifiedReport,
@@ -12,7 +12,7 @@ pub struct EquivocationProof {
 }
 
 impl EquivocationProof {
-    /// A proof, if author and report_id are the same and the payloads are not.
+    /// A proof, if author and id are the same and the payloads differ.
     pub fn new(first: VerifiedReport, second: VerifiedReport) -> Option<Self> {
         let conflict = first.author() == second.author()
             && first.id() == second.id()

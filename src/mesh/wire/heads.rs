@@ -1,6 +1,6 @@
 //! Heads, which name the newest report that a node holds of each other: most bytes of a quiet mesh.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -8,10 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
-use super::report::VerifiedReport;
 use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::membership::Membership;
-use crate::mesh::snapshot::Snapshot;
 
 /// Names one node's newest report that the sender holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,9 +117,9 @@ impl Heads {
         }
     }
 
-    /// Whether they say anything of the member with this index in `snapshot`'s membership.
-    pub fn knows(&self, snapshot: &Snapshot, index: usize) -> bool {
-        self.get(snapshot.membership(), index).is_some()
+    /// Whether they name the member with this index in `membership`.
+    pub fn knows(&self, membership: &Arc<Membership>, index: usize) -> bool {
+        self.get(membership, index).is_some()
     }
 
     /// Reads the object of heads of a message. Ids that the membership lacks are ignored.
@@ -156,55 +154,6 @@ impl Heads {
     pub fn matches(&self, membership: &Arc<Membership>) -> bool {
         Arc::ptr_eq(&self.membership, membership)
     }
-}
-
-/// Writes the member `heads` of a message and a comma: what `snapshot` holds at `mono_ms`, and what of
-/// `arrived` is newer. With `since_ms` only what has changed since then, and this node's own.
-pub(in crate::mesh) fn write(
-    body: &mut String,
-    snapshot: &Snapshot,
-    mono_ms: u64,
-    since_ms: Option<u64>,
-    arrived: &[VerifiedReport],
-) {
-    body.push_str("\"heads\":{");
-    let mut first = true;
-    let mut newest: Vec<Option<&VerifiedReport>> = vec![None; snapshot.states().len()];
-    for report in arrived {
-        if let Some(index) = snapshot.membership().index(report.author().as_str()) {
-            newest[index] = Some(report);
-        }
-    }
-    let me = snapshot.membership().me();
-    for (index, ((member, state), newer)) in snapshot.members().zip(newest).enumerate() {
-        if newer.is_none() && index != me && since_ms.is_some_and(|since_ms| state.head_changed_ms < since_ms)
-        {
-            continue;
-        }
-        let newer =
-            newer.filter(|report| state.latest.as_ref().is_none_or(|latest| latest.id() < report.id()));
-        let (ReportId { epoch, seq }, digest, age_ms) = match (newer, &state.latest) {
-            (Some(report), _) => (report.id(), report.short_digest(), 0),
-            (None, Some(latest)) => (
-                latest.id(),
-                latest.short_digest(),
-                mono_ms.saturating_sub(state.created_ms).min(MAX_INTEGER),
-            ),
-            // No report, yet a proof, which is not to be sent again and again.
-            (None, None) if state.equivocation.is_some() => (ReportId::default(), [0; 8], 0),
-            (None, None) => continue,
-        };
-        if !first {
-            body.push(',');
-        }
-        first = false;
-        let mut hash = [0; 12];
-        let _ = STANDARD.encode_slice(digest, &mut hash);
-        let hash = std::str::from_utf8(&hash).unwrap_or_default();
-        let proven = if state.equivocation.is_some() { ",1" } else { "" };
-        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
-    }
-    body.push_str("},");
 }
 
 struct NamedSeed<'r>(&'r Arc<Membership>);

@@ -8,7 +8,6 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-pub use super::equivocation::{EquivocationProof, UnverifiedEquivocation};
 use super::observation::Observation;
 use crate::crypto::PublicKey;
 use crate::crypto::dsse::{self, DsseError};

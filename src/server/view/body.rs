@@ -5,8 +5,9 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::mesh::id::{NetworkId, NodeId, ReportId};
+use crate::mesh::member_state::MemberState;
 use crate::mesh::membership::Member;
-use crate::mesh::snapshot::{Counters, MemberState};
+use crate::mesh::snapshot::Counters;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::wire::report::Report;
 use crate::mesh::{Snapshot, Timestamps};

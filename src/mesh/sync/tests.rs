@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::mesh::id::ReportId;
+use super::compose::{ArrivedHeads, ReplyContent, RequestContent, write_reply, write_request};
+use super::missing::{missing_proofs, missing_reports, reports_behind};
+use crate::mesh::Snapshot;
+use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::sample;
-use crate::mesh::wire::report::Report;
+use crate::mesh::wire::equivocation::EquivocationProof;
+use crate::mesh::wire::heads::{Head, Heads};
+use crate::mesh::wire::message::{MAX_BYTES, Reply, Request};
+use crate::mesh::wire::report::{Report, VerifiedReport};
 
 fn latest(reports: &[(usize, u64, u64)]) -> Snapshot {
     let reports: Vec<_> = reports
@@ -21,9 +26,19 @@ fn authors(reports: &[Arc<VerifiedReport>]) -> Vec<&str> {
     reports.iter().map(|report| report.author().as_str()).collect()
 }
 
+fn request_body(
+    snapshot: &Snapshot,
+    mono_ms: u64,
+    reports: &[Arc<VerifiedReport>],
+    proofs: &[Arc<EquivocationProof>],
+) -> String {
+    let content = RequestContent { to: "node-01", mono_ms, base: None, reports, proofs };
+    write_request(snapshot.table(), content)
+}
+
 /// The heads that the holder of `snapshot` would send.
 fn heads(snapshot: &Snapshot) -> Heads {
-    let body = write_request("node-01", snapshot, 10_000, None, &[], &[]);
+    let body = request_body(snapshot, 10_000, &[], &[]);
     Request::parse(body.as_bytes(), snapshot.membership()).expect("own message").heads
 }
 
@@ -36,13 +51,13 @@ fn proof(author: usize) -> EquivocationProof {
 #[test]
 fn requests_round_trip() {
     let mut snapshot = latest(&[(0, 1, 2), (1, 3, 4), (2, 5, 3)]);
-    snapshot.states.get_mut(2).equivocation = Some(Arc::new(proof(2)));
+    snapshot.table.states.get_mut(2).equivocation = Some(Arc::new(proof(2)));
     let reports = [
-        snapshot.states[0].latest.clone().expect("latest"),
-        snapshot.states[1].latest.clone().expect("latest"),
+        snapshot.table.states[0].latest.clone().expect("latest"),
+        snapshot.table.states[1].latest.clone().expect("latest"),
     ];
     let proofs = [Arc::new(proof(2))];
-    let body = write_request("node-01", &snapshot, 10_500, None, &reports, &proofs);
+    let body = request_body(&snapshot, 10_500, &reports, &proofs);
     let request = Request::parse(body.as_bytes(), snapshot.membership()).expect("own message");
     assert_eq!(request.to, "node-01");
     let texts: Vec<_> = request.reports.iter().map(|raw| raw.get()).collect();
@@ -61,8 +76,18 @@ fn requests_round_trip() {
 fn replies_round_trip_and_name_what_just_arrived() {
     let snapshot = latest(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
     let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
-    let facts = ReplyMeta { from: "node-00", now_ms: 7, took_us: u64::MAX, mono_ms: 9_200, since: None };
-    let body = write_reply(facts, &snapshot, &arrived, &[], &[]);
+    let content = ReplyContent {
+        from: "node-00",
+        now_ms: 7,
+        took_us: u64::MAX,
+        mono_ms: 9_200,
+        since: None,
+        mark: None,
+        arrived: &ArrivedHeads::of(snapshot.membership(), &arrived),
+        reports: &[],
+        proofs: &[],
+    };
+    let body = write_reply(snapshot.table(), content);
     let reply = Reply::parse(body.as_bytes(), snapshot.membership()).expect("own message");
     assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
     let place = |index| reply.heads.get(snapshot.membership(), index).map(|head| (head.id.seq, head.age_ms));
@@ -147,9 +172,9 @@ fn what_the_other_lacks() {
         (latest(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-02", "node-01"]),
         (latest(&[(0, 1, 5), (1, 2, 99), (2, 5, 1), (3, 1, 1)]), vec!["node-01", "node-02"]),
     ] {
-        assert_eq!(authors(&missing_reports(&heads(&theirs), &own, |_, _| true)), expected);
+        assert_eq!(authors(&missing_reports(&heads(&theirs), own.table(), |_, _| true)), expected);
     }
-    let some = missing_reports(&heads(&latest(&[])), &own, |author, _| author == 2);
+    let some = missing_reports(&heads(&latest(&[])), own.table(), |author, _| author == 2);
     assert_eq!(authors(&some), ["node-02"]);
 }
 
@@ -159,15 +184,15 @@ fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
         [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }));
     let own = sample::snapshot(3, &[one]);
     let mut theirs = sample::snapshot(3, &[other]);
-    assert_eq!(authors(&missing_reports(&heads(&theirs), &own, |_, _| true)), ["node-01"]);
-    theirs.states.get_mut(1).equivocation = Some(Arc::new(proof(1)));
-    assert!(missing_reports(&heads(&theirs), &own, |_, _| true).is_empty());
-    assert_eq!(missing_proofs(&heads(&own), &theirs).len(), 1);
-    assert!(missing_proofs(&heads(&theirs), &theirs).is_empty());
-    theirs.states.get_mut(1).latest = None;
+    assert_eq!(authors(&missing_reports(&heads(&theirs), own.table(), |_, _| true)), ["node-01"]);
+    theirs.table.states.get_mut(1).equivocation = Some(Arc::new(proof(1)));
+    assert!(missing_reports(&heads(&theirs), own.table(), |_, _| true).is_empty());
+    assert_eq!(missing_proofs(&heads(&own), theirs.table()).len(), 1);
+    assert!(missing_proofs(&heads(&theirs), theirs.table()).is_empty());
+    theirs.table.states.get_mut(1).latest = None;
     let heads = heads(&theirs);
-    assert!(missing_proofs(&heads, &theirs).is_empty(), "a proof is named without a report");
-    assert!(reports_behind(&heads, &own, 1).is_some(), "and the report is lacking still");
+    assert!(missing_proofs(&heads, theirs.table()).is_empty(), "a proof is named without a report");
+    assert!(reports_behind(&heads, own.table(), 1).is_some(), "and the report is lacking still");
 }
 
 /// A report of about `bytes` bytes.
@@ -190,14 +215,14 @@ fn no_message_is_larger_than_what_is_read() {
     for (author, report) in reports.into_iter().enumerate() {
         let twin = large(author, 127 * 1024, 1);
         let proof = EquivocationProof::new(report, twin).expect("they differ");
-        snapshot.states.get_mut(author).equivocation = Some(Arc::new(proof));
+        snapshot.table.states.get_mut(author).equivocation = Some(Arc::new(proof));
     }
     let none = Heads::empty(snapshot.membership().clone());
     let (reports, proofs) =
-        (missing_reports(&none, &snapshot, |_, _| true), missing_proofs(&none, &snapshot));
+        (missing_reports(&none, snapshot.table(), |_, _| true), missing_proofs(&none, snapshot.table()));
     assert_eq!(authors(&reports), ["node-00"], "its own, and no second one fits");
     assert_eq!(proofs.len(), 1, "one always goes");
-    let body = write_request("node-01", &snapshot, 10_000, None, &reports, &proofs);
+    let body = request_body(&snapshot, 10_000, &reports, &proofs);
     assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
 }
 
@@ -216,8 +241,8 @@ proptest! {
         byte in any::<u8>(),
     ) {
         let snapshot = latest(&[(0, 1, 2), (1, 3, 4)]);
-        let reports = [snapshot.states[1].latest.clone().expect("latest")];
-        let body = write_request("node-01", &snapshot, 10_500, None, &reports, &[Arc::new(proof(2))]);
+        let reports = [snapshot.table.states[1].latest.clone().expect("latest")];
+        let body = request_body(&snapshot, 10_500, &reports, &[Arc::new(proof(2))]);
         let body = body.as_bytes();
         let short = &body[..cut.min(body.len() - 1)];
         prop_assert!(Request::parse(short, snapshot.membership()).is_err());
@@ -235,9 +260,9 @@ proptest! {
     #[test]
     fn heads_round_trip(epoch in 1..=MAX_INTEGER, seq in 1..=MAX_INTEGER, mono_ms in 0..=MAX_INTEGER) {
         let snapshot = latest(&[(2, epoch, seq)]);
-        let body = write_request("node-01", &snapshot, mono_ms, None, &[], &[]);
+        let body = request_body(&snapshot, mono_ms, &[], &[]);
         let request = Request::parse(body.as_bytes(), snapshot.membership()).expect("own message");
-        let report = snapshot.states[2].latest.clone().expect("latest");
+        let report = snapshot.table.states[2].latest.clone().expect("latest");
         let age_ms = mono_ms.saturating_sub(9_000);
         let expected =
             Head { id: report.id(), hash: report.short_digest(), age_ms, equivocated: false };

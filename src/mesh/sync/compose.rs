@@ -1,0 +1,173 @@
+//! Writes the bodies of requests and replies.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::mesh::delta_sync::DeltaBase;
+use crate::mesh::id::{MAX_INTEGER, ReportId};
+use crate::mesh::membership::Membership;
+use crate::mesh::report_table::ReportTable;
+use crate::mesh::wire::equivocation::EquivocationProof;
+use crate::mesh::wire::report::VerifiedReport;
+
+/// A request to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestContent<'a> {
+    /// The peer.
+    pub to: &'a str,
+    /// Monotonic time in ms, for the ages of the heads.
+    pub mono_ms: u64,
+    /// Name only the heads that changed since; none for all.
+    pub base: Option<DeltaBase>,
+    /// Reports to send.
+    pub reports: &'a [Arc<VerifiedReport>],
+    /// Proofs to send.
+    pub proofs: &'a [Arc<EquivocationProof>],
+}
+
+/// A reply to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyContent<'a> {
+    /// This node.
+    pub from: &'a str,
+    /// Its wall clock: Unix time in ms.
+    pub now_ms: u64,
+    /// How long the request has been here, in µs.
+    pub took_us: u64,
+    /// Monotonic time in ms, for the ages of the heads.
+    pub mono_ms: u64,
+    /// Name only the heads that changed since: an earlier [`crate::mesh::delta_sync::mark`]; none for all.
+    pub since: Option<u64>,
+    /// The mark for the next request; none if the next one is to name all heads.
+    pub mark: Option<u64>,
+    /// Reports that came with the request: named although the table does not hold them yet, so that the peer does
+    /// not send them again.
+    pub arrived: &'a ArrivedHeads,
+    /// Reports to send.
+    pub reports: &'a [Arc<VerifiedReport>],
+    /// Proofs to send.
+    pub proofs: &'a [Arc<EquivocationProof>],
+}
+
+/// The ids and short digests of reports that just arrived, by index into the membership.
+#[derive(Debug, Clone, Default)]
+pub struct ArrivedHeads(Vec<Option<(ReportId, [u8; 8])>>);
+
+impl ArrivedHeads {
+    /// What `reports` name.
+    pub fn of(membership: &Membership, reports: &[VerifiedReport]) -> Self {
+        let mut heads = vec![None; membership.members().len()];
+        for report in reports {
+            if let Some(index) = membership.index(report.author().as_str()) {
+                heads[index] = Some((report.id(), report.short_digest()));
+            }
+        }
+        Self(heads)
+    }
+
+    fn get(&self, index: usize) -> Option<(ReportId, [u8; 8])> {
+        *self.0.get(index)?
+    }
+}
+
+/// Writes a request's body with the heads of `table`.
+pub fn write_request(table: &ReportTable, content: RequestContent<'_>) -> String {
+    let RequestContent { to, mono_ms, base, reports, proofs } = content;
+    let mut body = String::with_capacity(capacity(table, reports));
+    let _ = write!(body, "{{\"to\":\"{to}\",");
+    if let Some(DeltaBase { mark, .. }) = base {
+        let _ = write!(body, "\"since\":{mark},");
+    }
+    write_heads(&mut body, table, mono_ms, base.map(|base| base.snapshot_ms), &ArrivedHeads::default());
+    write_reports(&mut body, reports, proofs);
+    body.push('}');
+    body
+}
+
+/// Writes a reply's body with the heads of `table`.
+pub fn write_reply(table: &ReportTable, content: ReplyContent<'_>) -> String {
+    let ReplyContent { from, now_ms, mono_ms, since, mark, arrived, reports, proofs, .. } = content;
+    let mut body = String::with_capacity(capacity(table, reports));
+    let took_us = content.took_us.min(u64::from(u32::MAX));
+    let _ = write!(body, "{{\"from\":\"{from}\",\"now\":{now_ms},\"took_us\":{took_us},");
+    if let Some(mark) = mark {
+        let _ = write!(body, "\"mark\":{mark},");
+    }
+    if since.is_some() {
+        body.push_str("\"partial\":true,");
+    }
+    write_heads(&mut body, table, mono_ms, since, arrived);
+    write_reports(&mut body, reports, proofs);
+    body.push('}');
+    body
+}
+
+fn capacity(table: &ReportTable, reports: &[Arc<VerifiedReport>]) -> usize {
+    256 + 96 * table.states().len() + reports.iter().map(|report| report.envelope().len() + 1).sum::<usize>()
+}
+
+/// Writes the member `heads` and a comma: what `table` holds at `mono_ms`, and what of `arrived` is newer. With
+/// `since_ms` only what changed since then, and this node's own.
+fn write_heads(
+    body: &mut String,
+    table: &ReportTable,
+    mono_ms: u64,
+    since_ms: Option<u64>,
+    arrived: &ArrivedHeads,
+) {
+    body.push_str("\"heads\":{");
+    let mut first = true;
+    let me = table.membership().me();
+    for (index, (member, state)) in table.members().enumerate() {
+        let newer = arrived.get(index);
+        if newer.is_none() && index != me && since_ms.is_some_and(|since_ms| state.head_changed_ms < since_ms)
+        {
+            continue;
+        }
+        let newer = newer.filter(|(id, _)| state.latest_id().is_none_or(|latest| latest < *id));
+        let (ReportId { epoch, seq }, digest, age_ms) = match (newer, &state.latest) {
+            (Some((id, digest)), _) => (id, digest, 0),
+            (None, Some(latest)) => {
+                let age_ms = mono_ms.saturating_sub(state.created_ms).min(MAX_INTEGER);
+                (latest.id(), latest.short_digest(), age_ms)
+            }
+            // No report but a proof: named, so that the proof is not sent again and again.
+            (None, None) if state.equivocation.is_some() => (ReportId::default(), [0; 8], 0),
+            (None, None) => continue,
+        };
+        if !first {
+            body.push(',');
+        }
+        first = false;
+        let mut hash = [0; 12];
+        let _ = STANDARD.encode_slice(digest, &mut hash);
+        let hash = std::str::from_utf8(&hash).unwrap_or_default();
+        let proven = if state.equivocation.is_some() { ",1" } else { "" };
+        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
+    }
+    body.push_str("},");
+}
+
+fn write_reports(body: &mut String, reports: &[Arc<VerifiedReport>], proofs: &[Arc<EquivocationProof>]) {
+    body.push_str("\"reports\":[");
+    for (at, report) in reports.iter().enumerate() {
+        if at > 0 {
+            body.push(',');
+        }
+        body.push_str(report.envelope());
+    }
+    body.push(']');
+    if !proofs.is_empty() {
+        body.push_str(",\"proofs\":[");
+        for (at, proof) in proofs.iter().enumerate() {
+            if at > 0 {
+                body.push(',');
+            }
+            body.push_str(&proof.to_json());
+        }
+        body.push(']');
+    }
+}
