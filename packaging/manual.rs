@@ -1,10 +1,10 @@
-//! Writes what a package installs beside the program: its man pages and the completions of three shells.
+//! Generates the man pages and the completions of three shells that a package installs with the program.
 //!
 //!     cargo run --example manual -- OUTDIR
 //!
-//! OUTDIR/man gets a page for the program and one for each subcommand, made from the command line itself, so
-//! that they say what `--help` says; and the pages of `packaging/man/`, which are written by hand.
-//! OUTDIR/completions gets those of bash, zsh and fish. The same source gives the same bytes.
+//! OUTDIR/man receives a page for the program and one for each subcommand, generated from the definition of the
+//! command line, so that they agree with `--help`; and the hand-written pages of `packaging/man/`.
+//! OUTDIR/completions receives those of bash, zsh and fish. The output is reproducible.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,25 +15,27 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// Exit status: the command was used wrongly (`EX_USAGE` of sysexits.h).
+/// Exit status: the command line is invalid (`EX_USAGE` of sysexits.h).
 const EX_USAGE: u8 = 64;
 /// Exit status: an output file cannot be created (`EX_CANTCREAT` of sysexits.h).
 const EX_CANTCREAT: u8 = 73;
 
-/// The pages that are written by hand, by the names of their files. `@VERSION@` stands for the version.
-const WRITTEN: [(&str, &str); 3] = [
+/// The hand-written pages by file name. `@VERSION@` is a placeholder for the version.
+const HAND_WRITTEN: [(&str, &str); 5] = [
     ("distomon@.service.8", include_str!("man/distomon@.service.8")),
     ("distomon.nodeconf.5", include_str!("man/distomon.nodeconf.5")),
     ("distomon.network.5", include_str!("man/distomon.network.5")),
+    ("distomon.api.7", include_str!("man/distomon.api.7")),
+    ("distomon.verdicts.7", include_str!("man/distomon.verdicts.7")),
 ];
 
-/// What follows the options on the program's own page.
+/// The sections that follow the options on the page of the program itself.
 const ENDING: &str = include_str!("man/ending.1");
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(dir), None) = (arguments.next(), arguments.next()) else {
-        eprintln!("manual: expected one argument, the directory to write to");
+        eprintln!("manual: expected one argument, the output directory");
         return ExitCode::from(EX_USAGE);
     };
     let dir = Path::new(&dir);
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes everything below `dir`.
+/// Writes all pages and completions below `dir`.
 fn write(dir: &Path) -> io::Result<()> {
     let (man, completions) = (dir.join("man"), dir.join("completions"));
     fs::create_dir_all(&man)?;
@@ -54,7 +56,7 @@ fn write(dir: &Path) -> io::Result<()> {
     let mut command = distomon::cli::command();
     command.build();
     write_pages(&command, None, &man)?;
-    for (name, text) in WRITTEN {
+    for (name, text) in HAND_WRITTEN {
         fs::write(man.join(name), text.replace("@VERSION@", distomon::VERSION))?;
     }
     let mut command = distomon::cli::command();
@@ -64,11 +66,11 @@ fn write(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the page of `command`, which stands below `parent`, and those of its subcommands.
+/// Writes the page of `command`, a subcommand of `parent`, and those of its subcommands.
 fn write_pages(command: &Command, parent: Option<&str>, dir: &Path) -> io::Result<()> {
     let page = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let mut text = Vec::new();
-    // The title is as the file is called, without the year and month that would change the bytes.
+    // The date stays empty, since it would make the output irreproducible.
     let man = Man::new(command.clone())
         .title(&page)
         .section("1")
@@ -80,7 +82,7 @@ fn write_pages(command: &Command, parent: Option<&str>, dir: &Path) -> io::Resul
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
-    let subcommands: Vec<_> = command.get_subcommands().filter(|sub| is_told(sub)).collect();
+    let subcommands: Vec<_> = command.get_subcommands().filter(|sub| has_page(sub)).collect();
     if !subcommands.is_empty() {
         man.render_subcommands_section(&mut text)?;
     }
@@ -100,8 +102,8 @@ fn write_pages(command: &Command, parent: Option<&str>, dir: &Path) -> io::Resul
     Ok(())
 }
 
-/// Whether a subcommand has a page: not the hidden ones, nor clap's own `help`.
-fn is_told(command: &Command) -> bool {
+/// Returns whether a subcommand has a page: hidden ones and clap's `help` have not.
+fn has_page(command: &Command) -> bool {
     !command.is_hide_set() && command.get_name() != "help"
 }
 
@@ -112,8 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// What is written, by its path below the directory.
-    fn written() -> (tempfile::TempDir, BTreeSet<String>) {
+    /// Writes everything to a new directory and returns it with the relative paths of all files.
+    fn write_all() -> (tempfile::TempDir, BTreeSet<String>) {
         let dir = tempfile::tempdir().expect("temporary directory");
         write(dir.path()).expect("written");
         let names = ["man", "completions"].iter().flat_map(|sub| {
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_page_for_each_command() {
-        let (dir, names) = written();
+        let (dir, names) = write_all();
         let command = distomon::cli::command();
         for name in command.get_subcommands().map(Command::get_name) {
             assert!(names.contains(&format!("man/distomon-{name}.1")), "{name}: {names:?}");
@@ -140,17 +142,20 @@ mod tests {
         for name in ["man/distomon@.service.8", "completions/_distomon", "completions/distomon.fish"] {
             assert!(names.contains(name), "{name}: {names:?}");
         }
+        for (name, _) in HAND_WRITTEN {
+            assert!(names.contains(&format!("man/{name}")), "{name}: {names:?}");
+        }
         assert!(!names.iter().any(|name| name.contains("help")), "{names:?}");
-        let again = written().0;
+        let again = write_all().0;
         for name in &names {
             let read = |dir: &tempfile::TempDir| fs::read(dir.path().join(name)).expect("a file");
-            assert!(read(&dir) == read(&again), "{name}: the same source gives the same bytes");
+            assert!(read(&dir) == read(&again), "{name}: the output is reproducible");
         }
     }
 
     #[test]
-    fn pages_say_what_help_says() {
-        let (dir, _) = written();
+    fn pages_agree_with_help() {
+        let (dir, _) = write_all();
         let marks =
             [("\\-", "-"), ("\\fB", ""), ("\\fR", ""), ("\\*(Aq", "'"), ("\\(aq", "'"), ("\\*(aq", "'")];
         let plain =
@@ -163,30 +168,30 @@ mod tests {
             {
                 assert!(page.contains(&format!("--{long}")), "{}: --{long}", command.get_name());
             }
-            let about = command.get_about().expect("each subcommand says what it does").to_string();
+            let about = command.get_about().expect("each subcommand has a description").to_string();
             assert!(page.contains(&about), "{}: {about}", command.get_name());
         }
     }
 
     #[test]
-    fn every_key_is_explained_and_no_other() {
+    fn pages_document_exactly_the_known_keys() {
         let check = |page: &str, known: Vec<String>| {
-            let (_, text) = WRITTEN.iter().find(|(name, _)| *name == page).expect("a page");
+            let (_, text) = HAND_WRITTEN.iter().find(|(name, _)| *name == page).expect("a page");
             let keys = text.split(".SH ").find(|section| section.starts_with("KEYS")).expect("its keys");
-            // Each stands alone in the tag of a paragraph.
+            // Each key is the whole tag of a paragraph.
             let lines: Vec<_> = keys.lines().collect();
             let tags = lines.windows(2).filter(|two| matches!(two[0], ".TP" | ".TQ"));
-            let told: BTreeSet<_> =
+            let documented: BTreeSet<_> =
                 tags.filter_map(|two| two[1].strip_prefix(".B ")).map(str::to_owned).collect();
-            assert_eq!(told, known.into_iter().collect(), "{page}");
+            assert_eq!(documented, known.into_iter().collect(), "{page}");
         };
         check("distomon.nodeconf.5", distomon::config::nodeconf_keys());
         check("distomon.network.5", distomon::config::network_keys());
     }
 
-    /// Runs `program` on each page; it says nothing. Where it is not installed, others check that.
-    fn silent(program: &str, arguments: &[&str]) {
-        let (dir, names) = written();
+    /// Runs `program` on each page and expects no output on standard error. Skipped where it is not installed.
+    fn assert_silent(program: &str, arguments: &[&str]) {
+        let (dir, names) = write_all();
         for name in names.iter().filter(|name| name.starts_with("man/")) {
             let mut command = std::process::Command::new(program);
             let command = command.args(arguments).arg(dir.path().join(name)).env("LC_ALL", "C.UTF-8");
@@ -194,8 +199,8 @@ mod tests {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return,
                 output => {
                     let output = output.expect("it starts");
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    assert!(output.status.success() && said.is_empty(), "{program} {name}: {said}");
+                    let stderr = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success() && stderr.is_empty(), "{program} {name}: {stderr}");
                 }
             }
         }
@@ -203,6 +208,6 @@ mod tests {
 
     #[test]
     fn man_has_no_warning() {
-        silent("man", &["--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l"]);
+        assert_silent("man", &["--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l"]);
     }
 }
