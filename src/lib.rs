@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | [`mesh`] | reports, observations, schedule, the step function | threads, sockets, files, clocks, randomness |
 //! | [`moment`] | times as text | clocks |
-//! | [`message_id`] | the kinds of journal lines | their texts |
+//! | [`journal`] | the logger, the ids of journal messages, the limit on repeated lines | the texts of the lines |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | any idea of nodes or networks |
 //! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
 //! | [`store`] | the collector thread, the snapshot, the state directory | decisions |
@@ -29,8 +29,8 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod dashboard;
+pub mod journal;
 pub mod mesh;
-pub mod message_id;
 pub mod present;
 pub mod probe;
 pub mod server;

@@ -46,7 +46,7 @@ fn entries() -> BTreeMap<String, String> {
 
 /// The kinds of lines: the name of each and its id.
 fn kinds() -> BTreeMap<String, String> {
-    let text = text(&root().join("src/message_id.rs"));
+    let text = text(&root().join("src/journal/message_id.rs"));
     let lines = text.lines().filter_map(|line| line.strip_prefix("pub const "));
     let kinds: BTreeMap<_, _> = lines
         .map(|line| {

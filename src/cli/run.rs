@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use log::LevelFilter;
 
 use super::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Global};
-use crate::message_id;
-use crate::service::journal;
+use crate::journal;
+use crate::journal::message_id;
 use crate::service::run::{self, Options, RunError};
 
 /// Run the node until it is told to stop

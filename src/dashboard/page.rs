@@ -11,7 +11,7 @@ use super::gzip;
 use super::sheet::Sheet;
 use super::state::State;
 use super::theme::{self, Theme};
-use crate::message_id;
+use crate::journal::message_id;
 use crate::server::Instance;
 use crate::server::login::{is_secure, login_page};
 

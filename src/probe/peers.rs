@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use log::error;
 
 use super::exchange::exchange;
+use crate::journal::log_limiter::LogLimiter;
 use crate::mesh::Event;
 use crate::mesh::engine::event::{Call, CallFinished};
 use crate::mesh::id::NodeId;
@@ -17,7 +18,6 @@ use crate::mesh::membership::Membership;
 use crate::mesh::wire::observation::Failure;
 use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
-use crate::store::log_limiter::LogLimiter;
 
 /// Threads that one peer may have: more than one only while abandoned calls have not returned. A name server that
 /// never answers must not accumulate threads.

@@ -18,10 +18,10 @@ use super::instance::Instance;
 use super::problem::problem;
 use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
+use crate::journal::log_limiter::LogLimiter;
+use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
-use crate::message_id;
 use crate::store::clock;
-use crate::store::log_limiter::LogLimiter;
 
 mod checker;
 mod credentials;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::message_id;
+use crate::journal::message_id;
 
 /// Counts since the last line of the journal.
 #[derive(Debug, Default)]

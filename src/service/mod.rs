@@ -3,7 +3,6 @@
 //! What systemd expects of a `Type=notify` service lives here, and works as well without systemd. Protocol
 //! and decisions do not.
 
-pub mod journal;
 mod network;
 pub mod notify;
 pub mod run;

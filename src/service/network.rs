@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 
 use crate::config::OwnKey;
 use crate::crypto::{Keypair, PublicKey, dsse};
+use crate::journal::log_limiter::LogLimiter;
+use crate::journal::message_id;
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Engine, EngineInit, Event, Signer};
-use crate::message_id;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
 use crate::store::event_loop::{EventLoopInit, EventLoopThread};
-use crate::store::log_limiter::LogLimiter;
 use crate::store::network_handle::EVENT_QUEUE_LEN;
 use crate::store::nonce_store::NonceStore;
 use crate::store::state_writer::StateWriter;

@@ -120,7 +120,7 @@ impl Pulse {
             if stands_still {
                 let still = still.as_secs_f32();
                 log::error!(
-                    MESSAGE_ID = crate::message_id::THREAD_STUCK;
+                    MESSAGE_ID = crate::journal::message_id::THREAD_STUCK;
                     "{name} has not turned for {still:.1} s: no signs of life to the service manager"
                 );
             } else {

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::warn;
 
-use super::log_limiter::LogLimiter;
+use crate::journal::log_limiter::LogLimiter;
+use crate::journal::message_id;
 use crate::mesh::verify::VerifyOutcome;
-use crate::message_id;
 
 /// Counts since the start of the process.
 #[derive(Default)]

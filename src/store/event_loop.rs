@@ -11,16 +11,16 @@ use crossbeam_channel::Receiver;
 use log::{Level, error, info, log, warn};
 use parking_lot::Mutex;
 
-use super::log_limiter::LogLimiter;
 use super::network_handle::NetworkHandle;
 use super::published::SnapshotPublisher;
 use super::state_files::StateFiles;
+use crate::journal::log_limiter::LogLimiter;
+use crate::journal::message_id;
 use crate::mesh::engine::event::{Call, CallFinished, Notice};
 use crate::mesh::membership::Membership;
 use crate::mesh::verdict::NodeStatus;
 use crate::mesh::verdict::tracker::VerdictChange;
 use crate::mesh::{Effect, Engine, Event};
-use crate::message_id;
 
 /// The longest time between two ticks: health checks watch for them.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);

@@ -6,7 +6,6 @@
 pub mod clock;
 pub mod drop_counters;
 pub mod event_loop;
-pub mod log_limiter;
 pub mod network_handle;
 pub mod nonce_store;
 pub mod published;

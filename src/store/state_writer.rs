@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use log::error;
 use parking_lot::Mutex;
 
-use super::log_limiter::LogLimiter;
 use super::network_handle::NetworkHandle;
 use super::state_files::StateFiles;
+use crate::journal::log_limiter::LogLimiter;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
 
@@ -63,7 +63,7 @@ fn write_until_stopped(
         let Err(error) = result else { return true };
         if let Some(more) = lines.allow(what) {
             error!(
-                MESSAGE_ID = crate::message_id::STATE_WRITE_FAILED;
+                MESSAGE_ID = crate::journal::message_id::STATE_WRITE_FAILED;
                 "writing {what} to the state directory: {error}; going on from memory{more}"
             );
         }

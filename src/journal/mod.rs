@@ -3,8 +3,10 @@
 //! Fields are the key-value pairs of [`log`], named as the journal will have them: `DISTOMON_NETWORK` (the
 //! network's id), `DISTOMON_NODE` (this node), `DISTOMON_PEER` (the node that a line is about), and others
 //! that begin with `DISTOMON_`. `journalctl DISTOMON_PEER=node-2` finds them. `MESSAGE_ID` is the line's kind
-//! ([`crate::message_id`]), for the journal alone.
+//! ([`message_id`]), for the journal alone.
 
+pub mod log_limiter;
+pub mod message_id;
 mod stderr;
 
 use std::io::IsTerminal as _;
@@ -12,8 +14,8 @@ use std::io::IsTerminal as _;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use self::log_limiter::LogLimiter;
 use self::stderr::{Stderr, Style};
-use crate::store::log_limiter::LogLimiter;
 
 /// The name in the journal, whatever the program's file is called.
 const IDENTIFIER: &str = "distomon";
@@ -36,7 +38,7 @@ pub fn init(level: LevelFilter) {
             let Some(more) = lines.allow(&place) else { return };
             let thread = std::thread::current();
             let thread = thread.name().unwrap_or("without a name");
-            log::error!(MESSAGE_ID = crate::message_id::THREAD_PANICKED; "thread {thread} panicked: {panic}{more}");
+            log::error!(MESSAGE_ID = message_id::THREAD_PANICKED; "thread {thread} panicked: {panic}{more}");
         }));
     }
     log::set_max_level(level);
