@@ -13,9 +13,10 @@ use crate::mesh::membership::Membership;
 use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Engine, EngineInit, Event, Signer};
 use crate::message_id;
+use crate::present::journal;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
-use crate::store::event_loop::EventLoopThread;
+use crate::store::event_loop::{EventLoopInit, EventLoopThread, OnNotice};
 use crate::store::log_limiter::LogLimiter;
 use crate::store::network_handle::EVENT_QUEUE_LEN;
 use crate::store::nonce_store::NonceStore;
@@ -68,8 +69,14 @@ impl Network {
         let node = Arc::new(NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, events));
         let files = Arc::new(Mutex::new(files));
         let keeper = StateWriter::start(node.clone(), files.clone(), floors, woken)?;
-        let peers = Box::new(PeerWorkers::new(node.clone()));
-        let collector = EventLoopThread::start(mesh, node.clone(), files, waiting, peers)?;
+        let collector = EventLoopThread::start(EventLoopInit {
+            mesh,
+            node: node.clone(),
+            files,
+            events: waiting,
+            caller: Box::new(PeerWorkers::new(node.clone())),
+            on_notice: notice_log(),
+        })?;
         Ok(Self { node, collector, keeper, membership })
     }
 
@@ -105,6 +112,12 @@ impl Network {
         self.collector.join();
         self.keeper.stop();
     }
+}
+
+/// Writes notices to the journal.
+fn notice_log() -> OnNotice {
+    let limiter = LogLimiter::default();
+    Box::new(move |snapshot, notice| journal::log_notice(snapshot, notice, |subject| limiter.allow(subject)))
 }
 
 fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {

@@ -23,7 +23,7 @@ use distomon::mesh::wire::report::{Digest, Report};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
 use distomon::server::{Instance, Limits, Listener, Routes};
 use distomon::store::clock::{Clock, wall_us};
-use distomon::store::event_loop::{Caller, EventLoopThread};
+use distomon::store::event_loop::{Caller, EventLoopInit, EventLoopThread};
 use distomon::store::nonce_store::NonceStore;
 use distomon::store::{NetworkHandle, StateFiles};
 use parking_lot::Mutex;
@@ -115,10 +115,16 @@ impl Crowd {
         let snapshot = mesh.take_snapshot(now).expect("a new mesh has one");
         let book = NonceStore::new(BTreeMap::new(), wake);
         let node = Arc::new(NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, snapshot, events));
-        let dial = Box::new(Answers(self.membership.clone()));
+        let init = EventLoopInit {
+            mesh,
+            node: node.clone(),
+            files: Arc::new(Mutex::new(files)),
+            events: waiting,
+            caller: Box::new(Answers(self.membership.clone())),
+            on_notice: Box::new(|_, _| ()),
+        };
         // It runs until the process ends.
-        EventLoopThread::start(mesh, node.clone(), Arc::new(Mutex::new(files)), waiting, dial)
-            .expect("a thread");
+        EventLoopThread::start(init).expect("a thread");
         node
     }
 
