@@ -5,6 +5,7 @@ use std::fmt::{Display, Write as _};
 use log::{Level, error, info, log, warn};
 
 use super::causes::{cause_clause, join_causes};
+use super::duration::format_seconds;
 use crate::mesh::Snapshot;
 use crate::mesh::engine::event::Notice;
 use crate::mesh::id::NodeId;
@@ -159,8 +160,7 @@ fn verdict_change_text(change: &VerdictChange) -> String {
         _ => {}
     }
     if matches!(status, NodeStatus::Down | NodeStatus::Unknown) {
-        let (s, tenths) = (change.silent_ms / 1000, change.silent_ms % 1000 / 100);
-        let _ = write!(text, ", no sign of life for {s}.{tenths} s");
+        let _ = write!(text, ", no sign of life for {}", format_seconds(change.silent_ms));
     }
     if let Some(outage) =
         change.to.outage.filter(|outage| status.is_alive() && outage.to_ms == change.to.since_ms)
