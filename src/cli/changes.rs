@@ -98,7 +98,7 @@ fn table(answer: &Answer) -> String {
         let _ = write!(
             out,
             "{}  {} is {}",
-            timestamp::write(change.at),
+            timestamp::format(change.at),
             name(&change.node_id),
             name(&change.status)
         );

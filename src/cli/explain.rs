@@ -76,7 +76,7 @@ fn explain(args: &Args, global: &Global) -> Result<String, Failure> {
 
 /// Unix time in ms, as a date.
 fn date(value: &Value) -> String {
-    timestamp::write(number(value))
+    timestamp::format(number(value))
 }
 
 /// A text of the node's, fit for a terminal.

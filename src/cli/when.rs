@@ -24,15 +24,15 @@ fn read(text: &str, now_ms: u64) -> Option<u64> {
     if text.len() < 12 && text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    timestamp::read(text)
-        .or_else(|| timestamp::read(&format!("{text}Z")))
-        .or_else(|| timestamp::read(&format!("{text}:00Z")))
+    timestamp::parse(text)
+        .or_else(|| timestamp::parse(&format!("{text}Z")))
+        .or_else(|| timestamp::parse(&format!("{text}:00Z")))
         .or_else(|| ago(text).and_then(|ms| now_ms.checked_sub(ms)))
         .or_else(|| {
-            let today = timestamp::write(now_ms);
+            let today = timestamp::format(now_ms);
             let date = today.split('T').next()?;
             let of_day =
-                ["Z", ":00Z"].iter().find_map(|end| timestamp::read(&format!("{date}T{text}{end}")))?;
+                ["Z", ":00Z"].iter().find_map(|end| timestamp::parse(&format!("{date}T{text}{end}")))?;
             if of_day > now_ms { of_day.checked_sub(DAY_MS) } else { Some(of_day) }
         })
 }
@@ -59,9 +59,9 @@ mod tests {
 
     #[test]
     fn what_people_write() {
-        let now_ms = timestamp::read("2026-01-31T12:30:00Z").expect("a time");
+        let now_ms = timestamp::parse("2026-01-31T12:30:00Z").expect("a time");
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(read(text, now_ms).map(timestamp::write).as_deref(), expected, "{text:?}");
+            assert_eq!(read(text, now_ms).map(timestamp::format).as_deref(), expected, "{text:?}");
         };
         check("2026-01-30T03:00:00Z", Some("2026-01-30T03:00:00Z"));
         check("2026-01-30T03:00:00+02:00", Some("2026-01-30T01:00:00Z"));

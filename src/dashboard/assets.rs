@@ -8,7 +8,7 @@ use rouille::{Request, Response, ResponseBody};
 use sha2::{Digest as _, Sha256};
 
 use super::gzip;
-use crate::server::view::names;
+use crate::server::etag::matches_etag;
 
 macro_rules! assets {
     ($($(#[$doc:meta])* $name:ident = $extension:literal, $media_type:literal, $text:expr;)*) => {
@@ -56,7 +56,7 @@ impl Asset {
     }
 
     fn response(&'static self, request: &Request) -> Response {
-        let is_known = request.header("If-None-Match").is_some_and(|list| names(list, &self.etag));
+        let is_known = request.header("If-None-Match").is_some_and(|list| matches_etag(list, &self.etag));
         let field = |name: &'static str, value: &'static str| (Cow::Borrowed(name), Cow::Borrowed(value));
         let headers = vec![
             field("Content-Type", self.media_type),

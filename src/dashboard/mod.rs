@@ -29,7 +29,7 @@ use crate::present::timestamp;
 use crate::server::instance::Instance;
 use crate::server::login::{Login, Viewer};
 use crate::server::problem::problem;
-use crate::server::view::asked_at;
+use crate::server::view::time_param;
 use crate::store::NetworkHandle;
 use crate::store::trends::Source;
 
@@ -202,7 +202,7 @@ impl Dashboard {
         let shown = [snapshot.clone()];
         let pane = match place {
             Place::Node(_, id) => {
-                let at_ms = asked_at(request).map_err(|()| Refusal::NoTime(timestamp::EXPECTED))?;
+                let at_ms = time_param(request).map_err(|()| Refusal::NoTime(timestamp::EXPECTED))?;
                 if at_ms.is_some_and(|at_ms| at_ms > now.wall_ms) {
                     return Err(Refusal::NoTime("That is in the future, by this node's clock."));
                 }

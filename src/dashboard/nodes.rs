@@ -7,8 +7,8 @@ use super::{network, words};
 use crate::mesh::member_state::MemberState;
 use crate::mesh::membership::Member;
 use crate::mesh::{Snapshot, id};
+use crate::present::own_observation::own_observation;
 use crate::present::summary::severity;
-use crate::server::view::finding;
 
 /// From which offset on a clock is marked, in ms.
 const MARKED_OFFSET_MS: u64 = 1_000;
@@ -117,8 +117,9 @@ fn row(
     has_sites: bool,
 ) -> Markup {
     let is_me = index == snapshot.membership().me();
-    let offset =
-        finding(snapshot, index).filter(|_| !is_me).and_then(|found| Some((found, found.clock_offset_ms?)));
+    let offset = own_observation(snapshot, index)
+        .filter(|_| !is_me)
+        .and_then(|found| Some((found, found.clock_offset_ms?)));
     let report = slot.latest.as_ref().map(|latest| latest.report());
     let verdict = snapshot.verdicts().nodes.get(index);
     let settled = snapshot.tracker().nodes().nth(index);

@@ -6,7 +6,7 @@ use super::words;
 use crate::crypto::PublicKey;
 use crate::crypto::dsse::PAYLOAD_TYPE;
 use crate::mesh::Snapshot;
-use crate::server::view::finding;
+use crate::present::own_observation::own_observation;
 
 /// The section of a node's page.
 pub(super) fn section(snapshot: &Snapshot, index: usize, root: &str) -> Markup {
@@ -14,7 +14,7 @@ pub(super) fn section(snapshot: &Snapshot, index: usize, root: &str) -> Markup {
     let (member, slot) = (&membership.members()[index], &snapshot.states()[index]);
     let at = snapshot.at();
     let arrived_ms = at.wall_ms.saturating_sub(at.mono_ms.saturating_sub(slot.received_ms));
-    let offset = finding(snapshot, index).and_then(|found| found.clock_offset_ms);
+    let offset = own_observation(snapshot, index).and_then(|found| found.clock_offset_ms);
     html! {
         section #report aria-labelledby="report-title" {
             h2 #report-title { "Its report" }

@@ -7,7 +7,7 @@ use crate::mesh::Snapshot;
 use crate::mesh::verdict::Vote;
 use crate::mesh::verdict::history::LookupError;
 use crate::mesh::wire::observation::ProbeStatus;
-use crate::server::view::Found;
+use crate::present::verdict_view::VerdictView;
 
 /// So many votes are listed; those that do not say online first.
 const MOST_VOTES: usize = 200;
@@ -17,14 +17,14 @@ pub(super) fn section(snapshot: &Snapshot, index: usize, base: &str, at_ms: Opti
     let id = snapshot.membership().members()[index].id.as_str();
     let path = format!("{base}/node/{id}#why");
     let body = match at_ms.map(|ms| (ms, snapshot.history().at(id, ms))) {
-        None => html! { @if let Some(found) = Found::all(snapshot).nth(index) { (steps(&found)) } },
+        None => html! { @if let Some(found) = VerdictView::current(snapshot).nth(index) { (steps(&found)) } },
         Some((ms, Ok((decision, until_ms)))) => html! {
             p {
                 "As it stood at " (words::clock(ms)) ": reached at " (words::clock(decision.at_ms))
                 @if let Some(until_ms) = until_ms { ", until " (words::clock(until_ms)) } @else { ", and stands still" }
                 ". " a href=(path) { "As it is now" }
             }
-            (steps(&Found::then(decision)))
+            (steps(&VerdictView::from(&**decision)))
         },
         Some((ms, Err(unknown))) => html! {
             p {
@@ -45,7 +45,7 @@ pub(super) fn section(snapshot: &Snapshot, index: usize, base: &str, at_ms: Opti
     }
 }
 
-fn steps(found: &Found<'_>) -> Markup {
+fn steps(found: &VerdictView<'_>) -> Markup {
     let ballot = &found.verdict.vote_count;
     let id = found.id(found.index);
     let quorum = ballot.offline >= 2 && ballot.offline * 2 > ballot.electorate;
@@ -55,7 +55,7 @@ fn steps(found: &Found<'_>) -> Markup {
         ol.steps {
             li {
                 strong { "Signs of life: " }
-                @match found.newest {
+                @match found.newest_report {
                     None => "no report of it is latest here.",
                     Some(newest) => {
                         "its newest report is " span.stamp { (newest.epoch) "/" (newest.seq) }
@@ -84,7 +84,7 @@ fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
-fn votes(found: &Found<'_>) -> Markup {
+fn votes(found: &VerdictView<'_>) -> Markup {
     let mut votes: Vec<&Vote> = found.verdict.vote_count.votes.iter().collect();
     votes.sort_by_key(|vote| (vote.status == ProbeStatus::Online, vote.voter));
     html! {

@@ -20,13 +20,13 @@ pub(super) fn duration(ms: u64) -> String {
 
 /// A moment, as the date and time in UTC; a script shows it in the reader's own time.
 pub(super) fn clock(unix_ms: u64) -> Markup {
-    let written = timestamp::write(unix_ms);
+    let written = timestamp::format(unix_ms);
     html! { time datetime=(written) data-clock { (in_words(&written)) } }
 }
 
 /// A moment of the past; a script shows how long it is ago, and goes on counting.
 pub(super) fn ago(unix_ms: u64) -> Markup {
-    let written = timestamp::write(unix_ms);
+    let written = timestamp::format(unix_ms);
     html! { time datetime=(written) data-ago { (in_words(&written)) } }
 }
 

@@ -1,8 +1,9 @@
 //! The answer in one sentence.
 
+use super::causes::cause_clause;
 use crate::mesh::Snapshot;
 use crate::mesh::id::Site;
-use crate::mesh::verdict::{Cause, NodeStatus, Partition, Verdict};
+use crate::mesh::verdict::{Cause, NodeStatus, Partition};
 use crate::mesh::wire::observation::ProbeStatus;
 
 /// How many nodes are named; the others are counted.
@@ -80,7 +81,7 @@ fn group_sentence(snapshot: &Snapshot, side: &Partition, clock: Clock<'_>) -> St
     let first = side.nodes[0];
     let verdict = &snapshot.verdicts().nodes[first];
     let since = since(snapshot, first, clock);
-    let causes = causes(verdict);
+    let causes = cause_clause(&verdict.causes);
     if verdict.status == NodeStatus::Down {
         format!("{who} {is} down since {since}, all at once{causes}")
     } else {
@@ -99,11 +100,6 @@ fn list(names: &[&str]) -> String {
 
 fn since(snapshot: &Snapshot, index: usize, clock: Clock<'_>) -> String {
     snapshot.tracker().nodes().nth(index).map(|tracked| clock(tracked.since_ms)).unwrap_or_default()
-}
-
-fn causes(verdict: &Verdict) -> String {
-    let causes: Vec<_> = verdict.causes.iter().map(|cause| cause.as_str()).collect();
-    if causes.is_empty() { String::new() } else { format!(", cause: {}", causes.join(" or ")) }
 }
 
 /// How much a status matters, from 0 for what is as it should be to 6.
@@ -132,7 +128,7 @@ pub fn sentence(snapshot: &Snapshot, index: usize, clock: Clock<'_>) -> String {
     let tracked = snapshot.tracker().nodes().nth(index);
     let vote_count = &verdict.vote_count;
     let since = since(snapshot, index, clock);
-    let causes = causes(verdict);
+    let causes = cause_clause(&verdict.causes);
     match verdict.status {
         NodeStatus::Down => {
             format!(

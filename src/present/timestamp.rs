@@ -1,29 +1,35 @@
-//! Moments as people and programs write them: RFC 3339 in UTC, or Unix time in ms.
+//! Times as text: RFC 3339 in UTC, or Unix time in ms.
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-/// The last moment that a date of four digits can tell, in ms of Unix time.
+/// The end of the year 9999, the last one that RFC 3339 can express: Unix time in ms.
 const LAST_MS: u64 = 253_402_300_799_999;
 
-/// What [`read`] takes, for messages.
+/// The formats that [`parse`] accepts, for messages.
 pub const EXPECTED: &str = "expected a time as 2026-01-31T03:00:00Z (RFC 3339), or Unix time in ms";
 
-/// Unix time in ms as `2026-01-31T03:00:00Z`, to the second.
-pub fn write(unix_ms: u64) -> String {
+/// Formats Unix time in ms as `2026-01-31T03:00:00Z`, to the second.
+pub fn format(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms.min(LAST_MS) / 1000).unwrap_or(0);
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     date.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Unix time in ms of what `text` says: RFC 3339, with any offset and up to nanoseconds, or Unix time in ms.
-/// None for anything else, and for times before 1970.
-pub fn read(text: &str) -> Option<u64> {
+/// Parses RFC 3339, with any offset and up to nanoseconds, or Unix time in ms. Returns Unix time in ms, or `None`
+/// for anything else and for times before 1970.
+pub fn parse(text: &str) -> Option<u64> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return text.parse().ok().filter(|&ms| ms <= LAST_MS);
     }
     let date = OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC);
     u64::try_from(date.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+/// Parses a time from the query of a URL. Like [`parse`], but accepts a `+` that the client did not escape, which
+/// a query decodes to a space.
+pub fn parse_query(text: &str) -> Option<u64> {
+    parse(text).or_else(|| parse(&text.replace(' ', "+")))
 }
 
 #[cfg(test)]
@@ -32,7 +38,7 @@ mod tests {
 
     #[test]
     fn both_ways() {
-        let check = |text: &str, expected: Option<u64>| assert_eq!(read(text), expected, "{text:?}");
+        let check = |text: &str, expected: Option<u64>| assert_eq!(parse(text), expected, "{text:?}");
         check("2026-01-31T03:00:00Z", Some(1_769_828_400_000));
         check("2026-01-31T04:30:00.250+01:30", Some(1_769_828_400_250));
         check("2026-01-31 03:00:00Z", Some(1_769_828_400_000));
@@ -50,9 +56,9 @@ mod tests {
             check(bad, None);
         }
         for ms in [0, 1_769_828_400_000, LAST_MS - 999] {
-            check(&write(ms), Some(ms));
+            check(&format(ms), Some(ms));
         }
-        assert_eq!(write(1_769_828_400_999), "2026-01-31T03:00:00Z");
-        assert_eq!(write(u64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(format(1_769_828_400_999), "2026-01-31T03:00:00Z");
+        assert_eq!(format(u64::MAX), "9999-12-31T23:59:59Z");
     }
 }

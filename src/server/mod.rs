@@ -24,6 +24,7 @@
 mod address;
 pub mod attempts;
 mod connection;
+pub(crate) mod etag;
 pub mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -14,7 +14,7 @@ use super::limits::BODY;
 use super::listener::{Admission, Service};
 use super::login::Login;
 use super::problem::problem;
-use super::view::Views;
+use super::view::{self, ViewCache};
 use crate::dashboard::{self, Dashboard};
 use crate::store::NetworkHandle;
 
@@ -22,7 +22,7 @@ use crate::store::NetworkHandle;
 pub struct Routes {
     instance: RwLock<Arc<Instance>>,
     login: Login,
-    views: Views,
+    views: ViewCache,
     dashboard: Dashboard,
 }
 
@@ -40,7 +40,7 @@ impl Routes {
         Self {
             instance: RwLock::new(Arc::new(instance)),
             login: Login::new(),
-            views: Views::new(),
+            views: ViewCache::new(),
             dashboard: Dashboard::default(),
         }
     }
@@ -133,7 +133,7 @@ impl Service for Routes {
 impl Routes {
     fn views(&self, instance: &Instance, request: &Request) -> Response {
         match self.login.viewer(instance, request) {
-            Ok(viewer) => self.views.get_all(instance, &viewer),
+            Ok(viewer) => view::list_networks(instance, &viewer),
             Err(refusal) => refusal,
         }
     }
@@ -147,21 +147,21 @@ impl Routes {
 
     fn explain(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
-            Ok(node) => Views::explain(node, id, request),
+            Ok(node) => view::explain(node, id, request),
             Err(refusal) => refusal,
         }
     }
 
     fn changes(&self, instance: &Instance, request: &Request, network: &str) -> Response {
         match self.open(instance, request, network) {
-            Ok(node) => Views::changes(node, request),
+            Ok(node) => view::changes(node, request),
             Err(refusal) => refusal,
         }
     }
 
     fn report(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
-            Ok(node) => Views::report(node, id),
+            Ok(node) => view::report(node, id),
             Err(refusal) => refusal,
         }
     }

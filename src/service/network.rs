@@ -14,9 +14,10 @@ use crate::journal::message_id;
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Engine, EngineInit, Event, Signer};
+use crate::present::journal;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
-use crate::store::event_loop::{EventLoopInit, EventLoopThread};
+use crate::store::event_loop::{EventLoopInit, EventLoopThread, OnNotice};
 use crate::store::network_handle::EVENT_QUEUE_LEN;
 use crate::store::nonce_store::NonceStore;
 use crate::store::state_writer::StateWriter;
@@ -69,16 +70,15 @@ impl Network {
         let node = Arc::new(node);
         let files = Arc::new(Mutex::new(files));
         let keeper = StateWriter::start(node.clone(), files.clone(), floors, woken)?;
-        let peers = Box::new(PeerWorkers::new(node.clone()));
-        let init = EventLoopInit {
+        let collector = EventLoopThread::start(EventLoopInit {
             engine: mesh,
             node: node.clone(),
             publisher,
             files,
             events: waiting,
-            caller: peers,
-        };
-        let collector = EventLoopThread::start(init)?;
+            caller: Box::new(PeerWorkers::new(node.clone())),
+            on_notice: notice_log(),
+        })?;
         Ok(Self { node, collector, keeper, membership })
     }
 
@@ -114,6 +114,12 @@ impl Network {
         self.collector.join();
         self.keeper.stop();
     }
+}
+
+/// Writes notices to the journal.
+fn notice_log() -> OnNotice {
+    let limiter = LogLimiter::default();
+    Box::new(move |snapshot, notice| journal::log_notice(snapshot, notice, |subject| limiter.allow(subject)))
 }
 
 fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {

@@ -8,19 +8,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use log::{Level, error, info, log, warn};
+use log::error;
 use parking_lot::Mutex;
 
 use super::network_handle::NetworkHandle;
 use super::published::SnapshotPublisher;
 use super::state_files::StateFiles;
-use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
 use crate::mesh::engine::event::{Call, CallFinished, Notice};
 use crate::mesh::membership::Membership;
-use crate::mesh::verdict::NodeStatus;
-use crate::mesh::verdict::tracker::VerdictChange;
-use crate::mesh::{Effect, Engine, Event};
+use crate::mesh::{Effect, Engine, Event, Snapshot};
 
 /// The longest time between two ticks: health checks watch for them.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -48,6 +45,9 @@ pub trait Caller: Send {
     fn deadline(&self) -> Option<Instant>;
 }
 
+/// Reports a notice to the operator, with the snapshot that it is about.
+pub type OnNotice = Box<dyn FnMut(&Snapshot, &Notice) + Send>;
+
 /// What an event loop works with.
 pub struct EventLoopInit {
     /// The engine, stepped by this loop alone.
@@ -62,6 +62,8 @@ pub struct EventLoopInit {
     pub events: Receiver<Event>,
     /// Makes calls to peers.
     pub caller: Box<dyn Caller>,
+    /// Reports notices.
+    pub on_notice: OnNotice,
 }
 
 /// A running event loop.
@@ -73,11 +75,10 @@ impl EventLoopThread {
     /// Starts the thread. It ends after [`Event::Leaving`], when the last report was delivered or two seconds have
     /// passed, and drops `caller` then.
     pub fn start(init: EventLoopInit) -> io::Result<Self> {
-        let EventLoopInit { engine, node, publisher, files, events, caller } = init;
+        let EventLoopInit { engine, node, publisher, files, events, caller, on_notice } = init;
         let name = format!("collect-{}", node.snapshot().membership().network_id());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let lines = LogLimiter::default();
-            EventLoop { engine, node, publisher, files, events, caller, leave_by: None, lines }.run();
+            EventLoop { engine, node, publisher, files, events, caller, on_notice, leave_by: None }.run();
         })?;
         Ok(Self { thread })
     }
@@ -97,8 +98,8 @@ struct EventLoop {
     files: Arc<Mutex<StateFiles>>,
     events: Receiver<Event>,
     caller: Box<dyn Caller>,
+    on_notice: OnNotice,
     leave_by: Option<Instant>,
-    lines: LogLimiter,
 }
 
 impl EventLoop {
@@ -157,7 +158,7 @@ impl EventLoop {
                         first.push_back(Event::CallFinished(*called));
                     }
                 }
-                Effect::Notice(note) => self.log_notice(&note),
+                Effect::Notice(notice) => (self.on_notice)(&self.node.snapshot(), &notice),
                 Effect::SaveEpoch(_) | Effect::SaveProof(_) => {}
             }
         }
@@ -181,74 +182,4 @@ impl EventLoop {
             }
         }
     }
-
-    fn log_notice(&self, note: &Notice) {
-        let snapshot = self.node.snapshot();
-        let network = snapshot.membership().network_id().as_str();
-        let node = snapshot.membership().own().id.as_str();
-        if let Notice::VerdictChanged(change) = note {
-            return log_verdict(network, node, message_id_of(note), change);
-        }
-        let kind = message_id_of(note);
-        let peer = match note {
-            Notice::PeerStatusChanged { peer, .. } | Notice::Equivocated { node: peer, .. } => peer.as_str(),
-            _ => "",
-        };
-        match note {
-            // What one node finds is no alarm yet: the verdict is.
-            Notice::PeerStatusChanged { .. } | Notice::IsolationChanged(false) | Notice::ConfigMatch => {
-                info!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}");
-            }
-            Notice::DuplicateKey { .. } | Notice::Equivocated { .. } => {
-                // A twin is noticed with every report it makes.
-                let Some(more) = self.lines.allow(peer) else { return };
-                error!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {note}{more}");
-            }
-            _ => {
-                warn!(MESSAGE_ID = kind, DISTOMON_NETWORK = network, DISTOMON_NODE = node; "{network}: {note}");
-            }
-        }
-    }
-}
-
-/// The kind of the line that tells `note`.
-fn message_id_of(note: &Notice) -> &'static str {
-    match note {
-        Notice::PeerStatusChanged { .. } => message_id::PEER_STATUS,
-        Notice::Equivocated { .. } => message_id::EQUIVOCATION,
-        Notice::Superseded { .. } => message_id::SUPERSEDED,
-        Notice::DuplicateKey { .. } => message_id::DUPLICATE_KEY,
-        Notice::ResumedAfterGap { .. } => message_id::RESUMED,
-        Notice::IsolationChanged(true) => message_id::ISOLATED,
-        Notice::IsolationChanged(false) => message_id::ISOLATION_CLEARED,
-        Notice::ConfigMismatch { .. } => message_id::CONFIG_MISMATCH,
-        Notice::ConfigMatch => message_id::CONFIG_MATCH,
-        Notice::VerdictChanged(change) => match change.to.status {
-            NodeStatus::Up => message_id::UP,
-            NodeStatus::Degraded => message_id::DEGRADED,
-            NodeStatus::Down => message_id::DOWN,
-            NodeStatus::Stopped => message_id::STOPPED,
-            NodeStatus::Unknown => message_id::UNKNOWN,
-            NodeStatus::NeverSeen => message_id::NEVER_SEEN,
-            NodeStatus::Conflict => message_id::CONFLICT,
-        },
-    }
-}
-
-fn log_verdict(network: &str, node: &str, kind: &str, change: &VerdictChange) {
-    let level = match change.to.status {
-        NodeStatus::Down | NodeStatus::Conflict => Level::Error,
-        // Right after the start nothing is known yet, and that is no news.
-        NodeStatus::Unknown if change.to.decided.is_none() => Level::Info,
-        NodeStatus::Degraded | NodeStatus::Unknown => Level::Warn,
-        NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen => Level::Info,
-    };
-    let causes: Vec<_> = change.causes.iter().map(|cause| cause.as_str()).collect();
-    log!(
-        level,
-        MESSAGE_ID = kind,
-        DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = change.node.as_str(),
-        DISTOMON_VERDICT = change.to.status.as_str(), DISTOMON_CAUSE = causes.join(" or ").as_str();
-        "{network}: {change}"
-    );
 }

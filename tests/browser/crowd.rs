@@ -126,6 +126,7 @@ impl Crowd {
             files: Arc::new(Mutex::new(files)),
             events: waiting,
             caller: dial,
+            on_notice: Box::new(|_, _| ()),
         };
         EventLoopThread::start(init).expect("a thread");
         node

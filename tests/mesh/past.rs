@@ -68,10 +68,14 @@ fn times_that_nothing_is_kept_of_are_refused() {
             reply.status_code
         );
     };
-    check("/explain/net/c?at=2020-01-31T03:00:00Z", 404, "what is kept of c begins at 20");
-    check("/explain/net/c?at=2020-01-31T03:00:00+01:00", 404, "what is kept of c begins at 20");
+    check("/explain/net/c?at=2020-01-31T03:00:00Z", 404, "the oldest verdict on c that is kept is from 20");
+    check(
+        "/explain/net/c?at=2020-01-31T03:00:00+01:00",
+        404,
+        "the oldest verdict on c that is kept is from 20",
+    );
     check("/explain/net/x?at=2020-01-31T03:00:00Z", 404, "no such node");
-    check("/explain/net/c?at=2099-01-31T03:00:00Z", 400, "s after now, by this node's clock");
+    check("/explain/net/c?at=2099-01-31T03:00:00Z", 400, "s in the future, by this node's clock");
     check("/explain/net/c?at=yesterday", 400, "at: expected a time as 2026-01-31T03:00:00Z");
     check("/explain/net/c?at=", 400, "at: expected a time");
     check("/changes/net?limit=0", 400, "limit: expected a number from 1 to 1000");
@@ -80,7 +84,7 @@ fn times_that_nothing_is_kept_of_are_refused() {
     check("/changes/net?node=x", 200, "\"changes\":[]");
     check("/changes/other", 404, "no such network");
     let error = host.command_line(&["explain", "net", "c", "--at", "1d"]).expect_err("too long ago");
-    assert!(error.contains("status 404: what is kept of c begins at "), "{error}");
+    assert!(error.contains("status 404: the oldest verdict on c that is kept is from "), "{error}");
     let error = host.command_line(&["explain", "net", "c", "--at", "3 a.m."]).expect_err("no time");
     assert!(error.contains("or how long ago: 90s, 15m, 2h, 1d"), "{error}");
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::hunter::{self, Wrong};
 use crate::machine::Wire;
 use crate::scenario::Scenario;
+use distomon::present::journal::notice_text;
 
 /// Scenarios in an ordinary run.
 const SCENARIOS: u64 = 1000;
@@ -129,7 +130,7 @@ fn both_wires_come_to_the_same() {
         let [one, other] = [Wire::Values, Wire::Whole].map(|wire| {
             let network = hunter::play(&scenario, wire).unwrap_or_else(|wrong| panic!("{}", wrong.text));
             let told = network.running().map(|(_, machine)| {
-                let notes: Vec<_> = machine.notes.iter().map(ToString::to_string).collect();
+                let notes: Vec<_> = machine.notes.iter().map(notice_text).collect();
                 (machine.snapshot.own_report().map(|own| own.id()), notes)
             });
             told.collect::<Vec<_>>()

@@ -15,6 +15,7 @@ use distomon::mesh::engine::event::{Call, CallFinished, CallPurpose, Notice};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::wire::observation::{Failure, ProbeStatus};
+use distomon::present::journal::notice_text;
 
 /// A network under virtual time. Machines are named by number; at first each runs the node of its number.
 pub(crate) struct Network {
@@ -528,7 +529,7 @@ impl Network {
             }
             text.push('\n');
             for note in &machine.notes {
-                let _ = writeln!(text, "    {note}");
+                let _ = writeln!(text, "    {}", notice_text(note));
             }
         }
         text

@@ -11,6 +11,7 @@ use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
 use distomon::mesh::wire::observation::ProbeStatus;
+use distomon::present::journal::notice_text;
 
 /// The longest pause between two nodes, in ms.
 pub(crate) const PAUSE_MS: u64 = 4_000;
@@ -113,7 +114,12 @@ impl Rollout {
                 }
                 _ => true,
             });
-            assert!(news.is_none(), "{} told its operator: {}", machine.id(), news.expect("news"));
+            assert!(
+                news.is_none(),
+                "{} told its operator: {}",
+                machine.id(),
+                notice_text(news.expect("news"))
+            );
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What the core is told, and what it asks for: its whole interface.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::mesh::delta_sync::DeltaBase;
@@ -168,57 +167,4 @@ pub enum Notice {
     },
     /// After that, all whose reports come have the same configuration as this node.
     ConfigMatch,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PeerStatusChanged { peer, from, to, error: Some(error) } => {
-                write!(f, "{peer} is {to} (was {from}): {}", error.meaning())
-            }
-            Self::PeerStatusChanged { peer, from, to, error: None } => {
-                write!(f, "{peer} is {to} (was {from})")
-            }
-            Self::Equivocated { node, report_id } => write!(
-                f,
-                "{node} signed two different reports as {report_id}: a cloned machine, a restored snapshot or a \
-                 stolen key; both are kept as proof"
-            ),
-            Self::Superseded { report_id, epoch } => write!(
-                f,
-                "a peer holds a newer report {report_id} under this node's key: its state was lost or restored \
-                 from a copy; going on with epoch {epoch}"
-            ),
-            Self::DuplicateKey { report_id } => write!(
-                f,
-                "another process signs with this node's key (its report {report_id}): stop one of the two, then \
-                 give this node a new key"
-            ),
-            Self::ResumedAfterGap { gap_ms } => {
-                write!(
-                    f,
-                    "this process did not run for {} s; starting over from what is heard now",
-                    gap_ms / 1000
-                )
-            }
-            Self::VerdictChanged(change) => write!(f, "{change}"),
-            Self::IsolationChanged(true) => f.write_str(
-                "more than half of the peers are offline from here: this node may itself be cut off",
-            ),
-            Self::ConfigMismatch { nodes } => {
-                const TOLD: usize = 5;
-                let told: Vec<_> = nodes.iter().take(TOLD).map(NodeId::as_str).collect();
-                f.write_str(&told.join(", "))?;
-                if nodes.len() > TOLD {
-                    write!(f, " and {} more", nodes.len() - TOLD)?;
-                }
-                f.write_str(
-                    ": another configuration than this node's for a minute or more; bring config.yml and the \
-                     public keys up to date on all nodes",
-                )
-            }
-            Self::ConfigMatch => f.write_str("all nodes that are heard have the same configuration again"),
-            Self::IsolationChanged(false) => f.write_str("most of the peers are reached again"),
-        }
-    }
 }

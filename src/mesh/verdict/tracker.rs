@@ -1,7 +1,5 @@
 //! Verdicts over time: since when each stands, what stood there before, and what an outage was afterwards.
 
-use std::fmt;
-
 use super::{Cause, NodeStatus, Verdicts};
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::report_table::ReportTable;
@@ -95,54 +93,13 @@ impl VerdictChange {
         self.from.is_some_and(|from| from != self.to.status || self.proves_life())
     }
 
-    /// Whether it might have been dead, was never found so, and has proved to live.
-    fn proves_life(&self) -> bool {
+    /// Whether the node might have been dead, and has proved to be alive before any verdict called it down.
+    pub fn proves_life(&self) -> bool {
         let degraded = Some(NodeStatus::Degraded);
         (self.from, Some(self.to.status)) == (degraded, degraded)
             && self.previous_causes.contains(&Cause::Node)
             && !self.causes.contains(&Cause::Node)
     }
-}
-
-impl fmt::Display for VerdictChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}", self.node, self.to.status)?;
-        if let Some(from) = self.from.filter(|from| *from != self.to.status) {
-            write!(f, " (was {from})")?;
-        }
-        if !self.causes.is_empty() {
-            write!(f, ", cause: {}", joined(&self.causes))?;
-        }
-        if self.proves_life() {
-            write!(f, " (was {}: it lives)", joined(&self.previous_causes))?;
-        }
-        match (self.to.status, self.offline) {
-            (NodeStatus::Degraded, (0 | 1, _)) => write!(f, "; it does not reach most of the others")?,
-            (NodeStatus::Down | NodeStatus::Unknown | NodeStatus::Degraded, (offline, electorate)) => {
-                write!(f, "; {offline} of {electorate} observers do not reach it")?;
-            }
-            _ => {}
-        }
-        if matches!(self.to.status, NodeStatus::Down | NodeStatus::Unknown) {
-            write!(f, ", no sign of life for {}.{} s", self.silent_ms / 1000, self.silent_ms % 1000 / 100)?;
-        }
-        match self.to.outage {
-            Some(outage) if self.to.status.is_alive() && outage.to_ms == self.to.since_ms => {
-                let what = match outage.kind {
-                    OutageKind::CutOff => "it lived on, cut off from here",
-                    OutageKind::Restarted => "it was started anew",
-                    OutageKind::Hung => "it is the same process, which stood still",
-                };
-                write!(f, "; {what}, after {} s", outage.to_ms.saturating_sub(outage.from_ms) / 1000)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn joined(causes: &[Cause]) -> String {
-    let words: Vec<_> = causes.iter().map(|cause| cause.as_str()).collect();
-    words.join(" or ")
 }
 
 /// The verdicts of a network over time.
@@ -281,6 +238,17 @@ fn step(old: Option<&TrackedVerdict>, moment: &TrackInput) -> TrackedVerdict {
 }
 
 #[cfg(test)]
+impl TrackedVerdict {
+    /// The first verdict on a node, for tests.
+    pub(crate) fn sample(status: NodeStatus) -> Self {
+        let newest = ReportId { epoch: 7, seq: 10 };
+        let advanced = true;
+        let (last_ms, wall_ms, interval_ms) = (97_000, 100_000, 1_000);
+        step(None, &TrackInput { status, newest, advanced, last_ms, only_here: false, wall_ms, interval_ms })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -307,55 +275,6 @@ mod tests {
 
     fn down() -> TrackInput {
         at(106_000, NodeStatus::Down, (7, 13))
-    }
-
-    #[test]
-    fn changes_in_words() {
-        use Cause::{Ingress, Link, Node};
-        use NodeStatus::{Degraded, Down, Up};
-        let change = |from, to: NodeStatus, causes: &[Cause], former: &[Cause], offline| {
-            let change = VerdictChange {
-                node: "b".parse().expect("a name"),
-                index: 1,
-                from,
-                to: step(None, &at(100_000, to, (7, 10))),
-                causes: causes.to_vec(),
-                previous_causes: former.to_vec(),
-                offline,
-                silent_ms: 5_240,
-            };
-            (change.is_notable(), change.to_string())
-        };
-        for ((from, to, causes, former, offline), is_news, expected) in [
-            ((None, Up, &[][..], &[][..], (0, 2)), false, "b is up"),
-            (
-                (Some(Up), Degraded, &[Node, Ingress], &[], (2, 2)),
-                true,
-                "b is degraded (was up), cause: node or ingress; 2 of 2 observers do not reach it",
-            ),
-            (
-                (Some(Degraded), Degraded, &[Ingress], &[Node, Ingress], (2, 2)),
-                true,
-                "b is degraded, cause: ingress (was node or ingress: it lives); 2 of 2 observers do not reach it",
-            ),
-            (
-                (Some(Degraded), Degraded, &[Ingress], &[Link], (2, 2)),
-                false,
-                "b is degraded, cause: ingress; 2 of 2 observers do not reach it",
-            ),
-            (
-                (Some(Up), Degraded, &[Link], &[], (0, 0)),
-                true,
-                "b is degraded (was up), cause: link; it does not reach most of the others",
-            ),
-            (
-                (Some(Degraded), Down, &[Node], &[Node, Ingress], (2, 2)),
-                true,
-                "b is down (was degraded), cause: node; 2 of 2 observers do not reach it, no sign of life for 5.2 s",
-            ),
-        ] {
-            assert_eq!(change(from, to, causes, former, offline), (is_news, expected.to_owned()));
-        }
     }
 
     #[test]

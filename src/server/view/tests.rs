@@ -1,15 +1,17 @@
-//! The JSON against a snapshot that the core made, and what is sent again and what is not.
+//! The JSON of a snapshot, and when it is sent and serialised again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::NetworkCache;
 use super::*;
 use crate::server::fixture::{self, Net, field, json, node_id, request, text};
 
 #[test]
-fn a_network() {
+fn network_body() {
     let net = Net::new("net-1", 4);
     let node = net.busy_node();
-    let value = json(Views::new().get_network(&node, &request("GET", "/view/net-1", &[], "")));
+    let value = json(ViewCache::new().get_network(&node, &request("GET", "/view/net-1", &[], "")));
     let snapshot = node.snapshot();
     assert_eq!(value["network_id"], "net-1");
     assert_eq!(value["node_id"], "node-00");
@@ -21,7 +23,7 @@ fn a_network() {
     assert_eq!(
         data.keys().collect::<Vec<_>>(),
         ["node-00", "node-01"],
-        "those without a report are left out"
+        "members without a report are left out"
     );
 
     let own = &data["node-00"];
@@ -69,16 +71,16 @@ fn a_network() {
 }
 
 #[test]
-fn no_member_stands_twice() {
-    let text = text(Views::new().get_network(&Net::new("a", 2).node(), &request("GET", "/", &[], "")));
+fn json_has_no_duplicate_members() {
+    let text = text(ViewCache::new().get_network(&Net::new("a", 2).node(), &request("GET", "/", &[], "")));
     assert_eq!(text.matches("\"reports_stale\"").count(), 1);
 }
 
 #[test]
-fn sent_again_only_when_it_changed() {
+fn unchanged_snapshot_is_not_sent_again() {
     let net = Net::new("net-1", 3);
-    let (node, views) = (net.busy_node(), Views::new());
-    let get = |fields: &[(&str, &str)]| views.get_network(&node, &request("GET", "/view/net-1", fields, ""));
+    let (node, cache) = (net.busy_node(), ViewCache::new());
+    let get = |fields: &[(&str, &str)]| cache.get_network(&node, &request("GET", "/view/net-1", fields, ""));
     let first = get(&[]);
     let epoch = node.snapshot().own_report().expect("a report").id().epoch;
     let etag = field(&first, "ETag").expect("an ETag").to_owned();
@@ -99,40 +101,40 @@ fn sent_again_only_when_it_changed() {
         assert_eq!(field(&reply, "ETag"), Some(etag.as_str()));
         assert_eq!(text(reply).is_empty(), status == 304);
     }
-    let view = views.view(&net.id);
-    let one = view.get(&node, &node.snapshot());
-    assert!(Arc::ptr_eq(&one, &view.get(&node, &node.snapshot())), "rendered once");
+    let network = cache.of_network(&net.id);
+    let first = network.get(&node, &node.snapshot());
+    assert!(Arc::ptr_eq(&first, &network.get(&node, &node.snapshot())), "serialised once");
     let other = net.node();
-    let changed = views.get_network(&other, &request("GET", "/", &[("If-None-Match", &etag)], ""));
+    let changed = cache.get_network(&other, &request("GET", "/", &[("If-None-Match", &etag)], ""));
     assert_eq!(changed.status_code, 200);
     assert_ne!(field(&changed, "ETag"), Some(etag.as_str()));
 }
 
 #[test]
-fn nobody_waits_for_a_renderer_while_there_is_something_to_show() {
+fn a_request_gets_the_previous_snapshot_during_serialisation() {
     let net = Net::new("net-1", 3);
     let (old, new) = (net.node(), net.busy_node());
-    let view = View::default();
-    let before = view.get(&old, &old.snapshot());
-    let rendering = view.rendering.lock();
+    let cache = NetworkCache::default();
+    let before = cache.get(&old, &old.snapshot());
+    let serialising = cache.serialising.lock();
     let (done, shown) = crossbeam_channel::bounded(1);
     std::thread::scope(|scope| {
-        scope.spawn(|| done.send(view.get(&new, &new.snapshot())));
+        scope.spawn(|| done.send(cache.get(&new, &new.snapshot())));
         let shown = shown.recv_timeout(Duration::from_secs(10));
-        drop(rendering);
+        drop(serialising);
         assert!(Arc::ptr_eq(&before, &shown.expect("nothing to wait for")));
     });
-    assert_ne!(view.get(&new, &new.snapshot()).etag, before.etag);
+    assert_ne!(cache.get(&new, &new.snapshot()).etag, before.etag);
 }
 
 #[test]
-fn all_networks() {
+fn networks_that_the_viewer_may_read() {
     let (one, two) = (Net::new("net-1", 4), Net::new("net-2", 2));
     let instance = fixture::instance(&[&one, &two]);
-    let value = json(Views::new().get_all(&instance, &Viewer::of(&[&one.id])));
+    let value = json(list_networks(&instance, &Viewer::of(&[&one.id])));
     let expected = serde_json::json!({"networks": [
         {"network_id": "net-1", "node_id": node_id(0), "nodes": 4, "online": 2, "offline": 1, "unknown": 1}]});
     assert_eq!(value, expected);
-    let value = json(Views::new().get_all(&instance, &Viewer::of(&[&one.id, &two.id])));
+    let value = json(list_networks(&instance, &Viewer::of(&[&one.id, &two.id])));
     assert_eq!(value["networks"].as_array().map(Vec::len), Some(2));
 }

@@ -1,5 +1,5 @@
-//! The JSON of one network's snapshot: a superset of what the Python Distomon v0.1 gave, whose consumers read
-//! `data.<observer>.node_version` and `data.<observer>.ping_data.<target>`.
+//! The body of `GET /view/{network_id}`: a network's snapshot. It is a superset of the reply of the Python Distomon
+//! v0.1, whose clients read `data.<observer>.node_version` and `data.<observer>.ping_data.<target>`.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -7,19 +7,17 @@ use serde::{Serialize, Serializer};
 use crate::mesh::id::{NetworkId, NodeId, ReportId};
 use crate::mesh::member_state::MemberState;
 use crate::mesh::membership::Member;
-use crate::mesh::snapshot::Counters;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::wire::report::Report;
 use crate::mesh::{Snapshot, Timestamps};
+use crate::present::own_observation::{own_observation, own_status};
 use crate::present::summary::summary;
-use crate::store::drop_counters::DropCounts;
 
-use super::verdicts::{write_links, write_sides, write_sites, write_verdicts};
-use super::{finding, status};
+use super::verdict::{write_links, write_partition_sites, write_partitions, write_verdicts};
 
-/// The whole reply.
+/// A snapshot of a network.
 #[derive(Serialize)]
-pub(super) struct Body<'a> {
+pub struct NetworkBody<'a> {
     network_id: &'a NetworkId,
     node_id: &'a NodeId,
     /// Unix time in ms.
@@ -29,25 +27,26 @@ pub(super) struct Body<'a> {
     isolated: bool,
     twin: bool,
     config: &'a str,
-    /// The answer in one sentence.
+    /// The summary of the network in one sentence.
     headline: String,
-    #[serde(serialize_with = "write_data")]
+    #[serde(serialize_with = "write_reports")]
     data: &'a Snapshot,
     #[serde(serialize_with = "write_verdicts")]
     verdicts: &'a Snapshot,
     #[serde(serialize_with = "write_links")]
     links: &'a Snapshot,
-    #[serde(serialize_with = "write_sides")]
+    #[serde(serialize_with = "write_partitions")]
     partitions: &'a Snapshot,
-    #[serde(serialize_with = "write_sites")]
+    #[serde(serialize_with = "write_partition_sites")]
     partition_sites: &'a Snapshot,
-    #[serde(serialize_with = "write_nodes")]
+    #[serde(serialize_with = "write_members")]
     nodes: &'a Snapshot,
-    counters: AllCounters,
+    counters: NetworkCounters,
 }
 
-impl<'a> Body<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, dropped: DropCounts) -> Self {
+impl<'a> NetworkBody<'a> {
+    /// Returns the body for `snapshot`.
+    pub fn new(snapshot: &'a Snapshot, counters: NetworkCounters) -> Self {
         let membership = snapshot.membership();
         Self {
             network_id: membership.network_id(),
@@ -65,21 +64,22 @@ impl<'a> Body<'a> {
             partitions: snapshot,
             partition_sites: snapshot,
             nodes: snapshot,
-            counters: AllCounters::new(snapshot.counters(), dropped),
+            counters,
         }
     }
 
-    pub(super) fn to_json(&self) -> Vec<u8> {
+    /// Serialises the body.
+    pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and numbers always serialise")
     }
 }
 
-/// What one observer reported, and what is known of that report.
+/// The newest report of an observer.
 #[derive(Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a member of the JSON")]
-struct Observer<'a> {
+#[expect(clippy::struct_excessive_bools, reason = "the fields are those of the JSON object")]
+struct ObserverBody<'a> {
     node_version: &'a str,
-    #[serde(serialize_with = "write_pings")]
+    #[serde(serialize_with = "write_observations")]
     ping_data: &'a Report,
     epoch: u64,
     seq: u64,
@@ -93,30 +93,30 @@ struct Observer<'a> {
     conflict: bool,
 }
 
-impl<'a> Observer<'a> {
-    fn new(report: &'a Report, slot: &MemberState, at: Timestamps, fresh: bool) -> Self {
+impl<'a> ObserverBody<'a> {
+    fn new(report: &'a Report, state: &MemberState, at: Timestamps, fresh: bool) -> Self {
         Self {
             node_version: &report.version,
             ping_data: report,
             epoch: report.epoch,
             seq: report.seq,
             at: report.at_ms,
-            age_ms: at.mono_ms.saturating_sub(slot.created_ms),
+            age_ms: at.mono_ms.saturating_sub(state.created_ms),
             fresh,
             isolated: report.isolated,
             leaving: report.leaving,
             interval_ms: report.interval_ms,
             config: &report.config,
-            conflict: slot.equivocation.is_some(),
+            conflict: state.equivocation.is_some(),
         }
     }
 }
 
-/// What an observer found of one target.
+/// An observation of one target.
 #[derive(Serialize)]
-struct Ping {
+struct ObservationBody {
     status: ProbeStatus,
-    /// The network alone, in ms.
+    /// Without the time that the target needed, in ms.
     response_time: Option<f64>,
     /// The whole exchange, in ms.
     response_time_rtt: Option<f64>,
@@ -126,7 +126,7 @@ struct Ping {
     head: Option<ReportId>,
 }
 
-impl From<&Observation> for Ping {
+impl From<&Observation> for ObservationBody {
     fn from(found: &Observation) -> Self {
         let ms = |us: u32| f64::from(us) / 1000.0;
         let whole_us = found.rtt_us.map(|rtt_us| rtt_us.saturating_add(found.took_us.unwrap_or(0)));
@@ -142,9 +142,9 @@ impl From<&Observation> for Ping {
     }
 }
 
-/// A member as configured, and as this node finds it.
+/// A member as configured, and as this node observes it.
 #[derive(Serialize)]
-struct NodeEntry<'a> {
+struct MemberBody<'a> {
     url: Option<&'a str>,
     #[serde(serialize_with = "write_seconds")]
     poll_rate: u64,
@@ -152,16 +152,16 @@ struct NodeEntry<'a> {
     #[serde(serialize_with = "write_seconds")]
     timeout: u64,
     keys: usize,
-    /// Its newest report names another configuration than this node's.
+    /// Whether the configuration digest in its newest report differs from this node's.
     config_differs: bool,
     status: ProbeStatus,
     since: Option<u64>,
     error: Option<Failure>,
 }
 
-impl<'a> NodeEntry<'a> {
+impl<'a> MemberBody<'a> {
     fn new(member: &'a Member, snapshot: &Snapshot, index: usize) -> Self {
-        let found = finding(snapshot, index).filter(|_| index != snapshot.membership().me());
+        let observation = own_observation(snapshot, index).filter(|_| index != snapshot.membership().me());
         Self {
             url: member.url.as_deref(),
             poll_rate: member.poll_rate_ms,
@@ -169,68 +169,60 @@ impl<'a> NodeEntry<'a> {
             timeout: member.timeout_ms,
             keys: member.keys.len(),
             config_differs: snapshot.config_differs(index),
-            status: status(snapshot, index),
-            since: found.map(|found| found.since_ms),
-            error: found.and_then(|found| found.error),
+            status: own_status(snapshot, index),
+            since: observation.map(|observation| observation.since_ms),
+            error: observation.and_then(|observation| observation.error),
         }
     }
 }
 
-/// What came, went and was dropped since the start of the process.
-#[derive(Serialize)]
-struct AllCounters {
-    reports_stored: u64,
-    reports_stale: u64,
-    reports_refused: u64,
-    reports_surplus: u64,
-    reports_overrun: u64,
-    exchanges_ok: u64,
-    exchanges_failed: u64,
-    requests: u64,
-    requests_refused: u64,
+/// Counts of reports and requests since the start of the process.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NetworkCounters {
+    /// Reports that were stored.
+    pub reports_stored: u64,
+    /// Reports that were no newer than the stored one.
+    pub reports_stale: u64,
+    /// Reports that failed verification.
+    pub reports_refused: u64,
+    /// Reports beyond the rate that an author may publish at.
+    pub reports_surplus: u64,
+    /// Reports that were dropped because the event queue was full.
+    pub reports_overrun: u64,
+    /// Exchanges of this node that succeeded.
+    pub exchanges_ok: u64,
+    /// Exchanges of this node that failed.
+    pub exchanges_failed: u64,
+    /// Requests of peers that were answered.
+    pub requests: u64,
+    /// Requests of peers that were refused.
+    pub requests_refused: u64,
 }
 
-impl AllCounters {
-    fn new(kept: Counters, dropped: DropCounts) -> Self {
-        Self {
-            reports_stored: kept.reports_stored,
-            // Some are found stale before their signature is checked, some when they are to be stored.
-            reports_stale: kept.reports_stale + dropped.reports_stale,
-            reports_refused: dropped.reports_refused,
-            reports_surplus: dropped.reports_surplus,
-            reports_overrun: dropped.reports_overrun,
-            exchanges_ok: kept.exchanges_ok,
-            exchanges_failed: kept.exchanges_failed,
-            requests: kept.requests,
-            requests_refused: dropped.requests_refused,
-        }
-    }
-}
-
-/// Members without a report have no entry.
-fn write_data<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes the newest report of each member that has one.
+fn write_reports<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     let at = snapshot.at();
     let mut map = serializer.serialize_map(None)?;
-    for (index, (member, slot)) in snapshot.members().enumerate() {
-        let Some(latest) = &slot.latest else { continue };
+    for (index, (member, state)) in snapshot.members().enumerate() {
+        let Some(latest) = &state.latest else { continue };
         let fresh = snapshot.is_fresh(index, at.mono_ms);
-        map.serialize_entry(&member.id, &Observer::new(latest.report(), slot, at, fresh))?;
+        map.serialize_entry(&member.id, &ObserverBody::new(latest.report(), state, at, fresh))?;
     }
     map.end()
 }
 
-fn write_pings<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(report.observations.iter().map(|(id, found)| (id, Ping::from(found))))
+fn write_observations<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(report.observations.iter().map(|(id, found)| (id, ObservationBody::from(found))))
 }
 
-fn write_nodes<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+fn write_members<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     let members = snapshot.membership().members().iter().enumerate();
     serializer
-        .collect_map(members.map(|(index, member)| (&member.id, NodeEntry::new(member, snapshot, index))))
+        .collect_map(members.map(|(index, member)| (&member.id, MemberBody::new(member, snapshot, index))))
 }
 
-/// Milliseconds as seconds, as config.yml has them: whole where they are.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the member")]
+/// Writes milliseconds as seconds, as an integer where possible, as in config.yml.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 #[expect(clippy::cast_precision_loss, reason = "times in ms are far below 2^52")]
 fn write_seconds<S: Serializer>(ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     if ms % 1000 == 0 {
