@@ -11,7 +11,8 @@ use crate::mesh::Snapshot;
 use crate::mesh::engine::event::Notice;
 use crate::mesh::id::NodeId;
 use crate::mesh::verdict::NodeStatus;
-use crate::mesh::verdict::tracker::{OutageKind, VerdictChange};
+use crate::mesh::verdict::outage::OutageKind;
+use crate::mesh::verdict::tracker::VerdictChange;
 
 /// The number of nodes that a line names; the others are counted.
 const MAX_NAMED: usize = 5;

@@ -12,7 +12,7 @@ use crate::scenario::{Scenario, What};
 use crate::truth::{Nodes, Truth};
 use distomon::mesh::Event;
 use distomon::mesh::id::ReportId;
-use distomon::mesh::verdict::tracker::OutageKind;
+use distomon::mesh::verdict::outage::OutageKind;
 use distomon::mesh::verdict::{Cause, NodeStatus};
 
 /// Who is joined anew is heard of within so long and a while for each exchange on the way, in ms: a call

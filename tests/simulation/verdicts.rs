@@ -4,7 +4,7 @@ use crate::machine::Disk;
 use crate::network::{Network, settled_with, tracked};
 use crate::{sample, seeds};
 use distomon::mesh::Event;
-use distomon::mesh::verdict::tracker::OutageKind;
+use distomon::mesh::verdict::outage::OutageKind;
 use distomon::mesh::verdict::{Cause, NodeStatus};
 use distomon::present::summary::summary;
 

@@ -78,7 +78,7 @@ impl Evaluator {
         if *self.verdicts == verdicts {
             return Vec::new();
         }
-        let changes = Arc::make_mut(&mut self.tracker).update(table, &verdicts, now);
+        let changes = Arc::make_mut(&mut self.tracker).update(table, &verdicts.nodes, now);
         if !changes.is_empty() {
             let records = changes.iter().map(|change| VerdictRecord {
                 membership: table.membership().clone(),

@@ -1,6 +1,6 @@
-//! Who lives and who may vote, as far as reports and their ages show.
+//! Which nodes are alive and which may vote, by their reports and the ages of these.
 
-use super::votes::{Abstention, Vote};
+use super::vote::{Abstention, Vote};
 use crate::mesh::id::ReportId;
 use crate::mesh::isolation::is_isolated;
 use crate::mesh::member_state::MemberState;
@@ -14,28 +14,28 @@ use crate::mesh::wire::report::Report;
 pub(super) enum Liveness {
     /// Its reports advance.
     Alive,
-    /// They did not for too long.
+    /// Its reports have not advanced for too long.
     Silent,
-    /// It was stopped on purpose, not long ago.
+    /// It announced its stop, and the grace after it has not passed.
     Stopped,
     /// No report since the configuration named it.
     NeverSeen,
 }
 
-/// How a node lives.
+/// The signs of life of a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NodeLiveness {
-    /// For how long its reports have not advanced, in ms.
+    /// How long its reports have not advanced, in ms.
     pub(super) silent_ms: u64,
-    /// What that says.
+    /// What that means.
     pub(super) liveness: Liveness,
-    /// It doubts itself, or finds most others offline.
+    /// Whether it is isolated, by its own word or its observations.
     pub(super) isolated: bool,
-    /// Why it does not vote, if it does not.
+    /// Why it does not vote; none if it does.
     pub(super) abstains: Option<Abstention>,
 }
 
-/// A snapshot at one moment.
+/// A report table at one moment, with what follows for each node.
 pub(super) struct EvalContext<'p> {
     table: &'p ReportTable,
     now_ms: u64,
@@ -47,14 +47,14 @@ pub(super) struct EvalContext<'p> {
 
 impl<'p> EvalContext<'p> {
     pub(super) fn of(table: &'p ReportTable, now_ms: u64) -> Self {
-        let bounds = SilenceLimits::of(table.membership());
-        let mut context = Self { table, now_ms, limits: bounds, nodes: Vec::new(), advances_ms: Vec::new() };
-        let able =
+        let limits = SilenceLimits::of(table.membership());
+        let mut context = Self { table, now_ms, limits, nodes: Vec::new(), advances_ms: Vec::new() };
+        let keyed =
             (0..table.states().len()).filter(|&index| !table.membership().members()[index].keys.is_empty());
-        context.advances_ms = able.filter_map(|index| context.advanced_ms(index)).collect();
+        context.advances_ms = keyed.filter_map(|index| context.advanced_ms(index)).collect();
         context.advances_ms.sort_unstable();
         context.nodes = (0..table.states().len()).map(|index| context.assess(index)).collect();
-        // Who is left out of the half that isolates is known only now.
+        // Isolation depends on the liveness of all.
         for index in 0..context.nodes.len() {
             let isolated = context.is_isolated(index);
             let abstains = context.abstains(index, isolated);
@@ -84,7 +84,7 @@ impl<'p> EvalContext<'p> {
         self.state(index).latest.as_ref().map(|latest| latest.report())
     }
 
-    /// Which report is its newest.
+    /// The id of its latest report.
     pub(super) fn report_id(&self, index: usize) -> Option<ReportId> {
         self.report(index).map(Report::id)
     }
@@ -97,7 +97,7 @@ impl<'p> EvalContext<'p> {
         self.limits
     }
 
-    /// When its newest sign of life was, or when this node began to wait for one: monotonic time in ms.
+    /// Its last sign of life, or when this node began to wait for one: monotonic time in ms.
     pub(super) fn silent_since_ms(&self, index: usize) -> u64 {
         let state = self.state(index);
         if index == self.me() {
@@ -109,7 +109,7 @@ impl<'p> EvalContext<'p> {
         }
     }
 
-    /// When its reports were last seen to advance, if they were: monotonic time in ms.
+    /// When its reports last advanced, if they did: monotonic time in ms.
     pub(super) fn advanced_ms(&self, index: usize) -> Option<u64> {
         let state = self.state(index);
         if index == self.me() {
@@ -118,8 +118,8 @@ impl<'p> EvalContext<'p> {
         (state.latest.is_some() && state.advanced).then_some(state.created_ms)
     }
 
-    /// When `vote`'s voter came to what it says, by the age of its report and its own reckoning since:
-    /// monotonic time in ms.
+    /// When the voter of `vote` made the observation, by the age of its report and the times in it: monotonic time in
+    /// ms.
     pub(super) fn observed_ms(&self, vote: &Vote) -> u64 {
         let made_ms = self.advanced_ms(vote.voter).unwrap_or(self.now_ms);
         let made_ms = if vote.voter == self.me() { self.state(vote.voter).created_ms } else { made_ms };
@@ -170,27 +170,27 @@ impl<'p> EvalContext<'p> {
         }
     }
 
-    /// How many have reported at `after_ms` or later.
+    /// The number of nodes that have reported at `after_ms` or later.
     pub(super) fn reported_since(&self, after_ms: u64) -> usize {
         let before = self.advances_ms.partition_point(|advanced_ms| *advanced_ms < after_ms);
         self.advances_ms.len() - before
     }
 
-    /// When somebody's silence next passes a bound: monotonic time in ms.
+    /// When the silence of some node next exceeds a limit: monotonic time in ms.
     pub(super) fn due_ms(&self) -> u64 {
         let SilenceLimits { refused_ms, unrefuted_ms, fresh_ms, alive_ms, .. } = self.limits;
-        let marks = [refused_ms, unrefuted_ms, fresh_ms, alive_ms];
+        let limits_ms = [refused_ms, unrefuted_ms, fresh_ms, alive_ms];
         let next = (0..self.count()).filter(|index| *index != self.me()).filter_map(|index| {
             let since_ms = self.silent_since_ms(index);
             let silent_ms = self.now_ms.saturating_sub(since_ms);
-            let mark = marks.into_iter().filter(|mark| *mark >= silent_ms).min()?;
-            // It is to be longer, not as long.
-            Some(since_ms + mark + 1)
+            let limit_ms = limits_ms.into_iter().filter(|limit_ms| *limit_ms >= silent_ms).min()?;
+            // A limit is exceeded one ms later.
+            Some(since_ms + limit_ms + 1)
         });
         next.min().unwrap_or(u64::MAX)
     }
 
-    /// The voice that a node votes with: nodes that share a key are one voter.
+    /// The group of nodes that share its key and have one vote together.
     pub(super) fn key_group(&self, index: usize) -> usize {
         self.membership().key_groups()[index]
     }

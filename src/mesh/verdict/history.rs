@@ -5,8 +5,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::node_status::NodeStatus;
+use super::node_verdict::Verdict;
 use super::tracker::TrackedVerdict;
-use super::{NodeStatus, Verdict};
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::{Member, Membership};
 
@@ -127,7 +128,7 @@ mod tests {
             abstains: None,
         };
         let tracked = VerdictTracker::default()
-            .update(snapshot.table(), &verdicts, snapshot.at())
+            .update(snapshot.table(), &verdicts.nodes, snapshot.at())
             .swap_remove(index)
             .to;
         let vote_count = VoteCount { votes: vec![vote; votes], ..VoteCount::default() };

@@ -1,48 +1,40 @@
-//! The sides of a network that has fallen apart, and what their nodes have in common.
+//! The partitions of a network: groups of nodes that cannot reach each other, and the sites they share.
 
 use std::collections::BTreeSet;
 
-use super::cause::refuses_connections;
 use super::context::EvalContext;
-use super::{NodeStatus, Verdict};
+use super::node_verdict::Verdict;
 use crate::mesh::id::Site;
 use crate::mesh::membership::Member;
 
-/// Nodes that cannot reach the others.
+/// A group of nodes that cannot reach the other groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Who is on it, by index into the membership, in ascending order.
+    /// Its nodes, by index into the membership, in ascending order.
     pub nodes: Vec<usize>,
-    /// The sites whose nodes these are, where that fits: each node has one, and no node of these sites is on
-    /// another side, but for single ones, which may just be dead.
+    /// The sites of its nodes, if they describe it: each node has a site, and no node of these sites is in another
+    /// partition of several nodes. (A single silent node may just be dead.)
     pub sites: Vec<Site>,
 }
 
-/// The sides of a network that has fallen apart, this node's first. Nodes whose reports still come and who
-/// reach each other are one side; those who fell silent at about the same time are another. None where
-/// nobody is silent but for a reason of its own.
+/// The partitions of the network, this node's first. Live nodes form one; nodes that fell silent at about the same time
+/// form another. Empty if no silence needs a partition as its explanation.
 pub(super) fn find(context: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partition> {
     let silent: Vec<usize> = (0..nodes.len())
-        .filter(|&index| matches!(nodes[index].status, NodeStatus::Down | NodeStatus::Unknown))
-        .filter(|&index| context.report(index).is_some() && !refuses_connections(&nodes[index]))
+        .filter(|&index| nodes[index].status.is_silent())
+        .filter(|&index| context.report(index).is_some() && !nodes[index].refuses_connections())
         .collect();
     let groups = by_time(context, silent);
-    let here = component(context, nodes);
-    // One that is silent alone may as well be dead, unless this node doubts itself.
-    let apart = groups.iter().any(|group| group.len() > 1) || context.node(context.me()).isolated;
-    if !apart || groups.is_empty() {
+    // A node that is silent alone may as well be dead, unless this node is isolated.
+    let is_split = groups.iter().any(|group| group.len() > 1) || context.node(context.me()).isolated;
+    if !is_split || groups.is_empty() {
         return Vec::new();
     }
-    let mut sides = vec![here];
-    sides.extend(groups);
-    let mut sides: Vec<Partition> =
-        sides.into_iter().map(|nodes| Partition { nodes, sites: Vec::new() }).collect();
+    let alive = (0..nodes.len()).filter(|&index| index == context.me() || nodes[index].status.is_alive());
+    let groups: Vec<Vec<usize>> = std::iter::once(alive.collect()).chain(groups).collect();
     let sites: Vec<_> =
-        (0..sides.len()).map(|at| sites(context.membership().members(), &sides, at)).collect();
-    for (side, sites) in sides.iter_mut().zip(sites) {
-        side.sites = sites;
-    }
-    sides
+        (0..groups.len()).map(|at| sites(context.membership().members(), &groups, at)).collect();
+    groups.into_iter().zip(sites).map(|(nodes, sites)| Partition { nodes, sites }).collect()
 }
 
 /// Groups of nodes that fell silent within one interval and a timeout of each other.
@@ -67,20 +59,15 @@ fn by_time(context: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>>
     groups
 }
 
-/// Those alive, whom some path joins to this node.
-fn component(context: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<usize> {
-    (0..nodes.len()).filter(|&index| index == context.me() || nodes[index].status.is_alive()).collect()
-}
-
-/// The sites that make up `sides[at]`, if some do.
-fn sites(members: &[Member], sides: &[Partition], at: usize) -> Vec<Site> {
+/// The sites that describe `groups[at]`, if any do.
+fn sites(members: &[Member], groups: &[Vec<usize>], at: usize) -> Vec<Site> {
     let of = |nodes: &[usize]| -> BTreeSet<Option<Site>> {
         nodes.iter().map(|&index| members[index].site.clone()).collect()
     };
-    let mine = of(&sides[at].nodes);
-    let others = sides.iter().enumerate().filter(|(other, side)| *other != at && side.nodes.len() > 1);
-    if mine.contains(&None) || others.into_iter().any(|(_, side)| !of(&side.nodes).is_disjoint(&mine)) {
+    let own = of(&groups[at]);
+    let mut others = groups.iter().enumerate().filter(|(other, group)| *other != at && group.len() > 1);
+    if own.contains(&None) || others.any(|(_, group)| !of(group).is_disjoint(&own)) {
         return Vec::new();
     }
-    mine.into_iter().flatten().collect()
+    own.into_iter().flatten().collect()
 }

@@ -1,94 +1,32 @@
-//! The votes on one node: who says what by which report, who abstains and why, and whether it is a quorum.
-
-use std::fmt;
-
-use serde::{Serialize, Serializer};
+//! The votes on one node, counted by distinct keys, and the quorum.
 
 use super::context::{EvalContext, Liveness};
+use super::vote::{Abstention, Vote};
 use crate::mesh::id::ReportId;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
-
-/// Why a vote does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Abstention {
-    /// The voter's newest report is too old.
-    Stale,
-    /// The voter doubts itself, or finds most others offline: it may itself be cut off.
-    Isolated,
-    /// The voter signed two different reports with one number.
-    Conflict,
-    /// The voter was stopped.
-    Left,
-    /// Another node with the same key votes already, or the key is that of the node in question.
-    SameKey,
-}
-
-impl Abstention {
-    /// The reason in words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stale => "its report is too old",
-            Self::Isolated => "it finds most others offline, so it may itself be cut off",
-            Self::Conflict => "it signed two different reports with one number",
-            Self::Left => "it was stopped",
-            Self::SameKey => "its key votes already",
-        }
-    }
-}
-
-impl fmt::Display for Abstention {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl Serialize for Abstention {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-/// What one node's newest report says of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vote {
-    /// Who says it, by index into the membership.
-    pub voter: usize,
-    /// By which report.
-    pub report_id: ReportId,
-    /// What it says.
-    pub status: ProbeStatus,
-    /// Why the newest exchange failed.
-    pub error: Option<Failure>,
-    /// Since when, by the voter's wall clock: Unix time in ms.
-    pub since_ms: u64,
-    /// It says offline, but the node has reported more than once since.
-    pub refuted: bool,
-    /// Why it does not count, if it does not.
-    pub abstains: Option<Abstention>,
-}
 
 /// The votes on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VoteCount {
-    /// All of them, those that do not count as well, in the order of the voters' ids.
+    /// All votes, also those that do not count, in the order of the voters' ids.
     pub votes: Vec<Vote>,
-    /// How many could vote: those configured to observe it that are alive, by distinct keys.
+    /// The number of possible voters: the live nodes configured to observe it, by distinct keys.
     pub electorate: usize,
-    /// How many say online, by distinct keys.
+    /// The number of votes for online, by distinct keys; likewise below.
     pub online: usize,
-    /// How many say offline.
+    /// The number of votes for offline.
     pub offline: usize,
-    /// How many say offline and are not refuted.
+    /// The number of unrefuted votes for offline.
     pub unrefuted: usize,
-    /// How many of these were refused at every attempt.
+    /// The number of these whose every attempt was refused.
     pub refused: usize,
-    /// Whether more than half of all configured nodes find it offline, or have reported since a quorum did.
+    /// Whether more than half of all configured nodes observed it offline, or have reported since a quorum did.
     pub is_witnessed: bool,
 }
 
 impl VoteCount {
-    /// The votes on each node. They are gathered report by report, not node by node: of thousands, reports that
-    /// lie far apart would be looked at again and again.
+    /// Counts the votes on each node. They are collected report by report, not node by node: with thousands of
+    /// reports the latter reads memory far apart for every vote.
     pub(super) fn all(context: &EvalContext<'_>) -> Vec<Self> {
         let membership = context.membership();
         let room = |target| membership.observers(target).size_hint().1.unwrap_or_default();
@@ -116,10 +54,10 @@ impl VoteCount {
                 self.electorate += 1;
             }
         }
-        let mut voices = DistinctKeys::new(context, target);
+        let mut voters = DistinctKeys::new(context, target);
         for at in 0..self.votes.len() {
             let vote = &mut self.votes[at];
-            if vote.abstains.is_none() && !voices.is_new(context, vote.voter) {
+            if vote.abstains.is_none() && !voters.is_new(context, vote.voter) {
                 vote.abstains = Some(Abstention::SameKey);
             }
             let vote = *vote;
@@ -131,24 +69,27 @@ impl VoteCount {
         self
     }
 
-    /// Whoever is cut off together with many others finds these offline only after the cut, and hears nothing
-    /// from beyond it that is younger: so it never hears from more than half of all once most of its own side
-    /// have found one of the others offline. That holds however long reports take to come, which the time of
-    /// the node's last report does not: some came sooner than others before the cut.
+    /// Whether more than half of all configured nodes are known to live later than the silence began.
+    ///
+    /// A node on the small side of a partition observes the other side offline only after the cut, and receives no
+    /// younger report from beyond it. So it never has reports from more than half of all nodes that are younger than
+    /// the moment at which a quorum of its own side observed a node of the other side offline. Measuring from that
+    /// moment works however long reports take to arrive; measuring from the silent node's last report does not,
+    /// since reports from before the cut arrive at different times.
     fn is_witnessed(&self, context: &EvalContext<'_>, target: usize) -> bool {
-        let bounds = context.limits();
+        let limits = context.limits();
         let last_ms = context.silent_since_ms(target);
         let offline = self.counted().filter(|vote| vote.status == ProbeStatus::Offline);
-        let mut found_ms: Vec<u64> = offline
+        let mut observed_ms: Vec<u64> = offline
             .map(|vote| {
-                // A vote from before its newest report says nothing of this silence.
-                let after_ms = if vote.refuted { bounds.fresh_ms } else { bounds.witness_ms };
+                // A vote from before the node's latest report says nothing about this silence.
+                let after_ms = if vote.refuted { limits.fresh_ms } else { limits.witness_ms };
                 context.observed_ms(vote).max(last_ms.saturating_add(after_ms))
             })
             .collect();
-        found_ms.sort_unstable();
-        let Some(quorum) = (1..=found_ms.len()).find(|&votes| self.is_quorum(votes)) else { return false };
-        let after_ms = found_ms[quorum - 1];
+        observed_ms.sort_unstable();
+        let Some(quorum) = (1..=observed_ms.len()).find(|&votes| self.is_quorum(votes)) else { return false };
+        let after_ms = observed_ms[quorum - 1];
         let voters = self.counted().filter(|vote| vote.status == ProbeStatus::Offline && !vote.refuted);
         let earlier =
             voters.filter(|vote| context.advanced_ms(vote.voter).is_none_or(|ms| ms < after_ms)).count();
@@ -203,26 +144,26 @@ fn vote(
     }
 }
 
-/// Voices that were heard already.
+/// The keys that have voted already.
 struct DistinctKeys {
     seen: Vec<usize>,
 }
 
 impl DistinctKeys {
-    /// The target's own voice does not count.
+    /// Starts with the target's own key, which does not vote.
     fn new(context: &EvalContext<'_>, target: usize) -> Self {
         Self { seen: vec![context.key_group(target)] }
     }
 
     fn is_new(&mut self, context: &EvalContext<'_>, index: usize) -> bool {
-        let voice = context.key_group(index);
-        // Only those who share a key can be heard twice.
-        if voice == index && !context.membership().has_shared_keys() {
+        let key = context.key_group(index);
+        // Only members that share a key can vote twice.
+        if key == index && !context.membership().has_shared_keys() {
             return true;
         }
-        let new = !self.seen.contains(&voice);
+        let new = !self.seen.contains(&key);
         if new {
-            self.seen.push(voice);
+            self.seen.push(key);
         }
         new
     }

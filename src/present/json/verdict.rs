@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::mesh::Snapshot;
 use crate::mesh::id::NodeId;
-use crate::mesh::verdict::tracker::{Outage, OutageKind};
+use crate::mesh::verdict::outage::{Outage, OutageKind};
 use crate::mesh::verdict::{Abstention, Cause, Link, NodeStatus, Partition, Vote};
 use crate::mesh::wire::observation::ProbeStatus;
 use crate::present::verdict_view::VerdictView;

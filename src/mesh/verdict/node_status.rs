@@ -1,0 +1,65 @@
+//! The words of a verdict.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// The verdict on a node in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeStatus {
+    /// Alive: some path brings its reports.
+    Up,
+    /// Alive, but two voters or more do not reach it, or it is itself isolated.
+    Degraded,
+    /// No path brings a sign of life, and a quorum confirms it.
+    Down,
+    /// Its latest report announces its stop.
+    Stopped,
+    /// No sign of life, and no quorum confirms that it is down.
+    Unknown,
+    /// No report since the configuration named it.
+    NeverSeen,
+    /// It signed two different reports with the same id.
+    Conflict,
+}
+
+impl NodeStatus {
+    /// All statuses.
+    pub const ALL: [Self; 7] =
+        [Self::Up, Self::Degraded, Self::Down, Self::Stopped, Self::Unknown, Self::NeverSeen, Self::Conflict];
+
+    /// The word in JSON and in texts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+            Self::NeverSeen => "never seen",
+            Self::Conflict => "conflict",
+        }
+    }
+
+    /// Whether the node is silent without an announced stop.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::Down | Self::Unknown)
+    }
+
+    /// Whether the node gives signs of life.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Up | Self::Degraded)
+    }
+}
+
+impl fmt::Display for NodeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for NodeStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

@@ -1,0 +1,72 @@
+//! The verdict on one node, with the rule, the causes and the votes behind it.
+
+use super::cause::Cause;
+use super::node_status::NodeStatus;
+use super::votes::VoteCount;
+use crate::mesh::wire::observation::{Failure, ProbeStatus};
+
+/// The rule that decided a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Two different reports with the same id.
+    Equivocation,
+    /// Its latest report announces its stop.
+    Left,
+    /// It is the node that evaluates.
+    Own,
+    /// No report of it ever arrived.
+    NeverReported,
+    /// Its reports advance.
+    Alive,
+    /// A quorum says offline, every attempt was refused, none of these votes is refuted, and it is silent for
+    /// longer than 1.5 intervals and 0.75 timeouts.
+    Refused,
+    /// A quorum of votes that are not refuted says offline, and it is silent for longer than 2 intervals and
+    /// 1.75 timeouts.
+    Unrefuted,
+    /// A quorum says offline, and it is silent for longer than 4 intervals and 2 timeouts.
+    Silent,
+    /// It is silent, but too few say offline, or too many fell silent with it.
+    NoQuorum,
+}
+
+impl Rule {
+    /// The rule as a clause about the node (a JSON value).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equivocation => "it signed two different reports with one number",
+            Self::Left => "its last report says that it was stopped on purpose",
+            Self::Own => "it is the node that judges",
+            Self::NeverReported => "no report of it was ever seen",
+            Self::Alive => "its reports advance, or are not overdue yet",
+            Self::Refused => "a quorum was refused at every attempt, and it is silent",
+            Self::Unrefuted => "a quorum finds it offline, nothing refutes that, and it is silent",
+            Self::Silent => "a quorum finds it offline, and it is silent for long",
+            Self::NoQuorum => "it is silent, and no quorum confirms that it is down",
+        }
+    }
+}
+
+/// The verdict on one node at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Up, down and so on.
+    pub status: NodeStatus,
+    /// The causes that explain it equally well; none for a node that is up.
+    pub causes: Vec<Cause>,
+    /// The rule that decided.
+    pub rule: Rule,
+    /// The votes on the node.
+    pub vote_count: VoteCount,
+    /// Since when its reports have not advanced: monotonic time in ms.
+    pub silent_since_ms: u64,
+}
+
+impl Verdict {
+    /// Whether connections to the node were refused: its host is there, its process is not.
+    pub(super) fn refuses_connections(&self) -> bool {
+        self.vote_count.votes.iter().any(|vote| {
+            vote.status == ProbeStatus::Offline && !vote.refuted && vote.error == Some(Failure::Refused)
+        })
+    }
+}
