@@ -1,25 +1,27 @@
 //! Distomon, a distributed network monitor.
 //!
-//! Every host of a network runs a node. Nodes probe each other, sign what they saw, share it, and so
-//! any node can answer who is up, who could reach whom, and since when.
+//! Every host of a network runs a node. Nodes probe each other, sign what they observed and share it, so that any node
+//! can answer which nodes are up, which links work, and since when.
 //!
-//! The map of the house, from the core outwards:
+//! The modules, from the command line down to the core:
 //!
-//! | module | what lives there | what does not |
+//! | module | contains | does not contain |
 //! | --- | --- | --- |
-//! | [`mesh`] | reports, observations, schedule, the step function | threads, sockets, files, clocks, randomness |
-//! | [`moment`] | times as text | clocks |
-//! | [`journal`] | the logger, the ids of journal messages, the limit on repeated lines | the texts of the lines |
-//! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | any idea of nodes or networks |
-//! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
-//! | [`store`] | the collector thread, the snapshot, the state directory | decisions |
-//! | [`monitor`] | the peers' threads and their exchanges | decisions |
-//! | [`server`] | the listener, the routes, login, dashboard | state of the mesh, except to read it |
-//! | [`service`] | wiring, systemd, signals, reload, the journal | protocol |
 //! | [`cli`] | one file for each subcommand | logic that another module could own |
+//! | [`service`] | start, reload and stop; systemd, signals, watchdog | protocol |
+//! | [`server`] | the listener, the routes, authentication | state of the mesh, except to read it |
+//! | [`dashboard`] | the pages | requests, logins, sockets |
+//! | [`present`] | texts and views that JSON, command line, journal and dashboard share | HTML, terminal codes |
+//! | [`probe`] | the peers' threads and their exchanges | decisions |
+//! | [`store`] | the event loop, the published snapshot, the state directory | decisions |
+//! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
+//! | [`mesh`] | the protocol and the verdicts, free of IO | threads, sockets, files, clocks, randomness |
+//! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | nodes, networks |
+//! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
 //!
-//! One way only: `mesh` and `crypto` know none of the others; `store` knows `mesh`; `monitor` and
-//! `server` talk to `store`; `service` puts them together; `cli` starts `service`.
+//! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
+//! `present` → `mesh`; `config` → {`mesh`, `crypto`}. Texts come from `present` for `cli` and `service` too; `journal`
+//! imports nothing and serves all but `mesh` and `crypto`.
 
 // Unit tests share samples with the simulator, which names this crate from outside.
 #[cfg(test)]
