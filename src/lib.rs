@@ -18,10 +18,11 @@
 //! | [`mesh`] | the protocol and the verdicts, free of IO | threads, sockets, files, clocks, randomness |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | nodes, networks |
 //! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
+//! | `durable_file` | atomic file writes, for `store` and `config` | file formats |
 //!
 //! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
 //! `present` → `mesh`; `config` → {`mesh`, `crypto`}. Texts come from `present` for `cli` and `service` too; `journal`
-//! imports nothing and serves all but `mesh` and `crypto`.
+//! imports nothing and serves all but `mesh` and `crypto`; `durable_file` imports nothing either.
 
 // Unit tests share samples with the simulator, which names this crate from outside.
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod dashboard;
+mod durable_file;
 pub mod journal;
 pub mod mesh;
 pub mod present;

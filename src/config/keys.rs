@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Contents, FileError};
-use super::{ConfigErrors, draft};
+use super::{ConfigErrors, secret_file};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::membership::Membership;
@@ -108,7 +108,7 @@ pub fn config_path(config_dir: &Path, network_id: &NetworkId, node_id: &NodeId) 
 /// when this returns. Missing directories are made, for the owner alone. A file that is there stays as it
 /// is, and the error is `AlreadyExists`.
 pub fn write(path: &Path, keypair: &Keypair) -> io::Result<()> {
-    draft::create(path, keypair.to_pem().as_bytes())
+    secret_file::create(path, keypair.to_pem().as_bytes())
 }
 
 /// Where to look for one key.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::file::{self, Contents, FileError};
 use super::keys::{LOADED, PRIVATE};
-use super::{ConfigErrors, draft};
+use super::{ConfigErrors, secret_file};
 use crate::crypto::password::{self, MAX_PASSWORD, Password};
 
 /// The credential with a password in plain text, as the key of nodeconf.yml.
@@ -129,7 +129,7 @@ pub fn read(state_dir: &Path) -> Result<Option<Kept>, ConfigErrors> {
 /// Makes a password where there is none yet, and gives the one that is there then.
 pub fn make(state_dir: &Path) -> io::Result<Password> {
     let (kept, text) = generate()?;
-    match draft::create(&path(state_dir), text.as_bytes()) {
+    match secret_file::create(&path(state_dir), text.as_bytes()) {
         Ok(()) => Ok(kept.password),
         // Another process was faster, and its password is the password.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match read(state_dir) {
@@ -145,7 +145,7 @@ pub fn make(state_dir: &Path) -> io::Result<Password> {
 /// it reads its configuration again.
 pub fn replace(state_dir: &Path) -> io::Result<Kept> {
     let (kept, text) = generate()?;
-    draft::replace(&path(state_dir), text.as_bytes())?;
+    secret_file::replace(&path(state_dir), text.as_bytes())?;
     Ok(kept)
 }
 
@@ -274,7 +274,7 @@ mod tests {
         make(dir.path()).expect("written");
         assert!(matches!(found(Login::default()), Login::Own(Some(_))));
         let beside_keys = config_path(config.path());
-        draft::create(&beside_keys, b"k\n").expect("written");
+        secret_file::create(&beside_keys, b"k\n").expect("written");
         assert!(found(Login::default()).password().expect("a password").verify("k"));
         fs::set_permissions(&beside_keys, fs::Permissions::from_mode(0o644)).expect("chmod");
         for credentials in [None, Some(credentials.path())] {

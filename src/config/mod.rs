@@ -4,7 +4,6 @@
 //! returned without mistakes can be run as it is. Only [`keys`] and [`login`] ever write, and only secrets that
 //! nobody else could make.
 
-mod draft;
 pub mod error;
 mod fields;
 mod file;
@@ -12,6 +11,7 @@ pub mod keys;
 pub mod login;
 mod network;
 mod nodeconf;
+mod secret_file;
 pub mod subnet;
 pub mod url;
 mod yaml;

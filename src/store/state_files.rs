@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use log::warn;
 use rustix::fs::FlockOperation;
 
 use crate::crypto::Nonce;
+use crate::durable_file;
 use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::equivocation::EquivocationProof;
@@ -86,6 +87,10 @@ impl StateFiles {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::InUse(dir)),
             Err(error) => return Err(failed("locking", &lock_path)(error.into())),
         }
+        // The lock makes this process the only writer of these directories.
+        for dir in [&dir, &proofs] {
+            durable_file::remove_temporary(dir).map_err(failed("removing temporary files from", dir))?;
+        }
         let nonces_path = dir.join("nonces");
         let nonces = open(&nonces_path).map_err(failed("opening", &nonces_path))?;
         Ok(Self { dir, _lock: lock, nonces, nonce_lines: BTreeMap::new() })
@@ -115,7 +120,7 @@ impl StateFiles {
 
     /// Keeps `epoch` before it is used.
     pub fn save_epoch(&self, epoch: u64) -> io::Result<()> {
-        write_atomically(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
+        durable_file::replace(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
     }
 
     /// Reads what an earlier process left. Damaged files are told and left out: what they held heals.
@@ -194,7 +199,7 @@ impl StateFiles {
     /// Keeps the newest reports' places.
     pub fn save_heads(&self, heads: &BTreeMap<NodeId, ReportId>) -> io::Result<()> {
         let text = serde_json::to_vec(heads).map_err(io::Error::other)?;
-        write_atomically(&self.dir.join("heads.json"), &text)
+        durable_file::replace(&self.dir.join("heads.json"), &text)
     }
 
     fn read_proofs(&self, membership: &Membership) -> Vec<EquivocationProof> {
@@ -224,7 +229,7 @@ impl StateFiles {
 
     /// Keeps a proof.
     pub fn save_proof(&self, proof: &EquivocationProof) -> io::Result<()> {
-        write_atomically(&self.proof_path(proof.author().as_str()), proof.to_json().as_bytes())
+        durable_file::replace(&self.proof_path(proof.author().as_str()), proof.to_json().as_bytes())
     }
 
     fn proof_path(&self, id: &str) -> PathBuf {
@@ -255,22 +260,6 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Replaces a file so that after a crash it is either the old or the new one.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&new, path)?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
