@@ -1,6 +1,6 @@
-//! HTTP message signatures (RFC 9421) in the one profile of an exchange: Ed25519, label `sig1`, tag
-//! `distomon`, fixed components. The reply's signature covers the request's, so it answers that request
-//! and no other. Whether a nonce is new, and which key a `keyid` names, is not known here.
+//! HTTP message signatures (RFC 9421) in the profile of an exchange: Ed25519, label `sig1`, tag `distomon`, fixed
+//! components. The signature of a reply covers the signature of its request, so a reply to another request does
+//! not verify. Knows neither which nonces were used nor which keys belong to a `keyid`.
 
 use std::fmt::Write as _;
 
@@ -11,18 +11,18 @@ use sfv::{BareItem, Dictionary, ListEntry, Parameters, SerializeValue as _};
 use super::structured_field::{dictionary, parameters};
 use super::{Keypair, MAX_KEY_ID, Nonce, PublicKey};
 
-/// The longest `Signature-Input` and `Signature`, in bytes; proxies may add signatures of their own.
+/// The longest `Signature-Input` and `Signature`, in bytes. Leaves room for signatures that proxies add.
 pub const MAX_FIELD: usize = 4096;
 
 const LABEL: &str = "sig1";
 const TAG: &str = "distomon";
 const ALGORITHM: &str = "ed25519";
 
-/// What a request's signature covers, in this order.
-const REQUEST: &str = r#"("@method" "@path" "content-digest")"#;
+/// The components that the signature of a request covers, in order.
+const REQUEST_COMPONENTS: &str = r#"("@method" "@path" "content-digest")"#;
 
-/// What a reply's signature covers, in this order.
-const REPLY: &str = concat!(
+/// The components that the signature of a reply covers, in order.
+const REPLY_COMPONENTS: &str = concat!(
     r#"("@status" "content-digest" "@method";req "@path";req "content-digest";req "#,
     r#""signature-input";req;key="sig1" "signature";req;key="sig1")"#
 );
@@ -33,65 +33,89 @@ const METHOD: &str = "POST";
 /// The largest integer of a structured field (RFC 8941, section 3.3.1).
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
+/// The parameters of a new signature.
+#[derive(Debug, Clone, Copy)]
+pub struct SignatureParams<'a> {
+    /// The id of the signing key: printable ASCII, other characters are left out.
+    pub keyid: &'a str,
+    /// The time of the signature, in seconds since 1970.
+    pub created_s: u64,
+    /// The nonce: of a request larger than the sender's last, of a reply that of its request.
+    pub nonce: Nonce,
+}
+
 /// The values of the two header fields that sign a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedHead {
+pub struct SignatureHeaders {
     /// The value of `Signature-Input`.
     pub signature_input: String,
     /// The value of `Signature`.
     pub signature: String,
 }
 
-/// What the head of a request claims: read, not verified.
+/// The signature of a received request, parsed but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestSignature {
-    /// Who is said to have signed: 1 to [`MAX_KEY_ID`] printable ASCII characters.
+    /// The claimed key id: 1 to [`MAX_KEY_ID`] printable ASCII characters.
     pub keyid: String,
-    /// The number of this request, to be larger than the sender's last.
+    /// The nonce of the request.
     pub nonce: Nonce,
-    /// When it is said to have been signed, in seconds since 1970. Nothing hangs on it.
+    /// The claimed time of the signature, in seconds since 1970. Not checked.
     pub created: u64,
-    claim: Claim,
+    value: SignatureValue,
 }
 
-/// The request that a reply answers: its values as they were sent or received.
+/// The signed parts of a request, as sent or received.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestContext<'a> {
-    /// Its path, as the client sees it.
+pub struct SignedRequest<'a> {
+    /// The path, as the client sees it.
     pub path: &'a str,
-    /// The value of its `Content-Digest`.
+    /// The value of `Content-Digest`.
     pub content_digest: &'a str,
-    /// The value of its `Signature-Input`.
+    /// The value of `Signature-Input`.
     pub signature_input: &'a str,
-    /// The value of its `Signature`.
+    /// The value of `Signature`.
     pub signature: &'a str,
 }
 
-/// Why a message's signature fields are not taken.
+/// The signed parts of a received reply; a missing field is an empty text.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedReply<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The value of `Content-Digest`.
+    pub content_digest: &'a str,
+    /// The value of `Signature-Input`.
+    pub signature_input: &'a str,
+    /// The value of `Signature`.
+    pub signature: &'a str,
+}
+
+/// The reason why signature fields were rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// No signature with our tag.
+    /// No signature with tag `distomon`.
     #[error(
         "the message is not signed: expected Signature-Input and Signature with label sig1 and tag \"distomon\""
     )]
     Missing,
-    /// There, but not as it must be.
+    /// A signature that does not have the form of an exchange. Holds what was expected.
     #[error("the message's signature is malformed: expected {0}")]
     Malformed(&'static str),
 }
 
-/// Why a reply is not taken for the peer's answer to this request.
+/// The reason why the signature of a reply was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// It is not signed, or not as it must be.
+    /// Missing or malformed signature fields.
     #[error("checking a reply: {0}")]
     Signature(#[from] SignatureError),
-    /// It says that another node signed it.
+    /// The reply names the key id of another node.
     #[error("the reply is signed by {found:?}: expected {expected:?}; check where the url leads")]
     OtherKeyId {
-        /// Who was asked.
+        /// The key id of the called peer.
         expected: String,
-        /// Who says to have answered; printable ASCII, unverified.
+        /// The key id in the reply: printable ASCII, unverified.
         found: String,
     },
     /// None of the peer's keys made this signature over this reply and this request.
@@ -99,124 +123,121 @@ pub enum ReplyError {
     BadSignature,
 }
 
-/// Signs a request: `POST` to `path` with that `Content-Digest`, at `created_s` seconds since 1970. `keyid`
-/// is printable ASCII.
+/// Signs a `POST` request to `path` with the `Content-Digest` `content_digest`.
 pub fn sign_request(
     key: &Keypair,
-    keyid: &str,
+    params: &SignatureParams<'_>,
     path: &str,
     content_digest: &str,
-    created_s: u64,
-    nonce: Nonce,
-) -> SignedHead {
-    let params = signature_params(REQUEST, keyid, created_s, nonce);
+) -> SignatureHeaders {
+    let params = params.serialize(REQUEST_COMPONENTS);
     let base = request_base(METHOD, path, content_digest, &params);
-    head(&params, &key.sign(base.as_bytes()))
+    SignatureHeaders::new(&params, &key.sign(base.as_bytes()))
 }
 
-/// Reads the signature fields of a request. Signatures with another tag are passed over; ours must be
-/// the only one with its tag, have label `sig1`, cover the components of a request in their order, and
-/// have the parameters `created`, `nonce`, `keyid`, `alg`, `tag` in any order, none else.
+/// Parses the signature fields of a request. Ignores signatures with other tags. The one with tag `distomon` must
+/// have label `sig1`, cover exactly the components of a request in order, and have exactly the parameters
+/// `created`, `nonce`, `keyid`, `alg` and `tag`, in any order.
 pub fn parse_request(signature_input: &str, signature: &str) -> Result<RequestSignature, SignatureError> {
-    let (parameters, claim) = parse(signature_input, signature, REQUEST)?;
-    Ok(RequestSignature {
-        keyid: parameters.keyid,
-        nonce: parameters.nonce,
-        created: parameters.created,
-        claim,
-    })
+    let (ParsedParams { keyid, nonce, created }, value) =
+        parse(signature_input, signature, REQUEST_COMPONENTS)?;
+    Ok(RequestSignature { keyid, nonce, created, value })
 }
 
 impl RequestSignature {
-    /// Whether `key` signed this head for that method, path and `Content-Digest`.
+    /// Returns whether `key` signed a request with this method, path and `Content-Digest`.
     pub fn verify(&self, key: &PublicKey, method: &str, path: &str, content_digest: &str) -> bool {
-        if ![method, path, content_digest].into_iter().all(is_value) {
+        if ![method, path, content_digest].into_iter().all(is_field_value) {
             return false;
         }
-        let base = request_base(method, path, content_digest, &self.claim.params);
-        key.verify(base.as_bytes(), &self.claim.signature)
+        let base = request_base(method, path, content_digest, &self.value.params);
+        key.verify(base.as_bytes(), &self.value.signature)
     }
 }
 
-/// Signs a reply with that status and `Content-Digest` to `request`, whose nonce it repeats. Fails if the
-/// request's own fields are not those of a signed request.
+/// Signs a reply to `request` with `status` and the `Content-Digest` `content_digest`. Fails if the fields of
+/// `request` are not those of a signed request.
 pub fn sign_reply(
     key: &Keypair,
-    keyid: &str,
+    params: &SignatureParams<'_>,
     status: u16,
-    body_digest: &str,
-    request: &RequestContext<'_>,
-    created_s: u64,
-    nonce: Nonce,
-) -> Result<SignedHead, SignatureError> {
-    let (_, asked) = parse(request.signature_input, request.signature, REQUEST)?;
-    let params = signature_params(REPLY, keyid, created_s, nonce);
-    let base = reply_base(status, body_digest, request, &asked, &params)?;
-    Ok(head(&params, &key.sign(base.as_bytes())))
+    content_digest: &str,
+    request: &SignedRequest<'_>,
+) -> Result<SignatureHeaders, SignatureError> {
+    let (_, request_signature) = request.parse_signature()?;
+    let params = params.serialize(REPLY_COMPONENTS);
+    let base = reply_base(status, content_digest, request, &request_signature, &params)?;
+    Ok(SignatureHeaders::new(&params, &key.sign(base.as_bytes())))
 }
 
-/// Checks that one of `keys` signed this reply, as `expected_keyid`, to this very `request`. A field that the
-/// reply lacks is given as an empty text.
+/// Checks that one of `keys` signed `reply` to `request` with the key id `expected_keyid`.
 pub fn verify_reply(
-    signature_input: &str,
-    signature: &str,
-    status: u16,
-    body_digest: &str,
-    request: &RequestContext<'_>,
+    reply: &SignedReply<'_>,
+    request: &SignedRequest<'_>,
     expected_keyid: &str,
     keys: &[PublicKey],
 ) -> Result<(), ReplyError> {
-    let (found, reply) = parse(signature_input, signature, REPLY)?;
-    if found.keyid != expected_keyid {
-        return Err(ReplyError::OtherKeyId { expected: expected_keyid.into(), found: found.keyid });
+    let (params, value) = parse(reply.signature_input, reply.signature, REPLY_COMPONENTS)?;
+    if params.keyid != expected_keyid {
+        return Err(ReplyError::OtherKeyId { expected: expected_keyid.into(), found: params.keyid });
     }
-    let (sent, asked) = parse(request.signature_input, request.signature, REQUEST)?;
-    if found.nonce != sent.nonce {
+    let (request_params, request_signature) = request.parse_signature()?;
+    if params.nonce != request_params.nonce {
         return Err(SignatureError::Malformed("the nonce of the request").into());
     }
-    let base = reply_base(status, body_digest, request, &asked, &reply.params)?;
-    if keys.iter().any(|key| key.verify(base.as_bytes(), &reply.signature)) {
+    let base = reply_base(reply.status, reply.content_digest, request, &request_signature, &value.params)?;
+    if keys.iter().any(|key| key.verify(base.as_bytes(), &value.signature)) {
         Ok(())
     } else {
         Err(ReplyError::BadSignature)
     }
 }
 
-/// What a signature is over besides the message, and the signature.
+impl SignedRequest<'_> {
+    fn parse_signature(&self) -> Result<(ParsedParams, SignatureValue), SignatureError> {
+        parse(self.signature_input, self.signature, REQUEST_COMPONENTS)
+    }
+}
+
+/// A received signature and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Claim {
+struct SignatureValue {
     /// The value of `@signature-params`: components and parameters as received, strictly serialised.
     params: String,
     signature: [u8; 64],
 }
 
-/// The parameters of which more than the presence is of use.
-struct Claimed {
+/// The parameters of a received signature, without `alg` and `tag`, whose values are fixed.
+struct ParsedParams {
     keyid: String,
     nonce: Nonce,
     created: u64,
 }
 
-fn parse(signature_input: &str, signature: &str, covered: &str) -> Result<(Claimed, Claim), SignatureError> {
+fn parse(
+    signature_input: &str,
+    signature: &str,
+    components: &str,
+) -> Result<(ParsedParams, SignatureValue), SignatureError> {
     const INPUT: SignatureError = SignatureError::Malformed(
-        "Signature-Input of at most 4096 bytes, a dictionary in which nothing comes twice (RFC 8941)",
+        "Signature-Input of at most 4096 bytes, a dictionary without duplicate keys (RFC 8941)",
     );
     const SIGNATURE: SignatureError = SignatureError::Malformed(
         "Signature of at most 4096 bytes, a dictionary with sig1=:<base64 of 64 bytes>:",
     );
-    const COVERED: SignatureError =
-        SignatureError::Malformed("exactly the covered components of an exchange, in their order");
+    const COMPONENTS: SignatureError =
+        SignatureError::Malformed("exactly the covered components of an exchange, in order");
     let mut inputs = dictionary(signature_input, MAX_FIELD).ok_or(INPUT)?;
     let signatures = dictionary(signature, MAX_FIELD).ok_or(SIGNATURE)?;
-    let list = match take_ours(&mut inputs)? {
+    let list = match take_distomon(&mut inputs)? {
         ListEntry::InnerList(list) => list,
-        ListEntry::Item(_) => return Err(COVERED),
+        ListEntry::Item(_) => return Err(COMPONENTS),
     };
-    let claimed = claimed(&list.params)?;
+    let parsed = parse_params(&list.params)?;
     let params = vec![ListEntry::InnerList(list)].serialize_value().map_err(|_| INPUT)?;
     // The text up to the closing parenthesis cannot be read in two ways: quotes within strings are escaped.
-    if !params.strip_prefix(covered).is_some_and(|rest| rest.starts_with(';')) {
-        return Err(COVERED);
+    if !params.strip_prefix(components).is_some_and(|rest| rest.starts_with(';')) {
+        return Err(COMPONENTS);
     }
     let signature = match signatures.get(LABEL).ok_or(SignatureError::Missing)? {
         ListEntry::Item(item) if item.params.is_empty() => match &item.bare_item {
@@ -225,32 +246,33 @@ fn parse(signature_input: &str, signature: &str, covered: &str) -> Result<(Claim
         },
         _ => return Err(SIGNATURE),
     };
-    Ok((claimed, Claim { params, signature }))
+    Ok((parsed, SignatureValue { params, signature }))
 }
 
-/// The one member with our tag, which must have our label.
-fn take_ours(inputs: &mut Dictionary) -> Result<ListEntry, SignatureError> {
-    let ours = |entry: &ListEntry| parameters(entry).get("tag").and_then(BareItem::as_str) == Some(TAG);
-    match inputs.values().filter(|entry| ours(entry)).count() {
+/// Removes the only member with tag `distomon`, which must have label `sig1`.
+fn take_distomon(inputs: &mut Dictionary) -> Result<ListEntry, SignatureError> {
+    let is_distomon =
+        |entry: &ListEntry| parameters(entry).get("tag").and_then(BareItem::as_str) == Some(TAG);
+    match inputs.values().filter(|entry| is_distomon(entry)).count() {
         0 => Err(SignatureError::Missing),
         1 => inputs
             .swap_remove(LABEL)
-            .filter(ours)
+            .filter(is_distomon)
             .ok_or(SignatureError::Malformed("label sig1 on the signature with tag \"distomon\"")),
         _ => Err(SignatureError::Malformed("one signature with tag \"distomon\"")),
     }
 }
 
-fn claimed(parameters: &Parameters) -> Result<Claimed, SignatureError> {
+fn parse_params(parameters: &Parameters) -> Result<ParsedParams, SignatureError> {
     let text = |name| parameters.get(name).and_then(BareItem::as_str);
-    // `tag` is known to be there; with the other four found, five are these and no more.
+    // The caller has found `tag`, the checks below find the other four: five parameters are exactly these.
     if parameters.len() != 5 {
-        return Err(SignatureError::Malformed("the parameters created, nonce, keyid, alg and tag alone"));
+        return Err(SignatureError::Malformed("exactly the parameters created, nonce, keyid, alg and tag"));
     }
     if text("alg") != Some(ALGORITHM) {
         return Err(SignatureError::Malformed("alg=\"ed25519\""));
     }
-    Ok(Claimed {
+    Ok(ParsedParams {
         keyid: text("keyid")
             .filter(|keyid| (1..=MAX_KEY_ID).contains(&keyid.len()))
             .ok_or(SignatureError::Malformed("keyid, a string of 1 to 256 bytes"))?
@@ -266,26 +288,31 @@ fn claimed(parameters: &Parameters) -> Result<Claimed, SignatureError> {
     })
 }
 
-/// The value of `@signature-params` (RFC 9421, section 2.3).
-fn signature_params(covered: &str, keyid: &str, created_s: u64, nonce: Nonce) -> String {
-    let mut out = String::with_capacity(covered.len() + keyid.len() + 120);
-    out.push_str(covered);
-    let created = created_s.min(MAX_INTEGER);
-    let _ = write!(out, ";created={created};nonce=\"{nonce}\";keyid=\"");
-    for char in keyid.chars().filter(|char| matches!(char, ' '..='~')) {
-        if matches!(char, '"' | '\\') {
-            out.push('\\');
+impl SignatureParams<'_> {
+    /// Returns the value of `@signature-params` (RFC 9421, section 2.3).
+    fn serialize(&self, components: &str) -> String {
+        let Self { keyid, created_s, nonce } = self;
+        let mut out = String::with_capacity(components.len() + keyid.len() + 120);
+        out.push_str(components);
+        let created = created_s.min(&MAX_INTEGER);
+        let _ = write!(out, ";created={created};nonce=\"{nonce}\";keyid=\"");
+        for char in keyid.chars().filter(|char| matches!(char, ' '..='~')) {
+            if matches!(char, '"' | '\\') {
+                out.push('\\');
+            }
+            out.push(char);
         }
-        out.push(char);
+        let _ = write!(out, "\";alg=\"{ALGORITHM}\";tag=\"{TAG}\"");
+        out
     }
-    let _ = write!(out, "\";alg=\"{ALGORITHM}\";tag=\"{TAG}\"");
-    out
 }
 
-fn head(params: &str, signature: &[u8; 64]) -> SignedHead {
-    SignedHead {
-        signature_input: format!("{LABEL}={params}"),
-        signature: format!("{LABEL}={}", byte_sequence(signature)),
+impl SignatureHeaders {
+    fn new(params: &str, signature: &[u8; 64]) -> Self {
+        Self {
+            signature_input: format!("{LABEL}={params}"),
+            signature: format!("{LABEL}={}", byte_sequence(signature)),
+        }
     }
 }
 
@@ -302,29 +329,30 @@ fn request_base(method: &str, path: &str, content_digest: &str, params: &str) ->
 
 fn reply_base(
     status: u16,
-    body_digest: &str,
-    request: &RequestContext<'_>,
-    asked: &Claim,
+    content_digest: &str,
+    request: &SignedRequest<'_>,
+    request_signature: &SignatureValue,
     params: &str,
 ) -> Result<String, SignatureError> {
-    if ![body_digest, request.path, request.content_digest].into_iter().all(is_value) {
+    if ![content_digest, request.path, request.content_digest].into_iter().all(is_field_value) {
         return Err(SignatureError::Malformed("a path and digests of printable ASCII"));
     }
     Ok(signature_base(
         &[
             (r#""@status""#, &status.to_string()),
-            (r#""content-digest""#, body_digest),
+            (r#""content-digest""#, content_digest),
             (r#""@method";req"#, METHOD),
             (r#""@path";req"#, request.path),
             (r#""content-digest";req"#, request.content_digest),
-            (r#""signature-input";req;key="sig1""#, &asked.params),
-            (r#""signature";req;key="sig1""#, &byte_sequence(&asked.signature)),
+            (r#""signature-input";req;key="sig1""#, &request_signature.params),
+            (r#""signature";req;key="sig1""#, &byte_sequence(&request_signature.signature)),
         ],
         params,
     ))
 }
 
-/// The signature base (RFC 9421, section 2.5): a line for each component, then the parameters, no line end.
+/// Returns the signature base (RFC 9421, section 2.5): a line for each component, then the parameters without a
+/// line end.
 fn signature_base(lines: &[(&str, &str)], params: &str) -> String {
     let size: usize = lines.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
     let mut base = String::with_capacity(size + params.len() + 24);
@@ -339,8 +367,8 @@ fn signature_base(lines: &[(&str, &str)], params: &str) -> String {
     base
 }
 
-/// Whether `text` can stand in a signature base: no line end may come in and pass for another component.
-fn is_value(text: &str) -> bool {
+/// Returns whether `text` is safe in a signature base: a line end would start another component.
+fn is_field_value(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::http_client::{HttpRequest, HttpResponse, fetch};
-use crate::crypto::http_signature::{self, ReplyError, RequestContext};
+use crate::crypto::http_signature::{self, ReplyError, SignatureParams, SignedReply, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
 use crate::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
@@ -50,8 +50,8 @@ fn call_peer(
     let digest = crypto::content_digest(body.as_bytes());
     let nonce = Nonce { epoch: call.epoch, counter: node.next_request() };
     let sent_us = wall_us();
-    let head =
-        http_signature::sign_request(&node.keypair, own_id, &path, &digest, sent_us / 1_000_000, nonce);
+    let params = SignatureParams { keyid: own_id, created_s: sent_us / 1_000_000, nonce };
+    let head = http_signature::sign_request(&node.keypair, &params, &path, &digest);
     let headers = vec![
         ("Content-Type", "application/json".to_owned()),
         ("Content-Digest", digest.clone()),
@@ -62,7 +62,7 @@ fn call_peer(
     let response = fetch(request, Duration::from_millis(call.timeout_ms))?;
     let received_us = wall_us();
 
-    let context = RequestContext {
+    let context = SignedRequest {
         path: &path,
         content_digest: &digest,
         signature_input: &head.signature_input,
@@ -90,19 +90,17 @@ struct ExchangeTiming {
 /// Checks that the reply is signed by `member` and bound to the request; nothing in it counts before.
 fn check_signature(
     response: &HttpResponse,
-    context: &RequestContext<'_>,
+    context: &SignedRequest<'_>,
     member: &Member,
 ) -> Result<(), Failure> {
     let digest = response.header("content-digest");
-    let checked = http_signature::verify_reply(
-        &response.header("signature-input"),
-        &response.header("signature"),
-        response.status,
-        &digest,
-        context,
-        member.id.as_str(),
-        &member.keys,
-    );
+    let reply = SignedReply {
+        status: response.status,
+        content_digest: &digest,
+        signature_input: &response.header("signature-input"),
+        signature: &response.header("signature"),
+    };
+    let checked = http_signature::verify_reply(&reply, context, member.id.as_str(), &member.keys);
     match checked {
         Ok(()) if crypto::digest_matches(&digest, &response.body) => Ok(()),
         Err(ReplyError::OtherKeyId { .. }) => Err(Failure::WrongNode),

@@ -16,7 +16,7 @@ use super::head::Head;
 use super::limits::EXCHANGE_BODY;
 use super::listener::Admission;
 use super::problem::{self, problem};
-use crate::crypto::http_signature::{self, RequestContext};
+use crate::crypto::http_signature::{self, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
 use crate::mesh::delta_sync;
@@ -253,7 +253,7 @@ impl Ticket {
         let node = &self.node;
         let digest = crypto::content_digest(body.as_bytes());
         let asked = &self.asked;
-        let context = RequestContext {
+        let context = SignedRequest {
             path: &asked.path,
             content_digest: &asked.content_digest,
             signature_input: &asked.signature_input,
@@ -261,15 +261,8 @@ impl Ticket {
         };
         let own = node.id();
         let created_s = wall_us() / 1_000_000;
-        let signed = http_signature::sign_reply(
-            &node.keypair,
-            own.as_str(),
-            status,
-            &digest,
-            &context,
-            created_s,
-            self.nonce,
-        );
+        let params = SignatureParams { keyid: own.as_str(), created_s, nonce: self.nonce };
+        let signed = http_signature::sign_reply(&node.keypair, &params, status, &digest, &context);
         let signed = match signed {
             Ok(signed) => signed,
             // The request's fields were read once already, so this cannot come of them.
@@ -304,8 +297,8 @@ mod tests {
         let content_digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: 1, counter: 1 };
         let sender = node_id(2);
-        let head =
-            http_signature::sign_request(&net.keys[2], sender.as_str(), &path, &content_digest, 1, nonce);
+        let params = SignatureParams { keyid: sender.as_str(), created_s: 1, nonce };
+        let head = http_signature::sign_request(&net.keys[2], &params, &path, &content_digest);
         let asked =
             Asked { path, content_digest, signature_input: head.signature_input, signature: head.signature };
         let ticket = Ticket { node: node.clone(), sender, asked, nonce, judged: Duration::ZERO };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use distomon::crypto::http_signature::{self, RequestContext};
+use distomon::crypto::http_signature::{self, SignatureParams, SignedRequest};
 use distomon::crypto::{self, Keypair, Nonce, dsse};
 use distomon::store::clock::wall_us;
 use serde_json::{Value, json};
@@ -171,7 +171,8 @@ impl Liar {
         let digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 };
         let created_s = wall_us() / 1_000_000;
-        let head = http_signature::sign_request(&self.key, &self.id, &path, &digest, created_s, nonce);
+        let params = SignatureParams { keyid: &self.id, created_s, nonce };
+        let head = http_signature::sign_request(&self.key, &params, &path, &digest);
         let reply = minreq::post(format!("{url}{path}"))
             .with_header("Content-Type", "application/json")
             .with_header("Content-Digest", digest)
@@ -206,15 +207,15 @@ impl Liar {
         let reply = json!({"from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": heads, "reports": reports});
         let (reply, request_digest) = (reply.to_string(), field("content-digest")?);
         let digest = crypto::content_digest(reply.as_bytes());
-        let context = RequestContext {
+        let context = SignedRequest {
             path: head.split(' ').nth(1)?,
             content_digest: &request_digest,
             signature_input: &input,
             signature: &signature,
         };
         let created_s = wall_us() / 1_000_000;
-        let signed =
-            http_signature::sign_reply(&self.key, &self.id, 200, &digest, &context, created_s, asked.nonce);
+        let params = SignatureParams { keyid: &self.id, created_s, nonce: asked.nonce };
+        let signed = http_signature::sign_reply(&self.key, &params, 200, &digest, &context);
         let signed = signed.ok()?;
         let text = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Digest: {digest}\r\nSignature-Input: \

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use distomon::crypto::http_signature::{self, RequestContext};
+use distomon::crypto::http_signature::{self, SignatureParams, SignedRequest};
 use distomon::crypto::{self, Keypair};
 use distomon::store::clock::wall_us;
 use serde_json::json;
@@ -32,7 +32,7 @@ impl Asked {
         let digest = crypto::content_digest(body.as_bytes());
         let (input, signature) = (self.field("signature-input"), self.field("signature"));
         let content_digest = self.field("content-digest");
-        let context = RequestContext {
+        let context = SignedRequest {
             path: &self.path,
             content_digest: &content_digest,
             signature_input: &input,
@@ -41,7 +41,8 @@ impl Asked {
         let nonce = input.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce");
         let nonce = nonce.parse().expect("a nonce");
         let created_s = wall_us() / 1_000_000;
-        let head = http_signature::sign_reply(key, keyid, status, &digest, &context, created_s, nonce);
+        let params = SignatureParams { keyid, created_s, nonce };
+        let head = http_signature::sign_reply(key, &params, status, &digest, &context);
         let head = head.expect("a signed request");
         format!(
             "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Digest: {digest}\r\n\

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use distomon::crypto::http_signature::{self, RequestContext};
+use distomon::crypto::http_signature::{self, SignatureParams, SignedReply, SignedRequest};
 use distomon::crypto::{self, Keypair, Nonce, dsse};
 use distomon::mesh::wire::report::Report;
 use serde_json::{Value, json};
@@ -105,14 +105,8 @@ impl Call {
     pub(crate) fn sign(mut self) -> Self {
         let digest = crypto::content_digest(&self.body);
         let created_s = self.nonce.epoch / 1000;
-        let head = http_signature::sign_request(
-            &self.keypair,
-            &self.keyid,
-            &self.path,
-            &digest,
-            created_s,
-            self.nonce,
-        );
+        let params = SignatureParams { keyid: &self.keyid, created_s, nonce: self.nonce };
+        let head = http_signature::sign_request(&self.keypair, &params, &self.path, &digest);
         for (name, value) in [
             ("Content-Type", "application/json".to_owned()),
             ("Content-Digest", digest),
@@ -147,23 +141,21 @@ impl Call {
         let headers: BTreeMap<_, _> =
             response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
         let field = |name: &str| headers.get(name).map_or("", String::as_str);
-        let context = RequestContext {
+        let context = SignedRequest {
             path: &self.path,
             content_digest: self.header("Content-Digest"),
             signature_input: self.header("Signature-Input"),
             signature: self.header("Signature"),
         };
         let status = response.status_code;
-        let signed = http_signature::verify_reply(
-            field("signature-input"),
-            field("signature"),
+        let reply = SignedReply {
             status,
-            field("content-digest"),
-            &context,
-            &host.id,
-            &[host.keypair.public().clone()],
-        )
-        .is_ok()
+            content_digest: field("content-digest"),
+            signature_input: field("signature-input"),
+            signature: field("signature"),
+        };
+        let keys = [host.keypair.public().clone()];
+        let signed = http_signature::verify_reply(&reply, &context, &host.id, &keys).is_ok()
             && crypto::digest_matches(field("content-digest"), response.as_bytes());
         Some(Reply { status, body: response.as_bytes().to_vec(), signed, headers: headers.clone() })
     }
