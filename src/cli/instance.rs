@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::failure::Failure;
 use super::{EX_CONFIG, EX_NOPERM, EX_USAGE, Global, key};
 use crate::config::{self, Config, ConfigErrors, Login, keys};
-use crate::crypto::{Keypair, token};
+use crate::crypto::Keypair;
+use crate::crypto::token::{self, Claims};
 
 /// Where the package keeps the configuration of each instance.
 pub(super) const INSTALLED: &str = "/etc/distomon";
@@ -105,7 +106,8 @@ impl Signer {
     pub(super) fn token(&self, lifetime_s: u64) -> Result<String, Failure> {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let kid = format!("{}/{}", self.network_id, self.node_id);
-        let token = token::issue(&self.keypair, &kid, &self.node_id, &self.audience, now_s, lifetime_s);
+        let token =
+            token::sign(&self.keypair, &kid, &Claims::new(&self.node_id, &self.audience, now_s, lifetime_s));
         if token.len() > token::MAX_TOKEN {
             let message = format!(
                 "a token for {} networks is longer than {} bytes, which no node takes: name one network",

@@ -1,4 +1,4 @@
-//! `Content-Digest` (RFC 9530), with SHA-256 alone.
+//! The header field `Content-Digest` (RFC 9530), with SHA-256 only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::structured_field::dictionary;
 
-/// The longest field that is read, in bytes; there is room for every registered algorithm.
+/// The longest accepted field, in bytes: fits every registered algorithm.
 const MAX_FIELD: usize = 1024;
 
-/// The field's value for `body`: `sha-256=:…:`.
+/// Returns the value of the field for `body`: `sha-256=:…:`.
 pub fn content_digest(body: &[u8]) -> String {
     let mut field = String::with_capacity(54);
     field.push_str("sha-256=:");
@@ -19,8 +19,8 @@ pub fn content_digest(body: &[u8]) -> String {
     field
 }
 
-/// Whether the field's value `header` has a `sha-256` member and it is that of `body`. Other algorithms
-/// are passed over, as RFC 9530 section 2 allows.
+/// Returns whether the field value `header` contains the SHA-256 digest of `body`. Ignores other algorithms, as
+/// RFC 9530, section 2 allows.
 pub fn digest_matches(header: &str, body: &[u8]) -> bool {
     let Some(members) = dictionary(header, MAX_FIELD) else { return false };
     match members.get("sha-256") {
@@ -41,14 +41,14 @@ mod tests {
     const BODY: &[u8] = b"{\"hello\": \"world\"}\n";
 
     #[test]
-    fn the_vector_of_the_rfc() {
+    fn rfc_9530_test_vector() {
         assert_eq!(content_digest(BODY), RFC);
         assert!(digest_matches(RFC, BODY));
         assert!(digest_matches(&content_digest(b""), b""));
     }
 
     #[test]
-    fn fields_that_match_and_do_not() {
+    fn matching_and_other_fields() {
         let other = content_digest(b"other");
         let twice = format!("{RFC}, {RFC}");
         let beside = format!("sha-512=:AAAA:, {RFC}");

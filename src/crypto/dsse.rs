@@ -1,5 +1,5 @@
-//! DSSE envelopes, version 1 (<https://github.com/secure-systems-lab/dsse>), each with one Ed25519
-//! signature. What the payload says, and whose key the `keyid` names, is not known here.
+//! DSSE envelopes, version 1 (<https://github.com/secure-systems-lab/dsse>), with exactly one Ed25519 signature.
+//! Knows neither the format of payloads nor which keys belong to a `keyid`.
 
 use std::borrow::Cow;
 
@@ -11,49 +11,49 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keypair, MAX_KEY_ID, PublicKey};
 
-/// The type of the payloads that are sealed and taken.
+/// The only supported payload type.
 pub const PAYLOAD_TYPE: &str = "application/vnd.distomon.report.v1+json";
 
 /// The largest payload, in bytes.
 pub const MAX_PAYLOAD: usize = 128 * 1024;
 
-/// The longest envelope, in bytes of JSON: the largest payload in base64, and room for the rest.
+/// The longest envelope, in bytes of JSON: the largest payload in base64 and 4 KiB for the other members.
 pub const MAX_ENVELOPE: usize = MAX_PAYLOAD.div_ceil(3) * 4 + 4 * 1024;
 
-/// Why a text is not taken as an envelope.
+/// The reason why an envelope was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DsseError {
-    /// Longer than [`MAX_ENVELOPE`], or its payload longer than [`MAX_PAYLOAD`].
+    /// An envelope longer than [`MAX_ENVELOPE`] or a payload longer than [`MAX_PAYLOAD`].
     #[error("the DSSE envelope is too large: expected a payload of at most {MAX_PAYLOAD} bytes")]
     TooLarge,
-    /// Not JSON, or not the members of an envelope, or one of them twice.
+    /// Not JSON, or a missing, mistyped or duplicate member.
     #[error("reading a DSSE envelope: {0}")]
     Json(String),
-    /// Something else is sealed in it.
+    /// Another payload type.
     #[error("the DSSE envelope has another payload type: expected {PAYLOAD_TYPE}")]
     PayloadType,
-    /// None, or several.
+    /// No signature or several.
     #[error("the DSSE envelope has {0} signatures: expected one")]
     Signatures(usize),
-    /// Empty, or longer than [`MAX_KEY_ID`].
+    /// An empty `keyid`, or one longer than [`MAX_KEY_ID`].
     #[error("the DSSE envelope's keyid: expected 1 to {MAX_KEY_ID} bytes")]
     KeyId,
-    /// Not base64, or a signature that is not of 64 bytes.
+    /// A member that is not base64, or a signature that does not have 64 bytes.
     #[error("the DSSE envelope's {0}: expected base64{1}")]
     Base64(&'static str, &'static str),
 }
 
-/// An envelope that was read but not verified.
+/// A parsed envelope whose signature is not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// Who is said to have signed. The signature does not cover it.
+    /// The claimed key id. The signature does not cover it.
     pub keyid: String,
-    /// What is said to be signed, at most [`MAX_PAYLOAD`] bytes.
+    /// The payload, at most [`MAX_PAYLOAD`] bytes.
     pub payload: Vec<u8>,
     signature: [u8; 64],
 }
 
-/// Signs `payload` and puts it in an envelope: JSON on one line, with standard base64.
+/// Signs `payload` and returns its envelope: JSON on one line, with standard base64.
 pub fn seal(key: &Keypair, keyid: &str, payload: &[u8]) -> String {
     let sig = STANDARD.encode(key.sign(&pre_auth_encoding(PAYLOAD_TYPE, payload)));
     let json = Json {
@@ -65,7 +65,7 @@ pub fn seal(key: &Keypair, keyid: &str, payload: &[u8]) -> String {
 }
 
 impl Envelope {
-    /// Reads an envelope, whose members may come in any order and among others.
+    /// Parses an envelope. Members may be in any order; unknown members are ignored.
     pub fn parse(json: &str) -> Result<Self, DsseError> {
         if json.len() > MAX_ENVELOPE {
             return Err(DsseError::TooLarge);
@@ -90,13 +90,13 @@ impl Envelope {
         Ok(Self { keyid: keyid.as_ref().into(), payload, signature })
     }
 
-    /// Whether `key` signed this payload as [`PAYLOAD_TYPE`].
+    /// Returns whether `key` signed the payload as [`PAYLOAD_TYPE`].
     pub fn verify(&self, key: &PublicKey) -> bool {
         key.verify(&pre_auth_encoding(PAYLOAD_TYPE, &self.payload), &self.signature)
     }
 }
 
-/// The wire form. Serde refuses a member that comes twice and passes over those it does not know.
+/// The JSON form. Serde rejects duplicate members and ignores unknown ones.
 #[derive(Serialize, Deserialize)]
 struct Json<'a> {
     #[serde(borrow)]
@@ -115,13 +115,13 @@ struct JsonSignature<'a> {
     sig: Cow<'a, str>,
 }
 
-/// `PAE(type, body)` of the specification: the bytes that are signed.
+/// Returns the signed bytes: `PAE(type, body)` of the specification.
 fn pre_auth_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
-/// Base64 in either alphabet, as the specification wants of readers, with padding or without.
+/// Decodes base64 in either alphabet, as the specification requires, with or without padding.
 fn decode(text: &str) -> Option<Vec<u8>> {
     const EITHER_PADDING: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vector_of_the_specification() {
+    fn specification_test_vector() {
         assert_eq!(
             pre_auth_encoding("http://example.com/HelloWorld", b"hello world"),
             b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_base64_that_the_specification_allows() {
+    fn all_base64_forms_are_accepted() {
         let key = pair();
         let sealed = sealed(&key);
         let sig = STANDARD.decode(sealed["signatures"][0]["sig"].as_str().expect("text")).expect("base64");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn tampering_shows() {
+    fn changed_envelopes_do_not_verify() {
         let key = pair();
         let envelope = Envelope::parse(&seal(&key, "node-1", PAYLOAD)).expect("own envelope");
         for at in 0..envelope.payload.len() {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_no_envelope() {
+    fn invalid_json() {
         let key = pair();
         let good = seal(&key, "node-1", PAYLOAD);
         let body = good.strip_prefix('{').expect("an object");
@@ -260,14 +260,14 @@ mod tests {
         ] {
             assert!(matches!(Envelope::parse(bad), Err(DsseError::Json(_))), "{bad}");
         }
-        // Deep nesting in a member that is passed over must end in an answer, whichever.
+        // Deep nesting in an ignored member must return, with any result.
         let _ = Envelope::parse(&deep);
         let foreign = format!("{{\"mediaType\":[{{}}],{body}");
-        assert!(Envelope::parse(&foreign).expect("unknown members are passed over").verify(key.public()));
+        assert!(Envelope::parse(&foreign).expect("unknown members are ignored").verify(key.public()));
     }
 
     #[test]
-    fn sizes() {
+    fn size_limits() {
         let key = pair();
         let largest = Envelope::parse(&seal(&key, "node-1", &vec![b'x'; MAX_PAYLOAD])).expect("fits");
         assert!(largest.verify(key.public()));

@@ -1,8 +1,8 @@
 //! Keys, DSSE envelopes, HTTP message signatures, login tokens and password hashes.
 //!
-//! Bytes and names go in, bytes and verdicts on signatures come out; no idea of networks lives here.
-//! What one key signs in one form cannot pass for another: an envelope's signed bytes start with
-//! `DSSEv1`, an HTTP message's with `"@`, a token's with base64 of `{`.
+//! Pure functions over bytes and texts; knows no nodes or networks. One key signs all three forms, and a signature
+//! of one form is never valid for another: the signed bytes of an envelope start with `DSSEv1`, those of an HTTP
+//! message with `"@`, those of a token with the base64 of `{`.
 
 pub mod content_digest;
 pub mod dsse;
@@ -17,5 +17,5 @@ pub use content_digest::{content_digest, digest_matches};
 pub use key::{KeyError, Keypair, PublicKey};
 pub use nonce::Nonce;
 
-/// The longest key id taken from a peer or a client, in bytes: enough for two names and a slash.
+/// The longest accepted key id, in bytes: fits two names and a slash.
 pub const MAX_KEY_ID: usize = 256;

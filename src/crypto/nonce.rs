@@ -1,4 +1,4 @@
-//! The number that lets each request open a door once.
+//! The anti-replay nonce of an exchange.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 /// The largest epoch and counter: 2^53 − 1, so that every JSON reader keeps them exact.
 const MAX: u64 = (1 << 53) - 1;
 
-/// The `nonce` of an exchange, written `<epoch>-<counter>`: a receiver answers only one that is larger
-/// than the last from that sender, by epoch first.
+/// The nonce of an exchange, written `<epoch>-<counter>`. A receiver rejects a nonce that is not larger than the
+/// last one of the sender; the epoch is compared first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce {
-    /// The start of the sender that it belongs to, at most 2^53 − 1.
+    /// The epoch of the sender, which grows with each start, at most 2^53 − 1.
     pub epoch: u64,
-    /// The number of the request since that start, at most 2^53 − 1.
+    /// The number of the request in that epoch, at most 2^53 − 1.
     pub counter: u64,
 }
 
-/// A text that is no nonce.
+/// The error for a text that is not a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected <epoch>-<counter>, two decimal numbers up to 9007199254740991 without leading zeros")]
 pub struct BadNonce;
@@ -30,7 +30,7 @@ impl fmt::Display for Nonce {
 impl FromStr for Nonce {
     type Err = BadNonce;
 
-    /// Takes the one way to write it that [`Display`](fmt::Display) has.
+    /// Accepts only the form that [`Display`](fmt::Display) writes.
     fn from_str(text: &str) -> Result<Self, BadNonce> {
         let (epoch, counter) = text.split_once('-').ok_or(BadNonce)?;
         Ok(Self { epoch: number(epoch)?, counter: number(counter)? })
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_way_to_write_it() {
+    fn text_form() {
         for good in ["0-0", "1-2", "1763884800123-42", "9007199254740991-9007199254740991"] {
             let nonce: Nonce = good.parse().expect("canonical");
             assert_eq!(nonce.to_string(), good);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_come_first() {
+    fn order_by_epoch_first() {
         let nonce = |epoch, counter| Nonce { epoch, counter };
         assert!(nonce(2, 0) > nonce(1, 9));
         assert!(nonce(1, 10) > nonce(1, 9));

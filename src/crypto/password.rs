@@ -1,4 +1,4 @@
-//! The password of the login, as plain text or as an argon2id hash (RFC 9106).
+//! The login password, as plain text or as an argon2id hash (RFC 9106).
 
 use argon2::password_hash::{PasswordHash, PasswordHashString, PasswordHasher as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordVerifier as _, Version};
@@ -12,51 +12,51 @@ pub const MAX_PASSWORD: usize = 1024;
 /// The longest hash in PHC form, in bytes.
 const MAX_HASH: usize = 512;
 
-/// The most memory that one attempt may take, in KiB: 256 MiB.
+/// The largest memory parameter of a hash, in KiB: 256 MiB.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 
-/// The most passes and lanes of one attempt.
+/// The largest pass and lane parameters of a hash.
 const MAX_PASSES: u32 = 16;
 const MAX_LANES: u32 = 16;
 
-/// What an attempt to log in is measured against. Never shown.
+/// A password that login attempts are compared with. Debug output hides it.
 #[derive(Clone)]
-pub struct Password(Form);
+pub struct Password(Stored);
 
 #[derive(Clone)]
-enum Form {
-    /// SHA-256 of the plain text: of one length, so comparing it tells nothing of the text's.
+enum Stored {
+    /// The SHA-256 of the plain text: a fixed length, so that comparison does not leak the length of the text.
     Plain([u8; 32]),
     Argon2id(PasswordHashString),
 }
 
-/// Why a hash is not taken, or not made.
+/// The reason why a hash was rejected or not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    /// Not in PHC form, or not complete.
+    /// Not a complete hash in PHC form.
     #[error("expected an argon2id hash as \"$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>\"")]
     Form,
-    /// Another kind of hash.
-    #[error("expected an argon2id hash of version 19 (\"$argon2id$v=19$…\"), not another kind")]
+    /// Another algorithm or version.
+    #[error("expected an argon2id hash of version 19 (\"$argon2id$v=19$…\"), found another")]
     Kind,
-    /// It would take too much memory or time.
-    #[error("this hash costs too much to check: expected m up to {MAX_MEMORY_KIB} (KiB), t and p up to 16")]
+    /// Parameters that cost too much memory or time.
+    #[error("the hash is too costly to check: expected m up to {MAX_MEMORY_KIB} (KiB), t and p up to 16")]
     Cost,
-    /// Empty, or longer than [`MAX_PASSWORD`].
+    /// An empty password, or one longer than [`MAX_PASSWORD`].
     #[error("expected a password of 1 to {MAX_PASSWORD} bytes")]
     Length,
-    /// The system's random source failed.
+    /// A failure of the random source of the system.
     #[error("reading the system's random source: {0}")]
-    Random(String),
+    Random(#[source] getrandom::Error),
 }
 
 impl Password {
-    /// From plain text of 1 to [`MAX_PASSWORD`] bytes; no attempt matches any other.
+    /// Makes one from plain text of 1 to [`MAX_PASSWORD`] bytes. No attempt matches a text of another length.
     pub fn from_plain(plain: &str) -> Self {
-        Self(Form::Plain(Sha256::digest(plain).into()))
+        Self(Stored::Plain(Sha256::digest(plain).into()))
     }
 
-    /// From an argon2id hash in PHC form, whose parameters are bounded so that no attempt stalls the service.
+    /// Parses an argon2id hash in PHC form. Its parameters are bounded, so that an attempt cannot stall the service.
     pub fn from_hash(text: &str) -> Result<Self, PasswordError> {
         if text.len() > MAX_HASH {
             return Err(PasswordError::Form);
@@ -66,10 +66,10 @@ impl Password {
         if hash.algorithm != Algorithm::Argon2id.ident() || version != Some(Ok(Version::V0x13)) {
             return Err(PasswordError::Kind);
         }
-        // Looked at before the library does, whose own checks let larger numbers overflow.
-        for (name, most) in [("m", MAX_MEMORY_KIB), ("t", MAX_PASSES), ("p", MAX_LANES)] {
+        // The library's own checks overflow with larger numbers, so these run first.
+        for (name, max) in [("m", MAX_MEMORY_KIB), ("t", MAX_PASSES), ("p", MAX_LANES)] {
             let value = hash.params.get_decimal(name).ok_or(PasswordError::Form)?;
-            if value > most {
+            if value > max {
                 return Err(PasswordError::Cost);
             }
         }
@@ -79,30 +79,30 @@ impl Password {
         if salt.len() < argon2::MIN_SALT_LEN || hash.hash.is_none_or(|hash| hash.len() < 16) {
             return Err(PasswordError::Form);
         }
-        Ok(Self(Form::Argon2id(hash.serialize())))
+        Ok(Self(Stored::Argon2id(hash.serialize())))
     }
 
-    /// Whether checking an attempt costs memory and time, so that the number at once is to be limited.
+    /// Returns whether an attempt costs much memory and time, so that concurrent attempts must be limited.
     pub fn is_costly(&self) -> bool {
-        matches!(self.0, Form::Argon2id(_))
+        matches!(self.0, Stored::Argon2id(_))
     }
 
-    /// What is stored of it: changes whenever the password does. Not to be shown.
+    /// Returns the stored digest or hash, which changes with the password. Secret.
     pub(crate) fn stored(&self) -> &[u8] {
         match &self.0 {
-            Form::Plain(digest) => digest,
-            Form::Argon2id(hash) => hash.as_str().as_bytes(),
+            Stored::Plain(digest) => digest,
+            Stored::Argon2id(hash) => hash.as_str().as_bytes(),
         }
     }
 
-    /// Whether `attempt` is the password. How long it takes depends on the attempt's length alone.
+    /// Returns whether `attempt` is the password. The time depends only on the length of `attempt`.
     pub fn verify(&self, attempt: &str) -> bool {
         if attempt.is_empty() || attempt.len() > MAX_PASSWORD {
             return false;
         }
         match &self.0 {
-            Form::Plain(digest) => Sha256::digest(attempt).ct_eq(digest).into(),
-            Form::Argon2id(hash) => {
+            Stored::Plain(digest) => Sha256::digest(attempt).ct_eq(digest).into(),
+            Stored::Argon2id(hash) => {
                 Argon2::default().verify_password(attempt.as_bytes(), &hash.password_hash()).is_ok()
             }
         }
@@ -115,11 +115,11 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// A new password of 140 random bits: seven groups of four, without letters that look alike.
+/// Generates a password of 140 random bits: seven groups of four letters and digits, none of which look alike.
 pub fn generate() -> Result<Zeroizing<String>, PasswordError> {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = Zeroizing::new([0; 28]);
-    getrandom::fill(&mut *bytes).map_err(|error| PasswordError::Random(error.to_string()))?;
+    getrandom::fill(&mut *bytes).map_err(PasswordError::Random)?;
     let mut text = Zeroizing::new(String::with_capacity(34));
     for (index, byte) in bytes.iter().enumerate() {
         if index > 0 && index % 4 == 0 {
@@ -130,13 +130,13 @@ pub fn generate() -> Result<Zeroizing<String>, PasswordError> {
     Ok(text)
 }
 
-/// The argon2id hash of `plain` in PHC form, with a salt of its own; 19 MiB, 2 passes, 1 lane.
+/// Returns the argon2id hash of `plain` in PHC form, with a random salt, 19 MiB, 2 passes and 1 lane.
 pub fn hash(plain: &str) -> Result<String, PasswordError> {
     if plain.is_empty() || plain.len() > MAX_PASSWORD {
         return Err(PasswordError::Length);
     }
     let mut salt = [0; 16];
-    getrandom::fill(&mut salt).map_err(|error| PasswordError::Random(error.to_string()))?;
+    getrandom::fill(&mut salt).map_err(PasswordError::Random)?;
     let salt = SaltString::encode_b64(&salt).expect("16 bytes are a salt");
     let params = Params::new(19 * 1024, 2, 1, None).expect("the parameters are in range");
     let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -171,7 +171,7 @@ mod tests {
     fn hashes() {
         let text = hash("secret").expect("hash");
         assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
-        assert_ne!(hash("secret").expect("hash"), text, "each has a salt of its own");
+        assert_ne!(hash("secret").expect("hash"), text, "each hash has a random salt");
         let password = Password::from_hash(&text).expect("own hash");
         assert!(password.verify("secret"));
         assert!(!password.verify("Secret"));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn new_ones() {
+    fn generated_passwords() {
         let (one, other) = (generate().expect("random source"), generate().expect("random source"));
         assert_ne!(one, other);
         let groups: Vec<_> = one.split('-').collect();
@@ -194,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shown() {
+    fn debug_output_hides_the_password() {
         let text = format!("{:?} {:?}", Password::from_plain("secret"), Password::from_hash(REFERENCE));
         assert_eq!(text, "Password(plain) Ok(Password(argon2id))");
     }
 
     #[test]
-    fn hashes_that_are_refused() {
+    fn invalid_hashes() {
         use PasswordError::{Cost, Form, Kind};
         let changed = |from: &str, to: &str| {
             assert!(REFERENCE.contains(from), "{from}");
@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(tail in "[$a-z0-9=,]{0,60}", any in ".{0,60}") {
+        fn arbitrary_text_does_not_panic(tail in "[$a-z0-9=,]{0,60}", any in ".{0,60}") {
             let _ = Password::from_hash(&any);
             let _ = Password::from_hash(&format!("$argon2id${tail}"));
             let _ = Password::from_hash(&format!("$argon2id$v=19$m=8,t=1,p=1${tail}"));

@@ -1,21 +1,20 @@
-//! Structured fields (RFC 8941) as the signature headers need them: dictionaries in which nothing is
-//! said twice. The parser keeps the last of two duplicates without a word, as its RFC wants; where
-//! signatures hang on it, two readers must not be able to see two things.
+//! Structured fields (RFC 8941) without duplicates. RFC 8941 lets the last of two duplicates win; in signed
+//! fields, two implementations could then read different values.
 
 use sfv::{Dictionary, ListEntry, Parameters, Parser};
 
-/// The dictionary in `text`, if it is one, has at most `max` bytes, and repeats no key and no parameter.
-/// Several fields of one name come joined by `", "` (RFC 9110, section 5.3).
+/// Parses a dictionary of at most `max` bytes. Returns `None` if it is malformed or has a duplicate key or
+/// parameter. Several fields of one name must be joined by `", "` (RFC 9110, section 5.3).
 pub(super) fn dictionary(text: &str, max: usize) -> Option<Dictionary> {
     if text.len() > max {
         return None;
     }
     let dictionary = Parser::parse_dictionary(text.as_bytes()).ok()?;
-    let parameters = dictionary.values().map(parameters_of).sum();
+    let parameters = dictionary.values().map(count_parameters).sum();
     (separators(text) == (dictionary.len().saturating_sub(1), parameters)).then_some(dictionary)
 }
 
-/// The parameters of a dictionary's member itself, not those of an inner list's items.
+/// Returns the parameters of a member, without those of the items of an inner list.
 pub(super) fn parameters(entry: &ListEntry) -> &Parameters {
     match entry {
         ListEntry::Item(item) => &item.params,
@@ -23,7 +22,7 @@ pub(super) fn parameters(entry: &ListEntry) -> &Parameters {
     }
 }
 
-fn parameters_of(entry: &ListEntry) -> usize {
+fn count_parameters(entry: &ListEntry) -> usize {
     let within = match entry {
         ListEntry::Item(_) => 0,
         ListEntry::InnerList(list) => list.items.iter().map(|item| item.params.len()).sum(),
@@ -31,8 +30,8 @@ fn parameters_of(entry: &ListEntry) -> usize {
     parameters(entry).len() + within
 }
 
-/// How many commas and semicolons stand outside strings. Nothing but a string can contain them, so they
-/// count the members and parameters that were written, whether or not the parser kept them all.
+/// Counts the commas and semicolons outside strings. Only strings can contain them otherwise, so the counts are
+/// those of the members and parameters before the parser removes duplicates.
 fn separators(text: &str) -> (usize, usize) {
     let (mut commas, mut semicolons) = (0, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -54,8 +53,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duplicates_are_refused() {
-        for (text, taken) in [
+    fn duplicates_are_rejected() {
+        for (text, accepted) in [
             ("", true),
             ("a=1, b=2", true),
             ("a=1,\tb=(\"x;y,z\";k=\"\\\";\" t;q);p;r=:AA==:", true),
@@ -67,7 +66,7 @@ mod tests {
             ("a=\"", false),
             ("ä=1", false),
         ] {
-            assert_eq!(dictionary(text, 100).is_some(), taken, "{text}");
+            assert_eq!(dictionary(text, 100).is_some(), accepted, "{text}");
         }
         assert!(dictionary("a=1", 2).is_none());
     }

@@ -1,5 +1,5 @@
-//! Login tokens: JWT (RFC 7519) signed with `EdDSA` (RFC 8037), and no other way. Which networks a token
-//! opens is not decided here.
+//! Login tokens: JWT (RFC 7519) signed with `EdDSA` (RFC 8037) only. Does not decide which networks a token
+//! gives access to.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,116 +11,104 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keypair, MAX_KEY_ID, PublicKey};
 
-/// The longest time between a token's issue and its end, in seconds.
+/// The longest lifetime of a token, in seconds.
 pub const MAX_LIFETIME_S: u64 = 30 * 60;
 
-/// How far the clocks of issuer and verifier may differ, in seconds.
+/// The tolerated difference between the clocks of issuer and verifier, in seconds.
 pub const LEEWAY_S: u64 = 60;
 
 /// The longest token, in bytes.
 pub const MAX_TOKEN: usize = 4096;
 
-/// The one user.
+/// The name of the only user.
 pub const SUBJECT: &str = "admin";
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who issued it.
+    /// The issuer: the id of the node that signed it.
     pub iss: String,
-    /// Who holds it: always [`SUBJECT`].
+    /// The user: always [`SUBJECT`].
     pub sub: String,
-    /// What it opens.
+    /// The networks that it gives access to.
     pub aud: Vec<String>,
-    /// When it was issued, in seconds since 1970.
+    /// The time of issue, in seconds since 1970.
     pub iat: u64,
-    /// From when on it is worth nothing, in seconds since 1970.
+    /// The time of expiry, in seconds since 1970.
     pub exp: u64,
-    /// When the password was given, in seconds since 1970 (`OpenID` Connect Core, section 2): only tokens that
-    /// may be renewed carry it.
+    /// The time of the login with a password, in seconds since 1970 (`OpenID` Connect Core, section 2). Only
+    /// renewable tokens have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<u64>,
-    /// What ties it to its issuer's password, for the issuer alone to check.
+    /// A value that binds it to the password of the issuer, which alone can check it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
 }
 
-/// Why a token is not taken. To its holder, all but the first are the same refusal.
+/// The reason why a token was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Its time is over: log in again.
+    /// After `exp` and [`LEEWAY_S`].
     #[error("the token has expired; log in again")]
     Expired,
-    /// Not a JWT, or longer than [`MAX_TOKEN`], or a claim is missing or of a wrong type.
+    /// Not a JWT, longer than [`MAX_TOKEN`], or with a claim that is missing or has a wrong type.
     #[error(
-        "this is not a token: expected a JWT with iss, sub, aud, iat and exp of at most {MAX_TOKEN} bytes"
+        "the token is malformed: expected a JWT with iss, sub, aud, iat and exp of at most {MAX_TOKEN} bytes"
     )]
     Malformed,
-    /// Another algorithm, none, or a header that demands what is not understood.
-    #[error("the token is not signed with EdDSA alone")]
+    /// Another algorithm, no algorithm, or a `crit` header, none of whose extensions are supported.
+    #[error("the token's algorithm is not supported: expected EdDSA without crit")]
     Algorithm,
-    /// Not signed by the key.
-    #[error("the token's signature is not its issuer's")]
+    /// A signature by another key.
+    #[error("the token's signature does not verify with the issuer's key")]
     Signature,
-    /// Issued by or for somebody else.
+    /// Another issuer, subject or audience.
     #[error("the token has another issuer, subject or audience")]
-    Foreign,
-    /// Made to live longer than [`MAX_LIFETIME_S`], or ends before it begins.
-    #[error("the token lives longer than {MAX_LIFETIME_S} s, or ends before it begins")]
+    OtherParty,
+    /// `exp` more than [`MAX_LIFETIME_S`] after `iat`, or before it.
+    #[error("the token's lifetime is not between 0 and {MAX_LIFETIME_S} s")]
     Lifetime,
-    /// Issued later than now.
+    /// `iat` more than [`LEEWAY_S`] in the future.
     #[error("the token was issued in the future; compare the nodes' clocks")]
-    Early,
+    IssuedInFuture,
 }
 
-/// Issues a token at `now_s` (seconds since 1970) that ends after `lifetime_s`, at most
-/// [`MAX_LIFETIME_S`].
-pub fn issue(
-    key: &Keypair,
-    kid: &str,
-    issuer: &str,
-    audience: &[String],
-    now_s: u64,
-    lifetime_s: u64,
-) -> String {
-    sign(key, kid, &claims(issuer, audience, now_s, lifetime_s))
-}
-
-/// What a token says that is issued at `now_s` (seconds since 1970) and ends after `lifetime_s`, at most
-/// [`MAX_LIFETIME_S`]. It cannot be renewed.
-pub fn claims(issuer: &str, audience: &[String], now_s: u64, lifetime_s: u64) -> Claims {
-    Claims {
-        iss: issuer.into(),
-        sub: SUBJECT.into(),
-        aud: audience.to_vec(),
-        iat: now_s,
-        exp: now_s.saturating_add(lifetime_s.min(MAX_LIFETIME_S)),
-        auth_time: None,
-        login: None,
+impl Claims {
+    /// Returns the claims of a token that is issued at `now_s` (seconds since 1970) and expires after `lifetime_s`,
+    /// at most [`MAX_LIFETIME_S`]. It is not renewable.
+    pub fn new(issuer: &str, audience: &[String], now_s: u64, lifetime_s: u64) -> Self {
+        Self {
+            iss: issuer.into(),
+            sub: SUBJECT.into(),
+            aud: audience.to_vec(),
+            iat: now_s,
+            exp: now_s.saturating_add(lifetime_s.min(MAX_LIFETIME_S)),
+            auth_time: None,
+            login: None,
+        }
     }
 }
 
-/// A token that says `claims`.
+/// Issues a token with `claims`, signed by `key` with the key id `kid`.
 pub fn sign(key: &Keypair, kid: &str, claims: &Claims) -> String {
     let header = Header { kid: Some(kid.into()), ..Header::new(Algorithm::EdDSA) };
-    // Not `jsonwebtoken::encode`: it would want a copy of the private key that nobody wipes.
-    let mut token = part(&header);
+    // `jsonwebtoken::encode` would keep a copy of the private key that is not wiped.
+    let mut token = encode_part(&header);
     token.push('.');
-    token.push_str(&part(claims));
+    token.push_str(&encode_part(claims));
     let signature = key.sign(token.as_bytes());
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     token
 }
 
-/// The `kid` in the header of a token signed with `EdDSA`, to look up the key that is to verify it. Nothing
-/// is verified yet.
+/// Returns the `kid` in the header of an `EdDSA` token, to find the key for [`verify`]. It is not verified.
 pub fn key_id(token: &str) -> Option<String> {
     header(token).ok()?.kid.filter(|kid| (1..=MAX_KEY_ID).contains(&kid.len()))
 }
 
-/// The claims of a token that `key` signed, from `issuer`, for `audience` among others, and good at
-/// `now_s` (seconds since 1970).
+/// Verifies that `key` signed the token, that `issuer` issued it, that its audience includes `audience`, and that
+/// it is valid at `now_s` (seconds since 1970). Returns its claims.
 pub fn verify(
     token: &str,
     key: &PublicKey,
@@ -129,23 +117,23 @@ pub fn verify(
     now_s: u64,
 ) -> Result<Claims, TokenError> {
     header(token)?;
-    // It fails if a provider is there already, which can only be this one.
+    // Fails if a provider is installed, which can only be this one.
     let _ = PROVIDER.install_default();
     let mut rules = Validation::new(Algorithm::EdDSA);
     rules.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
     rules.set_issuer(&[issuer]);
     rules.set_audience(&[audience]);
     rules.sub = Some(SUBJECT.into());
-    // The library reads the clock itself; times are judged below, by the caller's.
+    // The library would read the system clock; the checks below use `now_s`.
     rules.validate_exp = false;
     let key = DecodingKey::from_ed_der(key.as_bytes());
-    let claims = decode::<Claims>(token, &key, &rules).map_err(|error| refusal(error.kind()))?.claims;
+    let claims = decode::<Claims>(token, &key, &rules).map_err(|error| token_error(error.kind()))?.claims;
     match claims.exp.checked_sub(claims.iat) {
         Some(0..=MAX_LIFETIME_S) => {}
         _ => return Err(TokenError::Lifetime),
     }
     if claims.iat > now_s.saturating_add(LEEWAY_S) {
-        return Err(TokenError::Early);
+        return Err(TokenError::IssuedInFuture);
     }
     if claims.exp.saturating_add(LEEWAY_S) <= now_s {
         return Err(TokenError::Expired);
@@ -153,7 +141,7 @@ pub fn verify(
     Ok(claims)
 }
 
-fn part<T: Serialize>(value: &T) -> String {
+fn encode_part<T: Serialize>(value: &T) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("strings and integers always serialise"))
 }
 
@@ -162,29 +150,29 @@ fn header(token: &str) -> Result<Header, TokenError> {
         return Err(TokenError::Malformed);
     }
     let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
-    // RFC 7515, section 4.1.11: what `crit` names must be understood, and nothing of it is.
+    // RFC 7515, section 4.1.11: a token with an extension in `crit` that is not supported is invalid.
     if header.alg != Algorithm::EdDSA || header.crit.is_some() {
         return Err(TokenError::Algorithm);
     }
     Ok(header)
 }
 
-fn refusal(kind: &ErrorKind) -> TokenError {
+fn token_error(kind: &ErrorKind) -> TokenError {
     match kind {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::InvalidIssuer | ErrorKind::InvalidSubject | ErrorKind::InvalidAudience => {
-            TokenError::Foreign
+            TokenError::OtherParty
         }
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => TokenError::Algorithm,
         _ => TokenError::Malformed,
     }
 }
 
-/// The one algorithm, from the crate that the rest of Distomon uses. No private key ever comes in here.
+/// Verification with the Ed25519 implementation of [`PublicKey`]. Cannot sign: the library gets no private key.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
     verifier_factory: eddsa_verifier,
-    // Panics when called, which only the handling of JWKs does; there is none.
+    // Panics when called. Only JWK functions call it, and this program uses none.
     jwk_utils: JwkUtils::new_unimplemented(),
 };
 
@@ -194,19 +182,19 @@ fn eddsa_verifier(algorithm: &Algorithm, key: &DecodingKey) -> JwtResult<Box<dyn
         return Err(ErrorKind::InvalidAlgorithm.into());
     }
     let key = key.as_bytes().try_into().ok().and_then(|bytes| PublicKey::from_bytes(bytes).ok());
-    Ok(Box::new(EdDsa(key.ok_or(ErrorKind::InvalidKeyFormat)?)))
+    Ok(Box::new(EdDsaVerifier(key.ok_or(ErrorKind::InvalidKeyFormat)?)))
 }
 
-struct EdDsa(PublicKey);
+struct EdDsaVerifier(PublicKey);
 
-impl Verifier<Vec<u8>> for EdDsa {
+impl Verifier<Vec<u8>> for EdDsaVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
         let signature = signature.as_slice().try_into().map_err(|_| SignatureError::new())?;
         if self.0.verify(message, signature) { Ok(()) } else { Err(SignatureError::new()) }
     }
 }
 
-impl JwtVerifier for EdDsa {
+impl JwtVerifier for EdDsaVerifier {
     fn algorithm(&self) -> Algorithm {
         Algorithm::EdDSA
     }

@@ -251,8 +251,8 @@ fn issue(
 ) -> Option<String> {
     let (network, node) = instance.nodes.first_key_value()?;
     let issuer = node.id();
-    let login = Some(checker::tie(&node.keypair, password));
-    let claims = token::claims(issuer.as_str(), &audience(instance), now_s, lifetime_s);
+    let login = Some(checker::password_binding(&node.keypair, password));
+    let claims = Claims::new(issuer.as_str(), &audience(instance), now_s, lifetime_s);
     let claims = Claims { auth_time, login, ..claims };
     Some(token::sign(&node.keypair, &format!("{network}/{issuer}"), &claims))
 }

@@ -8,7 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use distomon::crypto::{Keypair, token};
+use distomon::crypto::Keypair;
+use distomon::crypto::token::{self, Claims};
 use distomon::store::clock::wall_us;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -240,7 +241,8 @@ impl Host {
     pub(crate) fn request(&self, path: &str) -> Option<minreq::Response> {
         let now_s = wall_us() / 1_000_000;
         let kid = format!("{NETWORK}/{}", self.id);
-        let token = token::issue(&self.keypair, &kid, &self.id, &[NETWORK.to_owned()], now_s, 60);
+        let token =
+            token::sign(&self.keypair, &kid, &Claims::new(&self.id, &[NETWORK.to_owned()], now_s, 60));
         let request = minreq::get(format!("{}{path}", self.url()));
         let request = request.with_header("Authorization", format!("Bearer {token}")).with_timeout(5);
         request.send().ok()

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use distomon::crypto::token;
 use rustix::process::Signal;
 
 use crate::network::{Host, NETWORK, Network, wait, write_private};
@@ -266,14 +267,8 @@ fn two_networks_in_one_process_are_apart() {
     assert_eq!(call.sign().send(host).expect("an answer").status, 401);
     let token = |network: &str, key: &distomon::crypto::Keypair| {
         let now_s = distomon::store::clock::wall_us() / 1_000_000;
-        distomon::crypto::token::issue(
-            key,
-            &format!("{network}/b"),
-            "b",
-            &["net".to_owned(), "twin".to_owned()],
-            now_s,
-            60,
-        )
+        let claims = token::Claims::new("b", &["net".to_owned(), "twin".to_owned()], now_s, 60);
+        token::sign(key, &format!("{network}/b"), &claims)
     };
     let view = |network: &str, token: &str| {
         let request = minreq::get(format!("{}/view/{network}", host.url()));

@@ -1,4 +1,4 @@
-//! Tokens that are good for a while, and those that never are.
+//! Valid, expired and invalid tokens.
 
 use super::*;
 use proptest::prelude::*;
@@ -16,15 +16,19 @@ fn audience() -> Vec<String> {
     vec!["net-1".into(), "net-2".into()]
 }
 
+fn issue(key: &Keypair, audience: &[String], lifetime_s: u64) -> String {
+    sign(key, KID, &Claims::new("node-1", audience, NOW, lifetime_s))
+}
+
 fn fresh(key: &Keypair) -> String {
-    issue(key, KID, "node-1", &audience(), NOW, 600)
+    issue(key, &audience(), 600)
 }
 
 fn check(token: &str, key: &PublicKey, now_s: u64) -> Result<Claims, TokenError> {
     verify(token, key, "node-1", "net-1", now_s)
 }
 
-/// A token of any header and claims, truly signed.
+/// A token with any header and claims and a valid signature.
 fn sign_parts(key: &Keypair, header: &Value, claims: &Value) -> String {
     sign_text(key, &header.to_string(), &claims.to_string())
 }
@@ -59,17 +63,17 @@ fn round_trip() {
         login: None,
     };
     assert_eq!(claims, expected);
-    let renewable = Claims { auth_time: Some(NOW - 9), login: Some("tie".into()), ..expected };
+    let renewable = Claims { auth_time: Some(NOW - 9), login: Some("binding".into()), ..expected };
     assert_eq!(check(&sign(&key, KID, &renewable), key.public(), NOW), Ok(renewable));
     assert!(verify(&token, key.public(), "node-1", "net-2", NOW).is_ok());
     assert!(check(&sign_parts(&key, &good_header(), &good_claims()), key.public(), NOW).is_ok());
-    let longest = issue(&key, KID, "node-1", &audience(), NOW, u64::MAX);
+    let longest = issue(&key, &audience(), u64::MAX);
     assert_eq!(check(&longest, key.public(), NOW).expect("clamped").exp, NOW + MAX_LIFETIME_S);
 }
 
 #[test]
-fn the_vector_of_the_rfc() {
-    // RFC 8037, appendix A.4: its signature is good, its payload is a sentence and so no claims.
+fn rfc_8037_test_vector() {
+    // RFC 8037, appendix A.4: a valid signature over a payload that is not JSON.
     let bytes = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").expect("base64");
     let key = PublicKey::from_bytes(&bytes.try_into().expect("32 bytes")).expect("the RFC's key");
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.\
@@ -84,8 +88,8 @@ fn times() {
     let token = fresh(&key);
     for (now, expected) in [
         (NOW - LEEWAY_S, None),
-        (NOW - LEEWAY_S - 1, Some(TokenError::Early)),
-        (0, Some(TokenError::Early)),
+        (NOW - LEEWAY_S - 1, Some(TokenError::IssuedInFuture)),
+        (0, Some(TokenError::IssuedInFuture)),
         (NOW + 600 + LEEWAY_S - 1, None),
         (NOW + 600 + LEEWAY_S, Some(TokenError::Expired)),
         (u64::MAX, Some(TokenError::Expired)),
@@ -95,7 +99,7 @@ fn times() {
 }
 
 #[test]
-fn truly_signed_but_not_right() {
+fn invalid_claims() {
     let key = pair();
     let with = |name: &str, value: Value| {
         let mut claims = good_claims();
@@ -110,11 +114,11 @@ fn truly_signed_but_not_right() {
     let text = good_claims().to_string();
     let twice = format!("{{\"iss\":\"node-1\",{}", &text[1..]);
     for (token, expected) in [
-        (with("iss", json!("node-2")), TokenError::Foreign),
+        (with("iss", json!("node-2")), TokenError::OtherParty),
         (with("iss", json!(["node-1", "node-2"])), TokenError::Malformed),
-        (with("sub", json!("root")), TokenError::Foreign),
-        (with("aud", json!(["net-2"])), TokenError::Foreign),
-        (with("aud", json!([])), TokenError::Foreign),
+        (with("sub", json!("root")), TokenError::OtherParty),
+        (with("aud", json!(["net-2"])), TokenError::OtherParty),
+        (with("aud", json!([])), TokenError::OtherParty),
         (with("aud", json!(1)), TokenError::Malformed),
         (with("exp", json!(NOW + MAX_LIFETIME_S + 1)), TokenError::Lifetime),
         (with("exp", json!(u64::MAX)), TokenError::Lifetime),
@@ -122,7 +126,7 @@ fn truly_signed_but_not_right() {
         (with("exp", json!((NOW + 600).to_string())), TokenError::Malformed),
         (with("exp", json!(1.5)), TokenError::Malformed),
         (with("exp", json!(-1)), TokenError::Malformed),
-        (with("iat", json!(NOW + LEEWAY_S + 1)), TokenError::Early),
+        (with("iat", json!(NOW + LEEWAY_S + 1)), TokenError::IssuedInFuture),
         (with("iat", json!(0)), TokenError::Lifetime),
         (with("auth_time", json!("0")), TokenError::Malformed),
         (with("iat", Value::Null), TokenError::Malformed),
@@ -162,16 +166,16 @@ fn other_algorithms() {
 }
 
 #[test]
-fn keys_in_the_header_are_worth_nothing() {
-    let (key, thief) = (pair(), pair());
-    let x = URL_SAFE_NO_PAD.encode(thief.public().as_bytes());
-    let header = json!({"alg": "EdDSA", "kid": KID, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}, "jku": "http://thief/"});
-    let token = sign_parts(&thief, &header, &good_claims());
+fn keys_in_the_header_are_ignored() {
+    let (key, attacker) = (pair(), pair());
+    let x = URL_SAFE_NO_PAD.encode(attacker.public().as_bytes());
+    let header = json!({"alg": "EdDSA", "kid": KID, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}, "jku": "http://attacker/"});
+    let token = sign_parts(&attacker, &header, &good_claims());
     assert_eq!(check(&token, key.public(), NOW), Err(TokenError::Signature));
 }
 
 #[test]
-fn each_byte_counts() {
+fn changed_bytes_are_rejected() {
     let key = pair();
     let token = fresh(&key);
     for at in 0..token.len() {
@@ -184,11 +188,11 @@ fn each_byte_counts() {
 }
 
 #[test]
-fn no_tokens() {
+fn malformed_tokens() {
     let key = pair();
     let good = fresh(&key);
     let (message, _) = good.rsplit_once('.').expect("three parts");
-    let many = issue(&key, KID, "node-1", &vec!["n".repeat(64); 80], NOW, 600);
+    let many = issue(&key, &vec!["n".repeat(64); 80], 600);
     for bad in [
         "",
         ".",
@@ -214,7 +218,7 @@ fn no_tokens() {
     assert_eq!(key_id(&sign_parts(&key, &json!({"alg": "EdDSA"}), &good_claims())), None);
 }
 
-/// RFC 2104, to forge with.
+/// HMAC (RFC 2104), for forged tokens.
 fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
     let mut block = [0; 64];
     if key.len() > 64 {
@@ -228,7 +232,7 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn no_text_panics(header in ".{0,60}", claims in ".{0,60}", raw in "\\PC{0,100}") {
+    fn arbitrary_text_does_not_panic(header in ".{0,60}", claims in ".{0,60}", raw in "\\PC{0,100}") {
         let key = pair();
         let _ = check(&raw, key.public(), NOW);
         let _ = key_id(&raw);

@@ -105,8 +105,8 @@ fn check(instance: &Instance, password: &Password, token: &str, now_s: u64) -> R
         .parse()
         .ok()
         .and_then(|id: NetworkId| instance.nodes.get_key_value(&id))
-        .ok_or(TokenError::Foreign)?;
-    let mut found = Err(TokenError::Foreign);
+        .ok_or(TokenError::OtherParty)?;
+    let mut found = Err(TokenError::OtherParty);
     for key in keys(node, issuer) {
         match token::verify(token, &key, issuer, network.as_str(), now_s) {
             Ok(claims) => {
@@ -118,8 +118,8 @@ fn check(instance: &Instance, password: &Password, token: &str, now_s: u64) -> R
         }
     }
     let checked = found?;
-    let tie = checked.claims.login.as_deref().filter(|_| checked.is_own(instance));
-    if tie.is_some_and(|tie| tie != self::tie(&node.keypair, password)) {
+    let binding = checked.claims.login.as_deref().filter(|_| checked.is_own(instance));
+    if binding.is_some_and(|binding| binding != password_binding(&node.keypair, password)) {
         return Err(TokenError::Expired);
     }
     Ok(checked)
@@ -140,7 +140,7 @@ fn keys(node: &NetworkHandle, issuer: &str) -> Vec<PublicKey> {
 /// Ties a token to the password that it was given for, so that it ends with that password. It tells nothing
 /// of the password, since only the key's holder can compute it. (Ed25519 gives one message always the same
 /// signature, RFC 8032, and this one is never shown.)
-pub(super) fn tie(key: &Keypair, password: &Password) -> String {
+pub(super) fn password_binding(key: &Keypair, password: &Password) -> String {
     let message = [b"distomon login\0", password.stored()].concat();
     let hash = Sha256::digest(key.sign(&message));
     URL_SAFE_NO_PAD.encode(&hash[..12])

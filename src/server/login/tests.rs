@@ -134,7 +134,7 @@ struct Forge<'a> {
 impl Forge<'_> {
     fn token(&self) -> String {
         let aud: Vec<String> = self.aud.iter().map(|name| (*name).to_owned()).collect();
-        token::issue(self.key, self.kid, self.iss, &aud, now_s(), 600)
+        token::sign(self.key, self.kid, &Claims::new(self.iss, &aud, now_s(), 600))
     }
 }
 
@@ -212,8 +212,11 @@ fn no_tokens_at_all() {
         check(&bearer(&format!("{header}.{claims}.")), true);
         check(&bearer(&format!("{header}.{claims}.{}", own.rsplit('.').next().expect("three parts"))), true);
     }
-    let expired =
-        token::issue(&net.keys[0], "net-1/node-00", "node-00", &["net-1".into()], now_s() - 3600, 600);
+    let expired = token::sign(
+        &net.keys[0],
+        "net-1/node-00",
+        &Claims::new("node-00", &["net-1".into()], now_s() - 3600, 600),
+    );
     check(&bearer(&expired), true);
 }
 
@@ -229,7 +232,7 @@ fn what_is_remembered_ends() {
     let late = checker.check(&instance, &password, &token, first.claims.exp + token::LEEWAY_S);
     assert_eq!(late.err(), Some(TokenError::Expired));
     let early = checker.check(&instance, &password, &token, first.claims.iat - token::LEEWAY_S - 1);
-    assert_eq!(early.err(), Some(TokenError::Early));
+    assert_eq!(early.err(), Some(TokenError::IssuedInFuture));
     // The member gets another key.
     let strange = Keypair::generate().expect("the system's random source").public().clone();
     let member = |id: NodeId, keys| Member {
@@ -257,8 +260,11 @@ fn the_memory_is_bounded() {
     let (password, checker) = (Password::from_plain(PASSWORD), Checker::default());
     let now_s = now_s();
     for lifetime_s in 1..=600 {
-        let token =
-            token::issue(&net.keys[0], "net-1/node-00", "node-00", &["net-1".into()], now_s, lifetime_s);
+        let token = token::sign(
+            &net.keys[0],
+            "net-1/node-00",
+            &Claims::new("node-00", &["net-1".into()], now_s, lifetime_s),
+        );
         assert!(checker.check(&instance, &password, &token, now_s).is_ok());
         assert!(checker.len() <= 256);
     }
@@ -329,7 +335,7 @@ fn a_session_is_renewed_for_a_day() {
     check(MAX_SESSION_S + 5, 1_000, None);
     assert_eq!(session_cookie(&instance, password, false, now_s() - MAX_SESSION_S, now_s()), None);
     // Another member's token may say what it likes: it is not renewed here.
-    let claims = token::claims("node-01", &["net-1".into()], now_s() - 1_000, MAX_LIFETIME_S);
+    let claims = Claims::new("node-01", &["net-1".into()], now_s() - 1_000, MAX_LIFETIME_S);
     let claims = Claims { auth_time: Some(now_s() - 1_000), ..claims };
     let foreign = token::sign(&net.keys[1], "net-1/node-01", &claims);
     let viewer = login.viewer(&instance, &with_cookie(&foreign)).expect("a member's token");
