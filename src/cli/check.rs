@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, Global};
-use crate::config::{self, Config, Login, Network, OwnKey};
+use crate::config::{self, Config, LoginConfig, Network, OwnKey};
 
 /// Check the configuration and the keys, changing nothing
 ///
@@ -34,12 +34,14 @@ fn summary(config: &Config, keys: &[Option<OwnKey>]) -> String {
     let lines = config.networks.iter().zip(keys).map(|(network, key)| line(network, key.as_ref()));
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let login = match &config.login {
-        Login::Configured(password) if password.is_costly() => "by hashed password",
-        Login::Configured(_) => "by password",
-        Login::Credential(..) => "by the credential's password",
-        Login::Own(Some(_)) => "by the password that it made (distomon password shows it)",
-        Login::Own(None) => "by a password that the first start makes (distomon password shows it)",
-        Login::Off => "none",
+        LoginConfig::Configured(password) if password.is_costly() => "by hashed password",
+        LoginConfig::Configured(_) => "by password",
+        LoginConfig::Credential(..) => "by the credential's password",
+        LoginConfig::Generated(Some(_)) => "by the password that it made (distomon password shows it)",
+        LoginConfig::Generated(None) => {
+            "by a password that the first start makes (distomon password shows it)"
+        }
+        LoginConfig::Off => "none",
     };
     lines.collect::<String>() + &format!("ok: listens on {}, login: {login}\n", listen.join(", "))
 }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
 use super::{EX_CONFIG, EX_NOPERM, EX_USAGE, Global, key};
-use crate::config::{self, Config, ConfigErrors, Login, keys};
+use crate::config::{self, Config, ConfigErrors, LoginConfig, keys};
 use crate::crypto::Keypair;
 use crate::crypto::token::{self, Claims};
 
@@ -30,7 +30,7 @@ impl Instance {
 
     /// A node without a login takes no token, however well it is signed.
     pub(super) fn check_login(&self) -> Result<(), Failure> {
-        if !matches!(self.config.login, Login::Off) {
+        if !matches!(self.config.login, LoginConfig::Off) {
             return Ok(());
         }
         let message = format!(
@@ -62,7 +62,7 @@ impl Instance {
         };
         let (dir, credentials) = (&self.config.dir, self.credentials_dir.as_deref());
         let membership = &network.membership;
-        let found = keys::look(dir, credentials, &self.state_dir, membership);
+        let found = keys::load(dir, credentials, &self.state_dir, membership);
         let Some(found) = found.map_err(|errors| unreadable(&errors))? else {
             let message = format!(
                 "{} in {} has no key yet: expected one in {}; the node makes it at its first start, or \

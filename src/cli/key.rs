@@ -70,7 +70,7 @@ fn run_show(args: &Show, global: &Global, config: &Config) -> ExitCode {
     let mut errors = Vec::new();
     for network in networks {
         let state = global.state_dir();
-        match keys::look(&config.dir, credentials.as_deref(), &state, &network.membership) {
+        match keys::load(&config.dir, credentials.as_deref(), &state, &network.membership) {
             Ok(key) if args.pem => match key {
                 Some(key) => shown += &key.keypair.public().to_pem(),
                 None => errors.push(format!("{}: no key yet: distomon key generate", network.name)),
@@ -121,7 +121,7 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
     let (state, credentials) = (global.state_dir(), global.credentials_dir());
     let path = if let Some(path) = &args.out {
         path.clone()
-    } else if let Some(path) = keys::present(&config.dir, credentials.as_deref(), &state, membership) {
+    } else if let Some(path) = keys::existing_path(&config.dir, credentials.as_deref(), &state, membership) {
         return fail(EX_CANTCREAT, &taken(&path));
     } else {
         keys::state_path(&state, membership.network_id(), &membership.own().id)

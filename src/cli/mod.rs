@@ -18,7 +18,7 @@ mod key;
 mod line;
 mod password;
 mod run;
-mod secret;
+mod secret_file;
 mod status;
 mod token;
 mod version;

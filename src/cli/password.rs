@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::failure::Failure;
 use super::{EX_CANTCREAT, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, Global, instance};
-use crate::config::{self, ConfigErrors, Login, login};
+use crate::config::{self, ConfigErrors, LoginConfig, login};
 use crate::mesh::id::is_name;
 
 /// Show the login password that the service made
@@ -58,13 +58,13 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
     let config = config::load(&global.config).map_err(|errors| refused(&errors))?;
     let state_dir = global.state_dir();
     let credentials_dir = global.credentials_dir();
-    let login = login::look(config.login, &config.dir, credentials_dir.as_deref(), &state_dir);
+    let login = login::load(config.login, &config.dir, credentials_dir.as_deref(), &state_dir);
     check_own(&login.map_err(|errors| refused(&errors))?, &config.dir)?;
-    let kept = login::read(&state_dir).map_err(|errors| refused(&errors))?;
+    let kept = login::load_generated(&state_dir).map_err(|errors| refused(&errors))?;
     let Some(kept) = kept else {
         let message = format!(
             "there is no password yet: {} does not exist, the service makes it at its first start: {}",
-            login::path(&state_dir).display(),
+            login::generated_path(&state_dir).display(),
             service(&config.dir, "start")
         );
         return Err(Failure::new(EX_UNAVAILABLE, message));
@@ -72,8 +72,8 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
     if !args.new {
         return Ok(kept.plain);
     }
-    let new = login::replace(&state_dir).map_err(|error| {
-        let path = login::path(&state_dir);
+    let new = login::regenerate(&state_dir).map_err(|error| {
+        let path = login::generated_path(&state_dir);
         let status = match error.kind() {
             io::ErrorKind::PermissionDenied => EX_NOPERM,
             _ => EX_CANTCREAT,
@@ -85,19 +85,19 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
 }
 
 /// A password can be shown only if the instance made it itself.
-fn check_own(login: &Login, dir: &Path) -> Result<(), Failure> {
+fn check_own(login: &LoginConfig, dir: &Path) -> Result<(), Failure> {
     let dir = dir.display();
     let message = match login {
-        Login::Own(_) => return Ok(()),
-        Login::Configured(password) if password.is_costly() => format!(
+        LoginConfig::Generated(_) => return Ok(()),
+        LoginConfig::Configured(password) if password.is_costly() => format!(
             "{dir}/nodeconf.yml has a login_password_hash, from which no password can be told: whoever set it \
              knows it; to have one made that can be shown, remove that key and reload the service"
         ),
-        Login::Configured(_) => format!("the password is in {dir}/nodeconf.yml: login_password"),
-        Login::Credential(_, path) => {
+        LoginConfig::Configured(_) => format!("the password is in {dir}/nodeconf.yml: login_password"),
+        LoginConfig::Credential(_, path) => {
             format!("the password is in {}, where its administrator put it", path.display())
         }
-        Login::Off => format!("nobody can log in: {dir}/nodeconf.yml says login: false"),
+        LoginConfig::Off => format!("nobody can log in: {dir}/nodeconf.yml says login: false"),
     };
     Err(Failure::new(EX_UNAVAILABLE, message))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::client::{self, ClientError};
 use super::failure::Failure;
 use super::instance::Instance;
-use super::{EX_NOPERM, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE, Global, secret};
+use super::{EX_NOPERM, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE, Global, secret_file};
 use crate::config::NodeUrl;
 use crate::crypto::password::MAX_PASSWORD;
 
@@ -56,8 +56,8 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
 
 fn make(args: &Args, global: &Global) -> Result<String, Failure> {
     if let (Some(url), Some(file)) = (&args.url, &args.password_file) {
-        let password = secret::read(file, "password", MAX_PASSWORD)?;
-        if !url.is_private() {
+        let password = secret_file::read(file, "password", MAX_PASSWORD)?;
+        if !url.is_encrypted_or_loopback() {
             eprintln!("warning: {}: over plain http the password can be read on the way", url.as_str());
         }
         return client::log_in(url.as_str(), &password).map_err(|error| refusal(url, &error));

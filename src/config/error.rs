@@ -1,9 +1,10 @@
-//! What is wrong with a configuration, where, and what was expected instead: all of it at once.
+//! Errors in configuration files, with their positions.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// A place in a file: line and column count from 1, columns in characters.
+/// A position in a file. Lines and columns start at 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -12,17 +13,19 @@ pub struct Position {
     pub column: usize,
 }
 
-/// One mistake.
+/// One error in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file.
     pub path: PathBuf,
-    /// Where in the file. None: the file as a whole.
+    /// The position in the file; `None` for the whole file.
     pub at: Option<Position>,
-    /// The key, as `node_config[2].poll_rate`. Empty: none in particular.
+    /// The path of the key, as `node_config[2].poll_rate`; empty for the whole file.
     pub key: String,
-    /// What was expected, what was found, what to do.
+    /// What was found, what was expected, and what to do.
     pub message: String,
+    /// The kind of the system's error, if a file could not be read or written.
+    pub io_kind: Option<io::ErrorKind>,
 }
 
 impl fmt::Display for ConfigError {
@@ -38,20 +41,36 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// All mistakes of a configuration, in the order in which its files are read and then by place. Shown as
-/// one line for each: `path:line:column: key: message`.
+impl std::error::Error for ConfigError {}
+
+/// All errors in a configuration, ordered by file, then by position. Displayed as one line each:
+/// `path:line:column: key: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// One mistake about the file as a whole.
-    pub(super) fn whole_file(path: &Path, message: impl Into<String>) -> Self {
+    /// Returns one error about a whole file.
+    pub(super) fn in_file(path: &Path, message: impl Into<String>) -> Self {
         Self(vec![ConfigError {
             path: path.to_owned(),
             at: None,
             key: String::new(),
             message: message.into(),
+            io_kind: None,
         }])
+    }
+
+    /// Sets the kind of the system's error that caused these errors.
+    pub(super) fn with_io_kind(mut self, kind: Option<io::ErrorKind>) -> Self {
+        for error in &mut self.0 {
+            error.io_kind = kind;
+        }
+        self
+    }
+
+    /// Returns whether this user lacks the permission to read or write one of the files.
+    pub fn is_permission_denied(&self) -> bool {
+        self.0.iter().any(|error| error.io_kind == Some(io::ErrorKind::PermissionDenied))
     }
 }
 
@@ -69,40 +88,41 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What reading a file of the configuration finds, as it goes on.
+/// The errors and warnings found in one file.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct Diagnostics {
     pub(super) path: PathBuf,
     pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<String>,
 }
 
-impl Page {
+impl Diagnostics {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, errors: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Notes a mistake at a place.
+    /// Records an error at a position.
     pub(super) fn error(&mut self, at: Position, key: &str, message: impl Into<String>) {
         self.errors.push(ConfigError {
             path: self.path.clone(),
             at: Some(at),
             key: key.to_owned(),
             message: message.into(),
+            io_kind: None,
         });
     }
 
-    /// Notes a mistake about another file, or this one as a whole.
-    pub(super) fn file_error(&mut self, path: &Path, message: impl Into<String>) {
-        self.errors.extend(ConfigErrors::whole_file(path, message).0);
+    /// Records errors about other files.
+    pub(super) fn extend(&mut self, errors: ConfigErrors) {
+        self.errors.extend(errors.0);
     }
 
-    /// Notes what is allowed and yet surprising.
+    /// Records a warning: something valid that is probably not intended.
     pub(super) fn warn(&mut self, message: impl fmt::Display) {
         self.warnings.push(format!("{}: {message}", self.path.display()));
     }
 
-    /// The mistakes by place; those about other files last.
+    /// Returns the errors, ordered by position with those about other files last, and the warnings.
     pub(super) fn into_sorted(mut self) -> (Vec<ConfigError>, Vec<String>) {
         self.errors.sort_by_key(|error| (error.path != self.path, error.at));
         (self.errors, self.warnings)

@@ -1,33 +1,33 @@
-//! Mappings whose keys are known beforehand, and their values by type. What does not fit is noted with
-//! its key, its place and what was expected; whoever reads on gets None and goes on.
+//! Typed access to mappings with known keys. Records each error with its key, position and what was expected, and
+//! returns `None`, so that the caller can go on and find further errors.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::error::{Page, Position};
-use super::yaml::{self, Entry, Kind, Node, Value, short};
+use super::error::{Diagnostics, Position};
+use super::yaml::{self, Entry, Node, ScalarKind, Value, excerpt};
 use crate::mesh::id::BadName;
 
-/// A mapping whose keys are known.
+/// A mapping with known keys.
 pub(super) struct Fields<'a> {
     at: Position,
     key: String,
     entries: &'a [Entry],
 }
 
-/// One value, with the path of keys that leads to it.
+/// A value with its key path.
 pub(super) struct Field<'a> {
     pub(super) key: String,
-    /// Where the value stands.
+    /// The position of the value.
     pub(super) at: Position,
     pub(super) value: &'a Value,
 }
 
 impl<'a> Fields<'a> {
-    /// The mapping at `field`, which knows the keys `known`.
-    pub(super) fn open(field: &Field<'a>, known: &[&str], page: &mut Page) -> Option<Self> {
+    /// Opens the mapping `field`. Records an error for each key that is not in `known`.
+    pub(super) fn open(field: &Field<'a>, known: &[&str], diagnostics: &mut Diagnostics) -> Option<Self> {
         let Value::Map(entries) = field.value else {
-            field.wrong(&format!("a mapping with {}", known.join(", ")), page);
+            field.unexpected(&format!("a mapping with {}", known.join(", ")), diagnostics);
             return None;
         };
         let fields = Self { at: field.at, key: field.key.clone(), entries };
@@ -36,70 +36,85 @@ impl<'a> Fields<'a> {
                 Some(near) => format!("unknown key: did you mean {near}?"),
                 None => format!("unknown key: expected one of {}", known.join(", ")),
             };
-            page.error(entry.at, &fields.path(&short(&entry.key)), message);
+            diagnostics.error(entry.at, &fields.path(&excerpt(&entry.key)), message);
         }
         Some(fields)
     }
 
-    /// The value of `name`, if it is there.
+    /// Returns the value of `name`, if present.
     pub(super) fn get(&self, name: &str) -> Option<Field<'a>> {
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         Some(Field { key: self.path(name), at: entry.node.at, value: &entry.node.value })
     }
 
-    /// The value of `name`; that it is missing is a mistake.
-    pub(super) fn need(&self, name: &str, expected: &str, page: &mut Page) -> Option<Field<'a>> {
+    /// Returns the value of `name`. Records an error if it is missing.
+    pub(super) fn require(
+        &self,
+        name: &str,
+        expected: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Field<'a>> {
         let field = self.get(name);
         if field.is_none() {
-            page.error(self.at, &self.path(name), format!("missing: expected {expected}"));
+            diagnostics.error(self.at, &self.path(name), format!("missing: expected {expected}"));
         }
         field
     }
 
-    /// The value of `name`, unless it is missing or nothing stands there (`url: null`).
-    pub(super) fn get_some(&self, name: &str) -> Option<Field<'a>> {
-        self.get(name).filter(|field| !field.value.is_nothing())
+    /// Returns the value of `name`, unless it is missing or null (`url: null`).
+    pub(super) fn get_non_null(&self, name: &str) -> Option<Field<'a>> {
+        self.get(name).filter(|field| !field.value.is_null())
     }
 
-    /// The key path of `name` in here.
+    /// Returns the key path of `name` in this mapping.
     pub(super) fn path(&self, name: &str) -> String {
         if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
     }
 }
 
 impl<'a> Field<'a> {
-    /// The file itself.
+    /// Returns the root of a file.
     pub(super) fn root(node: &'a Node) -> Self {
         Field { key: String::new(), at: node.at, value: &node.value }
     }
 
-    /// Notes that something else was expected here.
-    pub(super) fn wrong(&self, expected: &str, page: &mut Page) {
-        self.error(format!("expected {expected}, found {}", self.value.describe()), page);
+    /// Records that `expected` was expected here.
+    pub(super) fn unexpected(&self, expected: &str, diagnostics: &mut Diagnostics) {
+        self.error(format!("expected {expected}, found {}", self.value.describe()), diagnostics);
     }
 
-    /// Notes a mistake here.
-    pub(super) fn error(&self, message: impl Into<String>, page: &mut Page) {
-        page.error(self.at, &self.key, message);
+    /// Records an error here.
+    pub(super) fn error(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
+        diagnostics.error(self.at, &self.key, message);
     }
 
-    /// The items of a list, at most `most`.
-    pub(super) fn list(&self, expected: &str, most: usize, page: &mut Page) -> Option<Vec<Field<'a>>> {
+    /// Returns the items of a list, at most `max`.
+    pub(super) fn list(
+        &self,
+        expected: &str,
+        max: usize,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<Field<'a>>> {
         let Value::List(items) = self.value else {
-            self.wrong(expected, page);
+            self.unexpected(expected, diagnostics);
             return None;
         };
-        if items.len() > most {
-            self.error(format!("expected at most {most} entries, found {}", items.len()), page);
+        if items.len() > max {
+            self.error(format!("expected at most {max} entries, found {}", items.len()), diagnostics);
             return None;
         }
         Some(self.items(items))
     }
 
-    /// The items of a list, or the one value that stands in its place.
-    pub(super) fn one_or_more(&self, expected: &str, most: usize, page: &mut Page) -> Option<Vec<Field<'a>>> {
+    /// Returns the items of a list, or a value that is not a list as the only item.
+    pub(super) fn one_or_more(
+        &self,
+        expected: &str,
+        max: usize,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<Field<'a>>> {
         match self.value {
-            Value::List(_) => self.list(expected, most, page),
+            Value::List(_) => self.list(expected, max, diagnostics),
             value => Some(vec![Field { key: self.key.clone(), at: self.at, value }]),
         }
     }
@@ -113,117 +128,134 @@ impl<'a> Field<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
-    /// A text. Numbers, truth values and nothing are none unless they are quoted.
-    pub(super) fn text(&self, expected: &str, page: &mut Page) -> Option<&'a str> {
-        self.scalar_text(expected, false, page)
+    /// Returns a string. Unquoted numbers, booleans and null are errors.
+    pub(super) fn text(&self, expected: &str, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+        self.scalar_text(expected, false, diagnostics)
     }
 
-    /// A text, or an integer as it is written: names are often bare numbers.
-    pub(super) fn word(&self, expected: &str, page: &mut Page) -> Option<&'a str> {
-        self.scalar_text(expected, true, page)
+    /// Returns a string, or the text of an unquoted integer, since names may be numbers.
+    pub(super) fn text_or_integer(&self, expected: &str, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+        self.scalar_text(expected, true, diagnostics)
     }
 
-    fn scalar_text(&self, expected: &str, integers: bool, page: &mut Page) -> Option<&'a str> {
+    fn scalar_text(&self, expected: &str, integers: bool, diagnostics: &mut Diagnostics) -> Option<&'a str> {
         if let Value::Scalar { text, plain } = self.value {
-            match if *plain { yaml::kind(text) } else { Kind::Text } {
-                Kind::Text => return Some(text),
-                Kind::Integer if integers => return Some(text),
-                Kind::Truth | Kind::Integer | Kind::Number => {
+            match if *plain { yaml::scalar_kind(text) } else { ScalarKind::Text } {
+                ScalarKind::Text => return Some(text),
+                ScalarKind::Integer if integers => return Some(text),
+                ScalarKind::Bool | ScalarKind::Integer | ScalarKind::Number => {
                     let found = self.value.describe();
-                    let quoted = short(text);
-                    self.error(format!("expected {expected}, found {found}: quote it (\"{quoted}\")"), page);
+                    let quoted = excerpt(text);
+                    self.error(
+                        format!("expected {expected}, found {found}: quote it (\"{quoted}\")"),
+                        diagnostics,
+                    );
                     return None;
                 }
-                Kind::Nothing => {}
+                ScalarKind::Null => {}
             }
         }
-        self.wrong(expected, page);
+        self.unexpected(expected, diagnostics);
         None
     }
 
-    /// The name of a node or a network.
-    pub(super) fn name<T: FromStr<Err = BadName>>(&self, page: &mut Page) -> Option<T> {
-        let text = self.word("a name", page)?;
+    /// Returns the name of a node, a network or a site.
+    pub(super) fn name<T: FromStr<Err = BadName>>(&self, diagnostics: &mut Diagnostics) -> Option<T> {
+        let text = self.text_or_integer("a name", diagnostics)?;
         match text.parse() {
             Ok(name) => Some(name),
             Err(error) => {
-                self.error(format!("{error}, found \"{}\"", short(text)), page);
+                self.error(format!("{error}, found \"{}\"", excerpt(text)), diagnostics);
                 None
             }
         }
     }
 
-    /// A secret: as [`Self::word`], yet what was found is never repeated.
-    pub(super) fn secret(&self, expected: &str, page: &mut Page) -> Option<&'a str> {
+    /// Does what [`Self::text_or_integer`] does, without the value in error messages.
+    pub(super) fn secret(&self, expected: &str, diagnostics: &mut Diagnostics) -> Option<&'a str> {
         match self.value {
             Value::Scalar { text, plain }
-                if !plain || matches!(yaml::kind(text), Kind::Text | Kind::Integer) =>
+                if !plain || matches!(yaml::scalar_kind(text), ScalarKind::Text | ScalarKind::Integer) =>
             {
                 if !text.is_empty() {
                     return Some(text);
                 }
-                self.error(format!("expected {expected}, found an empty text"), page);
+                self.error(format!("expected {expected}, found an empty string"), diagnostics);
             }
-            Value::Scalar { .. } if self.value.is_nothing() => self.wrong(expected, page),
+            Value::Scalar { .. } if self.value.is_null() => self.unexpected(expected, diagnostics),
             Value::Scalar { .. } => {
-                self.error(format!("expected {expected}, found a number or a truth value: quote it"), page);
+                self.error(
+                    format!("expected {expected}, found a number or a boolean: quote it"),
+                    diagnostics,
+                );
             }
-            _ => self.wrong(expected, page),
+            _ => self.unexpected(expected, diagnostics),
         }
         None
     }
 
-    /// True or false.
-    pub(super) fn truth(&self, page: &mut Page) -> Option<bool> {
+    /// Returns a boolean.
+    pub(super) fn boolean(&self, diagnostics: &mut Diagnostics) -> Option<bool> {
         if let Value::Scalar { text, plain: true } = self.value {
-            if yaml::kind(text) == Kind::Truth {
+            if yaml::scalar_kind(text) == ScalarKind::Bool {
                 return Some(text.eq_ignore_ascii_case("true"));
             }
         }
-        self.wrong("true or false", page);
+        self.unexpected("true or false", diagnostics);
         None
     }
 
-    /// A number within `range`. One in quotes is taken too, as the Python Distomon v0.1 did.
-    pub(super) fn number(&self, range: RangeInclusive<f64>, unit: &str, page: &mut Page) -> Option<f64> {
+    /// Returns a number within `range`. Accepts a quoted number, as v0.1 did.
+    pub(super) fn number(
+        &self,
+        range: RangeInclusive<f64>,
+        unit: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<f64> {
         let number = self.decimal().filter(|number| range.contains(number));
         if number.is_none() {
-            self.wrong(&format!("a number from {} to {}{unit}", range.start(), range.end()), page);
+            self.unexpected(
+                &format!("a number from {} to {}{unit}", range.start(), range.end()),
+                diagnostics,
+            );
         }
         number
     }
 
-    /// A whole number within `range`, `2.0` included.
-    pub(super) fn count(&self, range: RangeInclusive<u32>, page: &mut Page) -> Option<u32> {
+    /// Returns a whole number within `range`. Accepts `2.0`, and a quoted number.
+    pub(super) fn integer(&self, range: RangeInclusive<u32>, diagnostics: &mut Diagnostics) -> Option<u32> {
         let whole = self.decimal().filter(|number| number.fract() == 0.0);
         let count = whole.and_then(|number| format!("{number:.0}").parse().ok());
         let count = count.filter(|count| range.contains(count));
         if count.is_none() {
-            self.wrong(&format!("a whole number from {} to {}", range.start(), range.end()), page);
+            self.unexpected(
+                &format!("a whole number from {} to {}", range.start(), range.end()),
+                diagnostics,
+            );
         }
         count
     }
 
-    /// The number that stands here in decimal. A leading zero is refused: some readers take it for octal.
+    /// Returns a decimal number. Rejects a leading zero, which some YAML parsers read as octal.
     fn decimal(&self) -> Option<f64> {
         let Value::Scalar { text, .. } = self.value else { return None };
         let octal = text.len() > 1 && text.starts_with('0') && text.as_bytes()[1].is_ascii_digit();
-        if octal || !matches!(yaml::kind(text), Kind::Integer | Kind::Number) {
+        if octal || !matches!(yaml::scalar_kind(text), ScalarKind::Integer | ScalarKind::Number) {
             return None;
         }
         text.parse().ok()
     }
 }
 
-/// The one of `known` that `word` was probably meant to be.
+/// Returns the entry of `known` that `word` is probably a misspelling of.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    // Distances are quadratic in the length, and nobody mistypes this much.
+    // The cost is quadratic in the length, and a text this long is not a misspelling.
     if word.len() > 2 * crate::mesh::id::MAX_NAME {
         return None;
     }
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['-', ' ', '.'], "_");
-    let meant = plain(word);
-    let distance = |name: &str| strsim::osa_distance(&meant, &plain(name));
+    let normalize = |text: &str| text.to_ascii_lowercase().replace(['-', ' ', '.'], "_");
+    let normalized = normalize(word);
+    let distance = |name: &str| strsim::osa_distance(&normalized, &normalize(name));
     let (near, off) = known.iter().map(|name| (*name, distance(name))).min_by_key(|(_, off)| *off)?;
     (off <= (word.chars().count() / 3).clamp(1, 3)).then_some(near)
 }
@@ -233,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_words() {
+    fn nearest_key() {
         let known = ["node_id", "url", "poll_rate", "retry", "timeout", "public_key"];
         let check =
             |word: &str, expected: Option<&str>| assert_eq!(nearest(word, &known), expected, "{word}");

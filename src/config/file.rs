@@ -1,4 +1,4 @@
-//! Reads a small regular file, and nothing else: no pipe that blocks, no directory, no gigabyte.
+//! Bounded reads of regular files. Rejects pipes, which would block, and devices.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -8,41 +8,51 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-/// Why a file was not read.
+/// The reason why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
-    /// No such file.
+    /// The file does not exist.
     #[error("no such file")]
     Missing,
-    /// A symbolic link whose target does not exist.
+    /// A symbolic link to a file that does not exist.
     #[error("is a symbolic link to a file that does not exist")]
     Dangling,
-    /// A directory, a pipe, a device.
+    /// A directory, a pipe, a socket or a device.
     #[error("expected a file, found {0}")]
     NotAFile(&'static str),
-    /// Longer than the limit.
-    #[error("is larger than {} KiB", .0 / 1024)]
+    /// A file larger than the limit, in bytes.
+    #[error("is too large: expected at most {} KiB", .0 / 1024)]
     TooLarge(u64),
-    /// Whatever the system says.
+    /// An error of the system.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
 }
 
-/// An open regular file and what it holds. The bytes are wiped when dropped: they may be a key.
+impl FileError {
+    /// Returns the kind of the system's error.
+    pub(super) fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// An open regular file and its content, which is wiped when dropped since it may be a key.
 pub(super) struct Contents {
     pub(super) file: File,
     pub(super) metadata: Metadata,
     pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Whether this user may not read the file at `path`, or not even see whether it is there.
-pub(super) fn is_closed(path: &Path) -> bool {
+/// Returns whether this user may not read the file `path`, or may not search its directory.
+pub(super) fn is_unreadable(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(Errno::ACCESS)
 }
 
-/// Reads the file at `path` of at most `limit` bytes. Symbolic links are followed.
+/// Reads the file `path` of at most `limit` bytes. Follows symbolic links.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
-    // Opening a pipe would otherwise wait for its writer.
+    // Without NONBLOCK, opening a pipe waits for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
@@ -58,8 +68,8 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
     if metadata.len() > limit {
         return Err(FileError::TooLarge(limit));
     }
-    // One allocation of the final size, so that no copy of a key stays behind in freed memory; the
-    // length is asked again of what was read, since a file may grow meanwhile.
+    // A buffer that never grows leaves no copy of a key in freed memory. The file may have grown since the check
+    // above, so the limit applies to the bytes as well.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit + 1).unwrap_or(0)));
     (&mut file).take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -100,7 +110,7 @@ mod tests {
         check("loop", "symbolic links");
         check("dir", "found a directory");
         check("pipe", "found a pipe");
-        check("sparse", "larger than 1 KiB");
+        check("sparse", "is too large: expected at most 1 KiB");
         assert!(matches!(read(&at("text"), 7), Err(FileError::TooLarge(7))));
     }
 }

@@ -1,14 +1,17 @@
-//! Where a node is reached: `http://` or `https://`, a host, perhaps a port and a path; nothing more, since
-//! a query or a password would end up in journals, and dots in the path in other paths than were signed.
+//! The urls of nodes: `http://` or `https://`, a host, optionally a port and a path. Queries and passwords are
+//! rejected because they would appear in journals, dots in paths because HTTP clients resolve them and the resulting
+//! path is not the signed one.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::yaml::short;
+use super::yaml::excerpt;
 
-/// The longest url in bytes.
+/// The port of a url without one, and the default port to listen on; the same as in v0.1.
+pub(super) const DEFAULT_PORT: u16 = 8000;
+/// The longest url, in bytes.
 const MAX_URL: usize = 2048;
 
-/// A checked url of a node.
+/// A valid url of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeUrl {
     text: String,
@@ -17,16 +20,16 @@ pub struct NodeUrl {
     port: Option<u16>,
 }
 
-/// Why a text is not the url of a node.
+/// The error for a text that is not a url of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found \"{}\"", short(found))]
+#[error("expected {expected}, found \"{}\"", excerpt(found))]
 pub struct BadUrl {
     expected: &'static str,
     found: String,
 }
 
 impl NodeUrl {
-    /// Checks `text`. Slashes at the end are taken off, the scheme is made lower case.
+    /// Parses `text`. Removes slashes at the end and converts the scheme to lower case.
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
         let bad = |expected| BadUrl { expected, found: without_user(text) };
         if text.len() > MAX_URL {
@@ -61,39 +64,39 @@ impl NodeUrl {
         Ok(Self { text, host: host.trim_matches(['[', ']']).to_owned(), https, port })
     }
 
-    /// The whole url, without a slash at the end.
+    /// Returns the url, without a slash at the end.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The host alone, an IPv6 address without its brackets.
+    /// Returns the host, an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether nobody reads on the way what is sent there: it is encrypted, or stays on this host.
-    pub fn is_private(&self) -> bool {
+    /// Returns whether nobody on the network can read what is sent: it is encrypted, or does not leave this host.
+    pub fn is_encrypted_or_loopback(&self) -> bool {
         let host = self.host.as_str();
         self.https
             || host == "localhost"
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// The port that a node of this url listens on unless it is told: the url's own. 8000 if the url names
-    /// none, or is `https://`: then something in front of the node listens at the url and decrypts.
+    /// Returns the default port to listen on for a node with this url: the port of the url, or 8000 if the url has no
+    /// port or is `https://`, since a proxy in front of the node listens at an https url.
     pub fn listen_port(&self) -> u16 {
-        if self.https { super::DEFAULT_PORT } else { self.port.unwrap_or(super::DEFAULT_PORT) }
+        if self.https { DEFAULT_PORT } else { self.port.unwrap_or(DEFAULT_PORT) }
     }
 }
 
-/// `text` as errors may show it: what could be a password is left out.
+/// Returns `text` for error messages, without what may be a password.
 fn without_user(text: &str) -> String {
     let Some((before, rest)) = text.rsplit_once('@') else { return text.to_owned() };
     let scheme = before.find("://").map_or("", |at| &before[..at + 3]);
     format!("{scheme}…@{rest}")
 }
 
-/// Host and port of `authority`; None if the port is none.
+/// Splits `authority` into host and port. Returns `None` for an invalid port.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let after_address = match authority.find(']') {
         Some(bracket) => bracket + 1,
@@ -120,13 +123,13 @@ fn is_host(host: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // What ends in a number is an IPv4 address or nothing (WHATWG URL, "ends in a number").
+    // A host that ends in a number must be an IPv4 address (WHATWG URL, "ends in a number").
     let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     name.len() <= 253 && name.split('.').all(label) && (!numeric || name.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Whether `path` (empty or `/a/b`) stays the same whoever passes it on: RFC 3986's characters, no dots to
-/// resolve, no empty segments.
+/// Returns whether proxies and clients leave `path` (empty or `/a/b`) unchanged: only characters of RFC 3986, no dot
+/// segments, no empty segments.
 fn is_path(path: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&b);
     let encoded = |segment: &str| {
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_urls() {
+    fn valid_urls() {
         let check = |text: &str, expected: &str, host: &str, listen_port: u16| {
             let url = NodeUrl::parse(text).expect(text);
             assert_eq!(
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_urls() {
+    fn invalid_urls() {
         let check = |text: &str, expected: &str| {
             let error = NodeUrl::parse(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");
@@ -212,7 +215,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_taken_stays_as_it_is(text in "https?://[-a-c0-9.:\\[\\]/%@?]{0,30}") {
+        fn parsing_is_idempotent(text in "https?://[-a-c0-9.:\\[\\]/%@?]{0,30}") {
             if let Ok(url) = NodeUrl::parse(&text) {
                 proptest::prop_assert_eq!(NodeUrl::parse(url.as_str()), Ok(url));
             }

@@ -1,32 +1,32 @@
-//! YAML with positions: a tree of what the file says, where each part stands, and nothing of what it
-//! means. Reading is bounded in depth and in the number of nodes, aliases included.
+//! A YAML parser that returns a tree with positions. Knows no configuration keys. Depth and number of nodes are
+//! bounded, with aliases expanded.
 //!
-//! Two equal keys in a mapping are mistakes here, where other readers silently take the last one.
+//! Duplicate keys in a mapping are errors; other parsers silently use the last one.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
-use super::error::{Page, Position};
+use super::error::{Diagnostics, Position};
 
 /// The largest file, in bytes.
 pub(super) const MAX_FILE: u64 = 1 << 20;
 /// The deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 32;
-/// The most nodes of a file, each use of an alias counted with all that it stands for.
+/// The largest number of nodes in a file, with aliases expanded.
 const MAX_NODES: usize = 200_000;
 
-/// A part of the file.
+/// A node of the tree.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) at: Position,
     pub(super) value: Value,
 }
 
-/// What a part of the file is.
+/// The value of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// `plain`: written without quotes, so that it may stand for a number, a truth value or nothing.
+    /// `plain`: without quotes, so that it may be a number, a boolean or null.
     Scalar {
         text: String,
         plain: bool,
@@ -43,91 +43,92 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
-/// What a scalar stands for, by the core schema of YAML 1.2, section 10.3.2.
+/// The type of a scalar in the core schema of YAML 1.2, section 10.3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Nothing,
-    Truth,
+pub(super) enum ScalarKind {
+    Null,
+    Bool,
     Integer,
     Number,
     Text,
 }
 
-/// The tree of the one document in `text`. Mistakes go to `page`; None if they leave no tree.
-pub(super) fn parse(text: &str, page: &mut Page) -> Option<Node> {
+/// Parses the only document in `text`. Records errors in `diagnostics`; returns `None` after an error that ends the
+/// parsing.
+pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
         depth: 0,
-        trail: String::new(),
-        page,
+        key_path: String::new(),
+        diagnostics,
     };
     match reader.document() {
         Ok(node) => Some(node),
-        Err(Stop { at, message }) => {
-            page.error(at, "", message);
+        Err(ParseAbort { at, message }) => {
+            diagnostics.error(at, "", message);
             None
         }
     }
 }
 
-/// What a scalar without quotes stands for.
-pub(super) fn kind(text: &str) -> Kind {
+/// Returns the type of an unquoted scalar.
+pub(super) fn scalar_kind(text: &str) -> ScalarKind {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Kind::Nothing,
-        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => return Kind::Truth,
+        "" | "~" | "null" | "Null" | "NULL" => return ScalarKind::Null,
+        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => return ScalarKind::Bool,
         _ => {}
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Kind::Number;
+        return ScalarKind::Number;
     }
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if digits(unsigned) {
-        return Kind::Integer;
+        return ScalarKind::Integer;
     }
     let based = |prefix: &str, radix: u32| {
         text.strip_prefix(prefix)
             .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)))
     };
     if based("0o", 8) || based("0x", 16) {
-        return Kind::Number;
+        return ScalarKind::Number;
     }
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
         None => (unsigned, None),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mantissa_holds = (digits(whole) && (fraction.is_empty() || digits(fraction)))
+    let is_mantissa = (digits(whole) && (fraction.is_empty() || digits(fraction)))
         || (whole.is_empty() && digits(fraction));
-    if mantissa_holds && exponent.is_none_or(digits) { Kind::Number } else { Kind::Text }
+    if is_mantissa && exponent.is_none_or(digits) { ScalarKind::Number } else { ScalarKind::Text }
 }
 
 impl Value {
-    /// What stands there, for `found …`. Long texts are cut, control characters escaped.
+    /// Describes the value for `found …` in errors, on one line of limited length.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::List(_) => "a list".into(),
             Self::Map(_) => "a mapping".into(),
-            Self::Scalar { text, plain } => match if *plain { kind(text) } else { Kind::Text } {
-                Kind::Nothing => "nothing".into(),
-                Kind::Truth => text.clone(),
-                Kind::Integer | Kind::Number => format!("the number {}", short(text)),
-                Kind::Text if text.is_empty() => "an empty text".into(),
-                Kind::Text => format!("\"{}\"", short(text)),
+            Self::Scalar { text, plain } => match if *plain { scalar_kind(text) } else { ScalarKind::Text } {
+                ScalarKind::Null => "nothing".into(),
+                ScalarKind::Bool => text.clone(),
+                ScalarKind::Integer | ScalarKind::Number => format!("the number {}", excerpt(text)),
+                ScalarKind::Text if text.is_empty() => "an empty string".into(),
+                ScalarKind::Text => format!("\"{}\"", excerpt(text)),
             },
         }
     }
 
-    /// Whether nothing stands there: no value at all, `null` or `~`.
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Scalar { text, plain: true } if kind(text) == Kind::Nothing)
+    /// Returns whether the value is null: empty, `null` or `~`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Self::Scalar { text, plain: true } if scalar_kind(text) == ScalarKind::Null)
     }
 }
 
-/// At most 60 characters of `text`, on one line.
-pub(super) fn short(text: &str) -> String {
+/// Returns at most 60 characters of `text`, with control characters escaped.
+pub(super) fn excerpt(text: &str) -> String {
     let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         shown.push('…');
@@ -135,28 +136,28 @@ pub(super) fn short(text: &str) -> String {
     shown
 }
 
-/// Ends the reading of a file.
-struct Stop {
+/// An error that ends the parsing of a file.
+struct ParseAbort {
     at: Position,
     message: String,
 }
 
-fn stop<T>(at: Position, message: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop { at, message: message.into() })
+fn abort<T>(at: Position, message: impl Into<String>) -> Result<T, ParseAbort> {
+    Err(ParseAbort { at, message: message.into() })
 }
 
-struct Reader<'text, 'page> {
+struct Reader<'text, 'diagnostics> {
     parser: Parser<'text, StrInput<'text>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
     depth: usize,
-    /// The key path of what is being read.
-    trail: String,
-    page: &'page mut Page,
+    /// The key path of the current node.
+    key_path: String,
+    diagnostics: &'diagnostics mut Diagnostics,
 }
 
 impl<'text> Reader<'text, '_> {
-    fn document(&mut self) -> Result<Node, Stop> {
+    fn document(&mut self) -> Result<Node, ParseAbort> {
         let mut root = None;
         loop {
             let (event, at) = self.next()?;
@@ -164,47 +165,47 @@ impl<'text> Reader<'text, '_> {
                 Event::StreamEnd => break,
                 Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
                 Event::DocumentStart(_) if root.is_some() => {
-                    return stop(at, "expected one document, found a second one (\"---\")");
+                    return abort(at, "expected one document, found a second one (\"---\")");
                 }
                 Event::DocumentStart(_) => {
                     let (event, at) = self.next()?;
                     root = Some(self.node(event, at)?);
                 }
-                _ => return stop(at, "expected a document"),
+                _ => return abort(at, "expected a document"),
             }
         }
         let start = Position { line: 1, column: 1 };
-        root.map_or_else(|| stop(start, "expected a mapping, found an empty file"), Ok)
+        root.map_or_else(|| abort(start, "expected a mapping, found an empty file"), Ok)
     }
 
-    fn next(&mut self) -> Result<(Event<'text>, Position), Stop> {
+    fn next(&mut self) -> Result<(Event<'text>, Position), ParseAbort> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, position(span.start))),
             Some(Err(error)) => {
-                stop(position(*error.marker()), format!("not valid YAML: {}", short(error.info())))
+                abort(position(*error.marker()), format!("not valid YAML: {}", excerpt(error.info())))
             }
-            None => stop(Position { line: 1, column: 1 }, "not valid YAML: it ends too early"),
+            None => abort(Position { line: 1, column: 1 }, "not valid YAML: it ends too early"),
         }
     }
 
-    fn node(&mut self, event: Event<'text>, at: Position) -> Result<Node, Stop> {
+    fn node(&mut self, event: Event<'text>, at: Position) -> Result<Node, ParseAbort> {
         self.count(at, 1)?;
         let (anchor, value) = match event {
             Event::Alias(id) => return self.alias(id, at),
             Event::Scalar(text, style, anchor, tag) => {
-                let tagged = is_text(tag.as_deref(), at)?;
+                let tagged = is_string_tag(tag.as_deref(), at)?;
                 let plain = style == ScalarStyle::Plain && !tagged;
                 (anchor, Value::Scalar { text: text.into_owned(), plain })
             }
             Event::SequenceStart(anchor, tag) => {
-                no_tag(tag.as_deref(), at)?;
+                reject_tag(tag.as_deref(), at)?;
                 (anchor, self.nested(at, Self::list)?)
             }
             Event::MappingStart(anchor, tag) => {
-                no_tag(tag.as_deref(), at)?;
+                reject_tag(tag.as_deref(), at)?;
                 (anchor, self.nested(at, Self::map)?)
             }
-            _ => return stop(at, "not valid YAML: expected a value"),
+            _ => return abort(at, "not valid YAML: expected a value"),
         };
         let node = Node { at, value };
         if anchor != 0 {
@@ -214,22 +215,22 @@ impl<'text> Reader<'text, '_> {
         Ok(node)
     }
 
-    fn count(&mut self, at: Position, more: usize) -> Result<(), Stop> {
+    fn count(&mut self, at: Position, more: usize) -> Result<(), ParseAbort> {
         self.nodes += more;
         if self.nodes > MAX_NODES {
-            return stop(at, format!("expected at most {MAX_NODES} values in one file"));
+            return abort(at, format!("expected at most {MAX_NODES} values in one file"));
         }
         Ok(())
     }
 
-    /// The node that an alias stands for, at the alias' own place.
-    fn alias(&mut self, id: usize, at: Position) -> Result<Node, Stop> {
+    /// Returns a copy of the node that an alias refers to, with the position of the alias.
+    fn alias(&mut self, id: usize, at: Position) -> Result<Node, ParseAbort> {
         let Some(node) = self.anchors.get(&id).cloned() else {
-            return stop(at, "this alias stands inside what it names");
+            return abort(at, "the alias refers to a node that contains it");
         };
         self.count(at, size(&node.value))?;
         if self.depth + height(&node.value) > MAX_DEPTH {
-            return stop(at, too_deep());
+            return abort(at, too_deep());
         }
         Ok(Node { at, ..node })
     }
@@ -237,10 +238,10 @@ impl<'text> Reader<'text, '_> {
     fn nested(
         &mut self,
         at: Position,
-        read: impl FnOnce(&mut Self) -> Result<Value, Stop>,
-    ) -> Result<Value, Stop> {
+        read: impl FnOnce(&mut Self) -> Result<Value, ParseAbort>,
+    ) -> Result<Value, ParseAbort> {
         if self.depth == MAX_DEPTH {
-            return stop(at, too_deep());
+            return abort(at, too_deep());
         }
         self.depth += 1;
         let value = read(self);
@@ -248,48 +249,48 @@ impl<'text> Reader<'text, '_> {
         value
     }
 
-    fn list(&mut self) -> Result<Value, Stop> {
+    fn list(&mut self) -> Result<Value, ParseAbort> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(items)),
                 (event, at) => {
                     let step = format!("[{}]", items.len());
-                    items.push(self.below(&step, |reader| reader.node(event, at))?);
+                    items.push(self.with_key(&step, |reader| reader.node(event, at))?);
                 }
             }
         }
     }
 
-    fn map(&mut self) -> Result<Value, Stop> {
+    fn map(&mut self) -> Result<Value, ParseAbort> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged = None;
-        let mut places: HashMap<String, Position> = HashMap::new();
+        let mut positions: HashMap<String, Position> = HashMap::new();
         loop {
             let (event, at) = self.next()?;
             if event == Event::MappingEnd {
                 break;
             }
             let Node { value: Value::Scalar { text: key, plain }, .. } = self.node(event, at)? else {
-                return stop(at, "expected a word as key, found a list or a mapping");
+                return abort(at, "expected a string as key, found a list or a mapping");
             };
-            let step = if self.trail.is_empty() { short(&key) } else { format!(".{}", short(&key)) };
-            let first = places.get(&key).copied();
-            let node = self.below(&step, |reader| {
+            let step = if self.key_path.is_empty() { excerpt(&key) } else { format!(".{}", excerpt(&key)) };
+            let first = positions.get(&key).copied();
+            let node = self.with_key(&step, |reader| {
                 if let Some(first) = first {
-                    let message = format!("stands here twice, first in line {}: remove one", first.line);
-                    reader.page.error(at, &reader.trail, message);
+                    let message = format!("duplicate key, first in line {}: remove one", first.line);
+                    reader.diagnostics.error(at, &reader.key_path, message);
                 }
                 let (event, value_at) = reader.next()?;
                 let mut node = reader.node(event, value_at)?;
-                // A value that is not written stands nowhere: its key's place says more.
+                // An empty value has no position, so it gets that of its key.
                 if matches!(&node.value, Value::Scalar { text, plain: true } if text.is_empty()) {
                     node.at = at;
                 }
                 Ok(node)
             })?;
             if first.is_none() {
-                places.insert(key.clone(), at);
+                positions.insert(key.clone(), at);
                 if plain && key == "<<" {
                     merged = Some(node);
                 } else {
@@ -298,38 +299,46 @@ impl<'text> Reader<'text, '_> {
             }
         }
         if let Some(node) = merged {
-            merge(node, &mut places, &mut entries)?;
+            merge(node, &mut positions, &mut entries)?;
         }
         Ok(Value::Map(entries))
     }
 
-    /// Reads with one more `step` of the key path.
-    fn below<T>(&mut self, step: &str, read: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
-        let above = self.trail.len();
-        self.trail.push_str(step);
+    /// Calls `read` with `step` appended to the key path.
+    fn with_key<T>(
+        &mut self,
+        step: &str,
+        read: impl FnOnce(&mut Self) -> Result<T, ParseAbort>,
+    ) -> Result<T, ParseAbort> {
+        let above = self.key_path.len();
+        self.key_path.push_str(step);
         let result = read(self);
-        self.trail.truncate(above);
+        self.key_path.truncate(above);
         result
     }
 }
 
-/// Takes what `<<: *name` stands for into `entries`; keys that are there already stay as they are.
-/// (YAML 1.1's merge key: YAML 1.2 dropped it, yet the readers of most languages know it.)
-fn merge(node: Node, places: &mut HashMap<String, Position>, entries: &mut Vec<Entry>) -> Result<(), Stop> {
+/// Adds the entries of `<<: *name` to `entries`, except for keys that exist. (The merge key of YAML 1.1 is not in YAML
+/// 1.2, but most parsers support it.)
+fn merge(
+    node: Node,
+    positions: &mut HashMap<String, Position>,
+    entries: &mut Vec<Entry>,
+) -> Result<(), ParseAbort> {
     let Node { at, value } = node;
     match value {
         Value::Map(more) => {
             for entry in more {
-                if places.insert(entry.key.clone(), entry.at).is_none() {
+                if positions.insert(entry.key.clone(), entry.at).is_none() {
                     entries.push(entry);
                 }
             }
             Ok(())
         }
         Value::List(nodes) if nodes.iter().all(|node| matches!(node.value, Value::Map(_))) => {
-            nodes.into_iter().try_for_each(|node| merge(node, places, entries))
+            nodes.into_iter().try_for_each(|node| merge(node, positions, entries))
         }
-        other => stop(at, format!("expected a mapping to merge, found {}", other.describe())),
+        other => abort(at, format!("expected a mapping to merge, found {}", other.describe())),
     }
 }
 
@@ -341,25 +350,23 @@ fn too_deep() -> String {
     format!("expected lists and mappings nested at most {MAX_DEPTH} deep")
 }
 
-/// Whether a scalar's tag makes it a text whatever it looks like.
-fn is_text(tag: Option<&Tag>, at: Position) -> Result<bool, Stop> {
+/// Returns whether the tag of a scalar is `!!str`. Other tags are errors.
+fn is_string_tag(tag: Option<&Tag>, at: Position) -> Result<bool, ParseAbort> {
     match tag {
         None => Ok(false),
         Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Ok(true),
-        tag => no_tag(tag, at).map(|()| false),
+        tag => reject_tag(tag, at).map(|()| false),
     }
 }
 
-fn no_tag(tag: Option<&Tag>, at: Position) -> Result<(), Stop> {
+fn reject_tag(tag: Option<&Tag>, at: Position) -> Result<(), ParseAbort> {
     match tag {
         None => Ok(()),
-        Some(tag) => {
-            stop(at, format!("the tag {} is not understood here: remove it", short(&tag.to_string())))
-        }
+        Some(tag) => abort(at, format!("unsupported tag {}: remove it", excerpt(&tag.to_string()))),
     }
 }
 
-/// How many nodes `value` holds, itself included.
+/// Returns the number of nodes in `value`, itself included.
 fn size(value: &Value) -> usize {
     1 + match value {
         Value::Scalar { .. } => 0,
@@ -368,7 +375,7 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// How deep lists and mappings nest in `value`.
+/// Returns the nesting depth of lists and mappings in `value`.
 fn height(value: &Value) -> usize {
     match value {
         Value::Scalar { .. } => 0,

@@ -131,7 +131,7 @@ fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
         "{network}: this is {node}, one of {} nodes; key {} of {}, state in {}, epoch {epoch}",
         key.membership.members().len(), public.fingerprint(), key.path.display(), files.dir().display()
     );
-    if key.made {
+    if key.generated {
         info!(
             MESSAGE_ID = message_id::KEY_GENERATED, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
             "{network}: a new key was made for {node}; put this into config.yml on every node: public_key: \"{}\"",

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use sd_notify::NotifyState;
 
-use crate::config::MAX_ADDRESSES;
+use crate::config::MAX_LISTEN_ADDRESSES;
 
 /// The longest a message waits for a manager that does not read its socket.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ fn deliver(socket: &SocketAddr, message: &[u8], sockets: &[TcpListener]) -> io::
     let own = UnixDatagram::unbound()?;
     own.set_write_timeout(Some(PATIENCE))?;
     own.connect_addr(socket)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_ADDRESSES))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LISTEN_ADDRESSES))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
@@ -205,7 +205,7 @@ pub(super) mod tests {
 
         /// The next message, which must be there, and the sockets that came with it.
         fn next_with_sockets(&self) -> (String, Vec<TcpListener>) {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_ADDRESSES))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LISTEN_ADDRESSES))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let mut message = [0; 4096];
             let mut room = [IoSliceMut::new(&mut message)];
@@ -290,7 +290,7 @@ pub(super) mod tests {
         let notifier = manager.notifier();
         notifier.keep(&[]);
         let sockets: Vec<TcpListener> =
-            (0..MAX_ADDRESSES).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+            (0..MAX_LISTEN_ADDRESSES).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         notifier.keep(&sockets);
         let (message, kept) = manager.next_with_sockets();
         assert_eq!(message, "FDSTORE=1\nFDNAME=listen\n");

@@ -16,7 +16,7 @@ use super::signals::{Request, Signals};
 use super::sockets;
 use super::status;
 use super::watchdog::{Heart, Watchdog};
-use crate::config::{self, Config, ConfigErrors, Login, OwnKey, Subnet, login};
+use crate::config::{self, Config, ConfigErrors, LoginConfig, OwnKey, Subnet, login};
 use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
 use crate::server::{Inherited, Instance, Limits, Listener, ListenerHandle, Routes};
@@ -321,14 +321,14 @@ fn prepare(options: &Options) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
 /// Makes the password that `config` leaves to this instance, if there is none yet. It is never told, only where
 /// to find it.
 fn make_password(config: &mut Config, options: &Options) -> Result<(), StateError> {
-    if !matches!(config.login, Login::Own(None)) {
+    if !matches!(config.login, LoginConfig::Generated(None)) {
         return Ok(());
     }
-    let path = login::path(&options.state_dir);
-    let made = login::make(&options.state_dir);
+    let path = login::generated_path(&options.state_dir);
+    let made = login::load_or_generate(&options.state_dir);
     let made =
         made.map_err(|error| StateError::Io { action: "writing the login password to", path, error })?;
-    config.login = Login::Own(Some(made));
+    config.login = LoginConfig::Generated(Some(made));
     let installed =
         config.dir.strip_prefix("/etc/distomon").ok().filter(|name| name.components().count() == 1);
     let of = installed

@@ -67,7 +67,11 @@ fn defaults() {
     ));
     let own = config.networks[0].membership.own();
     assert_eq!((own.poll_rate_ms, own.retry, own.timeout_ms), (10_000, 2, 5_000));
-    assert!(own.url.is_none() && own.keys.is_empty() && matches!(config.login, config::Login::Own(None)));
+    assert!(
+        own.url.is_none()
+            && own.keys.is_empty()
+            && matches!(config.login, config::LoginConfig::Generated(None))
+    );
     assert_eq!(config.listen, everywhere(8000));
     assert!(config.warnings.is_empty(), "its own key will be made: {:?}", config.warnings);
 }
@@ -110,14 +114,14 @@ fn warnings() {
     set_mode(&dir.path().join("nodeconf.yml"), 0o644);
     check(
         &dir,
-        &["git_repo is not used", "other users can read this file", "65 nodes all observe each other"],
+        &["git_repo is ignored", "other users can read this file", "65 nodes all observe each other"],
     );
 
     let ringed = |rings: u32| {
         instance(nodeconf, &format!("network_id: net\nobservers: {rings}\nnode_config:\n{}", nodes.concat()))
     };
-    check(&ringed(3), &["git_repo is not used", "observers: 3: each node is observed by 3 at most"]);
-    check(&ringed(10), &["git_repo is not used"]);
+    check(&ringed(3), &["git_repo is ignored", "observers: 3: each node has at most 3 observers"]);
+    check(&ringed(10), &["git_repo is ignored"]);
 
     let key = public_key();
     let twins = format!(
@@ -126,7 +130,7 @@ fn warnings() {
     );
     check(
         &instance(NODECONF, &twins),
-        &["have the same url", "have the same public key", "c has no public key and takes no part"],
+        &["have the same url", "have the same public key", "c has no public key and does not participate"],
     );
 }
 
@@ -141,7 +145,7 @@ fn a_directory_of_v0_1() {
     assert_eq!(keys[0].as_ref().expect("its key").path, key);
 
     let (config, keys) = config::prepare(dir.path(), None, &state).expect("sound");
-    assert_eq!((mode(&key), &keys[0].path, keys[0].made), (0o600, &key, false));
+    assert_eq!((mode(&key), &keys[0].path, keys[0].generated), (0o600, &key, false));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.listen, everywhere(8000));
     assert_eq!(config.networks[0].membership.own().keys, [keys[0].keypair.public().clone()]);
@@ -169,11 +173,11 @@ fn keys_are_made_only_once_all_is_sound() {
     fs::remove_file(dir.path().join(key)).expect("remove");
     let (config, keys) = config::prepare(dir.path(), None, &state).expect("sound");
     for (network, key) in config.networks.iter().zip(&keys) {
-        assert!(key.made);
+        assert!(key.generated);
         assert_eq!(network.membership.own().keys, [key.keypair.public().clone()]);
     }
     let (_, again) = config::prepare(dir.path(), None, &state).expect("sound");
-    assert!(again.iter().zip(&keys).all(|(a, b)| !a.made && a.keypair.public() == b.keypair.public()));
+    assert!(again.iter().zip(&keys).all(|(a, b)| !a.generated && a.keypair.public() == b.keypair.public()));
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn the_shipped_sample() {
     let config = config::load(&etc()).expect("sound");
     assert_eq!(config.networks[0].membership.members().len(), 3);
     assert_eq!(config.listen, everywhere(8000));
-    assert!(matches!(config.login, config::Login::Own(None)));
+    assert!(matches!(config.login, config::LoginConfig::Generated(None)));
 }
 
 #[derive(serde::Deserialize)]

@@ -1,4 +1,4 @@
-//! Each mistake with its exact line, column, key and words; and all of them together.
+//! Invalid configurations: the exact line, column, key and message of each error, and all errors together.
 
 use std::fs;
 
@@ -63,7 +63,7 @@ fn nodeconf() {
     );
     check(
         "networks:\n  - {name: net, node_id: node-1}\n  - {name: net, node_id: node-2}\n",
-        &["3:12: networks[1].name: \"net\" is networks[0] already: name each network once"],
+        &["3:12: networks[1].name: duplicate network \"net\", first in networks[0]: remove one"],
     );
     for kind in ["git", "github"] {
         check(
@@ -71,8 +71,8 @@ fn nodeconf() {
                 "networks:\n  - {{name: net, node_id: node-1, config_type: {kind}, git_repo: http://x}}\n"
             ),
             &[
-                "2:47: networks[0].config_type: this version does not fetch configurations with git: clone the \
-               repository to networks/<name> yourself and write local",
+                "2:47: networks[0].config_type: this version cannot fetch configurations with git: expected local: \
+               clone the repository to networks/<name>",
             ],
         );
     }
@@ -90,7 +90,7 @@ fn networks_that_do_not_fit_nodeconf() {
         &dir,
         &[
             "nodeconf.yml:2:26: networks[0].node_id: node-3 is not in node_config of networks/net/config.yml: \
-             it has node-1, node-2",
+             expected one of node-1, node-2",
             "nodeconf.yml:3:12: networks[1].name: networks/other/config.yml: no such file",
         ],
     );
@@ -107,8 +107,8 @@ fn networks_that_do_not_fit_nodeconf() {
     refused(
         &instance("networks:\n  - {name: net, node_id: berlin}\n", NETWORK),
         &[
-            "nodeconf.yml:2:26: networks[0].node_id: berlin is not in node_config of networks/net/config.yml: it \
-           has node-1, node-2",
+            "nodeconf.yml:2:26: networks[0].node_id: berlin is not in node_config of networks/net/config.yml: \
+           expected one of node-1, node-2",
         ],
     );
 }
@@ -131,15 +131,15 @@ fn login_and_addresses() {
     check("login: 'true'\n", &["2:8: login: expected true or false, found \"true\""]);
     check(
         "login: false\nlogin_password: hunter2\n",
-        &["3:17: login_password: expected no password beside login: false: remove one of the two"],
+        &["3:17: login_password: conflicts with login: false: remove one of the two"],
     );
     check("login_password: [hunter2]\n", &["2:17: login_password: expected a password, found a list"]);
     check(
         "login_password: 1.5\n",
-        &["2:17: login_password: expected a password, found a number or a truth value: quote it"],
+        &["2:17: login_password: expected a password, found a number or a boolean: quote it"],
     );
     check("login_password:\n", &["2:1: login_password: expected a password, found nothing"]);
-    check("login_password: ''\n", &["2:17: login_password: expected a password, found an empty text"]);
+    check("login_password: ''\n", &["2:17: login_password: expected a password, found an empty string"]);
     check(
         &format!("login_password: {}\n", "x".repeat(1025)),
         &["2:17: login_password: expected a password of at most 1024 bytes, found 1025"],
@@ -158,12 +158,12 @@ fn login_and_addresses() {
         "listen: ['[::]:1', localhost:8000, '[::]:1']\n",
         &[
             &format!("2:20: listen[1]: expected {address}, found \"localhost:8000\""),
-            "2:36: listen[2]: [::]:1 stands here twice: remove one",
+            "2:36: listen[2]: duplicate address [::]:1: remove one",
         ],
     );
     check(
         "listen: []\n",
-        &[&format!("2:9: listen: expected {address}, found an empty list: remove it for the default")],
+        &[&format!("2:9: listen: expected {address}, found an empty list: remove listen to use the default")],
     );
     let subnet = "an IP address or a subnet (192.0.2.0/24, 2001:db8::/32)";
     check(
@@ -234,12 +234,12 @@ fn config_yml() {
     );
     check(
         &node("    url: http://again\n"),
-        &["5:5: node_config[0].url: stands here twice, first in line 4: remove one"],
+        &["5:5: node_config[0].url: duplicate key, first in line 4: remove one"],
     );
     check(
         &node("  - node_id: node-1\n  - url: http://h2\n  - node_id: x\n    url: ftp://h\n"),
         &[
-            "5:14: node_config[1].node_id: node node-1 is named in line 3 already: each name once",
+            "5:14: node_config[1].node_id: duplicate node_id node-1, first in line 3: expected a unique name",
             "6:5: node_config[2].node_id: missing: expected the name of a node",
             "8:10: node_config[3].url: expected a url that starts with http:// or https://, found \"ftp://h\"",
         ],
@@ -256,8 +256,8 @@ fn config_yml() {
         format!("network_id: net\n{observers}node_config:\n{}", nodes.concat())
     };
     check(&many("", 10_001), &["3:3: node_config: expected at most 10000 entries, found 10001"]);
-    let meshed = "1001 nodes cannot all observe each other, at most 1000 can: let each be observed by some \
-                  (observers: 10)";
+    let meshed = "expected at most 1000 nodes that all observe each other, found 1001: limit the observers of each \
+                  node (observers: 10)";
     check(&many("", 1001), &[&format!("3:3: node_config: {meshed}")]);
     check(&many("observers: all\n", 1001), &[&format!("2:12: observers: {meshed}")]);
     for (observers, found) in [
@@ -286,10 +286,7 @@ fn public_keys() {
     let good = public_key();
     check("MCow", &format!("17: node_config[0].public_key: expected {form}, found \"MCow\""));
     check("[a, b, c]", "17: node_config[0].public_key: expected at most 2 entries, found 3");
-    check(
-        &format!("[{good}, {good}]"),
-        "80: node_config[0].public_key[1]: this key stands here twice: remove one",
-    );
+    check(&format!("[{good}, {good}]"), "80: node_config[0].public_key[1]: duplicate public key: remove one");
 
     let (first, other) = (keypair(), public_key());
     let check_file = |text: &str, key: &str, expected: Result<usize, &str>| {
@@ -305,8 +302,8 @@ fn public_keys() {
     check_file(&pem, &spki, Ok(1));
     check_file(&pem, &format!("[{other}, {spki}]"), Ok(2));
     let differs = format!(
-        "config.yml:4:17: node_config[0].public_key: differs from pubkeys/node-1.pub ({}): remove the wrong one \
-         of the two",
+        "config.yml:4:17: node_config[0].public_key: does not match pubkeys/node-1.pub ({}): remove the \
+         wrong key",
         first.public().fingerprint()
     );
     check_file(&pem, &other, Err(&differs));
@@ -321,15 +318,15 @@ fn files_that_are_no_text_files() {
     let dir = instance(NODECONF, NETWORK);
     let nodeconf = dir.path().join("nodeconf.yml");
     fs::write(&nodeconf, b"networks: []\n  \xff").expect("write");
-    refused(&dir, &["nodeconf.yml:2:3: expected UTF-8 text, found other bytes"]);
+    refused(&dir, &["nodeconf.yml:2:3: expected UTF-8 text, found invalid bytes"]);
     fs::write(&nodeconf, vec![b'#'; (1 << 20) + 1]).expect("write");
-    refused(&dir, &["nodeconf.yml: is larger than 1024 KiB"]);
+    refused(&dir, &["nodeconf.yml: is too large: expected at most 1024 KiB"]);
     fs::remove_file(&nodeconf).expect("remove");
     refused(
         &dir,
         &[
-            "nodeconf.yml: no such file: expected a directory with nodeconf.yml, or that file; \"distomon init\" \
-           makes one",
+            "nodeconf.yml: no such file: expected a directory with nodeconf.yml, or that file; create one with \
+           \"distomon init\"",
         ],
     );
     fs::create_dir(&nodeconf).expect("mkdir");
@@ -350,13 +347,13 @@ fn networks_that_do_not_fit_each_other() {
     };
     check(
         "network_id: first\nnode_config: [{node_id: b, url: 'http://h:1'}]\n",
-        "networks/two/config.yml:1:13: network_id: first is the network of networks/one/config.yml already: each \
-         needs its own",
+        "networks/two/config.yml:1:13: network_id: duplicate network_id first, also in networks/one/config.yml: \
+         expected a unique id",
     );
     check(
         "network_id: second\nnode_config: [{node_id: b, url: 'http://h:2'}]\n",
-        "nodeconf.yml:2:3: listen: the own url has port 1 in one and port 2 in two: say where to listen (listen: \
-         \"[::]:1\")",
+        "nodeconf.yml:2:3: listen: missing: this host's url has port 1 in one and port 2 in two: set the address to \
+         listen on (listen: \"[::]:1\")",
     );
 }
 
@@ -382,7 +379,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("# 3", "pol_rate: 2", "networks/one/config.yml:9:5: node_config[1].pol_rate: unknown key: did you mean"),
     ("url: http://i:1", "url: [1]", "networks/one/config.yml:10:10: node_config[1].url: expected a url"),
     ("# 4", "retry: 101", "networks/one/config.yml:11:12: node_config[1].retry: expected a whole number"),
-    ("# 5", "url: x", "networks/one/config.yml:14:5: node_config[2].url: stands here twice"),
+    ("# 5", "url: x", "networks/one/config.yml:14:5: node_config[2].url: duplicate key"),
 ];
 
 const MANY: &str = "\

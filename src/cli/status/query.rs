@@ -16,7 +16,7 @@ use crate::cli::client::{self, ClientError};
 use crate::cli::failure::Failure;
 use crate::cli::instance::{Instance, Signer};
 use crate::cli::line::{Line, clean};
-use crate::cli::{EX_USAGE, Global, secret};
+use crate::cli::{EX_USAGE, Global, secret_file};
 use crate::config::NodeUrl;
 use crate::crypto::token::MAX_TOKEN;
 use crate::mesh::id::is_name;
@@ -148,7 +148,7 @@ impl Question {
 }
 
 fn token(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let token = secret::read(path, "token", MAX_TOKEN)?;
+    let token = secret_file::read(path, "token", MAX_TOKEN)?;
     if client::is_token(&token) {
         return Ok(token);
     }

@@ -45,23 +45,23 @@ impl Host {
         fs::metadata(self.path(name)).expect("a file").permissions().mode() & 0o777
     }
 
-    fn find(&self) -> Result<OwnKey, ConfigErrors> {
+    fn load_or_create(&self) -> Result<OwnKey, ConfigErrors> {
         let [config, credentials, state] =
             ["config", "credentials", "state"].map(|dir| self.dir.path().join(dir));
-        find(&config, Some(&credentials), &state, &self.membership)
+        load_or_create(&config, Some(&credentials), &state, &self.membership)
     }
 
-    fn look(&self) -> Result<Option<OwnKey>, ConfigErrors> {
+    fn load(&self) -> Result<Option<OwnKey>, ConfigErrors> {
         let [config, credentials, state] =
             ["config", "credentials", "state"].map(|dir| self.dir.path().join(dir));
-        look(&config, Some(&credentials), &state, &self.membership)
+        load(&config, Some(&credentials), &state, &self.membership)
     }
 
-    /// Neither finds a key, for the reason `expected`, and no file is made.
+    /// Both fail with `expected`.
     #[track_caller]
-    fn refuses(&self, expected: &str) {
-        for error in [self.find().map(|_| ()), self.look().map(|_| ())] {
-            let error = error.expect_err("refused").to_string();
+    fn rejects(&self, expected: &str) {
+        for error in [self.load_or_create().map(|_| ()), self.load().map(|_| ())] {
+            let error = error.expect_err("rejected").to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "expected {expected}\nfound {error}");
         }
     }
@@ -77,78 +77,82 @@ fn keypair() -> Keypair {
 }
 
 #[test]
-fn the_first_place_decides() {
+fn search_order() {
     let host = Host::new(&[]);
-    // What systemd loaded is told by the name of what it was loaded from.
-    for (place, told) in [(LOADED_CONFIG, CONFIG), (CONFIG, CONFIG), (STATE, STATE), (CREDENTIAL, CREDENTIAL)]
+    // The path of a key that systemd loaded is that of the original.
+    for (place, path) in [(LOADED_CONFIG, CONFIG), (CONFIG, CONFIG), (STATE, STATE), (CREDENTIAL, CREDENTIAL)]
     {
         let key = keypair();
         host.put(place, &key.to_pem(), 0o600);
-        let found = host.find().expect("the key");
+        let found = host.load_or_create().expect("the key");
         assert_eq!(
-            (found.keypair.public(), &found.path, found.made),
-            (key.public(), &host.path(told), false)
+            (found.keypair.public(), &found.path, found.generated),
+            (key.public(), &host.path(path), false)
         );
         assert_eq!(found.membership.own().keys, [key.public().clone()]);
-        assert!(host.look().expect("the key").is_some_and(|looked| looked.path == found.path));
+        assert!(host.load().expect("the key").is_some_and(|loaded| loaded.path == found.path));
     }
 }
 
 #[test]
-fn a_key_is_made_once() {
+fn a_key_is_generated_once() {
     let host = Host::new(&[]);
-    assert!(host.look().expect("nothing wrong").is_none());
-    assert!(!host.dir.path().join("state").exists(), "looking makes nothing");
-    let made = host.find().expect("a new key");
-    assert!(made.made);
+    assert!(host.load().expect("nothing wrong").is_none());
+    assert!(!host.dir.path().join("state").exists(), "load creates nothing");
+    let made = host.load_or_create().expect("a new key");
+    assert!(made.generated);
     assert_eq!(made.path, host.path(STATE));
     assert_eq!(made.membership.own().keys, [made.keypair.public().clone()]);
     assert_eq!((host.mode(STATE), host.mode("state/net/me"), host.mode("state")), (0o600, 0o700, 0o700));
-    assert_eq!(fs::read_dir(host.path("state/net/me")).expect("list").count(), 1, "no draft is left");
-    let again = host.find().expect("the key");
-    assert_eq!((again.made, again.keypair.public()), (false, made.keypair.public()));
+    assert_eq!(
+        fs::read_dir(host.path("state/net/me")).expect("list").count(),
+        1,
+        "no temporary file remains"
+    );
+    let again = host.load_or_create().expect("the key");
+    assert_eq!((again.generated, again.keypair.public()), (false, made.keypair.public()));
 }
 
 #[test]
-fn two_that_start_at_once_get_one_key() {
+fn concurrent_calls_return_one_key() {
     let host = Host::new(&[]);
     let found: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| host.find().expect("a key"))).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| host.load_or_create().expect("a key"))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     assert!(found.iter().all(|key| key.keypair.public() == found[0].keypair.public()));
-    assert_eq!(found.iter().filter(|key| key.made).count(), 1);
+    assert_eq!(found.iter().filter(|key| key.generated).count(), 1);
 }
 
 #[test]
 fn a_lost_key_is_not_replaced() {
     let host = Host::new(&[&keypair()]);
-    host.refuses("no private key of me in net, whose configured public key is SHA256:");
+    host.rejects("no private key of me in net for its configured public key SHA256:");
     assert!(!host.dir.path().join(STATE).exists());
 }
 
 #[test]
-fn a_key_that_does_not_match_is_refused() {
+fn a_key_that_does_not_match_is_rejected() {
     let (old, new) = (keypair(), keypair());
     let host = Host::new(&[&old, &new]);
     host.put(STATE, &new.to_pem(), 0o600);
-    let found = host.find().expect("one of the two");
+    let found = host.load_or_create().expect("one of the two");
     assert_eq!(found.membership, host.membership);
     host.put(STATE, &keypair().to_pem(), 0o600);
-    host.refuses("does not match the configured public key: expected SHA256:");
+    host.rejects("does not match the configured public key: expected SHA256:");
 }
 
 #[test]
-fn who_may_read_a_key() {
+fn permissions() {
     let check = |place: &str, mode: u32, expected: Result<u32, &str>| {
         let host = Host::new(&[]);
         host.put(place, &keypair().to_pem(), mode);
         match expected {
             Ok(mode) => {
-                let found = host.find().expect("the key");
+                let found = host.load_or_create().expect("the key");
                 assert_eq!((host.mode(place), found.warnings), (mode, Vec::new()), "{place}");
             }
-            Err(expected) => host.refuses(expected),
+            Err(expected) => host.rejects(expected),
         }
     };
     check(STATE, 0o640, Ok(0o640));
@@ -162,40 +166,40 @@ fn who_may_read_a_key() {
 }
 
 #[test]
-fn what_systemd_loaded_is_a_copy() {
+fn the_original_is_preferred_to_the_copy_of_systemd() {
     let host = Host::new(&[]);
     let (old, new) = (keypair(), keypair());
     host.put(LOADED_CONFIG, &old.to_pem(), 0o400);
-    // It was loaded when the service started, and is told by the name that its administrator knows.
-    let found = host.find().expect("the key");
+    // Without the original, the copy counts, with the path of the original.
+    let found = host.load_or_create().expect("the key");
     assert_eq!((found.keypair.public(), found.path), (old.public(), host.path(CONFIG)));
-    // Who may read what lies there now reads that, and an open key of v0.1 is closed.
+    // The original counts where this user can read it, and its mode is restricted.
     host.put(CONFIG, &new.to_pem(), 0o644);
-    let looked = host.look().expect("the key").expect("the key");
-    assert_eq!((looked.keypair.public(), looked.warnings.len()), (new.public(), 1));
-    assert_eq!(host.find().expect("the key").keypair.public(), new.public());
+    let loaded = host.load().expect("the key").expect("the key");
+    assert_eq!((loaded.keypair.public(), loaded.warnings.len()), (new.public(), 1));
+    assert_eq!(host.load_or_create().expect("the key").keypair.public(), new.public());
     assert_eq!(host.mode(CONFIG), 0o600);
 }
 
 #[test]
-fn looking_leaves_an_open_key_of_v0_1_and_warns() {
+fn load_warns_about_an_open_key_and_leaves_it() {
     let host = Host::new(&[]);
     host.put(CONFIG, &keypair().to_pem(), 0o644);
-    let looked = host.look().expect("the key").expect("the key");
+    let loaded = host.load().expect("the key").expect("the key");
     assert_eq!(host.mode(CONFIG), 0o644);
-    assert!(looked.warnings[0].contains("others can read or change this private key (mode 0644)"));
+    assert!(loaded.warnings[0].contains("others can read or change this private key (mode 0644)"));
 }
 
 #[test]
-fn what_is_no_key() {
+fn invalid_key_files() {
     let check = |place: &str, make: &dyn Fn(&Path), expected: &str| {
         let host = Host::new(&[]);
         make(&host.path(place));
-        // A sound key in a later place does not hide it.
+        // A valid key later in the search order does not hide it.
         if place != CONFIG {
             host.put(CONFIG, &keypair().to_pem(), 0o600);
         }
-        host.refuses(expected);
+        host.rejects(expected);
     };
     let file = |text: &str| {
         let text = text.to_owned();
@@ -219,23 +223,24 @@ fn what_is_no_key() {
         );
         let large =
             |path: &Path| File::create(path).and_then(|file| file.set_len(100 << 20)).expect("sparse file");
-        check(place, &large, "is larger than 16 KiB");
+        check(place, &large, "is too large: expected at most 16 KiB");
     }
 }
 
 #[test]
-fn where_no_key_can_be_made() {
+fn unwritable_state_directory() {
     let host = Host::new(&[]);
     fs::write(host.path("state"), "in the way").expect("write");
-    let error = host.find().map(|_| ()).expect_err("a file is no directory").to_string();
+    let error = host.load_or_create().map(|_| ()).expect_err("a file is not a directory").to_string();
     assert!(error.contains("Not a directory"), "{error}");
     let config = host.dir.path().join("config");
-    let error =
-        find(&config, None, Path::new("/proc/none"), &host.membership).map(|_| ()).expect_err("/proc");
+    let error = load_or_create(&config, None, Path::new("/proc/none"), &host.membership)
+        .map(|_| ())
+        .expect_err("/proc");
     assert!(error.to_string().contains("expected a state directory that this user can write"), "{error}");
 }
 
-/// A private key on the curve P-256, of no use here.
+/// A private key on the curve P-256, which is not supported.
 const EC_KEY: &str = "\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgMlwa1Gab7fPUWYEl

@@ -3,17 +3,17 @@ use std::path::PathBuf;
 use super::*;
 
 fn read(text: &str) -> Result<Node, Vec<String>> {
-    let mut page = Page::new(PathBuf::from("f"));
-    let node = parse(text, &mut page);
-    if page.errors.is_empty() {
-        Ok(node.expect("a tree, since there is no mistake"))
+    let mut diagnostics = Diagnostics::new(PathBuf::from("f"));
+    let node = parse(text, &mut diagnostics);
+    if diagnostics.errors.is_empty() {
+        Ok(node.expect("a tree, since there is no error"))
     } else {
-        Err(page.errors.iter().map(ToString::to_string).collect())
+        Err(diagnostics.errors.iter().map(ToString::to_string).collect())
     }
 }
 
 #[test]
-fn mistakes_of_syntax_name_their_place() {
+fn syntax_errors_have_positions() {
     let check = |text: &str, expected: &[&str]| {
         assert_eq!(read(text).map(|_| ()), Err(expected.iter().map(ToString::to_string).collect()), "{text}");
     };
@@ -22,15 +22,15 @@ fn mistakes_of_syntax_name_their_place() {
     check(
         "a: 1\nb: 2\na: 3\nb: 4\n",
         &[
-            "f:3:1: a: stands here twice, first in line 1: remove one",
-            "f:4:1: b: stands here twice, first in line 2: remove one",
+            "f:3:1: a: duplicate key, first in line 1: remove one",
+            "f:4:1: b: duplicate key, first in line 2: remove one",
         ],
     );
-    check("l:\n  - x: 1\n    \"x\": 2\n", &["f:3:5: l[0].x: stands here twice, first in line 2: remove one"]);
+    check("l:\n  - x: 1\n    \"x\": 2\n", &["f:3:5: l[0].x: duplicate key, first in line 2: remove one"]);
     check("a: 1\n---\nb: 2\n", &["f:2:1: expected one document, found a second one (\"---\")"]);
-    check("? [a]\n: 1\n", &["f:1:3: expected a word as key, found a list or a mapping"]);
-    check("a: !mine 1\n", &["f:1:4: the tag !mine is not understood here: remove it"]);
-    check("a: &x [*x]\n", &["f:1:8: this alias stands inside what it names"]);
+    check("? [a]\n: 1\n", &["f:1:3: expected a string as key, found a list or a mapping"]);
+    check("a: !mine 1\n", &["f:1:4: unsupported tag !mine: remove it"]);
+    check("a: &x [*x]\n", &["f:1:8: the alias refers to a node that contains it"]);
     check("a: 1\n<<: 2\n", &["f:2:5: expected a mapping to merge, found the number 2"]);
     let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
     check(&deep, &["f:1:35: expected lists and mappings nested at most 32 deep"]);
@@ -43,7 +43,7 @@ fn mistakes_of_syntax_name_their_place() {
 }
 
 #[test]
-fn aliases_cannot_multiply_without_end() {
+fn alias_expansion_is_bounded() {
     let mut laughs = vec!["a: &a [x, x, x, x, x, x, x, x, x]".to_owned()];
     for (name, before) in ('b'..='i').zip('a'..) {
         let uses = vec![format!("*{before}"); 9].join(", ");
@@ -58,48 +58,48 @@ fn aliases_cannot_multiply_without_end() {
 }
 
 #[test]
-fn kinds_of_scalars() {
+fn scalar_kinds() {
     for (text, expected) in [
-        ("", Kind::Nothing),
-        ("~", Kind::Nothing),
-        ("True", Kind::Truth),
-        ("yes", Kind::Text),
-        ("12", Kind::Integer),
-        ("-007", Kind::Integer),
-        ("0x1F", Kind::Number),
-        ("1.5", Kind::Number),
-        (".5", Kind::Number),
-        ("5.", Kind::Number),
-        ("1e3", Kind::Number),
-        ("-.inf", Kind::Number),
-        (".nan", Kind::Number),
-        (".", Kind::Text),
-        ("1e", Kind::Text),
-        ("1.2.3.4", Kind::Text),
-        ("0x", Kind::Text),
-        ("-", Kind::Text),
-        ("node-1", Kind::Text),
+        ("", ScalarKind::Null),
+        ("~", ScalarKind::Null),
+        ("True", ScalarKind::Bool),
+        ("yes", ScalarKind::Text),
+        ("12", ScalarKind::Integer),
+        ("-007", ScalarKind::Integer),
+        ("0x1F", ScalarKind::Number),
+        ("1.5", ScalarKind::Number),
+        (".5", ScalarKind::Number),
+        ("5.", ScalarKind::Number),
+        ("1e3", ScalarKind::Number),
+        ("-.inf", ScalarKind::Number),
+        (".nan", ScalarKind::Number),
+        (".", ScalarKind::Text),
+        ("1e", ScalarKind::Text),
+        ("1.2.3.4", ScalarKind::Text),
+        ("0x", ScalarKind::Text),
+        ("-", ScalarKind::Text),
+        ("node-1", ScalarKind::Text),
     ] {
-        assert_eq!(kind(text), expected, "{text}");
+        assert_eq!(scalar_kind(text), expected, "{text}");
     }
 }
 
-/// The tree in the other reader's words, for comparison.
-fn translate(node: &Node) -> serde_yaml::Value {
+/// Converts the tree to the type of `serde_yaml`, for comparison.
+fn to_serde_yaml(node: &Node) -> serde_yaml::Value {
     match &node.value {
-        Value::Scalar { text, plain } if *plain && kind(text) != Kind::Text => {
+        Value::Scalar { text, plain } if *plain && scalar_kind(text) != ScalarKind::Text => {
             serde_yaml::from_str(text).expect("a scalar")
         }
         Value::Scalar { text, .. } => text.as_str().into(),
-        Value::List(items) => serde_yaml::Value::Sequence(items.iter().map(translate).collect()),
+        Value::List(items) => serde_yaml::Value::Sequence(items.iter().map(to_serde_yaml).collect()),
         Value::Map(entries) => serde_yaml::Value::Mapping(
-            entries.iter().map(|entry| (entry.key.as_str().into(), translate(&entry.node))).collect(),
+            entries.iter().map(|entry| (entry.key.as_str().into(), to_serde_yaml(&entry.node))).collect(),
         ),
     }
 }
 
 #[test]
-fn both_readers_agree() {
+fn same_results_as_serde_yaml() {
     for text in [
         "---\na: 1\nb: [x, 'y', \"z\\n\"]\n...\n",
         "\u{feff}a: no\n",
@@ -115,13 +115,13 @@ fn both_readers_agree() {
         let mut theirs: serde_yaml::Value =
             serde_yaml::from_str(text.trim_start_matches('\u{feff}')).expect(text);
         theirs.apply_merge().expect(text);
-        assert_eq!(translate(&ours), theirs, "{text}");
+        assert_eq!(to_serde_yaml(&ours), theirs, "{text}");
     }
 }
 
 proptest::proptest! {
     #[test]
-    fn no_text_breaks_the_reader(text in "[-a-c:,?&*!|>'\"%@`{}\\[\\]#~<. \t\r\n0-9\\\\é]{0,80}") {
+    fn arbitrary_text_does_not_panic(text in "[-a-c:,?&*!|>'\"%@`{}\\[\\]#~<. \t\r\n0-9\\\\é]{0,80}") {
         let _ = read(&text);
     }
 }
