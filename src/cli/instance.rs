@@ -150,8 +150,7 @@ fn advice(dir: &Path) -> String {
 /// Mistakes of the configuration, or that this user may not read it.
 fn unreadable(errors: &ConfigErrors) -> Failure {
     let text = errors.to_string();
-    // What the system said is part of the text by now.
-    if text.contains("Permission denied") && !rustix::process::geteuid().is_root() {
+    if errors.is_permission_denied() && !rustix::process::geteuid().is_root() {
         let hint = "try it with sudo; or ask for a token with a password: distomon token --url URL \
                     --password-file FILE";
         return Failure::new(EX_NOPERM, format!("{text}\n{hint}"));

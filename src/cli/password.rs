@@ -114,8 +114,7 @@ fn service(dir: &Path, what: &str) -> String {
 /// Mistakes of the configuration, or that this user may not read it.
 fn refused(errors: &ConfigErrors) -> Failure {
     let text = errors.to_string();
-    // What the system said is part of the text by now.
-    if text.contains("Permission denied") && !rustix::process::geteuid().is_root() {
+    if errors.is_permission_denied() && !rustix::process::geteuid().is_root() {
         return Failure::new(EX_NOPERM, format!("{text}\ntry it with sudo"));
     }
     Failure::new(EX_CONFIG, text)

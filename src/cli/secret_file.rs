@@ -1,5 +1,5 @@
-//! A password or a token that a user keeps in a file, or hands over on standard input: never an argument,
-//! since all users of a host can read those.
+//! Passwords and tokens in files or on standard input. They are not arguments because all users of a host can read
+//! the arguments of a process.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,30 +10,30 @@ use zeroize::Zeroizing;
 use super::failure::Failure;
 use super::{EX_NOINPUT, EX_USAGE};
 
-/// The first line of the file `path`, or of standard input if that is `-`; at most `most` bytes, and at least
-/// one. `what` it is goes into errors; what was read does not.
-pub(super) fn read(path: &Path, what: &str, most: usize) -> Result<Zeroizing<String>, Failure> {
+/// Reads a secret of 1 to `max` bytes, on one line, from the file `path`, or from standard input if that is `-`.
+/// Errors contain `what`, the name of the secret, but not its text.
+pub(super) fn read(path: &Path, what: &str, max: usize) -> Result<Zeroizing<String>, Failure> {
     let from = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 3));
-    // Two bytes more than the longest, for the end of its line, and one to see that there are more.
-    let limit = most as u64 + 3;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 3));
+    // Two more bytes for the end of the line, and one to detect a longer secret.
+    let limit = max as u64 + 3;
     let read = if path == Path::new("-") {
-        take(io::stdin().lock(), limit, &mut bytes)
+        read_limited(io::stdin().lock(), limit, &mut bytes)
     } else {
-        File::open(path).and_then(|file| take(file, limit, &mut bytes))
+        File::open(path).and_then(|file| read_limited(file, limit, &mut bytes))
     };
     read.map_err(|error| Failure::new(EX_NOINPUT, format!("reading the {what} from {from}: {error}")))?;
     let expected =
-        || Failure::new(EX_USAGE, format!("{from}: expected a {what} of 1 to {most} bytes on one line"));
+        || Failure::new(EX_USAGE, format!("{from}: expected a {what} of 1 to {max} bytes on one line"));
     let text = std::str::from_utf8(&bytes).map_err(|_| expected())?;
     let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    if text.is_empty() || text.len() > most || text.contains(['\n', '\r', '\0']) {
+    if text.is_empty() || text.len() > max || text.contains(['\n', '\r', '\0']) {
         return Err(expected());
     }
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn take(from: impl Read, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+fn read_limited(from: impl Read, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     from.take(limit).read_to_end(bytes).map(|_| ())
 }
 
