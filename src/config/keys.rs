@@ -231,8 +231,8 @@ enum Access {
     Credential,
     /// Rejected if others can read or change it, or the group can change it.
     OwnerOnly,
-    /// The same permissions expected, but restricted or warned about ([`OpenKeys`]): v0.1 made its keys readable
-    /// for all.
+    /// Checked like [`Self::OwnerOnly`], but handled by [`OpenKeys`] instead of rejected: all users could read the
+    /// keys of v0.1.
     LegacyOpen,
 }
 

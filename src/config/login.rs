@@ -124,7 +124,7 @@ pub fn load_generated(state_dir: &Path) -> Result<Option<GeneratedPassword>, Con
     }
 }
 
-/// Loads the generated password, and generates it first if there is none.
+/// Loads the generated password. If there is no file, generates one first.
 pub fn load_or_generate(state_dir: &Path) -> io::Result<Password> {
     let (generated, text) = generate()?;
     match secret_file::create(&generated_path(state_dir), text.as_bytes()) {
@@ -230,15 +230,19 @@ mod tests {
         let dir = state();
         let state = dir.path().join("state");
         assert!(load_generated(&state).expect("nothing yet").is_none());
-        let made = load_or_generate(&state).expect("written");
+        let generated = load_or_generate(&state).expect("written");
         let stored = load_generated(&state).expect("readable").expect("a password");
-        assert!(made.is_costly() && made.verify(&stored.plain));
-        assert_eq!(made.stored(), stored.password.stored(), "tokens are bound to the hash");
+        assert!(generated.is_costly() && generated.verify(&stored.plain));
+        assert_eq!(generated.stored(), stored.password.stored(), "tokens are bound to the hash");
         assert_eq!(
             fs::metadata(generated_path(&state)).expect("a file").permissions().mode() & 0o7777,
             0o600
         );
-        assert_eq!(load_or_generate(&state).expect("exists").stored(), made.stored(), "generated only once");
+        assert_eq!(
+            load_or_generate(&state).expect("exists").stored(),
+            generated.stored(),
+            "generated only once"
+        );
 
         let new = regenerate(&state).expect("written");
         assert!(new.plain != stored.plain && !new.password.verify(&stored.plain));
@@ -282,7 +286,7 @@ mod tests {
         let (dir, credentials) = (state(), state());
         let config = state();
         let found = |login: LoginConfig| {
-            load(login, config.path(), Some(credentials.path()), dir.path()).expect("no mistakes")
+            load(login, config.path(), Some(credentials.path()), dir.path()).expect("no errors")
         };
         assert!(matches!(found(LoginConfig::Off), LoginConfig::Off));
         assert!(matches!(found(LoginConfig::default()), LoginConfig::Generated(None)));

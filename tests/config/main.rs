@@ -1,9 +1,9 @@
-//! The configuration as a user meets it: directories in, every mistake with its place out, and what the
-//! built program makes of them.
+//! Configuration directories: which are valid, the exact errors of those that are not, and the commands `check`,
+//! `init` and `key`.
 
-mod accepted;
-mod mistakes;
-mod program;
+mod commands;
+mod invalid;
+mod valid;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,7 +29,7 @@ node_config:
     url: http://10.0.0.2:8002
 ";
 
-/// Writes `files`, each with its path in the directory and its text.
+/// Creates a directory with `files`, pairs of path and text.
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().expect("temporary directory");
     for (name, text) in files {
@@ -42,7 +42,7 @@ fn write(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     fs::create_dir_all(path.parent().expect("a file in the directory")).expect("mkdir");
     fs::write(&path, text).expect("write");
-    // Else a plain password warns, as the umask will have it.
+    // With some umasks, other users could read the file and a plain password would cause a warning.
     set_mode(&path, 0o640);
 }
 
@@ -59,19 +59,19 @@ fn instance(nodeconf: &str, network: &str) -> TempDir {
 }
 
 fn loaded(dir: &TempDir) -> Config {
-    config::load(dir.path()).unwrap_or_else(|errors| panic!("expected no mistakes, found:\n{errors}"))
+    config::load(dir.path()).unwrap_or_else(|errors| panic!("expected no errors, found:\n{errors}"))
 }
 
-/// The lines of `errors`, with paths relative to `dir`.
+/// Returns the lines of `errors`, with paths relative to `dir`.
 fn lines(errors: &ConfigErrors, dir: &Path) -> Vec<String> {
     let prefix = format!("{}/", dir.display());
     errors.to_string().lines().map(|line| line.replace(&prefix, "")).collect()
 }
 
-/// Loading `dir` finds exactly the mistakes `expected`.
+/// Checks that loading `dir` fails with exactly the errors `expected`.
 #[track_caller]
-fn refused(dir: &TempDir, expected: &[&str]) {
-    let errors = config::load(dir.path()).map(|_| ()).expect_err("mistakes");
+fn check_errors(dir: &TempDir, expected: &[&str]) {
+    let errors = config::load(dir.path()).map(|_| ()).expect_err("errors");
     assert_eq!(lines(&errors, dir.path()), expected);
 }
 
@@ -83,12 +83,12 @@ fn public_key() -> String {
     keypair().public().to_base64_spki()
 }
 
-/// The sample that is shipped.
+/// Returns the directory of the shipped sample.
 fn etc() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("etc")
 }
 
-/// A directory as the Python Distomon v0.1 left it: its key open to all, its own public key written out.
+/// Creates a directory as v0.1 left it: a private key that all can read, and the own public key in a file.
 fn v0_1() -> TempDir {
     let (own, peer) = (keypair(), keypair());
     let nodeconf = "\

@@ -80,10 +80,10 @@ fn keypair() -> Keypair {
 fn search_order() {
     let host = Host::new(&[]);
     // The path of a key that systemd loaded is that of the original.
-    for (place, path) in [(LOADED_CONFIG, CONFIG), (CONFIG, CONFIG), (STATE, STATE), (CREDENTIAL, CREDENTIAL)]
+    for (file, path) in [(LOADED_CONFIG, CONFIG), (CONFIG, CONFIG), (STATE, STATE), (CREDENTIAL, CREDENTIAL)]
     {
         let key = keypair();
-        host.put(place, &key.to_pem(), 0o600);
+        host.put(file, &key.to_pem(), 0o600);
         let found = host.load_or_create().expect("the key");
         assert_eq!(
             (found.keypair.public(), &found.path, found.generated),
@@ -99,10 +99,10 @@ fn a_key_is_generated_once() {
     let host = Host::new(&[]);
     assert!(host.load().expect("nothing wrong").is_none());
     assert!(!host.dir.path().join("state").exists(), "load creates nothing");
-    let made = host.load_or_create().expect("a new key");
-    assert!(made.generated);
-    assert_eq!(made.path, host.path(STATE));
-    assert_eq!(made.membership.own().keys, [made.keypair.public().clone()]);
+    let new = host.load_or_create().expect("a new key");
+    assert!(new.generated);
+    assert_eq!(new.path, host.path(STATE));
+    assert_eq!(new.membership.own().keys, [new.keypair.public().clone()]);
     assert_eq!((host.mode(STATE), host.mode("state/net/me"), host.mode("state")), (0o600, 0o700, 0o700));
     assert_eq!(
         fs::read_dir(host.path("state/net/me")).expect("list").count(),
@@ -110,7 +110,7 @@ fn a_key_is_generated_once() {
         "no temporary file remains"
     );
     let again = host.load_or_create().expect("the key");
-    assert_eq!((again.generated, again.keypair.public()), (false, made.keypair.public()));
+    assert_eq!((again.generated, again.keypair.public()), (false, new.keypair.public()));
 }
 
 #[test]
@@ -144,13 +144,13 @@ fn a_key_that_does_not_match_is_rejected() {
 
 #[test]
 fn permissions() {
-    let check = |place: &str, mode: u32, expected: Result<u32, &str>| {
+    let check = |file_name: &str, mode: u32, expected: Result<u32, &str>| {
         let host = Host::new(&[]);
-        host.put(place, &keypair().to_pem(), mode);
+        host.put(file_name, &keypair().to_pem(), mode);
         match expected {
             Ok(mode) => {
                 let found = host.load_or_create().expect("the key");
-                assert_eq!((host.mode(place), found.warnings), (mode, Vec::new()), "{place}");
+                assert_eq!((host.mode(file_name), found.warnings), (mode, Vec::new()), "{file_name}");
             }
             Err(expected) => host.rejects(expected),
         }
@@ -192,11 +192,11 @@ fn load_warns_about_an_open_key_and_leaves_it() {
 
 #[test]
 fn invalid_key_files() {
-    let check = |place: &str, make: &dyn Fn(&Path), expected: &str| {
+    let check = |file_name: &str, make: &dyn Fn(&Path), expected: &str| {
         let host = Host::new(&[]);
-        make(&host.path(place));
+        make(&host.path(file_name));
         // A valid key later in the search order does not hide it.
-        if place != CONFIG {
+        if file_name != CONFIG {
             host.put(CONFIG, &keypair().to_pem(), 0o600);
         }
         host.rejects(expected);
@@ -209,21 +209,25 @@ fn invalid_key_files() {
         }
     };
     let form = "expected an Ed25519 private key as PEM PKCS#8";
-    for place in [CREDENTIAL, STATE, CONFIG] {
-        check(place, &file(""), &format!("{form} (\"-----BEGIN PRIVATE KEY-----\"), found an empty file"));
-        check(place, &file("garbage\0"), form);
-        check(place, &file(&keypair().public().to_pem()), form);
-        check(place, &file(EC_KEY), form);
-        check(place, &|path| fs::create_dir(path).expect("mkdir"), "expected a file, found a directory");
-        check(place, &|path| symlink(path, path).expect("symlink"), "symbolic links");
+    for file_name in [CREDENTIAL, STATE, CONFIG] {
         check(
-            place,
+            file_name,
+            &file(""),
+            &format!("{form} (\"-----BEGIN PRIVATE KEY-----\"), found an empty file"),
+        );
+        check(file_name, &file("garbage\0"), form);
+        check(file_name, &file(&keypair().public().to_pem()), form);
+        check(file_name, &file(EC_KEY), form);
+        check(file_name, &|path| fs::create_dir(path).expect("mkdir"), "expected a file, found a directory");
+        check(file_name, &|path| symlink(path, path).expect("symlink"), "symbolic links");
+        check(
+            file_name,
             &|path| symlink("unmounted", path).expect("symlink"),
             "link to a file that does not exist",
         );
         let large =
             |path: &Path| File::create(path).and_then(|file| file.set_len(100 << 20)).expect("sparse file");
-        check(place, &large, "is too large: expected at most 16 KiB");
+        check(file_name, &large, "is too large: expected at most 16 KiB");
     }
 }
 

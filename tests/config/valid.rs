@@ -1,4 +1,4 @@
-//! What is a sound configuration, v0.1's and the shipped sample included, and what it means.
+//! Valid configurations, including those of v0.1 and the shipped sample, and their parsed values.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,13 @@ use super::{
     Config, NODECONF, V0_1_KEY, config, directory, etc, instance, loaded, mode, public_key, set_mode, v0_1,
 };
 
-/// `[::]` and a port.
-fn everywhere(port: u16) -> Vec<std::net::SocketAddr> {
+/// Returns `[::]` with `port`.
+fn all_addresses(port: u16) -> Vec<std::net::SocketAddr> {
     vec![(std::net::Ipv6Addr::UNSPECIFIED, port).into()]
 }
 
 #[test]
-fn forms_of_values() {
+fn value_syntax() {
     let nodeconf = "\
 ---
 networks:
@@ -53,7 +53,7 @@ node_config:
     );
     let sites: Vec<_> = membership.members().iter().map(|m| m.site.as_ref().map(Site::as_str)).collect();
     assert_eq!(sites, [None, Some("fra-1"), None]);
-    assert_eq!(listen, everywhere(8000), "the port of an https:// url is the proxy's");
+    assert_eq!(listen, all_addresses(8000), "the port of an https:// url is the proxy's");
     assert!(login.password().expect("a login").verify("12345"));
     assert!(trusted_proxies[0].contains("10.1.2.3".parse().expect("address")));
     assert_eq!(warnings.len(), 2, "two peers have no keys: {warnings:?}");
@@ -72,8 +72,8 @@ fn defaults() {
             && own.keys.is_empty()
             && matches!(config.login, config::LoginConfig::Generated(None))
     );
-    assert_eq!(config.listen, everywhere(8000));
-    assert!(config.warnings.is_empty(), "its own key will be made: {:?}", config.warnings);
+    assert_eq!(config.listen, all_addresses(8000));
+    assert!(config.warnings.is_empty(), "its own key will be generated: {:?}", config.warnings);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn several_networks() {
         assert_eq!(names, ["one", "two"]);
         assert_eq!(config.listen, expected);
     };
-    check("", 1, &everywhere(1));
+    check("", 1, &all_addresses(1));
     let both = ["127.0.0.1:5", "[::1]:5"].map(|address| address.parse().expect("address"));
     check("listen: [127.0.0.1:5, '[::1]:5']\n", 2, &both);
 }
@@ -124,12 +124,12 @@ fn warnings() {
     check(&ringed(10), &["git_repo is ignored"]);
 
     let key = public_key();
-    let twins = format!(
+    let duplicates = format!(
         "network_id: net\nnode_config:\n  - {{node_id: node-1, url: http://h, public_key: {key}}}\n  - {{node_id: \
          b, url: http://h/, public_key: {key}}}\n  - node_id: c\n"
     );
     check(
-        &instance(NODECONF, &twins),
+        &instance(NODECONF, &duplicates),
         &["have the same url", "have the same public key", "c has no public key and does not participate"],
     );
 }
@@ -139,22 +139,22 @@ fn a_directory_of_v0_1() {
     let dir = v0_1();
     let (key, state) = (dir.path().join(V0_1_KEY), dir.path().join("state"));
 
-    let (looked, keys) = config::inspect(dir.path(), None, &state).expect("sound");
-    assert_eq!(mode(&key), 0o644, "looking changes nothing");
-    assert!(looked.warnings[0].contains("others can read"), "{:?}", looked.warnings);
+    let (inspected, keys) = config::inspect(dir.path(), None, &state).expect("valid");
+    assert_eq!(mode(&key), 0o644, "inspect changes nothing");
+    assert!(inspected.warnings[0].contains("others can read"), "{:?}", inspected.warnings);
     assert_eq!(keys[0].as_ref().expect("its key").path, key);
 
-    let (config, keys) = config::prepare(dir.path(), None, &state).expect("sound");
+    let (config, keys) = config::prepare(dir.path(), None, &state).expect("valid");
     assert_eq!((mode(&key), &keys[0].path, keys[0].generated), (0o600, &key, false));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-    assert_eq!(config.listen, everywhere(8000));
+    assert_eq!(config.listen, all_addresses(8000));
     assert_eq!(config.networks[0].membership.own().keys, [keys[0].keypair.public().clone()]);
     assert!(config.login.password().expect("a login").verify("password"));
-    assert!(!state.exists(), "no key was made");
+    assert!(!state.exists(), "no key was generated");
 }
 
 #[test]
-fn keys_are_made_only_once_all_is_sound() {
+fn keys_are_generated_only_without_errors() {
     let nodeconf = "networks:\n  - {name: one, node_id: a}\n  - {name: two, node_id: a}\n";
     let two = |retry: &str| format!("network_id: second\nnode_config: [{{node_id: a, retry: {retry}}}]\n");
     let dir = directory(&[
@@ -163,52 +163,52 @@ fn keys_are_made_only_once_all_is_sound() {
         ("networks/two/config.yml", &two("x")),
     ]);
     let state = dir.path().join("state");
-    config::prepare(dir.path(), None, &state).map(|_| ()).expect_err("a mistake in the second network");
+    config::prepare(dir.path(), None, &state).map(|_| ()).expect_err("an error in the second network");
     assert!(!state.exists());
     super::write(dir.path(), "networks/two/config.yml", &two("1"));
     let key = ".private_keys/a_second.key";
     super::write(dir.path(), key, "garbage");
-    config::prepare(dir.path(), None, &state).map(|_| ()).expect_err("a mistake in the second network's key");
+    config::prepare(dir.path(), None, &state).map(|_| ()).expect_err("an invalid key of the second network");
     assert!(!state.exists());
     fs::remove_file(dir.path().join(key)).expect("remove");
-    let (config, keys) = config::prepare(dir.path(), None, &state).expect("sound");
+    let (config, keys) = config::prepare(dir.path(), None, &state).expect("valid");
     for (network, key) in config.networks.iter().zip(&keys) {
         assert!(key.generated);
         assert_eq!(network.membership.own().keys, [key.keypair.public().clone()]);
     }
-    let (_, again) = config::prepare(dir.path(), None, &state).expect("sound");
+    let (_, again) = config::prepare(dir.path(), None, &state).expect("valid");
     assert!(again.iter().zip(&keys).all(|(a, b)| !a.generated && a.keypair.public() == b.keypair.public()));
 }
 
 #[test]
 fn the_shipped_sample() {
-    let config = config::load(&etc()).expect("sound");
+    let config = config::load(&etc()).expect("valid");
     assert_eq!(config.networks[0].membership.members().len(), 3);
-    assert_eq!(config.listen, everywhere(8000));
+    assert_eq!(config.listen, all_addresses(8000));
     assert!(matches!(config.login, config::LoginConfig::Generated(None)));
 }
 
 #[derive(serde::Deserialize)]
-struct OtherNetwork {
+struct SerdeNetwork {
     network_id: String,
-    node_config: Vec<OtherNode>,
+    node_config: Vec<SerdeNode>,
 }
 
 #[derive(serde::Deserialize)]
-struct OtherNode {
+struct SerdeNode {
     node_id: String,
     url: Option<String>,
     retry: Option<u32>,
 }
 
 #[test]
-fn another_reader_reads_the_same() {
+fn same_values_as_serde_yaml() {
     let check = |dir: &Path| {
-        let config = config::load(dir).expect("sound");
+        let config = config::load(dir).expect("valid");
         let network = &config.networks[0];
         let file = dir.join("networks").join(&network.name).join("config.yml");
         let text = fs::read_to_string(file).expect("read");
-        let mut theirs: OtherNetwork = serde_yaml::from_str(&text).expect("the other reader");
+        let mut theirs: SerdeNetwork = serde_yaml::from_str(&text).expect("serde_yaml");
         theirs.node_config.sort_by(|a, b| a.node_id.cmp(&b.node_id));
         assert_eq!(network.membership.network_id().as_str(), theirs.network_id);
         let ours = network.membership.members().iter();

@@ -5,7 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::{
-    NETWORK, NODECONF, config, directory, instance, keypair, lines, loaded, public_key, refused, write,
+    NETWORK, NODECONF, check_errors, config, directory, instance, keypair, lines, loaded, public_key, write,
 };
 
 const NAME: &str = "expected 1 to 64 of a-z A-Z 0-9 . _ - starting with a letter or digit";
@@ -15,7 +15,7 @@ fn nodeconf() {
     #[track_caller]
     fn check(nodeconf: &str, expected: &[&str]) {
         let expected: Vec<_> = expected.iter().map(|line| format!("nodeconf.yml:{line}")).collect();
-        refused(&instance(nodeconf, NETWORK), &expected.iter().map(String::as_str).collect::<Vec<_>>());
+        check_errors(&instance(nodeconf, NETWORK), &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let known = "networks, login_password, login_password_hash, login, listen, trusted_proxies";
     check("", &["1:1: expected a mapping, found an empty file"]);
@@ -83,10 +83,10 @@ fn nodeconf() {
 }
 
 #[test]
-fn networks_that_do_not_fit_nodeconf() {
+fn missing_nodes_and_networks() {
     let dir =
         instance("networks:\n  - {name: net, node_id: node-3}\n  - {name: other, node_id: x}\n", NETWORK);
-    refused(
+    check_errors(
         &dir,
         &[
             "nodeconf.yml:2:26: networks[0].node_id: node-3 is not in node_config of networks/net/config.yml: \
@@ -95,7 +95,7 @@ fn networks_that_do_not_fit_nodeconf() {
         ],
     );
     let nodes: Vec<_> = (10..20).map(|number| format!("  - {{node_id: city-{number}}}\n")).collect();
-    refused(
+    check_errors(
         &instance(
             "networks:\n  - {name: net, node_id: CITY-13}\n",
             &format!("network_id: net\nnode_config:\n{}", nodes.concat()),
@@ -104,7 +104,7 @@ fn networks_that_do_not_fit_nodeconf() {
             "nodeconf.yml:2:26: networks[0].node_id: CITY-13 is not in node_config of networks/net/config.yml: did you mean city-13?",
         ],
     );
-    refused(
+    check_errors(
         &instance("networks:\n  - {name: net, node_id: berlin}\n", NETWORK),
         &[
             "nodeconf.yml:2:26: networks[0].node_id: berlin is not in node_config of networks/net/config.yml: \
@@ -119,7 +119,7 @@ fn login_and_addresses() {
     fn check(more: &str, expected: &[&str]) {
         let nodeconf = format!("networks: [{{name: net, node_id: node-1}}]\n{more}");
         let expected: Vec<_> = expected.iter().map(|line| format!("nodeconf.yml:{line}")).collect();
-        refused(&instance(&nodeconf, NETWORK), &expected.iter().map(String::as_str).collect::<Vec<_>>());
+        check_errors(&instance(&nodeconf, NETWORK), &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
     check(
         "login_password: a\nlogin_password_hash: b\n",
@@ -182,9 +182,9 @@ fn config_yml() {
     fn check(network: &str, expected: &[&str]) {
         let expected: Vec<_> =
             expected.iter().map(|line| format!("networks/net/config.yml:{line}")).collect();
-        refused(&instance(NODECONF, network), &expected.iter().map(String::as_str).collect::<Vec<_>>());
+        check_errors(&instance(NODECONF, network), &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
-    /// One node in the lines 3 and 4, and what comes after.
+    /// Returns a file with a node in lines 3 and 4, and `more` after it.
     fn node(more: &str) -> String {
         format!("network_id: net\nnode_config:\n  - node_id: node-1\n    url: http://h\n{more}")
     }
@@ -281,7 +281,7 @@ fn public_keys() {
         |key: &str| format!("network_id: net\nnode_config:\n  - node_id: node-1\n    public_key: {key}\n");
     let check = |key: &str, expected: &str| {
         let expected = format!("networks/net/config.yml:4:{expected}");
-        refused(&instance(NODECONF, &network(key)), &[&expected]);
+        check_errors(&instance(NODECONF, &network(key)), &[&expected]);
     };
     let good = public_key();
     check("MCow", &format!("17: node_config[0].public_key: expected {form}, found \"MCow\""));
@@ -294,7 +294,7 @@ fn public_keys() {
         write(dir.path(), "networks/net/pubkeys/node-1.pub", text);
         match expected {
             Ok(keys) => assert_eq!(loaded(&dir).networks[0].membership.own().keys.len(), keys),
-            Err(line) => refused(&dir, &[&format!("networks/net/{line}")]),
+            Err(line) => check_errors(&dir, &[&format!("networks/net/{line}")]),
         }
     };
     let (pem, spki) = (first.public().to_pem(), first.public().to_base64_spki());
@@ -314,15 +314,15 @@ fn public_keys() {
 }
 
 #[test]
-fn files_that_are_no_text_files() {
+fn unreadable_files() {
     let dir = instance(NODECONF, NETWORK);
     let nodeconf = dir.path().join("nodeconf.yml");
     fs::write(&nodeconf, b"networks: []\n  \xff").expect("write");
-    refused(&dir, &["nodeconf.yml:2:3: expected UTF-8 text, found invalid bytes"]);
+    check_errors(&dir, &["nodeconf.yml:2:3: expected UTF-8 text, found invalid bytes"]);
     fs::write(&nodeconf, vec![b'#'; (1 << 20) + 1]).expect("write");
-    refused(&dir, &["nodeconf.yml: is too large: expected at most 1024 KiB"]);
+    check_errors(&dir, &["nodeconf.yml: is too large: expected at most 1024 KiB"]);
     fs::remove_file(&nodeconf).expect("remove");
-    refused(
+    check_errors(
         &dir,
         &[
             "nodeconf.yml: no such file: expected a directory with nodeconf.yml, or that file; create one with \
@@ -330,11 +330,11 @@ fn files_that_are_no_text_files() {
         ],
     );
     fs::create_dir(&nodeconf).expect("mkdir");
-    refused(&dir, &["nodeconf.yml: expected a file, found a directory"]);
+    check_errors(&dir, &["nodeconf.yml: expected a file, found a directory"]);
 }
 
 #[test]
-fn networks_that_do_not_fit_each_other() {
+fn conflicting_networks() {
     let nodeconf = "networks:\n  - {name: one, node_id: a}\n  - {name: two, node_id: b}\n";
     let check = |second: &str, expected: &str| {
         let first = "network_id: first\nnode_config: [{node_id: a, url: 'http://h:1'}]\n";
@@ -343,7 +343,7 @@ fn networks_that_do_not_fit_each_other() {
             ("networks/one/config.yml", first),
             ("networks/two/config.yml", second),
         ];
-        refused(&directory(&files), &[expected]);
+        check_errors(&directory(&files), &[expected]);
     };
     check(
         "network_id: first\nnode_config: [{node_id: b, url: 'http://h:1'}]\n",
@@ -357,9 +357,8 @@ fn networks_that_do_not_fit_each_other() {
     );
 }
 
-/// Mistakes that do not hide each other: what stands in the files, what to put there instead, and the start
-/// of the line that must come of it, place included.
-const MISTAKES: &[(&str, &str, &str)] = &[
+/// Independent errors: the valid text, the invalid text that replaces it, and the start of the expected line.
+const ERRORS: &[(&str, &str, &str)] = &[
     ("name: two", "name: t/o", "nodeconf.yml:4:11: networks[1].name: expected 1 to 64"),
     ("config_type: local", "config_type: git", "nodeconf.yml:6:18: networks[1].config_type: this version"),
     ("login_password: x", "login_password: {}", "nodeconf.yml:7:17: login_password: expected a password"),
@@ -414,11 +413,11 @@ node_config:
 
 proptest! {
     #[test]
-    fn every_planted_mistake_is_listed(planted in prop::sample::subsequence(MISTAKES, 0..=MISTAKES.len())) {
+    fn all_errors_are_reported(selected in prop::sample::subsequence(ERRORS, 0..=ERRORS.len())) {
         let (mut nodeconf, mut network) = (MANY.to_owned(), MANY_NODES.to_owned());
-        for (sound, mistake, _) in &planted {
-            nodeconf = nodeconf.replace(sound, mistake);
-            network = network.replace(sound, mistake);
+        for (valid, invalid, _) in &selected {
+            nodeconf = nodeconf.replace(valid, invalid);
+            network = network.replace(valid, invalid);
         }
         let dir = directory(&[
             ("nodeconf.yml", &nodeconf),
@@ -426,8 +425,8 @@ proptest! {
             ("networks/two/config.yml", "network_id: second\nnode_config: [{node_id: a}]\n"),
         ]);
         let found = config::load(dir.path()).map_or_else(|errors| lines(&errors, dir.path()), |_| Vec::new());
-        prop_assert_eq!(found.len(), planted.len(), "{:#?}", found);
-        for (line, (_, _, expected)) in found.iter().zip(&planted) {
+        prop_assert_eq!(found.len(), selected.len(), "{:#?}", found);
+        for (line, (_, _, expected)) in found.iter().zip(&selected) {
             prop_assert!(line.starts_with(expected), "expected {}\nfound {}", expected, line);
         }
     }

@@ -1,4 +1,4 @@
-//! The built program: `check`, `init` and `key`, with their exit statuses.
+//! The commands `check`, `init` and `key` of the built program, and their exit statuses.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn run(args: &[&str], status: i32) -> (String, String) {
     run_with(&[], args, status)
 }
 
-/// Likewise, with some more environment.
+/// Does what [`run`] does, with additional environment variables.
 #[track_caller]
 fn run_with(environment: &[(&str, &Path)], args: &[&str], status: i32) -> (String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_distomon"));
@@ -44,7 +44,7 @@ fn check() {
     assert!(stdout.starts_with(ok), "{stdout}");
     assert!(stderr.starts_with("warning: "), "{stderr}");
 
-    // The same file under another name; then a mistake in it, in the network's file and in the key.
+    // The same file under another name; then an error in it, in the network's file and in the key.
     let nodeconf = dir.path().join("host-a.yml");
     fs::rename(dir.path().join("nodeconf.yml"), &nodeconf).expect("rename");
     run(&["check", "--config", text(&nodeconf)], 0);
@@ -66,7 +66,7 @@ fn check() {
 }
 
 #[test]
-fn directories_of_systemd() {
+fn systemd_directories() {
     let dir = instance(NODECONF, NETWORK);
     let (credentials, state) = (dir.path().join("credentials"), dir.path().join("var"));
     let check = |environment: &[(&str, &Path)], more: &[&str], expected: &Path| {
@@ -106,15 +106,15 @@ fn init(dir: &Path, more: &[&str], status: i32) -> (String, String) {
 fn init_writes_a_network_that_loads() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let root = dir.path().join("conf");
-    let (told, _) = init(&root, &[&NODES[..], &["--poll-rate", "0.5"]].concat(), 0);
-    let commands = told.lines().filter(|line| line.starts_with("  ")).count();
-    assert_eq!(commands, 5, "with init itself six, two copies and three starts: {told}");
-    let rest = told.split("log in as admin with ").nth(1).expect("the password is told");
+    let (stdout, _) = init(&root, &[&NODES[..], &["--poll-rate", "0.5"]].concat(), 0);
+    let commands = stdout.lines().filter(|line| line.starts_with("  ")).count();
+    assert_eq!(commands, 5, "with init itself six, two copies and three starts: {stdout}");
+    let rest = stdout.split("log in as admin with ").nth(1).expect("the password is shown");
     let password = rest.split(' ').next().expect("a word");
     let mut networks = Vec::new();
     for id in ["a", "b", "1e3"] {
         let dir = root.join(id);
-        let (config, keys) = config::inspect(&dir, None, &dir.join("state")).expect("sound");
+        let (config, keys) = config::inspect(&dir, None, &dir.join("state")).expect("valid");
         assert!(config.login.password().expect("a login").verify(password));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         let own = config.networks[0].membership.own();
@@ -131,9 +131,9 @@ fn init_writes_a_network_that_loads() {
 #[test]
 fn init_for_one_node() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let (told, _) = init(dir.path(), &[&NODES[..], &["--self", "b", "--plain-password"]].concat(), 0);
-    assert!(told.contains("public_key: MCow"), "{told}");
-    let rest = told.split("log in as admin with ").nth(1).expect("the password is told");
+    let (stdout, _) = init(dir.path(), &[&NODES[..], &["--self", "b", "--plain-password"]].concat(), 0);
+    assert!(stdout.contains("public_key: MCow"), "{stdout}");
+    let rest = stdout.split("log in as admin with ").nth(1).expect("the password is shown");
     let password = dir.path().join(".private_keys/login_password");
     assert_eq!(
         fs::read_to_string(&password).expect("read").trim_end(),
@@ -145,7 +145,7 @@ fn init_for_one_node() {
 }
 
 #[test]
-fn init_overwrites_nothing_and_leaves_nothing_behind() {
+fn failed_init_changes_nothing() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let root = dir.path().join("conf");
     init(&root, &NODES, 0);
@@ -154,7 +154,7 @@ fn init_overwrites_nothing_and_leaves_nothing_behind() {
     let before = fs::read_to_string(&nodeconf).expect("read");
     let (_, stderr) = init(&root, &NODES, 73);
     assert!(stderr.contains("b exists already"), "{stderr}");
-    assert!(!root.join("a").exists(), "what was made before the failure is gone");
+    assert!(!root.join("a").exists(), "the directory created before the failure is removed");
     assert_eq!(fs::read_to_string(&nodeconf).expect("read"), before);
     let (_, stderr) = init(&root.join("b"), &[&NODES[..], &["--self", "b"]].concat(), 73);
     assert!(stderr.contains("exists already"), "{stderr}");
@@ -188,14 +188,14 @@ fn key() {
     assert_eq!(shown, "net\n  node-1  no key yet\n  node-2  no key yet\n");
     run(&["key", "show", "--pem", "--config", config], 78);
 
-    let (made, _) = run(&["key", "generate", "--config", config], 0);
-    let spki = made.lines().last().expect("base64");
+    let (generated, _) = run(&["key", "generate", "--config", config], 0);
+    let spki = generated.lines().last().expect("base64");
     let file = dir.path().join("state/net/node-1/key.pem");
     assert_eq!(mode(&file), 0o600);
     let (shown, _) = run(&["key", "show", "net", "--config", config], 0);
     assert!(shown.contains(spki) && shown.contains(text(&file)), "{shown}");
     let (pem, _) = run(&["key", "show", "--pem", "--config", config], 0);
-    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----") && made.starts_with(&pem), "{pem}");
+    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----") && generated.starts_with(&pem), "{pem}");
     assert!(run(&["check", "--config", config], 0).0.contains("1 with a public key"));
 
     let before = fs::read_to_string(&file).expect("key");
