@@ -433,7 +433,7 @@ def smooth(browser, page, field):
 def large_networks(browser, host):
     figures = []
     for count, field in ((16, "#matrix .box"), (64, "#matrix .field"), (1000, "#matrix .field")):
-        address, password = host.start_crowd(count)
+        address, password = host.start_large_network(count)
         origin = address.rsplit("/network/", 1)[0]
         look = browser.look(origin).log_in(password)
         page = look.page
@@ -449,7 +449,7 @@ def large_networks(browser, host):
         assert page.evaluate("window.cells") > 0, "nothing was updated meanwhile"
         look.shuts_nobody_out(f"{count} nodes")
         look.fits()
-        look.shoot(f"crowd-{count}")
+        look.shoot(f"large-network-{count}")
         figures.append(f"{count} nodes: {frames:.0f} frames a second")
         if count > 64:
             page.focus("#matrix canvas")

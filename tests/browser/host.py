@@ -15,8 +15,8 @@ assert len(LONG) == 64
 
 
 class Host:
-    def __init__(self, program, crowd, place):
-        self.program, self.crowd, self.place = program, crowd, place
+    def __init__(self, program, large_network, place):
+        self.program, self.large_network, self.place = program, large_network, place
         self.network = Network(program, None)
         self.namespace = Namespace()
         self.network.switch.run("ip", "-batch", "-", stdin=f"""
@@ -64,12 +64,13 @@ class Host:
         return all(look.standings and not look.links
                    and all(standing.status == "up" for standing in look.standings.values()) for look in looks)
 
-    def start_crowd(self, count):
+    def start_large_network(self, count):
         """A network of so many nodes on this host's loopback; where it is looked at, and with which password."""
-        process = subprocess.Popen([self.crowd, str(count), "a crowd's"], stdin=subprocess.PIPE,
+        password = "of a large network"
+        process = subprocess.Popen([self.large_network, str(count), password], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
-        return process.stdout.readline().strip(), "a crowd's"
+        return process.stdout.readline().strip(), password
 
     def start_small(self):
         """An instance with two networks of which little is known: one with names as long as they may be, whose other

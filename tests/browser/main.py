@@ -1,4 +1,4 @@
-"""The dashboard in a real browser. tests/browser/run calls this with the program, the crowd and its own words."""
+"""The dashboard in a real browser. tests/browser/run calls this with the program, the large_network and its own words."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 SKIPPED = 77
 
 
-def main(program, crowd, target, words):
+def main(program, large_network, target, words):
     # What `timeout` sends becomes an exception, so that everything is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/browser: stopped"))
     checks.PICTURE = "--picture" in words
@@ -29,7 +29,7 @@ def main(program, crowd, target, words):
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     try:
-        host = Host(os.path.abspath(program), os.path.abspath(crowd), place)
+        host = Host(os.path.abspath(program), os.path.abspath(large_network), place)
     except NotAllowed as error:
         print(error)
         return SKIPPED

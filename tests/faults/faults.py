@@ -249,28 +249,28 @@ def false_ages(network, nodes, rng):
 
 
 def lies(network, nodes, offline, expects, *more):
-    liar = nodes[0]
-    truth = Truth(names(nodes), broken=[(liar.name, name) for name in offline])
-    return replaced(network, liar, Fault(expects, truth, lambda: network.start_liar(liar, *offline, *more), liar.start))
+    lying_peer = nodes[0]
+    truth = Truth(names(nodes), broken=[(lying_peer.name, name) for name in offline])
+    return replaced(network, lying_peer, Fault(expects, truth, lambda: network.start_lying_peer(lying_peer, *offline, *more), lying_peer.start))
 
 
 def equivocation(network, nodes, rng):
     """A member signs two different reports with one number, for different peers."""
-    liar = nodes[0]
-    truth = Truth(names(nodes), conflict=[liar.name])
+    lying_peer = nodes[0]
+    truth = Truth(names(nodes), conflict=[lying_peer.name])
     # A conviction stands until the configuration names another key.
-    return replaced(network, liar, Fault(f"{liar.name} conflict", truth,
-                                         lambda: network.start_liar(liar, "equivocate"), liar.start,
+    return replaced(network, lying_peer, Fault(f"{lying_peer.name} conflict", truth,
+                                         lambda: network.start_lying_peer(lying_peer, "equivocate"), lying_peer.start,
                                          afterwards=truth))
 
 
-def replaced(network, liar, fault):
-    """The liar takes the node's place: nobody can look at its view."""
+def replaced(network, lying_peer, fault):
+    """The lying_peer takes the node's place: nobody can look at its view."""
     begin, lift = fault.begin, fault.lift
-    fault.begin = lambda: (liar.kill(), begin())
-    fault.lift = lambda: (liar.kill(), lift())
-    fault.truth.mute = frozenset({liar.name})
-    fault.renewed = frozenset({liar.name})
+    fault.begin = lambda: (lying_peer.kill(), begin())
+    fault.lift = lambda: (lying_peer.kill(), lift())
+    fault.truth.mute = frozenset({lying_peer.name})
+    fault.renewed = frozenset({lying_peer.name})
     return fault
 
 

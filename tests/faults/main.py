@@ -1,4 +1,4 @@
-"""Faults on networks of real nodes. tests/faults/run calls this with the program, the liar and its own words."""
+"""Faults on networks of real nodes. tests/faults/run calls this with the program, the lying_peer and its own words."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ import table
 from faults import FAULTS
 from namespace import NotAllowed
 from network import Network
-from trial import Ended, Result, Trial
+from experiment import Ended, Result, Experiment
 
 SKIPPED = 77
 READY_S = 30
@@ -26,7 +26,7 @@ class Run:
         self.options = options
         self.place = pathlib.Path(options.target).absolute() / "faults"
         self.program = os.path.abspath(options.program)
-        self.liar = os.path.abspath(options.liar)
+        self.lying_peer = os.path.abspath(options.lying_peer)
         self.results = {}
         self.errors = []
         self.ended = threading.Event()
@@ -40,7 +40,7 @@ class Run:
         """Faults from `waiting`, one after the other, each on a network of its own."""
         network = None
         try:
-            network = Network(self.program, self.liar)
+            network = Network(self.program, self.lying_peer)
             while not self.ended.is_set():
                 try:
                     at, name = waiting.get_nowait()
@@ -68,7 +68,7 @@ class Run:
                 fault.needs_clock.has_own_clock = True
             network.start()
             self.wait_until_well(network)
-            result = Trial(name, fault, network, self.ended).run(rng.random())
+            result = Experiment(name, fault, network, self.ended).run(rng.random())
         except (OSError, RuntimeError, TimeoutError, LookupError) as error:
             result = Result(name, "", failures=[f"{type(error).__name__}: {error}"])
         finally:
@@ -94,7 +94,7 @@ class Run:
             fault = FAULTS[name](network, rng.sample(network.nodes, len(network.nodes)), rng)
             if fault.needs_relay:
                 self.restart(network, fault.needs_relay, network.put_relay_before)
-            result = Trial(name, fault, network, self.ended).run(rng.random())
+            result = Experiment(name, fault, network, self.ended).run(rng.random())
             self.find_panics(result, self.place / "soak")
             self.results[len(self.results)] = result
             self.tell(1, result)
@@ -110,7 +110,7 @@ class Run:
     def work_soak(self):
         network = None
         try:
-            network = Network(self.program, self.liar)
+            network = Network(self.program, self.lying_peer)
             self.soak(network, random.Random(f"{self.options.seed} soak"))
         except Ended:
             pass
@@ -207,7 +207,7 @@ class Run:
 def parse(words):
     parser = argparse.ArgumentParser(prog="tests/faults/run", add_help=False)
     parser.add_argument("program")
-    parser.add_argument("liar")
+    parser.add_argument("lying_peer")
     parser.add_argument("target")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--soak", type=float)

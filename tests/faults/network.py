@@ -17,8 +17,8 @@ TIMEOUT_S = 1
 
 
 class Network:
-    def __init__(self, program, liar):
-        self.program, self.liar = program, liar
+    def __init__(self, program, lying_peer):
+        self.program, self.lying_peer = program, lying_peer
         self.switch = Namespace()
         self.nodes = []
         self.viewers = []
@@ -111,10 +111,10 @@ class Network:
     def drop_nothing(self):
         self.switch.run("nft", "delete", "table", "bridge", "faults")
 
-    def start_liar(self, node, *lies):
+    def start_lying_peer(self, node, *lies):
         """Another program with `node`'s key takes its place."""
         peers = [f"{peer.name}={peer.url}" for peer in self.nodes if peer is not node]
-        node.spawn([self.liar, node.key_file(NETWORK_ID), NETWORK_ID, node.name, f"{node.address}:{PORT}",
+        node.spawn([self.lying_peer, node.key_file(NETWORK_ID), NETWORK_ID, node.name, f"{node.address}:{PORT}",
                     ",".join(peers), *lies])
 
     def viewer(self, node):

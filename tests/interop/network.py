@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-NETWORK_ID = "foreign-network"
+NETWORK_ID = "interop-network"
 NODES = ("node-1", "node-2")
-FOREIGN = "foreign"
+PYTHON_NODE = "python-node"
 
 # systemd's words to a service of its own; the nodes are not that service.
 NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID",
@@ -60,7 +60,7 @@ class Network:
         self.processes = {}
 
     def __enter__(self):
-        self.place = tempfile.TemporaryDirectory(prefix="distomon-foreign-")
+        self.place = tempfile.TemporaryDirectory(prefix="distomon-interop-")
         self.directory = pathlib.Path(self.place.name)
         try:
             self.write()
@@ -87,21 +87,21 @@ class Network:
     def write(self):
         ports = dict(zip(NODES, free_ports(len(NODES))))
         self.urls = {node: f"http://127.0.0.1:{port}" for node, port in ports.items()}
-        nodes = [f"{node}={url}" for node, url in self.urls.items()] + [FOREIGN]
+        nodes = [f"{node}={url}" for node, url in self.urls.items()] + [PYTHON_NODE]
         told = subprocess.run(
             [self.program, "init", self.directory / "etc", "--network", NETWORK_ID, "--poll-rate", "1",
              *(word for node in nodes for word in ("--node", node))],
             check=True, timeout=30, capture_output=True, text=True).stdout
         self.password = re.search(r"log in as admin with (\S+)", told)[1]
-        self.keys = {node: self.read_key(node) for node in (*NODES, FOREIGN)}
+        self.keys = {node: self.read_key(node) for node in (*NODES, PYTHON_NODE)}
         # The one line that names the third member's key tells Python's from then on.
-        written = spki(self.keys[FOREIGN])
-        self.keys[FOREIGN] = Ed25519PrivateKey.generate()
+        written = spki(self.keys[PYTHON_NODE])
+        self.keys[PYTHON_NODE] = Ed25519PrivateKey.generate()
         for node in NODES:
             config = self.home(node) / "networks" / NETWORK_ID / "config.yml"
             text = config.read_text()
             assert text.count(written) == 1, text
-            config.write_text(text.replace(written, spki(self.keys[FOREIGN])))
+            config.write_text(text.replace(written, spki(self.keys[PYTHON_NODE])))
             with (self.home(node) / "nodeconf.yml").open("a") as nodeconf:
                 nodeconf.write(f'listen: "127.0.0.1:{ports[node]}"\n')
 

@@ -51,7 +51,7 @@ class Result:
         return (statistics.median(times), max(times)) if times else None
 
 
-class Trial:
+class Experiment:
     def __init__(self, name, fault, network, ended):
         self.name, self.fault, self.network, self.ended = name, fault, network, ended
         self.names = [node.name for node in network.nodes]

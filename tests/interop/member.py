@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, algorithms
 from http_message_signatures.resolvers import MappingKeyResolver
-from network import FOREIGN, NETWORK_ID, public_pem, send
+from network import PYTHON_NODE, NETWORK_ID, public_pem, send
 
 REQUEST_COMPONENTS = ("@method", "@path", "content-digest")
 REPLY_COMPONENTS = (
@@ -23,7 +23,7 @@ REPLY_COMPONENTS = (
 
 
 class Member:
-    def __init__(self, network, node_id=FOREIGN, key=None):
+    def __init__(self, network, node_id=PYTHON_NODE, key=None):
         self.network = network
         self.node_id = node_id
         self.key = key or network.keys[node_id]

@@ -10,7 +10,7 @@ import time
 from check import wait_for
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from member import Member, verify
-from network import FOREIGN, NETWORK_ID, NODES, public_pem, send
+from network import PYTHON_NODE, NETWORK_ID, NODES, public_pem, send
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -107,7 +107,7 @@ def check_statement(checks, node, report):
     checks.equal("config is the base64 of 8 bytes", len(config), 8)
     checks.that("isolated and leaving are truth values",
                 type(report["isolated"]) is bool and report["leaving"] is False, report)
-    others = {*NODES, FOREIGN} - {node}
+    others = {*NODES, PYTHON_NODE} - {node}
     checks.equal("it observes everyone else", set(report["observations"]), others)
     for peer, found in report["observations"].items():
         right = found.get("status") in ("online", "offline", "unknown") and is_count(found.get("since"))
@@ -147,13 +147,13 @@ def check_own(checks, network, member):
             "stranger": {"status": "unknown", "since": epoch},
         },
         "made-by": "Python — 蛇",
-        "network_id": NETWORK_ID, "node_id": FOREIGN, "epoch": epoch, "seq": 1, "prev": None, "at": epoch,
-        "interval_ms": 1000, "version": "0.1-foreign+1", "config": "AAAAAAAAAAA=", "isolated": False,
+        "network_id": NETWORK_ID, "node_id": PYTHON_NODE, "epoch": epoch, "seq": 1, "prev": None, "at": epoch,
+        "interval_ms": 1000, "version": "0.1-python+1", "config": "AAAAAAAAAAA=", "isolated": False,
         "leaving": False,
     }
     signed = json.dumps(report, indent=2, ensure_ascii=False).encode()
     envelope = Envelope(signed, PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(key, sslib_key(network, FOREIGN)))
+    envelope.sign(CryptoSigner(key, sslib_key(network, PYTHON_NODE)))
     # White space and an order of its own here, too: what travels is the text, not its meaning.
     text = json.dumps(dict(reversed(envelope.to_dict().items())), indent=1)
 
@@ -162,27 +162,27 @@ def check_own(checks, network, member):
     checks.equal("a report whose payload was changed ends the exchange with 400", reply.status_code, 400)
 
     short = base64.b64encode(hashlib.sha256(signed).digest()[:8]).decode()
-    heads = {FOREIGN: [epoch, 1, short, 0]}
+    heads = {PYTHON_NODE: [epoch, 1, short, 0]}
     reply = member.exchange("node-1", reports=[text], heads=heads)
     checks.equal("node-1 takes a report that securesystemslib signed, and its head says so",
-                 reply.message["heads"].get(FOREIGN, [None] * 3)[:3], [epoch, 1, short])
+                 reply.message["heads"].get(PYTHON_NODE, [None] * 3)[:3], [epoch, 1, short])
 
     def look():
         reply = member.exchange("node-2")
-        return reply if FOREIGN in reply.message["heads"] else None
+        return reply if PYTHON_NODE in reply.message["heads"] else None
 
     reply = wait_for("node-2 holding the report that went to node-1", look)
     checks.that("it comes back from node-2, byte for byte", text.encode() in reply.body, reply.body)
-    (back,) = [e for e in reply.message["reports"] if e["signatures"][0]["keyid"] == FOREIGN]
-    Envelope.from_dict(copy.deepcopy(back)).verify([sslib_key(network, FOREIGN)], 1)
+    (back,) = [e for e in reply.message["reports"] if e["signatures"][0]["keyid"] == PYTHON_NODE]
+    Envelope.from_dict(copy.deepcopy(back)).verify([sslib_key(network, PYTHON_NODE)], 1)
     checks.equal("and verifies there, with the payload that was signed", payload(back), signed)
-    checks.equal("node-2's head of it is the one that Python computes", reply.message["heads"][FOREIGN][:3],
+    checks.equal("node-2's head of it is the one that Python computes", reply.message["heads"][PYTHON_NODE][:3],
                  [epoch, 1, short])
 
     def online():
         for envelope in member.exchange("node-2").message["reports"]:
             report = statement(envelope)
-            if report["node_id"] == "node-2" and report["observations"][FOREIGN]["status"] == "online":
+            if report["node_id"] == "node-2" and report["observations"][PYTHON_NODE]["status"] == "online":
                 return True
         return None
 

@@ -1,4 +1,4 @@
-"""Starts a network, lets each part check it, and says how it went. tests/foreign/run calls this."""
+"""Starts a network, lets each part check it, and says how it went. tests/interop/run calls this."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ PARTS = {"exchanges": exchanges.check, "reports": reports.check, "tokens": token
 
 def main(program, chosen):
     # What `timeout` sends becomes an exception, so that the nodes are stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/foreign: stopped"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/interop: stopped"))
     checks = Checks()
     for name in chosen or PARTS:
         print(f"{name}:")

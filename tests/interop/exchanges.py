@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from http_message_signatures.digests import ContentDigest
 from http_message_signatures.exceptions import InvalidSignature
 from member import REPLY_COMPONENTS, Member, verify
-from network import FOREIGN, NETWORK_ID, public_pem, send
+from network import PYTHON_NODE, NETWORK_ID, public_pem, send
 
 
 def check(checks, network):
@@ -99,7 +99,7 @@ def check_unsigned_errors(checks, network, member):
     stranger = Ed25519PrivateKey.generate()
     outsider = Member(network, node_id="outsider", key=stranger)
     check_problem("a signer outside of the network", outsider.request("node-1"), 403)
-    thief = Member(network, node_id=FOREIGN, key=stranger)
+    thief = Member(network, node_id=PYTHON_NODE, key=stranger)
     check_problem("a member's name with a stranger's key", thief.request("node-1"), 401)
     check_problem("a member's name with another member's key",
                   Member(network, node_id="node-2", key=member.key).request("node-1"), 401)

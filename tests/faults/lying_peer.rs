@@ -1,7 +1,7 @@
 //! A member that lies, for `tests/faults/run`: it has a node's key, answers at its address and calls its peers as
 //! a node does, and what it reports is not what it sees.
 //!
-//! `liar KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is `equivocate`, or `ages`, with which it passes
+//! `lying_peer KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is `equivocate`, or `ages`, with which it passes
 //! on the others' reports at once and says that they are old, or the peers that it says are offline.
 
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ const HASTE: u32 = 10;
 /// How old it says that others' reports are, in ms.
 const OLD_MS: u64 = 3_600_000;
 
-struct Liar {
+struct LyingPeer {
     key: Keypair,
     network: String,
     id: String,
@@ -53,7 +53,7 @@ fn main() {
     };
     let pem = std::fs::read_to_string(key_file).expect("a key file");
     let peers = peers.split(',').map(|peer| peer.split_once('=').expect("PEER=URL"));
-    let liar = Arc::new(Liar {
+    let lying_peer = Arc::new(LyingPeer {
         key: Keypair::from_pem(&pem).expect("a private key"),
         network: network.clone(),
         id: id.clone(),
@@ -66,23 +66,23 @@ fn main() {
         news: Mutex::default(),
     });
     let listener = TcpListener::bind(listen.as_str()).expect("a free address");
-    let server = liar.clone();
-    liar.publish(1);
+    let server = lying_peer.clone();
+    lying_peer.publish(1);
     std::thread::spawn(move || server.serve(&listener));
-    let calls = if liar.tells("ages") { HASTE } else { 1 };
+    let calls = if lying_peer.tells("ages") { HASTE } else { 1 };
     for seq in 2.. {
         for _ in 0..calls {
-            for at in 0..liar.peers.len() {
-                let caller = liar.clone();
+            for at in 0..lying_peer.peers.len() {
+                let caller = lying_peer.clone();
                 std::thread::spawn(move || caller.call(at));
             }
             std::thread::sleep(INTERVAL / calls);
         }
-        liar.publish(seq);
+        lying_peer.publish(seq);
     }
 }
 
-impl Liar {
+impl LyingPeer {
     fn tells(&self, lie: &str) -> bool {
         self.lies.iter().any(|told| told == lie)
     }
@@ -121,7 +121,7 @@ impl Liar {
         serde_json::from_str(&envelope).expect("an envelope is JSON")
     }
 
-    /// Takes from a message what the liar needs of it.
+    /// Takes from a message what the lying_peer needs of it.
     fn learn(&self, message: &Value) {
         let mut heads = lock(&self.heads);
         for (peer, head) in message["heads"].as_object().into_iter().flatten() {
@@ -136,7 +136,7 @@ impl Liar {
         }
     }
 
-    /// A peer's report with its head, if it is the newest that the liar heard of.
+    /// A peer's report with its head, if it is the newest that the lying_peer heard of.
     fn news_of(
         &self,
         report: &Value,
@@ -187,12 +187,12 @@ impl Liar {
 
     fn serve(self: &Arc<Self>, listener: &TcpListener) {
         for stream in listener.incoming().flatten() {
-            let liar = self.clone();
-            std::thread::spawn(move || liar.answer(stream));
+            let lying_peer = self.clone();
+            std::thread::spawn(move || lying_peer.answer(stream));
         }
     }
 
-    /// Answers one request as a node does. Its caller's signature is not checked: a liar trusts everybody.
+    /// Answers one request as a node does. Its caller's signature is not checked: a lying_peer trusts everybody.
     fn answer(&self, mut stream: TcpStream) -> Option<()> {
         let (head, body) = read(&mut stream)?;
         let field = |name: &str| {

@@ -2,7 +2,7 @@
 //! others as one likes. These publish real signed reports, handed over as if peers had brought them; round-trip
 //! times change with each, a few nodes fall silent, and a link here and there does not work.
 //!
-//! `crowd NODES PASSWORD`: listens on a free port of loopback, prints its address, and ends with its standard input.
+//! `large_network NODES PASSWORD`: listens on a free port of loopback, prints its address, and ends with its standard input.
 
 #![expect(clippy::print_stdout, reason = "whoever starts it waits for the address")]
 
@@ -45,27 +45,27 @@ const CHANGE: usize = 1_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [count, password] = &arguments[..] else { panic!("usage: crowd NODES PASSWORD") };
+    let [count, password] = &arguments[..] else { panic!("usage: large_network NODES PASSWORD") };
     let count: usize = count.parse().expect("a number of nodes");
-    let crowd = Crowd::new(count);
+    let large_network = LargeNetwork::new(count);
     let place = tempfile::tempdir().expect("a directory");
-    let node = crowd.start(place.path());
+    let node = large_network.start(place.path());
 
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(&[any], Limits::default()).expect("a free port");
     let instance = Instance {
-        name: "crowd".to_owned(),
+        name: "large_network".to_owned(),
         nodes: BTreeMap::from([(sample::network_id(), node.clone())]),
         login: Some(Password::from_plain(password)),
         secure: false,
     };
     let handle = listener.start(Arc::new(Routes::new(instance))).expect("a thread");
-    std::thread::spawn(move || crowd.publish(&node));
+    std::thread::spawn(move || large_network.publish(&node));
     println!("http://{}/network/{}", handle.addresses()[0], sample::network_id());
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
 }
 
-struct Crowd {
+struct LargeNetwork {
     keypairs: Vec<Keypair>,
     membership: Arc<Membership>,
     clock: Clock,
@@ -80,7 +80,7 @@ fn site(number: usize) -> Option<distomon::mesh::id::Site> {
     ["amsterdam", "berlin", "cairo", "delhi"][number * 7 % 4].parse().ok()
 }
 
-impl Crowd {
+impl LargeNetwork {
     fn new(count: usize) -> Self {
         let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
         let members = keypairs.iter().enumerate().map(|(number, keypair)| Member {
