@@ -102,8 +102,8 @@ def check_statement(checks, node, report):
                 all(map(is_count, counts)) and report["epoch"] > 0 and report["seq"] > 0, counts)
     checks.that("its time is the current time, in ms", abs(report["at"] - time.time() * 1000) < 60_000, report["at"])
     checks.equal("its interval is the network's poll_rate", report["interval_ms"], 1000)
-    checks.that("its version is short and has no special characters", re.fullmatch(r"[A-Za-z0-9._+-]{1,32}", report["version"]),
-                report["version"])
+    checks.that("its version is short and has no special characters",
+                re.fullmatch(r"[A-Za-z0-9._+-]{1,32}", report["version"]), report["version"])
     config = base64.b64decode(report["config"], validate=True)
     checks.equal("config is the base64 of 8 bytes", len(config), 8)
     checks.that("isolated and leaving are booleans",
