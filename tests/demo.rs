@@ -1,6 +1,7 @@
-//! `distomon demo`: what it starts, what it says, and that nothing is left of it.
+//! `distomon demo`: its nodes, its output and its end.
 
 use std::io::{BufRead as _, BufReader, Lines};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A running demo whose directory is inside of a directory of the test's.
+/// A running demo with its directory inside a temporary one.
 struct Demo {
     child: Child,
     out: Lines<BufReader<ChildStdout>>,
@@ -36,9 +37,9 @@ impl Demo {
         let mut command = command(temp.path(), args);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the built program starts");
         let out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        // Whole at once, so that it is dropped, and the demo ended, if it does not say what it should.
+        // Complete before the first assertion, so that a failure drops it and ends the demo.
         let mut demo = Self { child, out, temp, nodes: Vec::new() };
-        let mut told = String::new();
+        let mut output = String::new();
         for line in demo.out.by_ref().map(|line| line.expect("text")) {
             let words: Vec<_> = line.split_whitespace().collect();
             if let [id, url, pid] = words[..] {
@@ -47,14 +48,14 @@ impl Demo {
                     demo.nodes.push(Node { id: id.to_owned(), url: url.to_owned(), pid });
                 }
             }
-            told = told + &line + "\n";
+            output = output + &line + "\n";
             if line.starts_with("Ctrl-C") {
                 break;
             }
         }
-        assert!(told.contains("user      admin") && told.contains("password  "), "{told}");
+        assert!(output.contains("user      admin") && output.contains("password  "), "{output}");
         for (node, id) in demo.nodes.iter().zip(["node-1", "node-2", "node-3"]) {
-            assert_eq!(node.id, id, "{told}");
+            assert_eq!(node.id, id, "{output}");
         }
         demo
     }
@@ -69,19 +70,19 @@ impl Demo {
     }
 
     /// Waits for a line with `text` and returns it.
-    fn says(&mut self, text: &str) -> String {
+    fn wait_for_line(&mut self, text: &str) -> String {
         let mut lines = self.out.by_ref().map(|line| line.expect("text"));
-        lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("it never said {text:?}"))
+        lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("no line with {text:?}"))
     }
 
-    fn all_gone(&self) -> bool {
+    fn all_nodes_ended(&self) -> bool {
         self.nodes.iter().all(|node| test_kill_process(node.pid).is_err())
     }
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // Its nodes end with it.
+        // The nodes end with the demo.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -97,7 +98,7 @@ fn wait(mut done: impl FnMut() -> bool, what: &str) {
 }
 
 #[test]
-fn nodes_serve_die_and_leave_nothing_behind() {
+fn nodes_answer_and_end_without_leftovers() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut demo = Demo::start(&["--nodes", "3", "--port", "0"]);
         assert_eq!(demo.nodes.len(), 3);
@@ -111,13 +112,13 @@ fn nodes_serve_die_and_leave_nothing_behind() {
         assert_eq!(mode & 0o777, 0o700);
 
         kill_process(demo.nodes[2].pid, Signal::KILL).expect("it runs");
-        let line = demo.says("node-3 was killed");
+        let line = demo.wait_for_line("node-3 was killed");
         assert!(line.contains("The others go on; 2 left."), "{line}");
 
         kill_process(demo.own_pid(), signal).expect("it runs");
-        demo.says("Nothing of it is left.");
+        demo.wait_for_line("Nothing of it is left.");
         assert_eq!(demo.child.wait().expect("its status").code(), Some(0), "{signal:?}");
-        assert!(demo.all_gone(), "{signal:?}");
+        assert!(demo.all_nodes_ended(), "{signal:?}");
         assert_eq!(demo.directory(), None, "{signal:?}");
     }
 }
@@ -127,23 +128,32 @@ fn nodes_do_not_outlive_a_killed_demo() {
     let mut demo = Demo::start(&["--nodes", "2", "--port", "0"]);
     demo.child.kill().expect("it runs");
     demo.child.wait().expect("its status");
-    wait(|| demo.all_gone(), "the end of the nodes");
+    wait(|| demo.all_nodes_ended(), "the end of the nodes");
 }
 
 #[test]
-fn without_nodes_there_is_no_demo() {
+fn the_demo_ends_with_its_last_node() {
     let mut demo = Demo::start(&["--nodes", "2", "--port", "0"]);
     for node in &demo.nodes {
         kill_process(node.pid, Signal::KILL).expect("it runs");
     }
     assert_eq!(demo.child.wait().expect("its status").code(), Some(69));
     assert_eq!(demo.directory(), None);
-    demo.says("0 left");
+    demo.wait_for_line("0 left");
+}
+
+/// Listens on a port whose neighbours are free. The kernel gives none of them to outgoing connections.
+fn listen_between_free_ports() -> TcpListener {
+    let bind = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+    let attempts = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1_000);
+    let mut listeners = attempts.filter_map(|port| Some([bind(port - 1)?, bind(port)?, bind(port + 1)?]));
+    let [_, listener, _] = listeners.next().expect("three free ports in a row");
+    listener
 }
 
 #[test]
-fn what_cannot_start_says_why() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+fn a_demo_that_cannot_start_reports_the_cause() {
+    let taken = listen_between_free_ports();
     let port = taken.local_addr().expect("its address").port();
     let named = format!("127.0.0.1:{port} is taken by another program");
     let port = (port - 1).to_string();

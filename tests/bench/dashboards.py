@@ -1,4 +1,4 @@
-"""What it costs a node that people look at its dashboard."""
+"""Costs of open dashboards for a node."""
 
 import json
 import os
@@ -8,23 +8,23 @@ import time
 from nodes import NETWORK_ID, Nodes
 
 COUNT = 200
-# How often live.js asks, in s.
+# How often live.js polls, in s.
 PERIOD_S = 1.3
 SECONDS = 30
-# So many dashboards share a thread here; the node knows nothing of that.
-EACH = 50
+# Dashboards polled by one thread of this process.
+PER_THREAD = 50
 TARGET_PERCENT = 5
 
 
 class Dashboard:
-    """One open page, as live.js keeps it up to date: over a connection of its own each time."""
+    """An open page, which polls like live.js: over a new connection each time."""
 
     def __init__(self, nodes, path):
         self.nodes, self.path = nodes, path
         self.hashes, self.since = {}, ""
         self.answers = self.bytes = 0
 
-    def ask(self):
+    def poll(self):
         have = ",".join(self.hashes.values())
         reply = self.nodes.get(self.nodes.ids[0], f"/live{self.path}?have={have}&since={self.since}",
                                headers={"Authorization": f"Bearer {self.nodes.token}", "Accept-Encoding": "identity"})
@@ -38,29 +38,29 @@ class Dashboard:
 
 
 def dashboards(program):
-    """The processor time of one node of three, with nobody and with many looking at its network's page."""
+    """The processor time of one node of three, without and with open dashboards."""
     with Nodes(program, 3, 1, timeout=1) as nodes:
-        nodes.wait_until_whole()
-        alone, *_ = measure(nodes, [])
+        nodes.wait_until_all_online()
+        idle, *_ = measure(nodes, [])
         pages = [Dashboard(nodes, f"/network/{NETWORK_ID}") for _ in range(COUNT)]
-        seen, threads, failures = measure(nodes, pages)
+        busy, threads, failures = measure(nodes, pages)
         data = nodes.view(nodes.ids[1])["data"]
         offline = [target for found in data.values() for target, entry in found["ping_data"].items()
                    if entry["status"] != "online"]
-    cost = seen - alone
+    cost = busy - idle
     answers, size = sum(page.answers for page in pages), sum(page.bytes for page in pages)
-    print(f"{COUNT} open dashboards on one node of three: {100 * cost:.1f} % of a core on top of {100 * alone:.1f} % "
-          f"({answers / SECONDS:.0f} answers a second of {size / max(1, answers) / 1000:.1f} kB, {failures} failed; "
+    print(f"{COUNT} open dashboards on one node of three: {100 * cost:.1f} % of a core on top of {100 * idle:.1f} % "
+          f"({answers / SECONDS:.0f} answers per second of {size / max(1, answers) / 1000:.1f} kB, {failures} failed; "
           f"at most {threads} threads; nodes not online meanwhile: {', '.join(offline) or 'none'}; "
           f"target {TARGET_PERCENT} %: {'reached' if 100 * cost <= TARGET_PERCENT and not offline and not failures else 'MISSED'})")
 
 
 def measure(nodes, pages):
-    """The processor time in each second, the most threads, and how many answers failed."""
+    """Returns the processor time per second, the highest number of threads and the number of failed answers."""
     ended = threading.Event()
     failures = []
 
-    def look(some):
+    def poll_all(some):
         due = [time.monotonic() + number * PERIOD_S / len(some) for number in range(len(some))]
         while not ended.is_set():
             for number, page in enumerate(some):
@@ -68,13 +68,14 @@ def measure(nodes, pages):
                     return
                 due[number] += PERIOD_S
                 try:
-                    page.ask()
+                    page.poll()
                 except (OSError, RuntimeError, ValueError) as error:
                     failures.append(error)
 
-    lookers = [threading.Thread(target=look, args=(pages[at:at + EACH],)) for at in range(0, len(pages), EACH)]
-    for looker in lookers:
-        looker.start()
+    pollers = [threading.Thread(target=poll_all, args=(pages[at:at + PER_THREAD],))
+               for at in range(0, len(pages), PER_THREAD)]
+    for poller in pollers:
+        poller.start()
     time.sleep(2)
     begun, most = time.monotonic(), 0
     before = sum(nodes.processor_s(nodes.ids[0]))
@@ -83,6 +84,6 @@ def measure(nodes, pages):
         time.sleep(0.05)
     used, took = sum(nodes.processor_s(nodes.ids[0])) - before, time.monotonic() - begun
     ended.set()
-    for looker in lookers:
-        looker.join()
+    for poller in pollers:
+        poller.join()
     return used / took, most, len(failures)

@@ -1,15 +1,15 @@
-"""What a network costs while nothing fails."""
+"""Costs of a network without failures."""
 
 import re
 import statistics
 import subprocess
 import time
 
-from nodes import NETWORK_ID, Nodes, judge
+from nodes import NETWORK_ID, Nodes, result
 
 
 def start(program):
-    """From the call that makes the process to the end of its first answer, state and key being there."""
+    """From the creation of the process to the end of its first answer, with an existing state and key."""
     times = []
     with Nodes(program, 3, 10) as nodes:
         node = nodes.ids[0]
@@ -22,7 +22,7 @@ def start(program):
             times.append((time.monotonic() - begun) * 1000)
     median, worst = statistics.median(times), max(times)
     print(f"start to serving, 20 times: median {median:.0f} ms, worst {worst:.0f} ms (target 50 ms: "
-          f"median {judge(median <= 50)})")
+          f"median {result(median <= 50)})")
 
 
 def memory(program):
@@ -31,30 +31,30 @@ def memory(program):
 
 
 def memory64(program):
-    """64 processes and their 4,000 threads want a machine of their own."""
+    """64 processes with 4,000 threads, which need a machine without other work."""
     measure_memory(program, 64, 30, 16)
 
 
 def measure_memory(program, count, poll_rate, target):
-    """After every node has seen all others online, and half a minute more."""
+    """Half a minute after every node has reported all others online."""
     with Nodes(program, count, poll_rate) as nodes:
-        nodes.wait_until_whole(seconds=60 + 3 * poll_rate)
+        nodes.wait_until_all_online(seconds=60 + 3 * poll_rate)
         time.sleep(30)
-        found = [nodes.memory_mb(node) for node in nodes.ids]
-    now, most = max(rss for rss, _ in found), max(peak for _, peak in found[1:])
-    median = statistics.median(rss for rss, _ in found[1:])
-    against = f"target {target} MB: {judge(now <= target)}" if target else "no target"
-    # The first node has checked a password, which takes some 20 MB for a moment.
-    print(f"resident memory, {count} nodes polling every {poll_rate} s: median {median:.1f} MB, largest {now:.1f} MB, "
-          f"highest ever without a login {most:.1f} MB ({against})")
+        memory_mb = [nodes.memory_mb(node) for node in nodes.ids]
+    # The first node has verified a password, which needs about 20 MB for a moment.
+    largest, highest = max(rss for rss, _ in memory_mb), max(peak for _, peak in memory_mb[1:])
+    median = statistics.median(rss for rss, _ in memory_mb[1:])
+    comparison = f"target {target} MB: {result(largest <= target)}" if target else "no target"
+    print(f"resident memory, {count} nodes polling every {poll_rate} s: median {median:.1f} MB, largest {largest:.1f} MB, "
+          f"peak without a login {highest:.1f} MB ({comparison})")
 
 
 def exchanges(program):
-    """All that the nodes do, divided by the number of exchanges: reports, timers and the rest included."""
+    """The processor time of all nodes, divided by the number of exchanges; includes reports and timers."""
     for poll_rate in (0.1, 1):
         seconds = 20 if poll_rate < 1 else 60
         with Nodes(program, 3, poll_rate, timeout=1) as nodes:
-            nodes.wait_until_whole()
+            nodes.wait_until_all_online()
             before = total(nodes)
             time.sleep(seconds)
             after = total(nodes)
@@ -62,13 +62,13 @@ def exchanges(program):
         if not calls:
             raise RuntimeError("no exchange was counted")
         each_ms, processor_s = (user_s + system_s) / calls * 1000, user_s + system_s
-        print(f"processor time for an exchange, both sides, 3 nodes polling every {poll_rate} s: {each_ms:.2f} ms "
-              f"({100 * system_s / processor_s:.0f} % of it in the kernel; {calls} exchanges, {100 * processor_s / 3 / seconds:.2f} % of a core for each node; target 0.5 ms: "
-              f"{judge(each_ms <= 0.5)})")
+        print(f"processor time of an exchange, both sides, 3 nodes polling every {poll_rate} s: {each_ms:.2f} ms "
+              f"({100 * system_s / processor_s:.0f} % of it in the kernel; {calls} exchanges, {100 * processor_s / 3 / seconds:.2f} % of a core per node; target 0.5 ms: "
+              f"{result(each_ms <= 0.5)})")
 
 
 def total(nodes):
-    """Processor time and exchanges of all nodes. An exchange is counted where it was begun."""
+    """Returns the processor time and exchanges of all nodes. The caller counts an exchange."""
     counters = [nodes.view(node)["counters"] for node in nodes.ids]
     calls = sum(counter["exchanges_ok"] + counter["exchanges_failed"] for counter in counters)
     user_s, system_s = map(sum, zip(*map(nodes.processor_s, nodes.ids)))
@@ -76,22 +76,22 @@ def total(nodes):
 
 
 def views(program):
-    """By wrk over kept connections. Its own processor time does not count, only the node's."""
+    """Requests by wrk over persistent connections, per second of the node's processor time."""
     with Nodes(program, 3, 1) as nodes:
-        nodes.wait_until_whole()
+        nodes.wait_until_all_online()
         node = nodes.ids[0]
         for connections in (1, 16):
             before, begun = sum(nodes.processor_s(node)), time.monotonic()
-            told = subprocess.run(
+            output = subprocess.run(
                 ["wrk", "-t1", f"-c{connections}", "-d8s", "--timeout", "5s",
                  "-H", f"Authorization: Bearer {nodes.token}", f"http://127.0.0.1:{nodes.ports[node]}/view/{NETWORK_ID}"],
                 check=True, timeout=60, capture_output=True, text=True).stdout
             processor_s, passed = sum(nodes.processor_s(node)) - before, time.monotonic() - begun
-            if "Non-2xx" in told:
-                raise RuntimeError(f"not every view was answered with 200: {told}")
-            count = int(re.search(r"(\d+) requests in", told)[1])
-            errors = re.search(r"Socket errors: (.*)", told)
-            a_core = count / processor_s
-            print(f"GET /view, 3 nodes, {connections} connections: {a_core:.0f} a second and core of the node, "
-                  f"{count / passed:.0f} a second beside the client on this machine (target 20000: "
-                  f"{judge(a_core >= 20000)}){'; ' + errors[0] if errors else ''}")
+            if "Non-2xx" in output:
+                raise RuntimeError(f"GET /view with another status than 200: {output}")
+            count = int(re.search(r"(\d+) requests in", output)[1])
+            errors = re.search(r"Socket errors: (.*)", output)
+            per_core = count / processor_s
+            print(f"GET /view, 3 nodes, {connections} connections: {per_core:.0f} per second and core of the node, "
+                  f"{count / passed:.0f} per second with the client on the same machine (target 20000: "
+                  f"{result(per_core >= 20000)}){'; ' + errors[0] if errors else ''}")

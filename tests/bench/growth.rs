@@ -1,15 +1,14 @@
-//! How the work of one node grows with its network: messages, bytes and processor time in each interval, with
-//! 1,000 and 10,000 nodes in rings.
+//! Growth of one node's work with its network: messages, bytes and processor time per interval, with 1,000 and
+//! 10,000 nodes in rings.
 //!
-//! One node and all its partners are real cores that exchange real messages in virtual time. The other
-//! authors publish real signed reports as often as such nodes do, and these come to each partner after a time
-//! drawn between a tenth and eight tenths of a `poll_rate`, as they do through rings. Only the one node is
-//! measured: everything from the bodies of its messages to the snapshot that readers see, so reading and
-//! writing, signatures of reports, the core's step and verdicts; not HTTP and the signatures of messages,
-//! which are the same for each exchange.
+//! One node and all its partners are real engines that exchange real messages in virtual time. The other authors
+//! publish real signed reports at the usual rate, which reach each partner after a random delay between a tenth
+//! and eight tenths of a `poll_rate`, as through rings. Only the one node is measured, from the bodies of its
+//! messages to its snapshot: parsing and writing, signatures of reports, steps of the engine and verdicts. HTTP
+//! and the signatures of messages, whose costs do not depend on the network, are not measured.
 
-#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
-#![expect(clippy::cast_precision_loss, reason = "figures are to be looked at")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::cast_precision_loss, reason = "figures are rounded for display")]
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,22 +29,22 @@ use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};
 use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../simulation/machine.rs"]
-#[allow(dead_code, reason = "the simulator asks more of its machines")]
+#[allow(dead_code, reason = "only the simulator uses all of it")]
 mod machine;
 #[path = "../simulation/sample.rs"]
-#[allow(dead_code, reason = "the simulator needs more samples")]
+#[allow(dead_code, reason = "only the simulator uses all of it")]
 mod sample;
 
-/// What the larger network may cost a node, beside the smaller one.
+/// Highest ratio of a node's processor time in the larger network to that in the smaller one.
 const TARGET: f64 = 1.5;
 
 const RINGS: u32 = 10;
 const POLL_MS: u64 = 1_000;
-/// Virtual time goes in such steps, in ms.
+/// Step of virtual time, in ms.
 const TICK_MS: u64 = 5;
-/// Before the measurement: everybody is heard of, and the first messages with everything are over.
+/// Intervals before the measurement, in which all nodes report and the first full messages pass.
 const WARM_UP: u64 = 25;
-/// For how many intervals is measured.
+/// Measured intervals.
 const MEASURED: u64 = 20;
 
 fn main() -> ExitCode {
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
         eprintln!("usage: cargo bench --bench growth");
         return ExitCode::from(64);
     }
-    println!("one node of a network in {RINGS} rings, in each interval of {POLL_MS} ms:");
+    println!("one node of a network in {RINGS} rings, per interval of {POLL_MS} ms:");
     println!("  nodes   messages    reports   kB sent  kB received   of it heads   processor ms   up");
     let [small, large] = [1_000, 10_000].map(|count| {
         let cost = measure(count);
@@ -64,12 +63,12 @@ fn main() -> ExitCode {
     let ratio = large.processor_ms() / small.processor_ms();
     let bytes = large.bytes() / small.bytes();
     println!(
-        "10,000 beside 1,000: {ratio:.2} x the processor time, {bytes:.2} x the bytes (target: {TARGET} x)"
+        "10,000 compared with 1,000: {ratio:.2} x the processor time, {bytes:.2} x the bytes (target: {TARGET} x)"
     );
     ExitCode::SUCCESS
 }
 
-/// What one node did, over [`MEASURED`] intervals.
+/// Work of one node in [`MEASURED`] intervals.
 #[derive(Default)]
 struct Cost {
     messages: u64,
@@ -108,7 +107,7 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// A node that only publishes.
+/// A node that only publishes reports.
 struct Author {
     id: NodeId,
     keypair: Keypair,
@@ -118,13 +117,13 @@ struct Author {
     observed: Vec<NodeId>,
 }
 
-/// One node with its partners, amid a network.
-struct Sample {
-    /// The first is measured.
+/// The measured node with its partners and all other authors.
+struct Testbed {
+    /// The first one is measured.
     machines: Vec<Machine>,
     authors: Vec<Author>,
-    /// Which report comes when to which machine.
-    coming: BinaryHeap<Reverse<(u64, usize, usize)>>,
+    /// Time in ms, machine and report of each coming delivery.
+    arrivals: BinaryHeap<Reverse<(u64, usize, usize)>>,
     reports: Vec<VerifiedReport>,
     publish_ms: u64,
     rng: fastrand::Rng,
@@ -148,39 +147,39 @@ fn measure(count: usize) -> Cost {
             ..sample::member(0)
         })
         .collect();
-    let seen_by = |number: usize| {
+    let membership_of = |number: usize| {
         let membership =
             Membership::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
         Arc::new(membership.with_observers(ObserverPolicy::Rings(RINGS)))
     };
-    // Ids are as long as each other, so that their order is that of the numbers.
-    let membership = seen_by(0);
+    // All ids have one length, so that they sort by number.
+    let membership = membership_of(0);
     let partners = (1..count).filter(|&peer| membership.calls(0, peer) || membership.calls(peer, 0));
-    let real: Vec<usize> = std::iter::once(0).chain(partners).collect();
+    let simulated: Vec<usize> = std::iter::once(0).chain(partners).collect();
     let mut rng = fastrand::Rng::with_seed(1);
-    let machines = real.iter().map(|&number| {
-        let pen = Box::new(sample::Pen(keypairs[number].clone()));
+    let machines = simulated.iter().map(|&number| {
+        let signer = Box::new(sample::Pen(keypairs[number].clone()));
         let (disk, clock) = (Disk::default(), Clock::default());
-        Machine::start(pen, Wire::Whole, seen_by(number), disk, clock, 0, number as u64)
+        Machine::start(signer, Wire::Whole, membership_of(number), disk, clock, 0, number as u64)
     });
     let machines: Vec<Machine> = machines.collect();
     let publish_ms = membership.publish_ms();
-    let authors = keypairs.into_iter().enumerate().filter(|(number, _)| !real.contains(number));
+    let authors = keypairs.into_iter().enumerate().filter(|(number, _)| !simulated.contains(number));
     let authors: Vec<Author> = authors
         .map(|(number, keypair)| Author {
             id: node_id(number),
             keypair,
             seq: 0,
             prev: None,
-            // All have just started, and publish once at the start.
+            // All have just started, and publish immediately.
             next_ms: rng.u64(0..publish_ms.min(2 * POLL_MS)),
             observed: (0..count).filter(|&peer| membership.observes(number, peer)).map(node_id).collect(),
         })
         .collect();
-    let mut sample = Sample {
+    let mut testbed = Testbed {
         machines,
         authors,
-        coming: BinaryHeap::new(),
+        arrivals: BinaryHeap::new(),
         reports: Vec::new(),
         publish_ms,
         rng,
@@ -190,15 +189,15 @@ fn measure(count: usize) -> Cost {
     let end_ms = start_ms + MEASURED * POLL_MS;
     for now_ms in (0..end_ms).step_by(usize::try_from(TICK_MS).expect("short")) {
         if now_ms == start_ms {
-            sample.cost = Cost::default();
-            sample.machines[0].received.new = 0;
+            testbed.cost = Cost::default();
+            testbed.machines[0].received.new = 0;
         }
-        sample.tick(now_ms);
+        testbed.tick(now_ms);
     }
-    let verdicts = sample.machines[0].snapshot.verdicts();
-    sample.cost.up = verdicts.nodes.iter().filter(|verdict| verdict.status == NodeStatus::Up).count();
-    sample.cost.reports = sample.machines[0].received.new;
-    sample.cost
+    let verdicts = testbed.machines[0].snapshot.verdicts();
+    testbed.cost.up = verdicts.nodes.iter().filter(|verdict| verdict.status == NodeStatus::Up).count();
+    testbed.cost.reports = testbed.machines[0].received.new;
+    testbed.cost
 }
 
 fn processor_time() -> Duration {
@@ -206,25 +205,25 @@ fn processor_time() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// How much of a message the heads are.
+/// Returns the size of the heads in a message, in bytes.
 fn heads_bytes(body: &str) -> usize {
     let Some(start) = body.find("\"heads\":{") else { return 0 };
     body[start..].find("},\"reports\"").unwrap_or(0)
 }
 
-impl Sample {
+impl Testbed {
     fn tick(&mut self, now_ms: u64) {
         self.publish(now_ms);
-        self.feed(now_ms);
+        self.deliver(now_ms);
         for machine in 0..self.machines.len() {
             if self.machines[machine].wakes_ms(now_ms) <= now_ms {
-                self.tell(now_ms, machine, Event::Tick);
+                self.step(now_ms, machine, Event::Tick);
             }
         }
     }
 
-    /// Does something on a machine, and counts its time if it is the measured one.
-    fn on<T>(&mut self, machine: usize, work: impl FnOnce(&mut Machine) -> T) -> T {
+    /// Runs `work` on a machine, and adds its processor time to the cost if the machine is the measured one.
+    fn run_on<T>(&mut self, machine: usize, work: impl FnOnce(&mut Machine) -> T) -> T {
         let before = processor_time();
         let done = work(&mut self.machines[machine]);
         if machine == 0 {
@@ -233,48 +232,48 @@ impl Sample {
         done
     }
 
-    fn tell(&mut self, now_ms: u64, machine: usize, event: Event) {
-        let calls = self.on(machine, |machine| machine.step(now_ms, event));
+    fn step(&mut self, now_ms: u64, machine: usize, event: Event) {
+        let calls = self.run_on(machine, |machine| machine.step(now_ms, event));
         for call in calls {
-            let called = self.call(now_ms, machine, &call);
-            self.tell(now_ms, machine, Event::CallFinished(called));
+            let finished = self.call(now_ms, machine, &call);
+            self.step(now_ms, machine, Event::CallFinished(finished));
         }
     }
 
-    /// Carries out a call at once.
+    /// Completes a call without delay.
     fn call(&mut self, now_ms: u64, from: usize, call: &Call) -> CallFinished {
         let Some(to) = self.machines.iter().position(|machine| *machine.id() == call.peer) else {
-            // A peer that this is not about: it answers, and has no news.
+            // A peer beyond the partners answers without news.
             let heads = Heads::empty(self.machines[from].snapshot.membership().clone());
-            let delivery = ReceivedReports { heads, reports: Vec::new(), proofs: Vec::new() };
-            let answer = CallReply {
+            let received = ReceivedReports { heads, reports: Vec::new(), proofs: Vec::new() };
+            let reply = CallReply {
                 rtt_us: 2_000,
                 took_us: 100,
                 clock_offset_ms: 0,
-                received: delivery,
+                received,
                 mark: None,
                 snapshot_ms: 0,
             };
             return CallFinished {
                 id: call.id,
                 peer: call.peer.clone(),
-                outcome: Ok(answer),
+                outcome: Ok(reply),
                 evidence: Vec::new(),
             };
         };
-        let (nonce, body, beside) = self.on(from, |machine| machine.write(now_ms, call));
+        let (nonce, body, beside) = self.run_on(from, |machine| machine.write(now_ms, call));
         let own = self.machines[from].snapshot.membership().own();
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
-        let (response, delivery) =
-            self.on(to, |machine| machine.answer(now_ms, &sender, nonce, &body, beside));
+        let (response, received) =
+            self.run_on(to, |machine| machine.answer(now_ms, &sender, nonce, &body, beside));
         if let Response::Reply(reply, _) = &response {
             self.count(to, from, reply);
         }
-        if let Some(delivery) = delivery {
-            self.tell(now_ms, to, Event::RequestReceived { from: sender.id, received: delivery });
+        if let Some(received) = received {
+            self.step(now_ms, to, Event::RequestReceived { from: sender.id, received });
         }
-        self.on(from, |machine| machine.read(now_ms, call, response, 2))
+        self.run_on(from, |machine| machine.read(now_ms, call, response, 2))
     }
 
     fn count(&mut self, from: usize, to: usize, body: &str) {
@@ -289,7 +288,7 @@ impl Sample {
         }
     }
 
-    /// The other authors' reports set out.
+    /// Publishes the due reports of the other authors.
     fn publish(&mut self, now_ms: u64) {
         for author in &mut self.authors {
             if author.next_ms > now_ms {
@@ -299,23 +298,23 @@ impl Sample {
             let report = author.report(now_ms);
             for machine in 1..self.machines.len() {
                 let at_ms = now_ms + self.rng.u64(POLL_MS / 10..POLL_MS * 8 / 10);
-                self.coming.push(Reverse((at_ms, machine, self.reports.len())));
+                self.arrivals.push(Reverse((at_ms, machine, self.reports.len())));
             }
             self.reports.push(report);
         }
     }
 
-    /// The partners receive what has come to them.
-    fn feed(&mut self, now_ms: u64) {
+    /// Delivers the reports that are due to the partners.
+    fn deliver(&mut self, now_ms: u64) {
         let mut arrived: Vec<Vec<VerifiedReport>> = self.machines.iter().map(|_| Vec::new()).collect();
-        while self.coming.peek().is_some_and(|Reverse((at_ms, _, _))| *at_ms <= now_ms) {
-            let Reverse((_, machine, report)) = self.coming.pop().expect("just seen");
+        while self.arrivals.peek().is_some_and(|Reverse((at_ms, _, _))| *at_ms <= now_ms) {
+            let Reverse((_, machine, report)) = self.arrivals.pop().expect("just seen");
             arrived[machine].push(self.reports[report].clone());
         }
         for (machine, reports) in arrived.into_iter().enumerate().filter(|(_, reports)| !reports.is_empty()) {
             let heads = Heads::empty(self.machines[machine].snapshot.membership().clone());
             let from = reports[0].author().clone();
-            self.tell(
+            self.step(
                 now_ms,
                 machine,
                 Event::RequestReceived {

@@ -1,4 +1,4 @@
-"""The figures of real processes. tests/bench/run calls this with the program and the figures to measure."""
+"""Figures of real processes. tests/bench/run calls this with the program and the figures to measure."""
 
 import os
 import signal
@@ -21,20 +21,20 @@ FIGURES = {
 
 
 def main(program, chosen):
-    # What `timeout` sends becomes an exception, so that the nodes are stopped.
+    # SIGTERM of `timeout` raises an exception, which stops the nodes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/bench: stopped"))
     failed = False
     for name in chosen:
-        busy = os.getloadavg()[0]
-        if busy > 0.5:
-            print(f"note: this machine is busy with something else (load {busy:.1f})")
+        load = os.getloadavg()[0]
+        if load > 0.5:
+            print(f"note: this machine is busy (load {load:.1f})")
         try:
             FIGURES[name](program)
         except (OSError, RuntimeError, TimeoutError) as error:
             failed = True
             print(f"{name}: NOT MEASURED: {error}")
         sys.stdout.flush()
-    print("some figures could not be measured" if failed else "all figures are measured")
+    print("some figures could not be measured" if failed else "all figures were measured")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""A network of real nodes on loopback, and what can be read of them from outside."""
+"""A network of real nodes on loopback, and measurements of their processes."""
 
 import base64
 import http.client
@@ -13,15 +13,15 @@ import tempfile
 import time
 
 NETWORK_ID = "bench"
-TICKS = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-# systemd's words to a service of its own; the nodes are not that service.
-NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID",
+# Variables of the systemd service that runs the tests; the nodes are not that service.
+SERVICE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID",
             "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
 
 
 class Nodes:
-    """`count` nodes, written by `distomon init` and started one after the other. All end with the block."""
+    """A context manager for `count` nodes, which `distomon init` configures and which start one after the other."""
 
     def __init__(self, program, count, poll_rate, timeout=5):
         self.program = os.path.abspath(program)
@@ -30,15 +30,15 @@ class Nodes:
         self.processes = {}
 
     def __enter__(self):
-        self.place = tempfile.TemporaryDirectory(prefix="distomon-bench-")
-        self.directory = pathlib.Path(self.place.name)
+        self.temporary = tempfile.TemporaryDirectory(prefix="distomon-bench-")
+        self.directory = pathlib.Path(self.temporary.name)
         try:
             self.write()
             for node in self.ids:
                 self.start(node)
             for node in self.ids:
                 self.wait_until_serving(node)
-            self.token = self.ask_for_token()
+            self.token = self.request_token()
             return self
         except BaseException:
             self.__exit__()
@@ -46,7 +46,7 @@ class Nodes:
 
     def __exit__(self, *_):
         for process in self.processes.values():
-            # A stopped process takes no signal but this.
+            # A suspended process handles SIGTERM only after this.
             process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in self.processes.values():
@@ -55,18 +55,18 @@ class Nodes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(15)
-        self.place.cleanup()
+        self.temporary.cleanup()
 
     def write(self):
         listeners = [socket.create_server(("127.0.0.1", 0)) for _ in self.ids]
         self.ports = {node: listener.getsockname()[1] for node, listener in zip(self.ids, listeners)}
         for listener in listeners:
             listener.close()
-        told = subprocess.run(
+        output = subprocess.run(
             [self.program, "init", self.directory / "etc", "--network", NETWORK_ID, "--poll-rate", str(self.poll_rate),
              *(word for node in self.ids for word in ("--node", f"{node}=http://127.0.0.1:{self.ports[node]}"))],
             check=True, timeout=60, capture_output=True, text=True).stdout
-        self.password = re.search(r"log in as admin with (\S+)", told)[1]
+        self.password = re.search(r"log in as admin with (\S+)", output)[1]
         for node in self.ids:
             home = self.directory / "etc" / node
             with (home / "nodeconf.yml").open("a") as nodeconf:
@@ -75,9 +75,9 @@ class Nodes:
             config.write_text(re.sub(r"(?m)^  timeout: .*$", f"  timeout: {self.timeout}", config.read_text()))
 
     def start(self, node):
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
+        environment = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
         with (self.directory / f"{node}.log").open("ab") as log:
-            # Its standard input ends with this process, and the node with that, however this one ends.
+            # The node ends with its standard input, and therefore with this process.
             self.processes[node] = subprocess.Popen(
                 [self.program, "run", "--exit-with-stdin", "--config", self.directory / "etc" / node,
                  "--state", self.directory / "state" / node],
@@ -96,7 +96,7 @@ class Nodes:
             except OSError:
                 pass
             time.sleep(pause)
-        raise TimeoutError(f"{node} does not serve after {seconds} s")
+        raise TimeoutError(f"{node} does not answer after {seconds} s")
 
     def pid(self, node):
         return self.processes[node].pid
@@ -111,8 +111,8 @@ class Nodes:
         finally:
             connection.close()
 
-    def ask_for_token(self):
-        """A token of the first node: every other takes it, too."""
+    def request_token(self):
+        """Returns a token of the first node, which all nodes accept."""
         basic = base64.b64encode(f"admin:{self.password}".encode()).decode()
         reply = self.get(self.ids[0], "/token", "POST", {"Authorization": f"Basic {basic}"})
         if reply.status != 200:
@@ -125,22 +125,22 @@ class Nodes:
             raise RuntimeError(f"GET /view of {node}: status {reply.status}")
         return json.loads(reply.body)
 
-    def wait_until_whole(self, seconds=90):
-        """Until every node's view shows every node's report saying that all others are online."""
-        def is_whole(node):
+    def wait_until_all_online(self, seconds=90):
+        """Waits until every node's view has a report of every node that shows all others online."""
+        def shows_all_online(node):
             data = self.view(node)["data"]
             return len(data) == len(self.ids) and all(
-                found["status"] == "online" for seen in data.values() for found in seen["ping_data"].values())
+                found["status"] == "online" for report in data.values() for found in report["ping_data"].values())
 
-        wait_for("every node seeing all others online", lambda: all(map(is_whole, self.ids)), seconds, 0.2)
+        wait_for("every node showing all others online", lambda: all(map(shows_all_online, self.ids)), seconds, 0.2)
 
     def processor_s(self, node):
-        """Seconds of processor time that the node has used in itself and in the kernel, its ended threads included."""
+        """Returns the processor time of the node in s, in user space and in the kernel, with that of ended threads."""
         fields = pathlib.Path(f"/proc/{self.pid(node)}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) / TICKS, int(fields[12]) / TICKS
+        return int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
 
     def memory_mb(self, node):
-        """Resident memory now, and the most it was."""
+        """Returns the resident memory and its peak, in MB."""
         status = pathlib.Path(f"/proc/{self.pid(node)}/status").read_text()
         return tuple(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000 for name in ("VmRSS", "VmHWM"))
 
@@ -153,5 +153,5 @@ def wait_for(what, holds, seconds, pause):
         time.sleep(pause)
 
 
-def judge(met):
+def result(met):
     return "met" if met else "NOT MET"

@@ -1,11 +1,11 @@
-//! How many reports a second one thread verifies and stores, beside what bare `verify_strict` reaches over
-//! the same bytes in the same run.
+//! Reports per second that one thread verifies and stores, compared with `verify_strict` alone over the same bytes in
+//! the same run.
 //!
-//! Included: everything from the body of a request to the snapshot that readers see, which is reading the
-//! message, its envelopes and payloads, checking what is news, the signature, the core's step, and the
-//! snapshot. Not included: HTTP, the message signature, and the channel between the threads.
+//! Measured is the way from the body of a request to the snapshot: parsing of the message, envelopes and payloads,
+//! the check for known reports, signatures, the engine's step and the snapshot. HTTP, the message signature and the
+//! channel between the threads are not measured.
 
-#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -25,13 +25,13 @@ use distomon::mesh::wire::report::{Report, VerifiedReport};
 use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-/// What is to be reached of the bare rate, in per cent.
+/// Lowest share of the rate of `verify_strict` alone, in per cent.
 const TARGET: f64 = 80.0;
 
-/// When the first report was made: Unix time in ms.
+/// Creation of the first report: Unix time in ms.
 const START_MS: u64 = 1_763_884_800_000;
 
-/// How long each case is measured. Both sides take turns, so that what slows this machine slows both.
+/// Duration of each case. Both sides alternate, so that other load slows both.
 const MEASURED: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A signed report, twice: as it travels, and as what the bare verification wants.
+/// A signed report as an envelope, and as the arguments of `verify_strict`.
 struct Sample {
     envelope: String,
     signed: Vec<u8>,
@@ -54,7 +54,7 @@ struct Sample {
     key: VerifyingKey,
 }
 
-/// Time spent on each part of the way.
+/// Time spent on each part.
 #[derive(Default)]
 struct Spent {
     reading: Duration,
@@ -64,14 +64,14 @@ struct Spent {
     reports: u32,
 }
 
-/// A network of `nodes`, whose reports come to one of them one in a message, or those of all authors
+/// Measures a network of `nodes`, one of which receives reports in separate messages, or those of all authors
 /// `together`.
 fn measure(nodes: usize, together: bool) {
     let keys: Vec<Keypair> = (0..nodes).map(|_| Keypair::generate().expect("random source")).collect();
     let membership = Arc::new(membership(&keys));
     let mut now = Timestamps { mono_ms: 1, wall_ms: START_MS };
-    let mut mesh = new_mesh(&membership, keys[membership.me()].clone(), now);
-    let mut snapshot = mesh.take_snapshot(now).expect("a new mesh has a snapshot");
+    let mut engine = new_engine(&membership, keys[membership.me()].clone(), now);
+    let mut snapshot = engine.take_snapshot(now).expect("a new engine has a snapshot");
     let mut spent = Spent::default();
     let mut payload_bytes = 0;
     let begun = Instant::now();
@@ -88,7 +88,7 @@ fn measure(nodes: usize, together: bool) {
             now = Timestamps { mono_ms: now.mono_ms + 1, wall_ms: now.wall_ms + 1 };
             let envelopes: Vec<&str> = message.iter().map(|sample| sample.envelope.as_str()).collect();
             let body = format!("{{\"to\":\"node-0\",\"heads\":{{}},\"reports\":[{}]}}", envelopes.join(","));
-            receive(&mut mesh, &mut snapshot, now, body.as_bytes(), &mut spent);
+            receive(&mut engine, &mut snapshot, now, body.as_bytes(), &mut spent);
             let start = Instant::now();
             for Sample { signed, signature, key, .. } in message {
                 assert!(black_box(key).verify_strict(black_box(signed), signature).is_ok());
@@ -101,21 +101,21 @@ fn measure(nodes: usize, together: bool) {
     spent.print(nodes, together, payload_bytes);
 }
 
-/// From the body to the snapshot.
-fn receive(mesh: &mut Engine, snapshot: &mut Snapshot, now: Timestamps, body: &[u8], spent: &mut Spent) {
+/// Processes a message, from its body to the snapshot.
+fn receive(engine: &mut Engine, snapshot: &mut Snapshot, now: Timestamps, body: &[u8], spent: &mut Spent) {
     let start = Instant::now();
     let message = message::Request::parse(body, snapshot.membership()).expect("a well-formed message");
     let read = Instant::now();
-    let intake = verify::verify_message(
+    let outcome = verify::verify_message(
         snapshot.table(),
         MessageReports { sender: "node-01", reports: &message.reports, proofs: &message.proofs },
         |_, _| true,
     );
     let checked = Instant::now();
-    let delivery = ReceivedReports { heads: message.heads, reports: intake.reports, proofs: intake.proofs };
+    let received = ReceivedReports { heads: message.heads, reports: outcome.reports, proofs: outcome.proofs };
     let from = snapshot.membership().members()[1].id.clone();
-    black_box(mesh.step(now, Event::RequestReceived { from, received: delivery }));
-    *snapshot = mesh.take_snapshot(now).expect("a report came, so the snapshot changed");
+    black_box(engine.step(now, Event::RequestReceived { from, received }));
+    *snapshot = engine.take_snapshot(now).expect("a new report changes the snapshot");
     spent.reading += read - start;
     spent.checking += checked - read;
     spent.storing += checked.elapsed();
@@ -127,16 +127,16 @@ impl Spent {
         let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(self.reports);
         let rate = |time: Duration| f64::from(self.reports) / time.as_secs_f64();
         let share = 100.0 * self.bare.as_secs_f64() / whole.as_secs_f64();
-        let way = if together { "all authors in a message" } else { "one in a message" };
+        let grouping = if together { "all authors in a message" } else { "one in a message" };
         println!(
-            "reports of {nodes} nodes ({payload_bytes} bytes), {way}: {:.0} verified and stored a second, bare \
-             verify_strict {:.0}: {share:.1} % (target {TARGET} %: {})",
+            "reports of {nodes} nodes ({payload_bytes} bytes), {grouping}: {:.0} verified and stored per second, \
+             verify_strict alone {:.0}: {share:.1} % (target {TARGET} %: {})",
             rate(whole),
             rate(self.bare),
             if share >= TARGET { "met" } else { "NOT MET" },
         );
         println!(
-            "    each: reading the message {:.1} µs, checking {:.1} µs (of which bare verify_strict {:.1} µs), \
+            "    each: parsing {:.1} µs, verification {:.1} µs (verify_strict alone {:.1} µs), \
              storing {:.1} µs",
             each(self.reading),
             each(self.checking),
@@ -160,7 +160,7 @@ fn membership(keys: &[Keypair]) -> Membership {
         .expect("ids that differ")
 }
 
-/// Ids in the order of their numbers, so that the membership's indices are those of the keys.
+/// Returns an id. Ids sort by number, so that the indices of the membership are those of the keys.
 fn id(index: usize) -> NodeId {
     format!("node-{index:03}").parse().expect("a name")
 }
@@ -169,21 +169,21 @@ fn network() -> NetworkId {
     "production-network".parse().expect("a name")
 }
 
-fn new_mesh(membership: &Arc<Membership>, key: Keypair, now: Timestamps) -> Engine {
-    let setup = EngineInit {
+fn new_engine(membership: &Arc<Membership>, key: Keypair, now: Timestamps) -> Engine {
+    let init = EngineInit {
         membership: membership.clone(),
-        signer: Box::new(Pen(key)),
+        signer: Box::new(KeySigner(key)),
         seed: 1,
         epoch: START_MS,
         min_reports: Vec::new(),
         proofs: Vec::new(),
     };
-    Engine::new(setup, now)
+    Engine::new(init, now)
 }
 
-struct Pen(Keypair);
+struct KeySigner(Keypair);
 
-impl Signer for Pen {
+impl Signer for KeySigner {
     fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
@@ -191,7 +191,7 @@ impl Signer for Pen {
     }
 }
 
-/// The author's report `seq`, as it is when all others are online.
+/// Returns the author's report `seq`, which shows all others online.
 fn sample(membership: &Membership, key: &Keypair, author: usize, seq: u64) -> Sample {
     let found = Observation {
         status: ProbeStatus::Online,

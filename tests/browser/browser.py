@@ -1,5 +1,5 @@
-"""The browser, and what is asked of every page: that nothing is loaded from elsewhere, that its policy is kept, that
-the console stays silent, and that nobody is shut out."""
+"""The browser, and the checks of every page: no resources of other origins, no violation of the policy, no message on
+the console, no barrier to accessibility."""
 
 import importlib.resources
 import json
@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--no-first-run"]
 AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
-PATIENCE_MS = 20_000
+TIMEOUT_MS = 20_000
 
-# What the policy of a page forbids is kept by the page itself.
+# The page records violations of its policy.
 WATCH_POLICY = """
     window.violations = [];
     document.addEventListener("securitypolicyviolation",
@@ -19,53 +19,53 @@ WATCH_POLICY = """
 
 
 class Browser:
-    def __init__(self, playwright, place):
-        self.place = place
+    def __init__(self, playwright, directory):
+        self.directory = directory
         self.chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
         self.contexts = []
-        self.looks = []
+        self.visits = []
 
     def close(self):
         self.chromium.close()
 
-    def look(self, origin, **options):
-        """Somebody new, with a page."""
+    def visit(self, origin, **options):
+        """Opens a page without cookies of earlier visits."""
         options.setdefault("viewport", {"width": 1440, "height": 1000})
         context = self.chromium.new_context(**options)
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         context.add_init_script(WATCH_POLICY)
         self.contexts.append(context)
-        look = Look(self, context, origin, has_scripts=options.get("java_script_enabled", True))
-        self.looks.append(look)
-        return look
+        visit = Visit(self, context, origin, has_scripts=options.get("java_script_enabled", True))
+        self.visits.append(visit)
+        return visit
 
-    def shoot_all(self, name):
-        for number, look in enumerate(self.looks):
+    def screenshot_all(self, name):
+        for number, visit in enumerate(self.visits):
             try:
-                look.shoot(f"{name}-{number}")
-            except Exception as error:  # the page may be gone: the failure itself is told
-                print(f"no picture of {name}: {error}")
+                visit.screenshot(f"{name}-{number}")
+            except Exception as error:  # the page may be closed
+                print(f"no screenshot of {name}: {error}")
 
     def close_pages(self):
         for context in self.contexts:
             context.close()
-        self.contexts, self.looks = [], []
+        self.contexts, self.visits = [], []
 
 
-class Look:
+class Visit:
     def __init__(self, browser, context, origin, has_scripts):
         self.browser, self.context, self.origin, self.has_scripts = browser, context, origin, has_scripts
         self.page = context.new_page()
-        self.console, self.elsewhere = [], []
+        self.console, self.other_origins = [], []
         self.page.on("console", lambda message: self.console.append(message.text)
                      if message.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda error: self.console.append(f"page: {error}"))
-        self.page.on("request", self.heed)
+        self.page.on("request", self.check_origin)
 
-    def heed(self, request):
+    def check_origin(self, request):
         address = urlsplit(request.url)
         if f"{address.scheme}://{address.netloc}" != self.origin:
-            self.elsewhere.append(request.url)
+            self.other_origins.append(request.url)
 
     def go(self, path):
         self.page.goto(self.origin + path)
@@ -78,8 +78,8 @@ class Look:
         self.page.wait_for_selector("#logout")
         return self
 
-    def shoot(self, name, whole=True):
-        self.page.screenshot(path=self.browser.place / f"{name}.png", full_page=whole)
+    def screenshot(self, name, whole=True):
+        self.page.screenshot(path=self.browser.directory / f"{name}.png", full_page=whole)
 
     def text(self, selector):
         return self.page.inner_text(selector)
@@ -90,10 +90,10 @@ class Look:
 
     def fits(self):
         wide, room = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert wide <= room, f"the page is {wide} px wide, in {room}"
+        assert wide <= room, f"the page is {wide} px wide in a window of {room} px"
 
-    def shuts_nobody_out(self, name):
-        """No barrier that axe finds."""
+    def is_accessible(self, name):
+        """Checks that axe finds no barrier."""
         self.page.evaluate(AXE)
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations"
                                    ".map((found) => [found.id, found.help, found.nodes.slice(0, 3).map((node) => "
@@ -101,10 +101,10 @@ class Look:
         assert not found, f"{name}: {json.dumps(found, indent=1)}"
 
     def is_clean(self, *expected):
-        """Nothing was loaded from elsewhere, the policy was kept, and the console said only what was `expected`."""
-        assert not self.elsewhere, f"loaded from elsewhere: {self.elsewhere}"
+        """Checks that the page loads nothing from other origins, violates no policy and logs only `expected` messages."""
+        assert not self.other_origins, f"loaded from other origins: {self.other_origins}"
         noise = [text for text in self.console if not any(part in text for part in expected)]
-        assert not noise, f"the console says: {noise}"
+        assert not noise, f"messages on the console: {noise}"
         if self.has_scripts:
             broken = self.page.evaluate("window.violations")
-            assert not broken, f"against the policy: {broken}"
+            assert not broken, f"violations of the policy: {broken}"

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser. tests/browser/run calls this with the program, the crowd and its own words."""
+"""The dashboard in a real browser. tests/browser/run calls this with both programs and its arguments."""
 
 import os
 import pathlib
@@ -10,50 +10,50 @@ import traceback
 import checks
 from browser import Browser
 from host import Host
-from namespace import NotAllowed
+from namespace import NotPermitted
 from playwright.sync_api import sync_playwright
 
 SKIPPED = 77
 
 
-def main(program, crowd, target, words):
-    # What `timeout` sends becomes an exception, so that everything is stopped.
+def main(program, large_network, target, arguments):
+    # SIGTERM of `timeout` raises an exception, which stops all processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/browser: stopped"))
-    checks.PICTURE = "--picture" in words
-    chosen = [word for word in words if word != "--picture"] or list(checks.CHECKS)
+    checks.README_PICTURE = "--picture" in arguments
+    chosen = [word for word in arguments if word != "--picture"] or list(checks.CHECKS)
     unknown = [word for word in chosen if word not in checks.CHECKS]
     if unknown:
-        print(f"tests/browser/run: no check {unknown[0]}: expected some of: {' '.join(checks.CHECKS)}")
+        print(f"tests/browser/run: unknown check {unknown[0]}: expected some of: {' '.join(checks.CHECKS)}")
         return 64
-    place = pathlib.Path(target).absolute() / "browser"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    directory = pathlib.Path(target).absolute() / "browser"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
     try:
-        host = Host(os.path.abspath(program), os.path.abspath(crowd), place)
-    except NotAllowed as error:
+        host = Host(os.path.abspath(program), os.path.abspath(large_network), directory)
+    except NotPermitted as error:
         print(error)
         return SKIPPED
     failed = []
     try:
-        # The browser and all that asks like it belong to the sixth host.
+        # The browser and the clients of this process run on the sixth host.
         host.enter()
         with sync_playwright() as playwright:
-            browser = Browser(playwright, place)
+            browser = Browser(playwright, directory)
             host.start()
             for name in chosen:
                 try:
-                    told = checks.CHECKS[name](browser, host)
-                    print(f"passed  {name}{f': {told}' if told else ''}", flush=True)
-                except Exception as error:  # whatever it is, the other checks go on
+                    figures = checks.CHECKS[name](browser, host)
+                    print(f"passed  {name}{f': {figures}' if figures else ''}", flush=True)
+                except Exception as error:  # a failed check does not end the others
                     failed.append(name)
-                    browser.shoot_all(f"failed-{name}")
+                    browser.screenshot_all(f"failed-{name}")
                     print(f"FAILED  {name}: {error}\n{traceback.format_exc()}", flush=True)
                 finally:
                     browser.close_pages()
             browser.close()
     finally:
         host.close()
-    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed; pictures in {place}")
+    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed; screenshots in {directory}")
     return 1 if failed else 0
 
 

@@ -1,8 +1,8 @@
-"""Stops one thread, as if it hung, until its process has ended: the other threads go on.
+"""Suspends one thread until its process ends, while the other threads run on.
 
     python3 freeze.py TID
 
-The thread is traced (ptrace(2), PTRACE_SEIZE and PTRACE_INTERRUPT), which takes root.
+Traces the thread (ptrace(2), PTRACE_SEIZE and PTRACE_INTERRUPT), which needs root.
 """
 
 import ctypes

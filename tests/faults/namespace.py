@@ -1,4 +1,4 @@
-"""Network namespaces without names: they end with the last process in them, however that ends."""
+"""Network namespaces without names, which end with the last process in them."""
 
 import ctypes
 import errno
@@ -12,40 +12,40 @@ CAP_SYS_ADMIN = 21
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-class NotAllowed(Exception):
-    """This user can make no namespace."""
+class NotPermitted(Exception):
+    """The user may not create network namespaces."""
 
 
 class Namespace:
-    """An empty network namespace. `/proc/<pid>/fd/<fd>` of this process names it for `nsenter --net=`."""
+    """An empty network namespace. `nsenter --net=` enters it by `/proc/<pid>/fd/<fd>` of this process."""
 
     def __init__(self):
-        if not may_make_namespaces():
-            raise NotAllowed("making network namespaces needs root with CAP_SYS_ADMIN")
-        made = []
+        if not may_create_namespaces():
+            raise NotPermitted("creating network namespaces needs root with CAP_SYS_ADMIN")
+        results = []
 
-        # A thread may leave its namespace without moving the others.
-        def make():
+        # A separate thread, since unshare moves its caller to the new namespace.
+        def create():
             try:
                 call(libc.unshare, CLONE_NEWNET)
-                made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+                results.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
             except OSError as error:
-                made.append(error)
+                results.append(error)
 
-        thread = threading.Thread(target=make)
+        thread = threading.Thread(target=create)
         thread.start()
         thread.join()
-        if isinstance(made[0], OSError):
-            raise made[0]
-        self.fd = made[0]
+        if isinstance(results[0], OSError):
+            raise results[0]
+        self.fd = results[0]
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
 
     def enter(self):
-        """Moves the calling thread here, and with it the threads that it starts from now on."""
+        """Moves the calling thread to this namespace, and with it the threads that it starts later."""
         call(libc.setns, self.fd, CLONE_NEWNET)
 
     def command(self, *words):
-        """The command that runs `words` here: the same process, not a child of it."""
+        """Returns the command that runs `words` in this namespace, in the same process."""
         return ["nsenter", f"--net={self.path}", *words]
 
     def run(self, *words, stdin=None):
@@ -58,7 +58,7 @@ class Namespace:
         os.close(self.fd)
 
 
-def may_make_namespaces():
+def may_create_namespaces():
     with open("/proc/self/status") as status:
         line = next(line for line in status if line.startswith("CapEff:"))
     return int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1 == 1

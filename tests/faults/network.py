@@ -1,5 +1,5 @@
-"""Five hosts on a bridge that is in a namespace of its own, so that nothing of this machine's network is touched.
-All faults of links are rules of that bridge."""
+"""Five hosts on a bridge in a separate namespace, which leaves the network of this machine unchanged. Faults of links
+are packet filters of the bridge."""
 
 import json
 import re
@@ -17,8 +17,8 @@ TIMEOUT_S = 1
 
 
 class Network:
-    def __init__(self, program, liar):
-        self.program, self.liar = program, liar
+    def __init__(self, program, lying_peer):
+        self.program, self.lying_peer = program, lying_peer
         self.switch = Namespace()
         self.nodes = []
         self.viewers = []
@@ -43,25 +43,25 @@ class Network:
             node.namespace.close()
         self.switch.close()
 
-    def write(self, place):
-        """The files of all nodes, below the directory `place`, which is emptied."""
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        told = subprocess.run(
-            [self.program, "init", place / "etc", "--network", NETWORK_ID, "--poll-rate", str(POLL_RATE_S),
+    def write(self, directory):
+        """Writes the files of all nodes below `directory`, after emptying it."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        output = subprocess.run(
+            [self.program, "init", directory / "etc", "--network", NETWORK_ID, "--poll-rate", str(POLL_RATE_S),
              "--plain-password", *(word for node in self.nodes for word in ("--node", f"{node.name}={node.url}"))],
             check=True, timeout=60, capture_output=True, text=True).stdout
-        self.password = re.search(r"log in as admin with (\S+)", told)[1]
+        self.password = re.search(r"log in as admin with (\S+)", output)[1]
         for node in self.nodes:
-            node.move_to(place)
-            node.has_own_clock = False
+            node.use_directory(directory)
+            node.has_separate_clock = False
             config = node.home / "networks" / NETWORK_ID / "config.yml"
             text, count = re.subn(r"(?m)^  timeout: .*$", f"  timeout: {TIMEOUT_S}", config.read_text())
             assert count == 1, text
             config.write_text(text)
 
     def start(self):
-        """Starts all nodes, and one who looks at each."""
+        """Starts all nodes and their viewers."""
         for node in self.nodes:
             if node not in self.relays:
                 self.listen(node, "[::]")
@@ -85,36 +85,36 @@ class Network:
         nodeconf.write_text("\n".join([*kept, f'listen: "{host}:{PORT}"', ""]))
 
     def put_relay_before(self, node):
-        """Before the node starts: what calls it passes through a relay, which can be told to wait."""
+        """Puts a relay, which can delay connections, before a node that has not started."""
         self.listen(node, "127.0.0.1")
         self.relays[node] = Relay(node.namespace, node.address, PORT)
 
     def take_relay_from(self, node):
-        """While the node does not run: the other way round."""
+        """Removes the relay of a node that does not run."""
         self.relays.pop(node).end()
         self.listen(node, "[::]")
 
     def drop(self, *rules):
-        """Drops packets on their way over the bridge, by nftables' conditions."""
+        """Drops the packets on the bridge that match one of these nftables conditions."""
         lines = [f"add rule bridge faults forward {rule} counter drop" for rule in rules]
         self.switch.run("nft", "-f", "-", stdin="\n".join([
             "add table bridge faults",
             "add chain bridge faults forward { type filter hook forward priority 0; }", *lines, ""]))
 
     def idle_rules(self):
-        """The rules that have dropped nothing."""
-        told = json.loads(self.switch.run("nft", "--json", "list", "table", "bridge", "faults"))
-        rules = [entry["rule"] for entry in told["nftables"] if "rule" in entry]
+        """Returns the handles of rules that have dropped nothing."""
+        table = json.loads(self.switch.run("nft", "--json", "list", "table", "bridge", "faults"))
+        rules = [entry["rule"] for entry in table["nftables"] if "rule" in entry]
         return [rule["handle"] for rule in rules
                 if any(part.get("counter", {}).get("packets") == 0 for part in rule["expr"])]
 
     def drop_nothing(self):
         self.switch.run("nft", "delete", "table", "bridge", "faults")
 
-    def start_liar(self, node, *lies):
-        """Another program with `node`'s key takes its place."""
+    def start_lying_peer(self, node, *lies):
+        """Starts the lying peer with the key and address of `node`."""
         peers = [f"{peer.name}={peer.url}" for peer in self.nodes if peer is not node]
-        node.spawn([self.liar, node.key_file(NETWORK_ID), NETWORK_ID, node.name, f"{node.address}:{PORT}",
+        node.spawn([self.lying_peer, node.key_file(NETWORK_ID), NETWORK_ID, node.name, f"{node.address}:{PORT}",
                     ",".join(peers), *lies])
 
     def viewer(self, node):
@@ -122,7 +122,7 @@ class Network:
 
 
 def packets(sources, targets):
-    """What matches each packet from one of `sources` to one of `targets`."""
+    """Returns a condition for packets from one of `sources` to one of `targets`."""
     def addresses(nodes):
         return "{ " + ", ".join(node.address for node in nodes) + " }"
 
@@ -130,6 +130,6 @@ def packets(sources, targets):
 
 
 def calls(sources, targets):
-    """What matches each packet of a connection that one of `sources` makes to one of `targets`, on its way
-    there; connections the other way round pass."""
+    """Returns a condition for packets of connections that one of `sources` opens to one of `targets`; connections in
+    the other direction work."""
     return f"{packets(sources, targets)} tcp dport {PORT}"

@@ -1,4 +1,4 @@
-"""A relay before a node, which holds back what it carries."""
+"""A relay before a node, which delays data."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ import time
 
 
 class Relay:
-    """Carries connections to `address` on to loopback, in the namespace of both."""
+    """Forwards connections from `address` to loopback in the same namespace."""
 
     def __init__(self, namespace, address, port):
         self.port = port
@@ -37,34 +37,34 @@ class Relay:
                 caller, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.carry, args=(caller,), daemon=True).start()
+            threading.Thread(target=self.forward, args=(caller,), daemon=True).start()
 
-    def carry(self, caller):
+    def forward(self, caller):
         try:
             node = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         except OSError:
             caller.close()
             return
-        back = threading.Thread(target=self.pass_on, args=(node, caller), daemon=True)
+        back = threading.Thread(target=self.copy, args=(node, caller), daemon=True)
         back.start()
-        self.pass_on(caller, node)
+        self.copy(caller, node)
         back.join()
         caller.close()
         node.close()
 
-    def pass_on(self, source, target):
-        """What comes close together was sent together, and waits once."""
-        passed = 0.0
+    def copy(self, source, target):
+        """Copies data until its end. Segments within 50 ms belong to one message, which is delayed only once."""
+        copied = 0.0
         try:
             source.settimeout(20)
             while data := source.recv(65536):
-                if time.monotonic() - passed > 0.05:
+                if time.monotonic() - copied > 0.05:
                     time.sleep(random.uniform(*self.delay_s))
                 target.sendall(data)
-                passed = time.monotonic()
+                copied = time.monotonic()
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            # Whoever waits on the other side is not to wait for this one.
+            # Ends the copying in the other direction, too.
             for end in (source, target):
                 try:
                     end.shutdown(socket.SHUT_RDWR)
@@ -73,7 +73,7 @@ class Relay:
 
     def end(self):
         try:
-            # Wakes the thread that accepts.
+            # Wakes the accepting thread.
             self.listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass

@@ -1,4 +1,4 @@
-"""What came out, for people and programs."""
+"""Results as a table and as JSON."""
 
 import collections
 import json
@@ -18,7 +18,7 @@ def row(result):
 
 
 def seen(result):
-    """How many viewers saw which verdict, over all nodes that they judge."""
+    """Returns the number of occurrences of each verdict, over all viewers and nodes."""
     counts = collections.Counter(status for _, _, status in result.seen)
     order = ["down", "unknown", "degraded", "conflict", "stopped", "never seen", "up"]
     return ", ".join(f"{counts[status]} {status}" for status in order if counts[status])

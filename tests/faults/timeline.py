@@ -1,44 +1,44 @@
-"""What was seen of a fault, as lines for people."""
+"""Changes of the views during a fault, as text."""
 
 
-def timeline(began, lifted, looks):
-    """The changes that each node's view has shown, `looks` by viewer, with times from `began` on."""
+def timeline(began, lifted, states):
+    """Returns the changes of each node's view, from `states` by viewer, with times relative to `began`."""
     lines = [(began, "the fault begins"), (lifted, "the fault is lifted")]
-    for viewer, seen in looks.items():
+    for viewer, history in states.items():
         before = None
-        for look in seen:
-            lines += [(look.at, f"{viewer.node.name}: {text}") for text in differences(before, look)]
-            before = look
+        for state in history:
+            lines += [(state.at, f"{viewer.node.name}: {text}") for text in differences(before, state)]
+            before = state
     return [f"{at - began:+8.2f} s  {text}" for at, text in sorted(lines)]
 
 
-def differences(before, look):
-    if look.standings is None:
-        return ["cannot be asked"]
-    if before is None or before.standings is None:
-        return [describe(look)]
+def differences(before, state):
+    if state.verdicts is None:
+        return ["no view"]
+    if before is None or before.verdicts is None:
+        return [description(state)]
     texts = []
-    for name, standing in look.standings.items():
-        old = before.standings[name]
-        if old == standing:
+    for name, verdict in state.verdicts.items():
+        old = before.verdicts[name]
+        if old == verdict:
             continue
-        text = f"{name} {standing.status} (was {old.status})" if old.status != standing.status else \
-            f"{name} {standing.status}"
-        if standing.causes:
-            text += f", by {words(standing.causes)}"
-        if standing.outage != old.outage:
-            text += ", after an outage, " + ("cut off" if standing.outage and standing.outage[1] else "not cut off")
+        text = f"{name} {verdict.status} (was {old.status})" if old.status != verdict.status else \
+            f"{name} {verdict.status}"
+        if verdict.causes:
+            text += f", by {words(verdict.causes)}"
+        if verdict.outage != old.outage:
+            text += ", after an outage, " + ("cut off" if verdict.outage and verdict.outage[1] else "not cut off")
         texts.append(text)
-    if look.links != before.links:
-        texts.append(f"broken links {links(look.links)}")
-    if look.sides != before.sides:
-        texts.append(f"sides {look.sides or 'none'}")
+    if state.links != before.links:
+        texts.append(f"broken links {links(state.links)}")
+    if state.partitions != before.partitions:
+        texts.append(f"partitions {state.partitions or 'none'}")
     return texts
 
 
-def describe(look):
-    text = ", ".join(f"{name} {standing.status}" for name, standing in look.standings.items())
-    return text + f"; broken links {links(look.links)}; sides {look.sides or 'none'}"
+def description(state):
+    text = ", ".join(f"{name} {verdict.status}" for name, verdict in state.verdicts.items())
+    return text + f"; broken links {links(state.links)}; partitions {state.partitions or 'none'}"
 
 
 def links(found):

@@ -1,5 +1,5 @@
-"""Who looks at one node's view again and again, from inside the node's own namespace, so that no fault comes
-between, and keeps what changed."""
+"""A thread that polls one node's view from inside the node's namespace, which faults do not affect, and keeps its
+changes."""
 
 import base64
 import http.client
@@ -14,33 +14,33 @@ PERIOD_S = 0.1
 
 
 @dataclass(frozen=True)
-class Standing:
+class Verdict:
     """A verdict on one node."""
     status: str
     causes: tuple
-    # The newest outage that is over, as (from in ms, whether the node was cut off); or None.
+    # The newest finished outage as (from in ms, whether the node was cut off), or None.
     outage: tuple
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a view said from `at` on (monotonic s) until the next one. All is None while it could not be had."""
+class ViewState:
+    """A state of a view from `at` (monotonic s) until the next state. Without a view, all other members are None."""
     at: float
-    standings: dict
+    verdicts: dict
     links: frozenset
-    sides: tuple
+    partitions: tuple
 
     def status(self, name):
-        return self.standings[name].status if self.standings else None
+        return self.verdicts[name].status if self.verdicts else None
 
 
 class Viewer(threading.Thread):
     def __init__(self, node, network_id, password):
         super().__init__(name=f"viewer of {node.name}", daemon=True)
         self.node, self.network_id, self.password = node, network_id, password
-        self.looks = [Look(time.monotonic(), None, None, None)]
-        # By node: when its newest report was made, by its own clock, in ms; and how long its newest answer took.
-        self.told_at_ms, self.took_ms = {}, {}
+        self.states = [ViewState(time.monotonic(), None, None, None)]
+        # By node: creation of its newest report by its clock, and duration of its newest reply, in ms.
+        self.created_ms, self.took_ms = {}, {}
         self.ended = threading.Event()
         self.connection = self.token = self.etag = None
 
@@ -49,14 +49,14 @@ class Viewer(threading.Thread):
         while not self.ended.wait(PERIOD_S):
             try:
                 try:
-                    self.look()
+                    self.poll()
                 except (OSError, http.client.HTTPException):
-                    # A connection that was kept may have been closed for its age: only a new one tells.
+                    # The server may have closed an old persistent connection: only a new one proves a failure.
                     self.disconnect()
-                    self.look()
+                    self.poll()
             except (OSError, http.client.HTTPException, ValueError, KeyError):
                 self.disconnect()
-                self.keep(Look(time.monotonic(), None, None, None))
+                self.keep(ViewState(time.monotonic(), None, None, None))
         self.disconnect()
 
     def end(self):
@@ -64,18 +64,18 @@ class Viewer(threading.Thread):
 
     @property
     def newest(self):
-        return self.looks[-1]
+        return self.states[-1]
 
-    def look(self):
+    def poll(self):
         if not self.token:
-            self.token = self.ask_for_token()
+            self.token = self.request_token()
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.etag:
             headers["If-None-Match"] = self.etag
-        status, fields, body = self.ask("GET", f"/view/{self.network_id}", headers)
+        status, fields, body = self.request("GET", f"/view/{self.network_id}", headers)
         at = time.monotonic()
         if status == 401:
-            # It has expired, or the node's clock was set.
+            # The token has expired, or the clock of the node has changed.
             self.token = None
         elif status == 200:
             self.etag = fields["ETag"]
@@ -84,30 +84,30 @@ class Viewer(threading.Thread):
             raise http.client.HTTPException(f"status {status}")
 
     def read(self, at, view):
-        def standing(entry):
+        def verdict(entry):
             outage = entry.get("outage")
-            return Standing(entry["status"], tuple(entry["causes"]), outage and (outage["from"], outage["cut_off"]))
+            return Verdict(entry["status"], tuple(entry["causes"]), outage and (outage["from"], outage["cut_off"]))
 
-        self.told_at_ms = {name: found["at"] for name, found in view["data"].items()}
+        self.created_ms = {name: found["at"] for name, found in view["data"].items()}
         own = view["data"].get(self.node.name, {"ping_data": {}})["ping_data"]
         self.took_ms = {name: found["response_time_rtt"] for name, found in own.items()}
         links = frozenset((link["from"], link["to"], link["both"]) for link in view["links"])
-        sides = tuple(tuple(side) for side in view["partitions"])
-        return Look(at, {name: standing(entry) for name, entry in view["verdicts"].items()}, links, sides)
+        partitions = tuple(tuple(partition) for partition in view["partitions"])
+        return ViewState(at, {name: verdict(entry) for name, entry in view["verdicts"].items()}, links, partitions)
 
-    def keep(self, look):
-        last = self.looks[-1]
-        if (look.standings, look.links, look.sides) != (last.standings, last.links, last.sides):
-            self.looks.append(look)
+    def keep(self, state):
+        last = self.states[-1]
+        if (state.verdicts, state.links, state.partitions) != (last.verdicts, last.links, last.partitions):
+            self.states.append(state)
 
-    def ask_for_token(self):
+    def request_token(self):
         basic = base64.b64encode(f"admin:{self.password}".encode()).decode()
-        status, _, body = self.ask("POST", "/token", {"Authorization": f"Basic {basic}"})
+        status, _, body = self.request("POST", "/token", {"Authorization": f"Basic {basic}"})
         if status != 200:
             raise http.client.HTTPException(f"POST /token: status {status}")
         return json.loads(body)["access_token"]
 
-    def ask(self, method, path, headers):
+    def request(self, method, path, headers):
         if not self.connection:
             self.connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=3)
         self.connection.request(method, path, body=b"" if method == "POST" else None, headers=headers)
@@ -115,7 +115,7 @@ class Viewer(threading.Thread):
         return reply.status, reply.headers, reply.read()
 
     def disconnect(self):
-        # A picture that comes again after a gap is to be read again.
+        # Requests the next view even if it equals the one before the gap.
         self.etag = None
         if self.connection:
             self.connection.close()

@@ -1,4 +1,4 @@
-"""Starts a network, lets each part check it, and says how it went. tests/foreign/run calls this."""
+"""Runs each part of the checks on a new network and prints a summary. tests/interop/run calls this."""
 
 import signal
 import sys
@@ -14,8 +14,8 @@ PARTS = {"exchanges": exchanges.check, "reports": reports.check, "tokens": token
 
 
 def main(program, chosen):
-    # What `timeout` sends becomes an exception, so that the nodes are stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/foreign: stopped"))
+    # SIGTERM of `timeout` raises an exception, which stops the nodes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/interop: stopped"))
     checks = Checks()
     for name in chosen or PARTS:
         print(f"{name}:")
@@ -24,7 +24,7 @@ def main(program, chosen):
                 PARTS[name](checks, network)
             except Exception as error:
                 traceback.print_exc(file=sys.stdout)
-                checks.failed(f"{name} went to its end", f"{type(error).__name__}: {error}")
+                checks.failed(f"{name} runs to its end", f"{type(error).__name__}: {error}")
             if checks.failures:
                 network.print_logs()
     print(checks.summary())

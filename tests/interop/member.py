@@ -1,4 +1,4 @@
-"""A member of the network in Python: signs requests and verifies replies with http-message-signatures."""
+"""A network member in Python, which signs requests and verifies replies with http-message-signatures."""
 
 import datetime
 import itertools
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, algorithms
 from http_message_signatures.resolvers import MappingKeyResolver
-from network import FOREIGN, NETWORK_ID, public_pem, send
+from network import PYTHON_NODE, NETWORK_ID, public_pem, send
 
 REQUEST_COMPONENTS = ("@method", "@path", "content-digest")
 REPLY_COMPONENTS = (
@@ -23,7 +23,7 @@ REPLY_COMPONENTS = (
 
 
 class Member:
-    def __init__(self, network, node_id=FOREIGN, key=None):
+    def __init__(self, network, node_id=PYTHON_NODE, key=None):
         self.network = network
         self.node_id = node_id
         self.key = key or network.keys[node_id]
@@ -31,7 +31,7 @@ class Member:
         self.counter = itertools.count(1)
 
     def request(self, node, reports=(), heads=None, to=None, nonce=None):
-        """A signed exchange. `reports` are JSON texts of envelopes, which go out as they are."""
+        """Returns a signed request of an exchange. `reports` are envelopes as JSON, which the body has unchanged."""
         text = '{"to":%s,"heads":%s,"reports":[%s]}' % (
             json.dumps(to or node), json.dumps(heads or {}), ",".join(reports))
         message = SimpleNamespace(
@@ -54,9 +54,9 @@ class Member:
         )
         return message
 
-    def exchange(self, node, **what):
-        """An exchange whose reply is verified. Gives the reply, with its body read as `message`."""
-        reply = send(self.request(node, **what))
+    def exchange(self, node, **fields):
+        """Runs an exchange and verifies its reply. Returns the reply with its parsed body as `message`."""
+        reply = send(self.request(node, **fields))
         verify(reply, node, public_pem(self.network.keys[node]))
         reply.message = json.loads(reply.body)
         if reply.status_code != 200:
@@ -65,7 +65,7 @@ class Member:
 
 
 def verify(reply, node, pem, body=None):
-    """What the one signature of `reply` covers and says, if it is `node`'s by the key `pem`."""
+    """Returns the parameters of the only signature of `reply`, which must be valid for `node` and the key `pem`."""
     keys = MappingKeyResolver(public_keys={node: pem}, private_keys={})
     verifier = HTTPMessageVerifier(signature_algorithm=algorithms.ED25519, key_resolver=keys)
     (result,) = verifier.verify(

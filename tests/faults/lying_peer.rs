@@ -1,8 +1,11 @@
-//! A member that lies, for `tests/faults/run`: it has a node's key, answers at its address and calls its peers as
-//! a node does, and what it reports is not what it sees.
+//! A member with false reports, for `tests/faults/run`: it has a node's key, answers at its address and calls its
+//! peers.
 //!
-//! `liar KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is `equivocate`, or `ages`, with which it passes
-//! on the others' reports at once and says that they are old, or the peers that it says are offline.
+//! `lying_peer KEY_FILE NETWORK NODE LISTEN PEER=URL,… LIE…`, where LIE is one of
+//!
+//! * `equivocate`: signs two different reports with one number;
+//! * `ages`: relays the reports of others faster than a node, with a false age;
+//! * the name of a peer: reports it offline.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -19,31 +22,31 @@ use distomon::store::clock::wall_us;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// How often it reports.
+/// Time between its reports.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it calls each peer in that time, where it wants to be the first to bring news.
-const HASTE: u32 = 10;
+/// Calls to each peer per [`INTERVAL`] with the lie `ages`: it must relay reports before their authors send them.
+const CALLS_PER_INTERVAL: u32 = 10;
 
-/// How old it says that others' reports are, in ms.
-const OLD_MS: u64 = 3_600_000;
+/// False age of the reports of others, in ms.
+const FALSE_AGE_MS: u64 = 3_600_000;
 
-struct Liar {
+struct LyingPeer {
     key: Keypair,
     network: String,
     id: String,
-    /// Each peer and its URL.
+    /// Peers and their URLs.
     peers: Vec<(String, String)>,
     lies: Vec<String>,
     epoch: u64,
     counter: AtomicU64,
-    /// Its newest report, and what it signed under the same number for every other peer: the same, unless it
-    /// equivocates.
+    /// Its newest report for peers with an even index and for those with an odd index. They differ with the lie
+    /// `equivocate`.
     newest: Mutex<[Value; 2]>,
-    /// The newest report of each peer that it was told of: its votes name them, so that they look current.
+    /// Epoch and number of the newest known report of each peer. False observations name them to look current.
     heads: Mutex<HashMap<String, (u64, u64)>>,
-    /// What it passes on of each peer: the report, and the head that names it.
-    news: Mutex<HashMap<String, (Value, Value)>>,
+    /// The newest report of each peer to relay, with its false head.
+    relayed: Mutex<HashMap<String, (Value, Value)>>,
 }
 
 fn main() {
@@ -53,7 +56,7 @@ fn main() {
     };
     let pem = std::fs::read_to_string(key_file).expect("a key file");
     let peers = peers.split(',').map(|peer| peer.split_once('=').expect("PEER=URL"));
-    let liar = Arc::new(Liar {
+    let member = Arc::new(LyingPeer {
         key: Keypair::from_pem(&pem).expect("a private key"),
         network: network.clone(),
         id: id.clone(),
@@ -63,54 +66,54 @@ fn main() {
         counter: AtomicU64::new(0),
         newest: Mutex::default(),
         heads: Mutex::default(),
-        news: Mutex::default(),
+        relayed: Mutex::default(),
     });
     let listener = TcpListener::bind(listen.as_str()).expect("a free address");
-    let server = liar.clone();
-    liar.publish(1);
+    let server = member.clone();
+    member.publish(1);
     std::thread::spawn(move || server.serve(&listener));
-    let calls = if liar.tells("ages") { HASTE } else { 1 };
+    let calls = if member.has_lie("ages") { CALLS_PER_INTERVAL } else { 1 };
     for seq in 2.. {
         for _ in 0..calls {
-            for at in 0..liar.peers.len() {
-                let caller = liar.clone();
+            for at in 0..member.peers.len() {
+                let caller = member.clone();
                 std::thread::spawn(move || caller.call(at));
             }
             std::thread::sleep(INTERVAL / calls);
         }
-        liar.publish(seq);
+        member.publish(seq);
     }
 }
 
-impl Liar {
-    fn tells(&self, lie: &str) -> bool {
-        self.lies.iter().any(|told| told == lie)
+impl LyingPeer {
+    fn has_lie(&self, lie: &str) -> bool {
+        self.lies.iter().any(|known| known == lie)
     }
 
     fn publish(&self, seq: u64) {
         let at_ms = wall_us() / 1000;
         let report = self.report(seq, at_ms);
-        let other = if self.tells("equivocate") { self.report(seq, at_ms + 1) } else { report.clone() };
+        let other = if self.has_lie("equivocate") { self.report(seq, at_ms + 1) } else { report.clone() };
         *lock(&self.newest) = [report, other];
     }
 
-    /// What a peer is told.
+    /// Returns the newest report for that peer.
     fn newest(&self, reader: &str) -> Value {
         let at = self.peers.iter().position(|(peer, _)| peer == reader).unwrap_or(0);
         lock(&self.newest)[at % 2].clone()
     }
 
-    /// A report with that number, signed.
+    /// Signs a report with that number.
     fn report(&self, seq: u64, at_ms: u64) -> Value {
         let heads = lock(&self.heads);
         let observations = self.peers.iter().map(|(peer, _)| {
-            let found = if self.lies.contains(peer) {
+            let observation = if self.lies.contains(peer) {
                 let head = heads.get(peer).map(|&(epoch, seq)| json!([epoch, seq]));
                 json!({"status": "offline", "since": self.epoch, "error": "refused", "head": head})
             } else {
                 json!({"status": "online", "since": self.epoch, "rtt_us": 500})
             };
-            (peer.clone(), found)
+            (peer.clone(), observation)
         });
         let report = json!({
             "network_id": self.network, "node_id": self.id, "epoch": self.epoch, "seq": seq, "prev": null,
@@ -121,7 +124,7 @@ impl Liar {
         serde_json::from_str(&envelope).expect("an envelope is JSON")
     }
 
-    /// Takes from a message what the liar needs of it.
+    /// Keeps the heads of a message, and its reports for relaying.
     fn learn(&self, message: &Value) {
         let mut heads = lock(&self.heads);
         for (peer, head) in message["heads"].as_object().into_iter().flatten() {
@@ -130,43 +133,43 @@ impl Liar {
                 *newest = (*newest).max((epoch, seq));
             }
         }
-        if self.tells("ages") {
+        if self.has_lie("ages") {
             let reports = message["reports"].as_array().into_iter().flatten();
-            lock(&self.news).extend(reports.filter_map(|report| self.news_of(report, &heads)));
+            lock(&self.relayed).extend(reports.filter_map(|report| self.relayed_report(report, &heads)));
         }
     }
 
-    /// A peer's report with its head, if it is the newest that the liar heard of.
-    fn news_of(
+    /// Returns the author, the report and its false head, unless a newer report of the author is known.
+    fn relayed_report(
         &self,
         report: &Value,
         heads: &HashMap<String, (u64, u64)>,
     ) -> Option<(String, (Value, Value))> {
         let envelope = dsse::Envelope::parse(&report.to_string()).ok()?;
         let payload: Value = serde_json::from_slice(&envelope.payload).ok()?;
-        let stamp = (payload["epoch"].as_u64()?, payload["seq"].as_u64()?);
-        let is_newest = heads.get(&envelope.keyid).is_none_or(|newest| *newest <= stamp);
+        let report_id = (payload["epoch"].as_u64()?, payload["seq"].as_u64()?);
+        let is_newest = heads.get(&envelope.keyid).is_none_or(|newest| *newest <= report_id);
         let hash = STANDARD.encode(&Sha256::digest(&envelope.payload)[..8]);
-        let head = json!([stamp.0, stamp.1, hash, OLD_MS]);
+        let head = json!([report_id.0, report_id.1, hash, FALSE_AGE_MS]);
         (is_newest && envelope.keyid != self.id).then_some((envelope.keyid, (report.clone(), head)))
     }
 
-    /// What goes into each message for that peer: heads, and reports.
-    fn load(&self, reader: &str) -> (Value, Value) {
+    /// Returns the heads and reports of a message for that peer.
+    fn heads_and_reports(&self, reader: &str) -> (Value, Value) {
         let (mut heads, mut reports) = (serde_json::Map::new(), vec![self.newest(reader)]);
-        for (peer, (report, head)) in lock(&self.news).iter() {
+        for (peer, (report, head)) in lock(&self.relayed).iter() {
             heads.insert(peer.clone(), head.clone());
             reports.push(report.clone());
         }
         (heads.into(), reports.into())
     }
 
-    /// One exchange with a peer, which brings it the newest report.
+    /// Sends the newest report to a peer in an exchange.
     fn call(&self, at: usize) {
         let (peer, url) = &self.peers[at];
         let path = format!("/mon/{}", self.network);
-        let (heads, reports) = self.load(peer);
-        // It shows no heads unless it lies about them: so it is told everything.
+        let (heads, reports) = self.heads_and_reports(peer);
+        // Without heads of true reports the peer replies with all of its reports.
         let body = json!({"to": peer, "heads": heads, "reports": reports}).to_string();
         let digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 };
@@ -188,12 +191,12 @@ impl Liar {
 
     fn serve(self: &Arc<Self>, listener: &TcpListener) {
         for stream in listener.incoming().flatten() {
-            let liar = self.clone();
-            std::thread::spawn(move || liar.answer(stream));
+            let member = self.clone();
+            std::thread::spawn(move || member.answer(stream));
         }
     }
 
-    /// Answers one request as a node does. Its caller's signature is not checked: a liar trusts everybody.
+    /// Answers one request like a node, but without verifying the signature.
     fn answer(&self, mut stream: TcpStream) -> Option<()> {
         let (head, body) = read(&mut stream)?;
         let field = |name: &str| {
@@ -201,9 +204,9 @@ impl Liar {
             lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
         };
         let (input, signature) = (field("signature-input")?, field("signature")?);
-        let asked = http_signature::parse_request(&input, &signature).ok()?;
+        let request = http_signature::parse_request(&input, &signature).ok()?;
         self.learn(&serde_json::from_slice(&body).ok()?);
-        let (heads, reports) = self.load(&asked.keyid);
+        let (heads, reports) = self.heads_and_reports(&request.keyid);
         let reply = json!({"from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": heads, "reports": reports});
         let (reply, request_digest) = (reply.to_string(), field("content-digest")?);
         let digest = crypto::content_digest(reply.as_bytes());
@@ -214,7 +217,7 @@ impl Liar {
             signature: &signature,
         };
         let created_s = wall_us() / 1_000_000;
-        let params = SignatureParams { keyid: &self.id, created_s, nonce: asked.nonce };
+        let params = SignatureParams { keyid: &self.id, created_s, nonce: request.nonce };
         let signed = http_signature::sign_reply(&self.key, &params, 200, &digest, &context);
         let signed = signed.ok()?;
         let text = format!(
@@ -232,7 +235,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads one request to its end: its head, and its body.
+/// Reads one request and returns its head and body.
 fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut bytes = Vec::new();

@@ -1,9 +1,10 @@
-"""Two real nodes, and a third member that is Python: it only calls out."""
+"""A network of two real nodes and a Python member without a URL, which no node can call."""
 
 import base64
 import http.client
 import os
 import pathlib
+import random
 import re
 import socket
 import subprocess
@@ -15,17 +16,17 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-NETWORK_ID = "foreign-network"
+NETWORK_ID = "interop-network"
 NODES = ("node-1", "node-2")
-FOREIGN = "foreign"
+PYTHON_NODE = "python-node"
 
-# systemd's words to a service of its own; the nodes are not that service.
-NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID",
+# Variables of the systemd service that runs the tests; the nodes are not that service.
+SERVICE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID",
             "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
 
 
 def spki(key):
-    """The base64 of a private key's public half, as config.yml has it."""
+    """Returns the public key of a private key in the form of config.yml: base64."""
     der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(der).decode()
 
@@ -35,7 +36,7 @@ def public_pem(key):
 
 
 def send(message, timeout=15):
-    """Sends a request and gives the reply, both in the form that http-message-signatures takes."""
+    """Sends a request and returns the reply, both in the form that http-message-signatures expects."""
     parts = urlsplit(message.url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
@@ -53,15 +54,15 @@ def get(url, headers=None):
 
 
 class Network:
-    """Written by `distomon init`, with the third member's key replaced by one that Python made."""
+    """A network configured by `distomon init`, in which the Python member has a key that Python generated."""
 
     def __init__(self, program):
         self.program = os.path.abspath(program)
         self.processes = {}
 
     def __enter__(self):
-        self.place = tempfile.TemporaryDirectory(prefix="distomon-foreign-")
-        self.directory = pathlib.Path(self.place.name)
+        self.temporary = tempfile.TemporaryDirectory(prefix="distomon-interop-")
+        self.directory = pathlib.Path(self.temporary.name)
         try:
             self.write()
             for node in NODES:
@@ -79,29 +80,29 @@ class Network:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                print(f"  {node} did not stop within 10 s and is killed")
+                print(f"  {node} did not stop within 10 s: killing it")
                 process.kill()
                 process.wait(10)
-        self.place.cleanup()
+        self.temporary.cleanup()
 
     def write(self):
         ports = dict(zip(NODES, free_ports(len(NODES))))
         self.urls = {node: f"http://127.0.0.1:{port}" for node, port in ports.items()}
-        nodes = [f"{node}={url}" for node, url in self.urls.items()] + [FOREIGN]
-        told = subprocess.run(
+        nodes = [f"{node}={url}" for node, url in self.urls.items()] + [PYTHON_NODE]
+        output = subprocess.run(
             [self.program, "init", self.directory / "etc", "--network", NETWORK_ID, "--poll-rate", "1",
              *(word for node in nodes for word in ("--node", node))],
             check=True, timeout=30, capture_output=True, text=True).stdout
-        self.password = re.search(r"log in as admin with (\S+)", told)[1]
-        self.keys = {node: self.read_key(node) for node in (*NODES, FOREIGN)}
-        # The one line that names the third member's key tells Python's from then on.
-        written = spki(self.keys[FOREIGN])
-        self.keys[FOREIGN] = Ed25519PrivateKey.generate()
+        self.password = re.search(r"log in as admin with (\S+)", output)[1]
+        self.keys = {node: self.read_key(node) for node in (*NODES, PYTHON_NODE)}
+        # One line of each configuration has the key that init generated.
+        written = spki(self.keys[PYTHON_NODE])
+        self.keys[PYTHON_NODE] = Ed25519PrivateKey.generate()
         for node in NODES:
             config = self.home(node) / "networks" / NETWORK_ID / "config.yml"
             text = config.read_text()
             assert text.count(written) == 1, text
-            config.write_text(text.replace(written, spki(self.keys[FOREIGN])))
+            config.write_text(text.replace(written, spki(self.keys[PYTHON_NODE])))
             with (self.home(node) / "nodeconf.yml").open("a") as nodeconf:
                 nodeconf.write(f'listen: "127.0.0.1:{ports[node]}"\n')
 
@@ -113,14 +114,14 @@ class Network:
         return load_pem_private_key(path.read_bytes(), None)
 
     def start(self, node):
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
+        environment = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
         with (self.directory / f"{node}.log").open("ab") as log:
-            # Its standard input ends with this process, and the node with that, however this one ends.
+            # The node ends with its standard input, and therefore with this process.
             self.processes[node] = subprocess.Popen(
                 [self.program, "run", "--exit-with-stdin", "--config", self.home(node),
                  "--state", self.directory / "state" / node],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             status = self.processes[node].poll()
             if status is not None:
@@ -131,7 +132,7 @@ class Network:
             except OSError:
                 pass
             time.sleep(0.01)
-        raise TimeoutError(f"{node} does not serve after 20 s")
+        raise TimeoutError(f"{node} does not answer after 30 s")
 
     def restart(self, node):
         process = self.processes[node]
@@ -147,9 +148,14 @@ class Network:
 
 
 def free_ports(count):
-    """Ports that were free a moment ago. All are held until the last is found, so they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
+    """Returns different ports that are free. They are below those that the kernel gives to outgoing connections."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        if port not in ports:
+            ports.append(port)
     return ports

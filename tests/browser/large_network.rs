@@ -1,10 +1,11 @@
-//! A large network to be looked at: one real node with its collector, routes and listener, which hears of as many
-//! others as one likes. These publish real signed reports, handed over as if peers had brought them; round-trip
-//! times change with each, a few nodes fall silent, and a link here and there does not work.
+//! A large network for tests of the dashboard: one real node with its event loop, routes and listener, and any number
+//! of simulated others. These publish real signed reports, which the node receives as if from peers. Round-trip times
+//! change with each report, some nodes become silent, and some links do not work.
 //!
-//! `crowd NODES PASSWORD`: listens on a free port of loopback, prints its address, and ends with its standard input.
+//! `large_network NODES PASSWORD` listens on a free port of loopback, prints the address of its page and ends with
+//! its standard input.
 
-#![expect(clippy::print_stdout, reason = "whoever starts it waits for the address")]
+#![expect(clippy::print_stdout, reason = "the caller waits for the address")]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -29,49 +30,49 @@ use distomon::store::{NetworkHandle, StateFiles};
 use parking_lot::Mutex;
 
 #[path = "../simulation/sample.rs"]
-#[allow(dead_code, reason = "the simulator needs more samples")]
+#[allow(dead_code, reason = "only the simulator uses all of it")]
 mod sample;
 
 const POLL_MS: u64 = 5_000;
-/// Above this many nodes, not all observe all.
-const MOST_ALL: usize = 64;
+/// Largest network in which all nodes observe all others.
+const MAX_OBSERVED_BY_ALL: usize = 64;
 const RINGS: u32 = 10;
-/// One in so many nodes falls silent after its first report.
-const DEAD: usize = 97;
-/// One in so many links does not work.
-const CUT: usize = 211;
-/// After so many reports of the others one more node falls silent, or the last one comes back.
-const CHANGE: usize = 1_000;
+/// One in this number of nodes publishes only one report.
+const SILENT_EVERY: usize = 97;
+/// One in this number of links does not work.
+const CUT_EVERY: usize = 211;
+/// After this number of reports one more node becomes silent, or reports again.
+const CHANGE_EVERY: usize = 1_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [count, password] = &arguments[..] else { panic!("usage: crowd NODES PASSWORD") };
+    let [count, password] = &arguments[..] else { panic!("usage: large_network NODES PASSWORD") };
     let count: usize = count.parse().expect("a number of nodes");
-    let crowd = Crowd::new(count);
-    let place = tempfile::tempdir().expect("a directory");
-    let node = crowd.start(place.path());
+    let network = LargeNetwork::new(count);
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = network.start(directory.path());
 
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(&[any], Limits::default()).expect("a free port");
     let instance = Instance {
-        name: "crowd".to_owned(),
+        name: "large-network".to_owned(),
         nodes: BTreeMap::from([(sample::network_id(), node.clone())]),
         login: Some(Password::from_plain(password)),
         secure: false,
     };
     let handle = listener.start(Arc::new(Routes::new(instance))).expect("a thread");
-    std::thread::spawn(move || crowd.publish(&node));
+    std::thread::spawn(move || network.publish(&node));
     println!("http://{}/network/{}", handle.addresses()[0], sample::network_id());
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
 }
 
-struct Crowd {
+struct LargeNetwork {
     keypairs: Vec<Keypair>,
     membership: Arc<Membership>,
     clock: Clock,
 }
 
-/// As long as each other, so that the order of ids is that of the numbers.
+/// Returns an id. All ids have one length, so that they sort by number.
 fn node_id(number: usize) -> NodeId {
     format!("node-{number:04}").parse().expect("a name")
 }
@@ -80,7 +81,7 @@ fn site(number: usize) -> Option<distomon::mesh::id::Site> {
     ["amsterdam", "berlin", "cairo", "delhi"][number * 7 % 4].parse().ok()
 }
 
-impl Crowd {
+impl LargeNetwork {
     fn new(count: usize) -> Self {
         let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
         let members = keypairs.iter().enumerate().map(|(number, keypair)| Member {
@@ -91,17 +92,18 @@ impl Crowd {
             site: site(number),
             ..sample::member(0)
         });
-        let observers = if count > MOST_ALL { ObserverPolicy::Rings(RINGS) } else { ObserverPolicy::All };
+        let observers =
+            if count > MAX_OBSERVED_BY_ALL { ObserverPolicy::Rings(RINGS) } else { ObserverPolicy::All };
         let membership =
             Membership::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
         Self { keypairs, membership: Arc::new(membership.with_observers(observers)), clock: Clock::start() }
     }
 
-    /// The node that is looked at: number 0.
-    fn start(&self, place: &std::path::Path) -> Arc<NetworkHandle> {
-        let files = StateFiles::open(place, &self.membership).expect("a directory");
+    /// Starts node 0, whose dashboard is tested.
+    fn start(&self, directory: &std::path::Path) -> Arc<NetworkHandle> {
+        let files = StateFiles::open(directory, &self.membership).expect("a directory");
         let now = self.clock.now();
-        let setup = EngineInit {
+        let init = EngineInit {
             membership: self.membership.clone(),
             signer: Box::new(sample::Pen(self.keypairs[0].clone())),
             seed: 1,
@@ -109,30 +111,29 @@ impl Crowd {
             min_reports: Vec::new(),
             proofs: Vec::new(),
         };
-        let mut mesh = Engine::new(setup, now);
+        let mut engine = Engine::new(init, now);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let (events, waiting) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
-        let snapshot = mesh.take_snapshot(now).expect("a new mesh has one");
-        let book = NonceStore::new(BTreeMap::new(), wake);
+        let (events, queue) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
+        let snapshot = engine.take_snapshot(now).expect("a new engine has one");
+        let nonces = NonceStore::new(BTreeMap::new(), wake);
         let (node, publisher) =
-            NetworkHandle::new(self.keypairs[0].clone(), self.clock, book, snapshot, events);
+            NetworkHandle::new(self.keypairs[0].clone(), self.clock, nonces, snapshot, events);
         let node = Arc::new(node);
-        let dial = Box::new(Answers(self.membership.clone()));
         // It runs until the process ends.
         let init = EventLoopInit {
-            engine: mesh,
+            engine,
             node: node.clone(),
             publisher,
             files: Arc::new(Mutex::new(files)),
-            events: waiting,
-            caller: dial,
+            events: queue,
+            caller: Box::new(InstantCaller(self.membership.clone())),
             on_notice: Box::new(|_, _| ()),
         };
         EventLoopThread::start(init).expect("a thread");
         node
     }
 
-    /// All others report, in turn, each once in a poll rate.
+    /// Publishes the reports of all others in turn, each once in a poll interval.
     fn publish(&self, node: &NetworkHandle) {
         let count = self.keypairs.len();
         let mut prev: Vec<Option<Digest>> = vec![None; count];
@@ -141,13 +142,13 @@ impl Crowd {
         for turn in 0.. {
             let author = 1 + turn % (count - 1);
             let round = turn / (count - 1);
-            if turn % CHANGE == 0 {
+            if turn % CHANGE_EVERY == 0 {
                 extra = if extra.is_none() { Some(count / 2) } else { None };
             }
             if round > 0 {
                 let due = Duration::from_millis((turn as u64) * POLL_MS / (count as u64 - 1));
                 std::thread::sleep(due.saturating_sub(begun.elapsed() + Duration::from_millis(POLL_MS)));
-                if is_dead(author) || extra == Some(author) {
+                if is_silent(author) || extra == Some(author) {
                     continue;
                 }
             }
@@ -155,8 +156,8 @@ impl Crowd {
             let sealed = sample::Pen(self.keypairs[author].clone()).sign(report);
             prev[author] = Some(*sealed.digest());
             let heads = Heads::empty(self.membership.clone());
-            let delivery = ReceivedReports { heads, reports: vec![sealed], proofs: Vec::new() };
-            if !node.send(Event::RequestReceived { from: node_id(author), received: delivery }) {
+            let received = ReceivedReports { heads, reports: vec![sealed], proofs: Vec::new() };
+            if !node.send(Event::RequestReceived { from: node_id(author), received }) {
                 return;
             }
         }
@@ -172,8 +173,10 @@ impl Crowd {
     ) -> Report {
         let wall_ms = self.clock.now().wall_ms;
         let found = |target: usize| {
-            let is_lost =
-                later && (is_dead(target) || extra == Some(target) || (author * 31 + target * 17) % CUT == 0);
+            let is_lost = later
+                && (is_silent(target)
+                    || extra == Some(target)
+                    || (author * 31 + target * 17) % CUT_EVERY == 0);
             let far = site(author) != site(target);
             let rtt_us = fastrand::u32(if far { 12_000..90_000 } else { 300..1_400 });
             Observation {
@@ -199,31 +202,24 @@ impl Crowd {
     }
 }
 
-fn is_dead(number: usize) -> bool {
-    number % DEAD == DEAD - 1
+fn is_silent(number: usize) -> bool {
+    number % SILENT_EVERY == SILENT_EVERY - 1
 }
 
-/// What node 0 finds when it calls the others.
-struct Answers(Arc<Membership>);
+/// A caller whose calls end immediately: the simulated nodes answer, silent ones refuse.
+struct InstantCaller(Arc<Membership>);
 
-impl Caller for Answers {
+impl Caller for InstantCaller {
     fn reconcile(&mut self, _: &Membership) {}
 
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
         let number = self.0.index(call.peer.as_str()).expect("a member");
-        let delivery =
+        let received =
             ReceivedReports { heads: Heads::empty(self.0.clone()), reports: Vec::new(), proofs: Vec::new() };
         let rtt_us = fastrand::u32(300..60_000);
-        let answer = CallReply {
-            rtt_us,
-            took_us: 200,
-            clock_offset_ms: 0,
-            received: delivery,
-            mark: None,
-            snapshot_ms: 0,
-        };
-        let outcome = if is_dead(number) { Err(Failure::Refused) } else { Ok(answer) };
-        // A call that ends here and now.
+        let reply =
+            CallReply { rtt_us, took_us: 200, clock_offset_ms: 0, received, mark: None, snapshot_ms: 0 };
+        let outcome = if is_silent(number) { Err(Failure::Refused) } else { Ok(reply) };
         Err(Box::new(CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() }))
     }
 

@@ -1,4 +1,4 @@
-"""Counts and prints checks."""
+"""Prints and counts checks."""
 
 import time
 
@@ -9,7 +9,7 @@ class Checks:
         self.failures = []
 
     def that(self, what, holds, otherwise=""):
-        """One line for `what`; `otherwise` is what was found instead."""
+        """Prints a line for the check `what`; `otherwise` describes the result if it fails."""
         if holds:
             self.passed += 1
             print(f"  ok      {what}", flush=True)
@@ -21,7 +21,7 @@ class Checks:
         return self.that(what, found == expected, f"found {found!r}, expected {expected!r}")
 
     def verified(self, what, action):
-        """`action` must not raise. Gives what it gives, or None."""
+        """Returns the result of `action`, which must not raise, or None."""
         try:
             result = action()
         except Exception as error:
@@ -30,15 +30,15 @@ class Checks:
         self.that(what, True)
         return result
 
-    def refused(self, what, error, action):
-        """`action` must raise exactly `error`: any other would be a refusal for a wrong reason."""
+    def rejected(self, what, error, action):
+        """`action` must raise `error`: another exception is a rejection for a wrong reason."""
         try:
             result = action()
         except error:
             return self.that(what, True)
         except Exception as other:
             return self.failed(what, f"{type(other).__name__} instead of {error.__name__}: {other}")
-        return self.failed(what, f"it was taken: {result!r}")
+        return self.failed(what, f"it was accepted: {result!r}")
 
     def failed(self, what, otherwise):
         self.failures.append(what)
@@ -53,12 +53,12 @@ class Checks:
         return f"{total} checks passed"
 
 
-def wait_for(what, look, seconds=20, pause=0.05):
-    """What `look` gives once it is not None."""
+def wait_for(what, poll, seconds=30, pause=0.05):
+    """Returns the first result of `poll` that is not None."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
+        result = poll()
+        if result is not None:
+            return result
         time.sleep(pause)
     raise TimeoutError(f"{what} did not happen within {seconds} s")
