@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rouille::Response;
 
-use super::address::Origin;
+use super::client_address::ClientPrefix;
 use super::problem::problem;
 
 /// Password hashes at the same time, since each takes some 20 MB and a core.
@@ -66,8 +66,8 @@ pub struct Attempts(Mutex<State>);
 struct State {
     hashes: usize,
     in_all: Option<Level>,
-    per_address: HashMap<Origin, Level>,
-    known: HashMap<Origin, Instant>,
+    per_address: HashMap<ClientPrefix, Level>,
+    known: HashMap<ClientPrefix, Instant>,
 }
 
 /// An attempt may not be made now.
@@ -97,7 +97,7 @@ impl Attempts {
     /// are counted, too.
     pub fn begin(&self, from: IpAddr, now: Instant) -> Result<Attempt<'_>, TooMany> {
         let from = from.to_canonical();
-        let origin = Origin::from(from);
+        let origin = ClientPrefix::from(from);
         let mut guard = self.0.lock();
         let state = &mut *guard;
         let fresh = Level { full_at: now };
@@ -126,7 +126,7 @@ impl Attempts {
 }
 
 /// Drops what is no longer of use if `origin` would not fit otherwise.
-fn make_room<T>(map: &mut HashMap<Origin, T>, origin: Origin, keep: impl Fn(&T) -> bool) {
+fn make_room<T>(map: &mut HashMap<ClientPrefix, T>, origin: ClientPrefix, keep: impl Fn(&T) -> bool) {
     if map.len() >= MAX_ADDRESSES && !map.contains_key(&origin) {
         map.retain(|_, value| keep(value));
     }
@@ -136,7 +136,7 @@ fn make_room<T>(map: &mut HashMap<Origin, T>, origin: Origin, keep: impl Fn(&T) 
 #[derive(Debug)]
 pub struct Attempt<'a> {
     attempts: &'a Attempts,
-    origin: Origin,
+    origin: ClientPrefix,
     apart: bool,
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rouille::Response;
 
-use super::address;
+use super::client_address;
 use super::gate::Seat;
 use super::head::{self, Head, Refusal};
 use super::limits::Limits;
@@ -79,7 +79,7 @@ impl<S: Service> Connection<'_, S> {
     /// The next head; none if the client has gone, or was idle for too long. A head's time counts from
     /// its first byte, or from `accepted` on a new connection, and does not start again with each read.
     fn read_head(&mut self, accepted: Option<Instant>) -> Result<Option<Head>, Refusal> {
-        let mut deadline = accepted.map(|at| at + self.limits.head_time);
+        let mut deadline = accepted.map(|at| at + self.limits.head_timeout);
         let mut begun = !self.input.is_empty();
         let mut next_try = 0;
         loop {
@@ -97,19 +97,19 @@ impl<S: Service> Connection<'_, S> {
                 return Err(too_large(self.input.bytes()));
             }
             if begun && deadline.is_none() {
-                deadline = Some(Instant::now() + self.limits.head_time);
+                deadline = Some(Instant::now() + self.limits.head_timeout);
             }
             let space = self.input.space(self.limits.head_bytes);
             let read = match deadline {
                 Some(deadline) => self.wire.read_until(space, deadline),
-                None => self.wire.read(space, self.limits.idle_time),
+                None => self.wire.read(space, self.limits.idle_timeout),
             };
             match read {
                 Ok(0) => return Ok(None),
                 Ok(read) => self.input.filled(read),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && deadline.is_some() => {
                     if !begun {
-                        self.seat.gate().tally.late.add();
+                        self.seat.gate().counters.slow.increment();
                         return Ok(None);
                     }
                     return Err(Refusal::new(408, "the head was not complete in time"));
@@ -127,7 +127,11 @@ impl<S: Service> Connection<'_, S> {
             !head.keep_alive() || self.requests >= self.limits.requests || self.service.is_brief(&head);
         let form = Form { body: head.method() != "HEAD", close };
         let unread = head.content_length() > 0;
-        let remote = address::client(self.peer, head.header("x-forwarded-for"), &self.limits.trusted_proxies);
+        let remote = client_address::behind_proxies(
+            self.peer,
+            head.header("x-forwarded-for"),
+            &self.limits.trusted_proxies,
+        );
         let service = self.service;
         if head.lacks_length() && !service.is_bodiless(&head) {
             let refusal = Refusal::new(411, "send Content-Length, 0 if there is no body");
@@ -176,12 +180,12 @@ impl<S: Service> Connection<'_, S> {
         if length == 0 {
             return Ok(Some(Vec::new()));
         }
-        let deadline = Instant::now() + self.limits.body_time;
+        let deadline = Instant::now() + self.limits.body_timeout;
         let mut body = Vec::with_capacity(length.min(BODY_STEP));
         self.input.take(length, &mut body);
         if head.expects_continue() && body.is_empty() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            if self.wire.write_all(go_on, Instant::now(), self.limits.reply_time).is_err() {
+            if self.wire.write_all(go_on, Instant::now(), self.limits.reply_timeout).is_err() {
                 return Ok(None);
             }
         }
@@ -214,9 +218,9 @@ impl<S: Service> Connection<'_, S> {
                 writer.begin(internal_error(), form.body, close)
             });
         let written = begun.and_then(|(mut rest, close)| {
-            self.wire.write_all(self.writer.piece(), start, self.limits.reply_time)?;
+            self.wire.write_all(self.writer.piece(), start, self.limits.reply_timeout)?;
             while self.writer.next(&mut rest)? {
-                self.wire.write_all(self.writer.piece(), start, self.limits.reply_time)?;
+                self.wire.write_all(self.writer.piece(), start, self.limits.reply_timeout)?;
             }
             Ok(close)
         });
@@ -226,7 +230,7 @@ impl<S: Service> Connection<'_, S> {
             Ok(true) => Outcome::Close,
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {
-                    self.seat.gate().tally.late.add();
+                    self.seat.gate().counters.slow.increment();
                 }
                 // The client must not take a cut reply for a whole one.
                 self.wire.abort();
@@ -243,11 +247,11 @@ impl<S: Service> Connection<'_, S> {
     }
 
     fn refusal(&self, refusal: Refusal) -> Response {
-        let tally = &self.seat.gate().tally;
+        let counters = &self.seat.gate().counters;
         if refusal.status == 408 {
-            tally.late.add();
+            counters.slow.increment();
         } else {
-            tally.malformed.add();
+            counters.malformed.increment();
         }
         problem(refusal.status, reason(refusal.status), refusal.detail)
     }
@@ -255,7 +259,7 @@ impl<S: Service> Connection<'_, S> {
     fn linger(&mut self) {
         self.input.clear();
         let scratch = self.input.space(INPUT);
-        self.wire.linger(scratch, self.limits.linger_bytes, self.limits.linger_time);
+        self.wire.linger(scratch, self.limits.drain_bytes, self.limits.drain_timeout);
     }
 }
 

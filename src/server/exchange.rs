@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use rouille::{Request, Response, ResponseBody};
 
-use super::address::Origin;
+use super::client_address::ClientPrefix;
 use super::head::Head;
-use super::limits::EXCHANGE_BODY;
+use super::limits::MAX_EXCHANGE_BODY_BYTES;
 use super::listener::Admission;
 use super::problem::{self, problem};
 use crate::crypto::http_signature::{self, RequestContext};
@@ -69,7 +69,7 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
     let reject = |status: u16, title: &str, detail: &str| {
         node.drop_counters.count_rejected_request(
             network,
-            &Origin::from(remote.ip()).to_string(),
+            &ClientPrefix::from(remote.ip()).to_string(),
             title,
             detail,
         );
@@ -110,7 +110,7 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
     let ticket =
         Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, judged: received.elapsed() };
     match check_known(&ticket, &snapshot, head) {
-        Ok(()) => Admission::Read { max_body: EXCHANGE_BODY, verified: true, ticket },
+        Ok(()) => Admission::Read { max_body: MAX_EXCHANGE_BODY_BYTES, verified: true, ticket },
         Err(refusal) => Admission::Refuse(ticket.refuse(&refusal)),
     }
 }
@@ -125,8 +125,8 @@ fn check_known(ticket: &Ticket, snapshot: &Snapshot, head: &Head) -> Result<(), 
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(Refusal::new(415, "Unsupported Media Type", "expected application/json"));
     }
-    if head.content_length() > EXCHANGE_BODY as u64 {
-        let detail = format!("a message may have {EXCHANGE_BODY} bytes");
+    if head.content_length() > MAX_EXCHANGE_BODY_BYTES as u64 {
+        let detail = format!("a message may have {MAX_EXCHANGE_BODY_BYTES} bytes");
         return Err(Refusal::new(413, "Content Too Large", detail));
     }
     ticket.node.nonces.accept(&ticket.sender, ticket.nonce).map_err(|last| {
@@ -164,7 +164,7 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     let node = &ticket.node;
     let mut body = Vec::new();
     let data = request.data().ok_or_else(|| bad("the body was read before".to_owned()))?;
-    data.take(EXCHANGE_BODY as u64 + 1)
+    data.take(MAX_EXCHANGE_BODY_BYTES as u64 + 1)
         .read_to_end(&mut body)
         .map_err(|error| bad(format!("reading the body: {error}")))?;
     if !crypto::digest_matches(&ticket.asked.content_digest, &body) {

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::address::{Origin, is_among};
+use super::client_address::{ClientPrefix, contains};
 use super::limits::Limits;
-use super::tally::Tally;
+use super::listener_counters::ListenerCounters;
 
 /// The most addresses that are remembered for a verified exchange.
 const MAX_VERIFIED: usize = 4096;
@@ -31,7 +31,7 @@ pub(super) struct Gate {
     left: Condvar,
     stopping: AtomicBool,
     /// What was turned away.
-    pub(super) tally: Tally,
+    pub(super) counters: ListenerCounters,
 }
 
 #[derive(Default)]
@@ -43,13 +43,13 @@ struct State {
     closed: usize,
     /// Open places of addresses without a verified exchange.
     strangers: usize,
-    by_origin: HashMap<Origin, usize>,
-    verified: HashMap<Origin, Instant>,
+    by_origin: HashMap<ClientPrefix, usize>,
+    verified: HashMap<ClientPrefix, Instant>,
 }
 
 struct Place {
     line: Arc<Line>,
-    origin: Origin,
+    origin: ClientPrefix,
     /// Loopback and trusted proxies are not counted by address.
     counted: bool,
     standing: Standing,
@@ -87,7 +87,7 @@ impl Gate {
             state: Mutex::default(),
             left: Condvar::new(),
             stopping: AtomicBool::new(false),
-            tally: Tally::default(),
+            counters: ListenerCounters::default(),
         }
     }
 
@@ -106,12 +106,12 @@ impl Gate {
     ) -> Result<Seat, TcpStream> {
         let mut state = self.state.lock();
         if self.make_room(&mut state, peer, now).is_err() {
-            self.tally.refused.add();
+            self.counters.refused.increment();
             return Err(stream);
         }
         let line = Arc::new(Line { stream, busy: AtomicBool::new(false), answered: AtomicBool::new(false) });
-        let origin = Origin::from(peer);
-        let standing = state.standing(origin, now, self.limits.verified_for);
+        let origin = ClientPrefix::from(peer);
+        let standing = state.standing(origin, now, self.limits.trust_duration);
         let counted = self.is_counted(peer);
         if counted {
             *state.by_origin.entry(origin).or_default() += 1;
@@ -180,7 +180,7 @@ impl Gate {
                 return Err(Full);
             }
         }
-        let origin = Origin::from(peer);
+        let origin = ClientPrefix::from(peer);
         let of_origin = state.by_origin.get(&origin).copied().unwrap_or(0);
         if self.is_counted(peer) && of_origin >= self.limits.connections_per_address {
             // Someone who shares an address with a crowd of half-open connections gets through; but an
@@ -190,7 +190,7 @@ impl Gate {
             };
             return if self.close_oldest(state, idle) { Ok(()) } else { Err(Full) };
         }
-        let stranger = state.standing(origin, now, self.limits.verified_for) == Standing::Stranger;
+        let stranger = state.standing(origin, now, self.limits.trust_duration) == Standing::Stranger;
         if stranger && state.strangers >= self.capacity.div_ceil(2) {
             return if self.close_oldest(state, |place| place.standing == Standing::Stranger) {
                 Ok(())
@@ -218,13 +218,13 @@ impl Gate {
         let (origin, counted, standing) = (place.origin, place.counted, place.standing);
         state.closed += 1;
         state.uncount(origin, counted, standing);
-        self.tally.evicted.add();
+        self.counters.evicted.increment();
         true
     }
 
     fn is_counted(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        !peer.is_loopback() && !is_among(&self.limits.trusted_proxies, peer)
+        !peer.is_loopback() && !contains(&self.limits.trusted_proxies, peer)
     }
 
     fn verified(&self, id: u64, now: Instant) {
@@ -237,7 +237,7 @@ impl Gate {
         }
         let origin = place.origin;
         if state.verified.len() >= MAX_VERIFIED && !state.verified.contains_key(&origin) {
-            let keep = self.limits.verified_for;
+            let keep = self.limits.trust_duration;
             state.verified.retain(|_, at| now.saturating_duration_since(*at) <= keep);
         }
         if state.verified.len() < MAX_VERIFIED || state.verified.contains_key(&origin) {
@@ -261,14 +261,14 @@ impl Gate {
 
 impl State {
     /// What speaks for a new connection from `origin`.
-    fn standing(&self, origin: Origin, now: Instant, keep: Duration) -> Standing {
+    fn standing(&self, origin: ClientPrefix, now: Instant, keep: Duration) -> Standing {
         match self.verified.get(&origin) {
             Some(at) if now.saturating_duration_since(*at) <= keep => Standing::Known,
             _ => Standing::Stranger,
         }
     }
 
-    fn uncount(&mut self, origin: Origin, counted: bool, standing: Standing) {
+    fn uncount(&mut self, origin: ClientPrefix, counted: bool, standing: Standing) {
         self.strangers -= usize::from(standing == Standing::Stranger);
         if !counted {
             return;

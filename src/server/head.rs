@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::limits::HEAD_FIELDS;
+use super::limits::MAX_HEADER_FIELDS;
 
 /// Why a request is answered by the listener itself; its connection closes after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Head {
 /// Reads the head at the start of `bytes`, which holds no empty line before it. Gives the head and its
 /// length in bytes; `None` if it is not complete.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
-    let mut storage = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
+    let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADER_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, &mut storage) {
         Ok(httparse::Status::Complete(length)) => length,

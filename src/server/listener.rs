@@ -18,7 +18,7 @@ use super::gate::{Gate, Seat};
 use super::head::Head;
 use super::heartbeat::Heartbeat;
 use super::limits::Limits;
-use super::tally::Reporter;
+use super::listener_counters::CounterLog;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -207,7 +207,7 @@ impl Listener {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let heartbeat = Heartbeat::new();
         let door = Door {
-            reporter: Reporter::new(self.limits.journal_pause),
+            reporter: CounterLog::new(self.limits.log_interval),
             gate: Arc::new(Gate::new(self.limits, capacity)),
             service,
             wake: Arc::clone(&wake),
@@ -250,7 +250,7 @@ impl ListenerHandle {
     }
 
     /// Takes no more connections, ends idle ones, lets replies finish, and returns once all threads have
-    /// ended, after `stop_time` at the latest.
+    /// ended, after `stop_timeout` at the latest.
     pub fn stop(mut self) {
         self.halt();
     }
@@ -278,7 +278,7 @@ struct Door<S> {
     service: Arc<S>,
     wake: Arc<OwnedFd>,
     heartbeat: Heartbeat,
-    reporter: Reporter,
+    reporter: CounterLog,
     /// Hands a connection to a thread that waits for one. The threads that wait end when it is dropped.
     next: Option<(Sender<Guest>, Receiver<Guest>)>,
     threads: Vec<JoinHandle<()>>,
@@ -307,15 +307,15 @@ impl<S: Service> Door<S> {
         loop {
             self.heartbeat.beat();
             self.join_ended();
-            self.reporter.report(&self.gate.tally, Instant::now());
+            self.reporter.log_counters(&self.gate.counters, Instant::now());
             // During a pause only the wish to stop wakes the loop.
             let (count, wait) =
-                if paused { (1, self.gate.limits().accept_pause) } else { (watched.len(), TURN) };
+                if paused { (1, self.gate.limits().accept_retry_delay) } else { (watched.len(), TURN) };
             let ready = poll(&mut watched[..count], Some(&timespec(wait.min(TURN))));
             if let Err(error) = ready {
                 if error != rustix::io::Errno::INTR {
-                    self.reporter.accept_failed(&error.into(), Instant::now());
-                    thread::sleep(self.gate.limits().accept_pause);
+                    self.reporter.log_accept_failure(&error.into(), Instant::now());
+                    thread::sleep(self.gate.limits().accept_retry_delay);
                 }
                 continue;
             }
@@ -352,7 +352,7 @@ impl<S: Service> Door<S> {
                 },
             };
             if let Some(error) = failed {
-                self.reporter.accept_failed(&error, Instant::now());
+                self.reporter.log_accept_failure(&error, Instant::now());
                 if is_want(&error) {
                     self.gate.evict();
                 }
@@ -405,16 +405,16 @@ impl<S: Service> Door<S> {
 
     fn finish(&mut self) {
         let limits = self.gate.limits();
-        let (start, stop_time) = (Instant::now(), limits.stop_time);
+        let (start, stop_timeout) = (Instant::now(), limits.stop_timeout);
         self.next = None;
         self.gate.stop();
-        if self.gate.wait_empty(start + limits.first_request_time.min(stop_time / 2)) > 0 {
+        if self.gate.wait_empty(start + limits.first_request_timeout.min(stop_timeout / 2)) > 0 {
             self.gate.hurry();
         }
-        if self.gate.wait_empty(start + stop_time * 3 / 4) > 0 {
+        if self.gate.wait_empty(start + stop_timeout * 3 / 4) > 0 {
             self.gate.cut();
         }
-        let left = self.gate.wait_empty(start + stop_time);
+        let left = self.gate.wait_empty(start + stop_timeout);
         if left > 0 {
             self.join_ended();
             log::warn!("{left} requests were still being answered at the end, their clients were cut off");

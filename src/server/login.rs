@@ -12,8 +12,8 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use self::checker::Checker;
-use super::address::Origin;
 use super::attempts::{Attempts, TooMany};
+use super::client_address::ClientPrefix;
 use super::instance::Instance;
 use super::problem::problem;
 use crate::crypto::password::Password;
@@ -200,7 +200,7 @@ impl Login {
             begun.succeeded(Instant::now());
             info!(MESSAGE_ID = message_id::LOGGED_IN; "login from {from}");
         } else {
-            let subject = format!("wrong password from {}", Origin::from(from));
+            let subject = format!("wrong password from {}", ClientPrefix::from(from));
             self.tell(&subject, &format!("wrong password from {from}"));
         }
         Ok(right)

@@ -11,7 +11,7 @@
 //! | [`limits`] | every number of the above |
 //! | `address` | what counts as one address; proxies |
 //! | [`heartbeat`] | the sign that the accept loop turns |
-//! | `tally` | what was turned away, for the journal |
+//! | `counters` | what was turned away, for the journal |
 //! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
 //! | [`login`] | passwords, tokens, cookies, and what they open |
 //! | [`view`] | a network's snapshot as JSON |
@@ -21,8 +21,8 @@
 //! rouille's own listener has no limits and no timeouts, so only its router, request and response are
 //! used.
 
-mod address;
 pub mod attempts;
+mod client_address;
 mod connection;
 pub mod exchange;
 #[cfg(test)]
@@ -34,11 +34,11 @@ pub mod heartbeat;
 pub mod instance;
 pub mod limits;
 pub mod listener;
+mod listener_counters;
 pub mod login;
 pub mod problem;
 mod reply;
 pub mod routes;
-mod tally;
 pub mod view;
 mod wire;
 

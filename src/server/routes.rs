@@ -10,7 +10,7 @@ use super::exchange;
 use super::head::Head;
 use super::health;
 use super::instance::Instance;
-use super::limits::BODY;
+use super::limits::MAX_BODY_BYTES;
 use super::listener::{Admission, Service};
 use super::login::Login;
 use super::problem::problem;
@@ -81,7 +81,7 @@ impl Service for Routes {
     fn admit(&self, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
         let instance = self.instance();
         let Some(network) = exchange_network(&instance, head.path()) else {
-            return Admission::Read { max_body: BODY, verified: false, ticket: Ticket::Plain };
+            return Admission::Read { max_body: MAX_BODY_BYTES, verified: false, ticket: Ticket::Plain };
         };
         let Some(node) = instance.node(network) else {
             let detail = "no such network here; is the url in the configuration that of the right instance?";

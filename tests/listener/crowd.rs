@@ -14,7 +14,7 @@ use crate::echo::Server;
 
 /// Only being turned out can end a connection of these tests, not time.
 fn patient(limits: Limits) -> Limits {
-    Limits { head_time: PATIENCE * 4, idle_time: PATIENCE * 4, ..limits }
+    Limits { head_timeout: PATIENCE * 4, idle_timeout: PATIENCE * 4, ..limits }
 }
 
 /// Opens `count` connections from `from` that send half a head, or as many as the system allows.
@@ -159,7 +159,7 @@ fn poor_server() {
     let files = files.parse().ok();
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).expect("a lower limit");
     let server =
-        Server::start(patient(Limits { accept_pause: Duration::from_millis(10), ..Limits::default() }));
+        Server::start(patient(Limits { accept_retry_delay: Duration::from_millis(10), ..Limits::default() }));
     let heart = server.handle.beat();
     let answer = |text: String| writeln!(io::stdout(), "{text}").expect("the parent reads");
     answer(format!("address: {}", server.address()));

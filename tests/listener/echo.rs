@@ -35,7 +35,7 @@ impl Service for Echo {
     fn admit(&self, head: &Head, _: SocketAddr) -> Admission<&'static str> {
         let _ = self.admit.send(head.path().to_owned());
         let verified = head.header("x-member") == Some("yes");
-        let max_body = if verified { limits::EXCHANGE_BODY } else { limits::BODY };
+        let max_body = if verified { limits::MAX_EXCHANGE_BODY_BYTES } else { limits::MAX_BODY_BYTES };
         match head.path() {
             "/refuse" => Admission::Refuse(problem(401, "Unauthorized", "who are you?")),
             "/panic-admit" => panic!("as asked, in admission"),

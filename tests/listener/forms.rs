@@ -84,7 +84,7 @@ fn a_larger_body_is_not_read() {
 
 #[test]
 fn a_refused_client_may_send_on_for_a_while() {
-    let server = Server::start(Limits { linger_time: PATIENCE, ..Limits::default() });
+    let server = Server::start(Limits { drain_timeout: PATIENCE, ..Limits::default() });
     let mut client = Client::connect(server.address());
     let reply = client.send("POST /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n").reply();
     assert_eq!((reply.status, reply.closes()), (401, true));

@@ -35,7 +35,7 @@ fn dribble(client: &mut Client, bytes: impl Iterator<Item = u8>) -> Vec<u8> {
 
 #[test]
 fn a_head_in_crumbs_ends_in_time() {
-    let server = Server::start(Limits { head_time: SHORT, ..Limits::default() });
+    let server = Server::start(Limits { head_timeout: SHORT, ..Limits::default() });
     let endless = || b"GET / HTTP/1.1\r\nHost: h\r\nA: ".iter().copied().chain(std::iter::repeat(b'x'));
     let mut client = Client::connect(server.address());
     assert!(dribble(&mut client, endless()).starts_with(b"HTTP/1.1 408 "));
@@ -53,18 +53,20 @@ fn a_head_in_crumbs_ends_in_time() {
 
 #[test]
 fn a_silent_connection_ends() {
-    let server = Server::start(Limits { head_time: SHORT, ..Limits::default() });
+    let server = Server::start(Limits { head_timeout: SHORT, ..Limits::default() });
     assert!(Client::connect(server.address()).is_closed());
 }
 
 #[test]
 fn idle_time_is_not_head_time() {
-    let server = Server::start(Limits { idle_time: SHORT, head_time: PATIENCE * 2, ..Limits::default() });
+    let server =
+        Server::start(Limits { idle_timeout: SHORT, head_timeout: PATIENCE * 2, ..Limits::default() });
     let mut client = Client::connect(server.address());
     assert_eq!(client.get("/a", "").status, 200);
     assert!(client.is_closed());
 
-    let server = Server::start(Limits { idle_time: PATIENCE * 2, head_time: SHORT, ..Limits::default() });
+    let server =
+        Server::start(Limits { idle_timeout: PATIENCE * 2, head_timeout: SHORT, ..Limits::default() });
     let mut client = Client::connect(server.address());
     assert_eq!(client.get("/a", "").status, 200);
     std::thread::sleep(SHORT * 2);
@@ -73,7 +75,7 @@ fn idle_time_is_not_head_time() {
 
 #[test]
 fn a_body_that_never_comes_ends_in_time() {
-    let server = Server::start(Limits { body_time: SHORT, ..Limits::default() });
+    let server = Server::start(Limits { body_timeout: SHORT, ..Limits::default() });
     let head = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 16000\r\n\r\n";
     let mut client = Client::connect(server.address());
     let reply = client.send(head).reply();
@@ -96,7 +98,7 @@ fn a_body_that_is_cut_is_no_request() {
 
 #[test]
 fn a_client_that_never_reads_is_left() {
-    let server = Server::start(Limits { reply_time: SHORT, ..Limits::default() });
+    let server = Server::start(Limits { reply_timeout: SHORT, ..Limits::default() });
     let mut client = Client::connect(server.address());
     client.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
     let open = &server.echo.open_bodies;
@@ -110,7 +112,7 @@ fn a_client_that_never_reads_is_left() {
 
 #[test]
 fn a_client_that_reads_slowly_is_left() {
-    let server = Server::start(Limits { reply_time: SHORT, ..Limits::default() });
+    let server = Server::start(Limits { reply_timeout: SHORT, ..Limits::default() });
     let mut client = Client::connect(server.address());
     client.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
     let open = &server.echo.open_bodies;

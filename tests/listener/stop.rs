@@ -22,7 +22,7 @@ fn stop(handle: ListenerHandle) -> crossbeam_channel::Receiver<()> {
 
 #[test]
 fn a_reply_under_way_is_finished() {
-    let server = Server::start(Limits { stop_time: PATIENCE, ..Limits::default() });
+    let server = Server::start(Limits { stop_timeout: PATIENCE, ..Limits::default() });
     let address = server.address();
     let mut waiting = Client::connect(address);
     waiting.send("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -51,8 +51,11 @@ fn a_reply_under_way_is_finished() {
 
 #[test]
 fn who_has_just_connected_is_still_answered() {
-    let server =
-        Server::start(Limits { stop_time: 2 * PATIENCE, first_request_time: PATIENCE, ..Limits::default() });
+    let server = Server::start(Limits {
+        stop_timeout: 2 * PATIENCE,
+        first_request_timeout: PATIENCE,
+        ..Limits::default()
+    });
     let address = server.address();
     let mut idle = Client::connect(address);
     assert_eq!(idle.get("/a", "").status, 200);
@@ -69,7 +72,7 @@ fn who_has_just_connected_is_still_answered() {
 
 #[test]
 fn a_handler_that_hangs_does_not_hold_the_stop() {
-    let server = Server::start(Limits { stop_time: Duration::from_millis(200), ..Limits::default() });
+    let server = Server::start(Limits { stop_timeout: Duration::from_millis(200), ..Limits::default() });
     let mut client = Client::connect(server.address());
     client.send("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
     server.echo.admitted.recv_timeout(PATIENCE).expect("a request that is admitted");
