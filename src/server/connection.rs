@@ -9,7 +9,7 @@ use std::time::Instant;
 use rouille::Response;
 
 use super::client_address;
-use super::gate::Seat;
+use super::connection_limiter::ConnectionPermit;
 use super::head::{self, Head, Refusal};
 use super::limits::Limits;
 use super::listener::{Admission, Service};
@@ -23,15 +23,15 @@ const INPUT: usize = 4 * 1024;
 /// How much room a body is given beyond what has arrived.
 const BODY_STEP: usize = 16 * 1024;
 
-/// Serves the connection in `seat` until it ends. `accepted` is when it began.
-pub(super) fn serve<S: Service>(seat: &Seat, peer: SocketAddr, accepted: Instant, service: &S) {
-    let limits = seat.gate().limits();
+/// Serves the connection in `permit` until it ends. `accepted` is when it began.
+pub(super) fn serve<S: Service>(permit: &ConnectionPermit, peer: SocketAddr, accepted: Instant, service: &S) {
+    let limits = permit.limiter().limits();
     let mut connection = Connection {
-        seat,
+        permit,
         peer,
         service,
         limits,
-        wire: Wire::new(seat.stream()),
+        wire: Wire::new(permit.stream()),
         input: Input::default(),
         writer: Writer::default(),
         requests: 0,
@@ -43,11 +43,11 @@ pub(super) fn serve<S: Service>(seat: &Seat, peer: SocketAddr, accepted: Instant
             Ok(None) => return,
             Err(refusal) => return connection.refuse(refusal),
         };
-        seat.set_busy();
+        permit.begin_request();
         let outcome = connection.exchange(head);
-        seat.set_idle();
+        permit.finish_request();
         match outcome {
-            Outcome::GoOn if !seat.gate().is_stopping() => {}
+            Outcome::GoOn if !permit.limiter().is_stopping() => {}
             Outcome::GoOn | Outcome::Close => return,
             Outcome::Linger => return connection.linger(),
         }
@@ -65,7 +65,7 @@ enum Outcome {
 }
 
 struct Connection<'a, S> {
-    seat: &'a Seat,
+    permit: &'a ConnectionPermit,
     peer: SocketAddr,
     service: &'a S,
     limits: &'a Limits,
@@ -109,7 +109,7 @@ impl<S: Service> Connection<'_, S> {
                 Ok(read) => self.input.filled(read),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && deadline.is_some() => {
                     if !begun {
-                        self.seat.gate().counters.slow.increment();
+                        self.permit.limiter().counters.slow.increment();
                         return Ok(None);
                     }
                     return Err(Refusal::new(408, "the head was not complete in time"));
@@ -150,7 +150,7 @@ impl<S: Service> Connection<'_, S> {
             Admission::Refuse(response) => return self.reply(response, form),
             Admission::Read { max_body, verified, ticket } => {
                 if verified {
-                    self.seat.verified();
+                    self.permit.mark_verified();
                 }
                 (max_body, ticket)
             }
@@ -207,7 +207,7 @@ impl<S: Service> Connection<'_, S> {
 
     /// Writes a reply, in one piece if it is small.
     fn reply(&mut self, response: Response, form: Form) -> Outcome {
-        let close = form.close || self.seat.gate().is_stopping();
+        let close = form.close || self.permit.limiter().is_stopping();
         let start = Instant::now();
         let writer = &mut self.writer;
         // The body may be made while it is read.
@@ -230,7 +230,7 @@ impl<S: Service> Connection<'_, S> {
             Ok(true) => Outcome::Close,
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {
-                    self.seat.gate().counters.slow.increment();
+                    self.permit.limiter().counters.slow.increment();
                 }
                 // The client must not take a cut reply for a whole one.
                 self.wire.abort();
@@ -247,7 +247,7 @@ impl<S: Service> Connection<'_, S> {
     }
 
     fn refusal(&self, refusal: Refusal) -> Response {
-        let counters = &self.seat.gate().counters;
+        let counters = &self.permit.limiter().counters;
         if refusal.status == 408 {
             counters.slow.increment();
         } else {

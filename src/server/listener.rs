@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, getrlimit};
 
 use super::connection;
-use super::gate::{Gate, Seat};
+use super::connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use super::head::Head;
 use super::heartbeat::Heartbeat;
 use super::limits::Limits;
@@ -208,7 +208,7 @@ impl Listener {
         let heartbeat = Heartbeat::new();
         let door = Door {
             reporter: CounterLog::new(self.limits.log_interval),
-            gate: Arc::new(Gate::new(self.limits, capacity)),
+            limiter: Arc::new(ConnectionLimiter::new(self.limits, capacity)),
             service,
             wake: Arc::clone(&wake),
             heartbeat: heartbeat.clone(),
@@ -274,7 +274,7 @@ impl Drop for ListenerHandle {
 
 /// The accept loop and what it owns.
 struct Door<S> {
-    gate: Arc<Gate>,
+    limiter: Arc<ConnectionLimiter>,
     service: Arc<S>,
     wake: Arc<OwnedFd>,
     heartbeat: Heartbeat,
@@ -287,14 +287,14 @@ struct Door<S> {
 
 /// A connection that was let in.
 struct Guest {
-    seat: Seat,
+    permit: ConnectionPermit,
     peer: SocketAddr,
     accepted: Instant,
 }
 
 impl Guest {
     fn serve<S: Service>(&self, service: &S) {
-        connection::serve(&self.seat, self.peer, self.accepted, service);
+        connection::serve(&self.permit, self.peer, self.accepted, service);
     }
 }
 
@@ -307,15 +307,15 @@ impl<S: Service> Door<S> {
         loop {
             self.heartbeat.beat();
             self.join_ended();
-            self.reporter.log_counters(&self.gate.counters, Instant::now());
+            self.reporter.log_counters(&self.limiter.counters, Instant::now());
             // During a pause only the wish to stop wakes the loop.
             let (count, wait) =
-                if paused { (1, self.gate.limits().accept_retry_delay) } else { (watched.len(), TURN) };
+                if paused { (1, self.limiter.limits().accept_retry_delay) } else { (watched.len(), TURN) };
             let ready = poll(&mut watched[..count], Some(&timespec(wait.min(TURN))));
             if let Err(error) = ready {
                 if error != rustix::io::Errno::INTR {
                     self.reporter.log_accept_failure(&error.into(), Instant::now());
-                    thread::sleep(self.gate.limits().accept_retry_delay);
+                    thread::sleep(self.limiter.limits().accept_retry_delay);
                 }
                 continue;
             }
@@ -342,7 +342,7 @@ impl<S: Service> Door<S> {
         for _ in 0..ACCEPTS_A_TURN {
             self.heartbeat.beat();
             let failed = match socket.accept() {
-                Ok((stream, peer)) => self.seat(stream, peer).err(),
+                Ok((stream, peer)) => self.dispatch(stream, peer).err(),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return true,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => None,
@@ -354,7 +354,7 @@ impl<S: Service> Door<S> {
             if let Some(error) = failed {
                 self.reporter.log_accept_failure(&error, Instant::now());
                 if is_want(&error) {
-                    self.gate.evict();
+                    self.limiter.evict_one();
                 }
                 return false;
             }
@@ -363,17 +363,17 @@ impl<S: Service> Door<S> {
     }
 
     /// Gives the connection a thread, if there is room: one that waits, or else a new one.
-    fn seat(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    fn dispatch(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let accepted = Instant::now();
-        let seat = match self.gate.enter(stream, peer.ip(), accepted) {
-            Ok(seat) => seat,
+        let permit = match self.limiter.try_acquire(stream, peer.ip(), accepted) {
+            Ok(permit) => permit,
             Err(stream) => {
                 turn_away(&stream);
                 return Ok(());
             }
         };
         let Some((handing, waiting)) = &self.next else { return Ok(()) };
-        let guest = match handing.try_send(Guest { seat, peer, accepted }) {
+        let guest = match handing.try_send(Guest { permit, peer, accepted }) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(guest) | TrySendError::Disconnected(guest)) => guest,
         };
@@ -404,17 +404,17 @@ impl<S: Service> Door<S> {
     }
 
     fn finish(&mut self) {
-        let limits = self.gate.limits();
+        let limits = self.limiter.limits();
         let (start, stop_timeout) = (Instant::now(), limits.stop_timeout);
         self.next = None;
-        self.gate.stop();
-        if self.gate.wait_empty(start + limits.first_request_timeout.min(stop_timeout / 2)) > 0 {
-            self.gate.hurry();
+        self.limiter.begin_stop();
+        if self.limiter.wait_until_empty(start + limits.first_request_timeout.min(stop_timeout / 2)) > 0 {
+            self.limiter.close_idle();
         }
-        if self.gate.wait_empty(start + stop_timeout * 3 / 4) > 0 {
-            self.gate.cut();
+        if self.limiter.wait_until_empty(start + stop_timeout * 3 / 4) > 0 {
+            self.limiter.close_all();
         }
-        let left = self.gate.wait_empty(start + stop_timeout);
+        let left = self.limiter.wait_until_empty(start + stop_timeout);
         if left > 0 {
             self.join_ended();
             log::warn!("{left} requests were still being answered at the end, their clients were cut off");

@@ -24,10 +24,10 @@
 pub mod attempts;
 mod client_address;
 mod connection;
+mod connection_limiter;
 pub mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod gate;
 pub mod head;
 mod health;
 pub mod heartbeat;
@@ -37,6 +37,7 @@ pub mod listener;
 mod listener_counters;
 pub mod login;
 pub mod problem;
+mod recent_clients;
 mod reply;
 pub mod routes;
 pub mod view;
