@@ -12,9 +12,9 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use self::checker::Checker;
-use super::attempts::{Attempts, TooMany};
 use super::client_address::ClientPrefix;
 use super::instance::Instance;
+use super::login_limiter::{LoginLimiter, TooManyAttempts};
 use super::problem::problem;
 use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
@@ -43,7 +43,7 @@ const CHALLENGE: &str = "Bearer realm=\"distomon\"";
 /// Passwords and tokens.
 #[derive(Default)]
 pub struct Login {
-    attempts: Attempts,
+    attempts: LoginLimiter,
     checker: Checker,
     lines: LogLimiter,
 }
@@ -187,7 +187,7 @@ impl Login {
         attempt: &str,
         is_admin: bool,
         request: &Request,
-    ) -> Result<bool, TooMany> {
+    ) -> Result<bool, TooManyAttempts> {
         let from = request.remote_addr().ip();
         let begun = self.attempts.begin(from, Instant::now()).inspect_err(|_| {
             self.tell(

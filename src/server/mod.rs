@@ -21,7 +21,6 @@
 //! rouille's own listener has no limits and no timeouts, so only its router, request and response are
 //! used.
 
-pub mod attempts;
 mod client_address;
 mod connection;
 mod connection_limiter;
@@ -36,6 +35,7 @@ pub mod limits;
 pub mod listener;
 mod listener_counters;
 pub mod login;
+pub mod login_limiter;
 pub mod problem;
 mod recent_clients;
 mod reply;
@@ -43,11 +43,11 @@ pub mod routes;
 pub mod view;
 mod wire;
 
-pub use attempts::Attempts;
 pub use head::Head;
 pub use heartbeat::Heartbeat;
 pub use instance::Instance;
 pub use limits::Limits;
 pub use listener::{Admission, Bind, Inherited, Listener, ListenerHandle, Service};
+pub use login_limiter::LoginLimiter;
 pub use problem::problem;
 pub use routes::Routes;
