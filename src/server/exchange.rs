@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use rouille::{Request, Response, ResponseBody};
 
 use super::client_address::ClientPrefix;
-use super::head::Head;
+use super::handler::Admission;
 use super::limits::MAX_EXCHANGE_BODY_BYTES;
-use super::listener::Admission;
 use super::problem::{self, problem};
+use super::request_head::RequestHead;
 use crate::crypto::http_signature::{self, RequestContext};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
@@ -29,7 +29,7 @@ use crate::store::clock::wall_us;
 const MAX_DETAIL: usize = 200;
 
 /// What the head of an exchange has proven.
-pub struct Ticket {
+pub struct AdmittedExchange {
     node: Arc<NetworkHandle>,
     sender: NodeId,
     asked: Asked,
@@ -62,7 +62,11 @@ impl Refusal {
 }
 
 /// Judges the head of a request to `node`. Nothing is signed before its sender is known.
-pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
+pub(super) fn admit(
+    node: &Arc<NetworkHandle>,
+    head: &RequestHead,
+    remote: SocketAddr,
+) -> Admission<AdmittedExchange> {
     let received = Instant::now();
     let snapshot = node.snapshot();
     let network = snapshot.membership().network_id().as_str();
@@ -73,11 +77,11 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
             title,
             detail,
         );
-        Admission::Refuse(problem(status, title, detail))
+        Admission::Reject(problem(status, title, detail))
     };
     if head.method() != "POST" {
         let refusal = problem(405, "Method Not Allowed", "an exchange is a POST");
-        return Admission::Refuse(refusal.with_additional_header("Allow", "POST"));
+        return Admission::Reject(refusal.with_additional_header("Allow", "POST"));
     }
     let (Some(signature_input), Some(signature), Some(content_digest)) =
         (head.header("signature-input"), head.header("signature"), head.header("content-digest"))
@@ -107,18 +111,23 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
         signature: signature.to_owned(),
     };
     let nonce = claim.nonce;
-    let ticket =
-        Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, judged: received.elapsed() };
-    match check_known(&ticket, &snapshot, head) {
-        Ok(()) => Admission::Read { max_body: MAX_EXCHANGE_BODY_BYTES, verified: true, ticket },
-        Err(refusal) => Admission::Refuse(ticket.refuse(&refusal)),
+    let admitted = AdmittedExchange {
+        node: node.clone(),
+        sender: member.id.clone(),
+        asked,
+        nonce,
+        judged: received.elapsed(),
+    };
+    match check_known(&admitted, &snapshot, head) {
+        Ok(()) => Admission::Accept { max_body_bytes: MAX_EXCHANGE_BODY_BYTES, verified: true, admitted },
+        Err(refusal) => Admission::Reject(admitted.refuse(&refusal)),
     }
 }
 
 /// What is asked of a sender whose signature fits. The nonce is last: what is refused before it may be
 /// sent again.
-fn check_known(ticket: &Ticket, snapshot: &Snapshot, head: &Head) -> Result<(), Refusal> {
-    if ticket.sender == snapshot.membership().own().id {
+fn check_known(admitted: &AdmittedExchange, snapshot: &Snapshot, head: &RequestHead) -> Result<(), Refusal> {
+    if admitted.sender == snapshot.membership().own().id {
         return Err(misdirected("this node does not talk to itself: is its address that of another node?"));
     }
     let media = head.header("content-type").unwrap_or_default();
@@ -129,9 +138,9 @@ fn check_known(ticket: &Ticket, snapshot: &Snapshot, head: &Head) -> Result<(), 
         let detail = format!("a message may have {MAX_EXCHANGE_BODY_BYTES} bytes");
         return Err(Refusal::new(413, "Content Too Large", detail));
     }
-    ticket.node.nonces.accept(&ticket.sender, ticket.nonce).map_err(|last| {
+    admitted.node.nonces.accept(&admitted.sender, admitted.nonce).map_err(|last| {
         let detail = format!("the nonce is not larger than the last one, {last}");
-        let latest = snapshot.state(&ticket.sender).and_then(|state| state.latest.as_ref());
+        let latest = snapshot.state(&admitted.sender).and_then(|state| state.latest.as_ref());
         let evidence = latest.map(|latest| format!("[{}]", latest.envelope()));
         Refusal { evidence, ..Refusal::new(409, "Conflict", detail) }
     })
@@ -151,23 +160,23 @@ fn misdirected(detail: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 /// Answers an exchange that was admitted.
-pub(super) fn answer(request: &Request, ticket: &Ticket) -> Response {
-    match answer_signed(request, ticket) {
-        Ok(body) => ticket.sign(200, "application/json", body),
-        Err(refusal) => ticket.refuse(&refusal),
+pub(super) fn respond(request: &Request, admitted: &AdmittedExchange) -> Response {
+    match respond_to_verified(request, admitted) {
+        Ok(body) => admitted.sign(200, "application/json", body),
+        Err(refusal) => admitted.refuse(&refusal),
     }
 }
 
-fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> {
+fn respond_to_verified(request: &Request, admitted: &AdmittedExchange) -> Result<String, Refusal> {
     let begun = Instant::now();
     let bad = |detail: String| Refusal::new(400, "Bad Request", shortened(detail));
-    let node = &ticket.node;
+    let node = &admitted.node;
     let mut body = Vec::new();
     let data = request.data().ok_or_else(|| bad("the body was read before".to_owned()))?;
     data.take(MAX_EXCHANGE_BODY_BYTES as u64 + 1)
         .read_to_end(&mut body)
         .map_err(|error| bad(format!("reading the body: {error}")))?;
-    if !crypto::digest_matches(&ticket.asked.content_digest, &body) {
+    if !crypto::digest_matches(&admitted.asked.content_digest, &body) {
         return Err(bad("the body is not what Content-Digest says".to_owned()));
     }
     let snapshot = node.snapshot();
@@ -177,13 +186,13 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
     if message.to != own {
         return Err(misdirected(format!("this is {own}")));
     }
-    let intake = node.verify_message(&snapshot, ticket.sender.as_str(), &message.reports, &message.proofs);
-    let (heads, whole) = node.delta_sync().on_request(&ticket.sender, &snapshot, message.heads);
+    let intake = node.verify_message(&snapshot, admitted.sender.as_str(), &message.reports, &message.proofs);
+    let (heads, whole) = node.delta_sync().on_request(&admitted.sender, &snapshot, message.heads);
     if intake.is_forged() {
         // What came before it was verified, and so took of what its authors may send: it is kept, or a member
         // could use that up with what never arrives.
         let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-        node.try_send(&ticket.sender, delivery);
+        node.try_send(&admitted.sender, delivery);
         return Err(bad("a report's signature does not verify".to_owned()));
     }
     // Of what it left out and nobody remembers here, it names everything next time.
@@ -191,18 +200,18 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
         message::missing_reports(&heads, &snapshot, |index, _| whole || heads.knows(&snapshot, index));
     let proofs = if whole { message::missing_proofs(&heads, &snapshot) } else { Vec::new() };
     // The time that the body was under way is the network's, not this node's.
-    let took = ticket.judged + begun.elapsed();
+    let took = admitted.judged + begun.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
     let since = message.since.filter(|_| whole);
     let facts = ReplyMeta { from: own, now_ms: now.wall_ms, took_us, mono_ms: now.mono_ms, since };
     let reply = message::write_reply(facts, &snapshot, &intake.reports, &reports, &proofs);
     let delivery = ReceivedReports { heads, reports: intake.reports, proofs: intake.proofs };
-    node.try_send(&ticket.sender, delivery);
+    node.try_send(&admitted.sender, delivery);
     Ok(reply)
 }
 
-impl Ticket {
+impl AdmittedExchange {
     fn refuse(&self, refusal: &Refusal) -> Response {
         let snapshot = self.node.snapshot();
         let network = snapshot.membership().network_id().as_str();
@@ -280,8 +289,8 @@ mod tests {
             http_signature::sign_request(&net.keys[2], sender.as_str(), &path, &content_digest, 1, nonce);
         let asked =
             Asked { path, content_digest, signature_input: head.signature_input, signature: head.signature };
-        let ticket = Ticket { node: node.clone(), sender, asked, nonce, judged: Duration::ZERO };
-        answer(&fixture::request("POST", "/mon/net", &[], body), &ticket)
+        let admitted = AdmittedExchange { node: node.clone(), sender, asked, nonce, judged: Duration::ZERO };
+        respond(&fixture::request("POST", "/mon/net", &[], body), &admitted)
     }
 
     #[test]

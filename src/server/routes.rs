@@ -1,4 +1,4 @@
-//! The routes: which request goes where.
+//! The routes: the handler of each path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
 use super::exchange;
-use super::head::Head;
+use super::handler::{Admission, Handler};
 use super::health;
 use super::instance::Instance;
 use super::limits::MAX_BODY_BYTES;
-use super::listener::{Admission, Service};
 use super::login::Login;
 use super::problem::problem;
+use super::request_head::RequestHead;
 use super::view::Views;
 use crate::dashboard::{self, Dashboard};
 use crate::store::NetworkHandle;
@@ -26,11 +26,11 @@ pub struct Routes {
     dashboard: Dashboard,
 }
 
-/// What admission learnt.
-pub enum Ticket {
-    /// An exchange, of a sender whose signature fits.
-    Exchange(exchange::Ticket),
-    /// Anything else.
+/// A request whose head was admitted.
+pub enum Admitted {
+    /// An exchange with a verified signature.
+    Exchange(exchange::AdmittedExchange),
+    /// Any other request.
     Plain,
 }
 
@@ -75,43 +75,48 @@ fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
         .then_some(network)
 }
 
-impl Service for Routes {
-    type Ticket = Ticket;
+impl Handler for Routes {
+    type Admitted = Admitted;
 
-    fn admit(&self, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
+    fn admit(&self, head: &RequestHead, remote: SocketAddr) -> Admission<Admitted> {
         let instance = self.instance();
         let Some(network) = exchange_network(&instance, head.path()) else {
-            return Admission::Read { max_body: MAX_BODY_BYTES, verified: false, ticket: Ticket::Plain };
+            return Admission::Accept {
+                max_body_bytes: MAX_BODY_BYTES,
+                verified: false,
+                admitted: Admitted::Plain,
+            };
         };
         let Some(node) = instance.node(network) else {
             let detail = "no such network here; is the url in the configuration that of the right instance?";
-            return Admission::Refuse(problem(404, "Not Found", detail));
+            return Admission::Reject(problem(404, "Not Found", detail));
         };
         match exchange::admit(node, head, remote) {
-            Admission::Read { max_body, verified, ticket } => {
-                Admission::Read { max_body, verified, ticket: Ticket::Exchange(ticket) }
+            Admission::Accept { max_body_bytes, verified, admitted } => {
+                let admitted = Admitted::Exchange(admitted);
+                Admission::Accept { max_body_bytes, verified, admitted }
             }
-            Admission::Refuse(response) => Admission::Refuse(response),
+            Admission::Reject(response) => Admission::Reject(response),
         }
     }
 
-    fn is_bodiless(&self, head: &Head) -> bool {
+    fn allows_missing_length(&self, head: &RequestHead) -> bool {
         head.path() == "/token"
     }
 
-    fn is_brief(&self, head: &Head) -> bool {
+    fn closes_connection(&self, head: &RequestHead) -> bool {
         head.path().strip_prefix(dashboard::LIVE).is_some_and(|path| path.starts_with('/'))
     }
 
-    fn answer(&self, request: Request, ticket: Ticket) -> Response {
-        if let Ticket::Exchange(ticket) = ticket {
-            return exchange::answer(&request, &ticket);
+    fn respond(&self, request: Request, admitted: Admitted) -> Response {
+        if let Admitted::Exchange(exchange) = admitted {
+            return exchange::respond(&request, &exchange);
         }
         let instance = self.instance();
         if let Some(page) = self.dashboard.answer(&instance, &self.login, &request) {
             return page;
         }
-        // The listener leaves the body out again.
+        // The listener omits the body of a reply to HEAD.
         let request = if request.method() == "HEAD" { as_get(&request) } else { request };
         router!(request,
             (GET) ["/healthz"] => { health::get(&instance) },

@@ -160,7 +160,7 @@ fn poor_server() {
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).expect("a lower limit");
     let server =
         Server::start(patient(Limits { accept_retry_delay: Duration::from_millis(10), ..Limits::default() }));
-    let heart = server.handle.beat();
+    let heart = server.handle.heartbeat();
     let answer = |text: String| writeln!(io::stdout(), "{text}").expect("the parent reads");
     answer(format!("address: {}", server.address()));
     let mut hoard = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use distomon::server::{Admission, Head, Limits, Listener, ListenerHandle, Service, limits, problem};
+use distomon::server::{Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, limits, problem};
 use rouille::{Request, Response, ResponseBody};
 
 /// The routes. Fields count and steer what happens in them.
@@ -29,22 +29,22 @@ impl Echo {
     }
 }
 
-impl Service for Echo {
-    type Ticket = &'static str;
+impl Handler for Echo {
+    type Admitted = &'static str;
 
-    fn admit(&self, head: &Head, _: SocketAddr) -> Admission<&'static str> {
+    fn admit(&self, head: &RequestHead, _: SocketAddr) -> Admission<&'static str> {
         let _ = self.admit.send(head.path().to_owned());
         let verified = head.header("x-member") == Some("yes");
-        let max_body = if verified { limits::MAX_EXCHANGE_BODY_BYTES } else { limits::MAX_BODY_BYTES };
+        let max_body_bytes = if verified { limits::MAX_EXCHANGE_BODY_BYTES } else { limits::MAX_BODY_BYTES };
         match head.path() {
-            "/refuse" => Admission::Refuse(problem(401, "Unauthorized", "who are you?")),
+            "/refuse" => Admission::Reject(problem(401, "Unauthorized", "who are you?")),
             "/panic-admit" => panic!("as asked, in admission"),
-            _ => Admission::Read { max_body, verified, ticket: "ticket" },
+            _ => Admission::Accept { max_body_bytes, verified, admitted: "admitted" },
         }
     }
 
-    fn answer(&self, request: Request, ticket: &'static str) -> Response {
-        assert_eq!(ticket, "ticket");
+    fn respond(&self, request: Request, admitted: &'static str) -> Response {
+        assert_eq!(admitted, "admitted");
         match request.url().as_str() {
             "/panic" => panic!("as asked"),
             "/remote" => Response::text(request.remote_addr().ip().to_string()),

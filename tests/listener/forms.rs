@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use distomon::server::{Bind, Limits, Listener};
+use distomon::server::{BindAddress, Limits, Listener};
 
 use crate::client::{Client, PATIENCE, wait_until};
 use crate::echo::{Echo, Server};
@@ -266,7 +266,7 @@ fn ipv4_beside_ipv6() {
     });
     assert_eq!(both.expect("a port").addresses().len(), 1, "[::] serves both");
 
-    let only = Bind { address: SocketAddr::from(([0; 8], 0)), v6_only: true };
+    let only = BindAddress { address: SocketAddr::from(([0; 8], 0)), v6_only: true };
     if Listener::bind(&[only], Limits::default()).is_err() {
         return; // A host without IPv6.
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use distomon::server::{Inherited, Limits, Listener};
+use distomon::server::{InheritedSockets, Limits, Listener};
 
 use crate::client::{Client, wait_until};
 use crate::echo::Echo;
@@ -15,12 +15,12 @@ fn handed(address: Ipv4Addr) -> (TcpListener, u16) {
     (socket, port)
 }
 
-fn units(socket: TcpListener) -> Inherited {
-    Inherited { units: vec![socket], ..Inherited::default() }
+fn units(socket: TcpListener) -> InheritedSockets {
+    InheritedSockets { from_units: vec![socket], ..InheritedSockets::default() }
 }
 
-fn kept(socket: TcpListener) -> Inherited {
-    Inherited { kept: vec![socket], ..Inherited::default() }
+fn kept(socket: TcpListener) -> InheritedSockets {
+    InheritedSockets { from_previous: vec![socket], ..InheritedSockets::default() }
 }
 
 fn at(port: u16) -> SocketAddr {
@@ -31,8 +31,8 @@ fn at(port: u16) -> SocketAddr {
 fn a_socket_that_was_handed_over_serves_its_address() {
     for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
         let (socket, port) = handed(address);
-        let listener =
-            Listener::bind_beside(units(socket), &[at(port)], Limits::default()).expect("no second socket");
+        let listener = Listener::bind_with_inherited(units(socket), &[at(port)], Limits::default())
+            .expect("no second socket");
         assert_eq!(listener.addresses(), [SocketAddr::from((address, port))]);
         let server = listener.start(Arc::new(Echo::new())).expect("threads");
         assert_eq!(Client::connect(at(port)).get("/a", "").text(), "GET /a");
@@ -45,8 +45,8 @@ fn other_addresses_are_listened_on_as_well() {
     let (socket, port) = handed(Ipv4Addr::LOCALHOST);
     let other = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port));
     let free = at(0);
-    let listener =
-        Listener::bind_beside(units(socket), &[other, free], Limits::default()).expect("free addresses");
+    let listener = Listener::bind_with_inherited(units(socket), &[other, free], Limits::default())
+        .expect("free addresses");
     let [first, second, third] = *listener.addresses() else { panic!("{:?}", listener.addresses()) };
     assert_eq!((first, second), (at(port), other));
     assert_ne!(third.port(), port);
@@ -60,14 +60,15 @@ fn other_addresses_are_listened_on_as_well() {
 #[test]
 fn what_comes_between_two_processes_waits() {
     let start = |inherited, address| {
-        let listener = Listener::bind_beside(inherited, &[address], Limits::default()).expect("an address");
+        let listener =
+            Listener::bind_with_inherited(inherited, &[address], Limits::default()).expect("an address");
         listener.start(Arc::new(Echo::new())).expect("threads")
     };
-    let first = start(Inherited::default(), at(0));
+    let first = start(InheritedSockets::default(), at(0));
     let address = first.addresses()[0];
     let mut before = Client::connect(address);
     assert_eq!(before.get("/a", "").status, 200);
-    let [socket] = first.own_sockets() else { panic!("one address") };
+    let [socket] = first.retained_sockets() else { panic!("one address") };
     let socket = socket.try_clone().expect("a descriptor");
     first.stop();
     let mut between = Client::connect(address);
@@ -82,15 +83,16 @@ fn what_comes_between_two_processes_waits() {
 fn a_kept_socket_that_is_not_wanted_any_more_is_closed() {
     // It would be in the way, too.
     let (socket, port) = handed(Ipv4Addr::UNSPECIFIED);
-    let listener = Listener::bind_beside(kept(socket), &[at(port)], Limits::default()).expect("free again");
+    let listener =
+        Listener::bind_with_inherited(kept(socket), &[at(port)], Limits::default()).expect("free again");
     assert_eq!(listener.addresses(), [at(port)]);
 }
 
 #[test]
 fn the_sockets_of_units_are_not_kept() {
     let (socket, port) = handed(Ipv4Addr::LOCALHOST);
-    let listener = Listener::bind_beside(units(socket), &[at(port), at(0)], Limits::default());
+    let listener = Listener::bind_with_inherited(units(socket), &[at(port), at(0)], Limits::default());
     let server = listener.expect("a free port").start(Arc::new(Echo::new())).expect("threads");
-    let [own] = server.own_sockets() else { panic!("{:?}", server.own_sockets()) };
+    let [own] = server.retained_sockets() else { panic!("{:?}", server.retained_sockets()) };
     assert_eq!(own.local_addr().ok(), Some(server.addresses()[1]));
 }

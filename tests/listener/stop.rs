@@ -95,7 +95,7 @@ fn a_stopped_listener_leaves_its_port() {
 #[test]
 fn the_heart_beats_without_connections() {
     let server = Server::start(Limits::default());
-    let heart = server.handle.beat();
+    let heart = server.handle.heartbeat();
     let first = heart.last_ms();
     wait_until("two beats", || heart.last_ms() > first + 1000);
     assert!(heart.age() < PATIENCE);
