@@ -18,7 +18,7 @@ use super::view::Views;
 use crate::dashboard::{self, Dashboard};
 use crate::store::NetworkHandle;
 
-/// Everything that this process answers.
+/// The routes of an instance and their state.
 pub struct Routes {
     instance: RwLock<Arc<Instance>>,
     login: Login,
@@ -35,7 +35,7 @@ pub enum Admitted {
 }
 
 impl Routes {
-    /// The routes of `instance`.
+    /// Creates the routes of `instance`.
     pub fn new(instance: Instance) -> Self {
         Self {
             instance: RwLock::new(Arc::new(instance)),
@@ -45,26 +45,26 @@ impl Routes {
         }
     }
 
-    /// What is served now.
+    /// Returns the instance that is served now.
     pub fn instance(&self) -> Arc<Instance> {
         self.instance.read().clone()
     }
 
-    /// Tells the journal what was left out of it for being too much. To be called now and then.
-    pub fn tell_rest(&self) {
+    /// Logs how many rate-limited lines were suppressed, for limits that have expired. To be called regularly.
+    pub fn flush_suppressed(&self) {
         for (network, node) in &self.instance().nodes {
             node.drop_counters.flush_suppressed(network.as_str());
         }
         self.login.tell_rest();
     }
 
-    /// Serves `instance` from the next request on.
+    /// Replaces the instance, starting with the next request.
     pub fn replace(&self, instance: Instance) {
         *self.instance.write() = Arc::new(instance);
     }
 }
 
-/// The network's name in the path of an exchange, with or without the prefix of an own url.
+/// Returns the network's name in the path of an exchange, with or without the path prefix of this node's url.
 fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
     let (prefix, network) = path.rsplit_once("/mon/")?;
     let known = |node: &Arc<NetworkHandle>| {
@@ -88,7 +88,7 @@ impl Handler for Routes {
             };
         };
         let Some(node) = instance.node(network) else {
-            let detail = "no such network here; is the url in the configuration that of the right instance?";
+            let detail = "no such network on this instance; check the url of this node in the configuration of the sender";
             return Admission::Reject(problem(404, "Not Found", detail));
         };
         match exchange::admit(node, head, remote) {
@@ -171,20 +171,24 @@ impl Routes {
         }
     }
 
-    /// The node in that network, if the request's token opens it.
+    /// Returns the node in that network if the request's token grants access to it.
     fn open<'i>(
         &self,
         instance: &'i Instance,
         request: &Request,
         network: &str,
     ) -> Result<&'i Arc<NetworkHandle>, Response> {
-        // Which networks there are is told to nobody without a token.
+        // Without a token the reply must not reveal which networks exist.
         let viewer = self.login.viewer(instance, request)?;
         let Some(node) = instance.node(network) else {
-            return Err(problem(404, "Not Found", "no such network here; GET /view lists them"));
+            return Err(problem(
+                404,
+                "Not Found",
+                "no such network on this instance; GET /view lists its networks",
+            ));
         };
         if !viewer.may_read(node.snapshot().membership().network_id()) {
-            return Err(problem(403, "Forbidden", "the token does not open this network"));
+            return Err(problem(403, "Forbidden", "the token does not grant access to this network"));
         }
         Ok(node)
     }

@@ -205,7 +205,7 @@ impl<'o> Running<'o> {
             match signals.requests().recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {
                     self.notifier.status(&status::line(&self.routes.instance()));
-                    self.routes.tell_rest();
+                    self.routes.flush_suppressed();
                 }
                 Ok(Request::Reload) => self.reload(),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
