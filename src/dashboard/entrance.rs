@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rouille::{Request, Response};
 
 use super::page::{Page, root};
-use crate::server::Instance;
+use crate::server::ServedInstance;
 use crate::server::login_limiter::TooManyAttempts;
 
 /// Why a form was not taken.
@@ -54,7 +54,7 @@ impl Problem {
 
 /// The page, with what was wrong with the last attempt.
 pub(super) fn page(
-    instance: &Instance,
+    instance: &ServedInstance,
     request: &Request,
     problem: Option<Problem>,
     next: Option<&str>,

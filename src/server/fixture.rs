@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use rouille::{Request, Response};
 
-use super::Instance;
+use super::ServedInstance;
 use crate::crypto::password::Password;
 use crate::crypto::{Keypair, dsse};
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
@@ -186,9 +186,9 @@ pub(crate) fn now() -> Timestamps {
 }
 
 /// An instance of these networks with [`PASSWORD`].
-pub(crate) fn instance(networks: &[&Net]) -> Instance {
+pub(crate) fn instance(networks: &[&Net]) -> ServedInstance {
     let nodes = networks.iter().map(|net| (net.id.clone(), Arc::new(net.busy_node())));
-    Instance {
+    ServedInstance {
         name: "main".to_owned(),
         nodes: nodes.collect(),
         login: Some(Password::from_plain(PASSWORD)),

@@ -2,15 +2,15 @@
 
 use rouille::Response;
 
-use super::instance::Instance;
 use super::problem::problem;
+use super::served_instance::ServedInstance;
 
 /// The age of an event loop's last tick, in ms, beyond which it counts as stalled; it ticks twice a second.
 const STALLED_MS: u64 = 5_000;
 
 /// Returns 200 while every event loop ticks and has published a report, else 503 with the reasons. The reply
 /// names no network, since it needs no token.
-pub(super) fn get(instance: &Instance) -> Response {
+pub(super) fn get(instance: &ServedInstance) -> Response {
     let mut problems = Vec::new();
     for node in instance.nodes.values() {
         let since_tick_ms = node.clock.mono_ms().saturating_sub(node.last_tick_ms());

@@ -37,7 +37,7 @@ pub(crate) mod fixture;
 pub mod handler;
 mod health;
 pub mod heartbeat;
-pub mod instance;
+
 pub mod limits;
 pub mod listener;
 mod listener_counters;
@@ -49,17 +49,18 @@ mod recent_clients;
 mod reply;
 pub mod request_head;
 pub mod routes;
+pub mod served_instance;
 pub mod view;
 mod worker_pool;
 
 pub use bind_address::BindAddress;
 pub use handler::{Admission, Handler};
 pub use heartbeat::Heartbeat;
-pub use instance::Instance;
 pub use limits::Limits;
 pub use listener::{InheritedSockets, ListenError, Listener, ListenerHandle};
 pub use login_limiter::LoginLimiter;
 pub use problem::problem;
 pub use request_head::RequestHead;
 pub use routes::Routes;
+pub use served_instance::ServedInstance;
 pub use worker_pool::THREAD_PREFIX as WORKER_THREAD_PREFIX;

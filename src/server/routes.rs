@@ -9,18 +9,18 @@ use rouille::{Request, Response, router};
 use super::exchange;
 use super::handler::{Admission, Handler};
 use super::health;
-use super::instance::Instance;
 use super::limits::MAX_BODY_BYTES;
 use super::login::Login;
 use super::problem::problem;
 use super::request_head::RequestHead;
+use super::served_instance::ServedInstance;
 use super::view::Views;
 use crate::dashboard::{self, Dashboard};
 use crate::store::NetworkHandle;
 
 /// The routes of an instance and their state.
 pub struct Routes {
-    instance: RwLock<Arc<Instance>>,
+    instance: RwLock<Arc<ServedInstance>>,
     login: Login,
     views: Views,
     dashboard: Dashboard,
@@ -36,7 +36,7 @@ pub enum Admitted {
 
 impl Routes {
     /// Creates the routes of `instance`.
-    pub fn new(instance: Instance) -> Self {
+    pub fn new(instance: ServedInstance) -> Self {
         Self {
             instance: RwLock::new(Arc::new(instance)),
             login: Login::new(),
@@ -46,7 +46,7 @@ impl Routes {
     }
 
     /// Returns the instance that is served now.
-    pub fn instance(&self) -> Arc<Instance> {
+    pub fn instance(&self) -> Arc<ServedInstance> {
         self.instance.read().clone()
     }
 
@@ -59,13 +59,13 @@ impl Routes {
     }
 
     /// Replaces the instance, starting with the next request.
-    pub fn replace(&self, instance: Instance) {
+    pub fn replace(&self, instance: ServedInstance) {
         *self.instance.write() = Arc::new(instance);
     }
 }
 
 /// Returns the network's name in the path of an exchange, with or without the path prefix of this node's url.
-fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
+fn exchange_network<'p>(instance: &ServedInstance, path: &'p str) -> Option<&'p str> {
     let (prefix, network) = path.rsplit_once("/mon/")?;
     let known = |node: &Arc<NetworkHandle>| {
         let snapshot = node.snapshot();
@@ -136,35 +136,35 @@ impl Handler for Routes {
 }
 
 impl Routes {
-    fn views(&self, instance: &Instance, request: &Request) -> Response {
+    fn views(&self, instance: &ServedInstance, request: &Request) -> Response {
         match self.login.viewer(instance, request) {
             Ok(viewer) => self.views.get_all(instance, &viewer),
             Err(refusal) => refusal,
         }
     }
 
-    fn view(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+    fn view(&self, instance: &ServedInstance, request: &Request, network: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => self.views.get_network(node, request),
             Err(refusal) => refusal,
         }
     }
 
-    fn explain(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
+    fn explain(&self, instance: &ServedInstance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => Views::explain(node, id, request),
             Err(refusal) => refusal,
         }
     }
 
-    fn changes(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+    fn changes(&self, instance: &ServedInstance, request: &Request, network: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => Views::changes(node, request),
             Err(refusal) => refusal,
         }
     }
 
-    fn report(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
+    fn report(&self, instance: &ServedInstance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => Views::report(node, id),
             Err(refusal) => refusal,
@@ -174,7 +174,7 @@ impl Routes {
     /// Returns the node in that network if the request's token grants access to it.
     fn open<'i>(
         &self,
-        instance: &'i Instance,
+        instance: &'i ServedInstance,
         request: &Request,
         network: &str,
     ) -> Result<&'i Arc<NetworkHandle>, Response> {

@@ -13,9 +13,9 @@ use serde::Serialize;
 use self::body::Body;
 use self::changes::{Changes, MOST, SOME};
 use self::explanation::{Explanation, Missing};
-use super::instance::Instance;
 use super::login::Viewer;
 use super::problem::problem;
+use super::served_instance::ServedInstance;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NetworkId, NodeId, is_name};
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
@@ -210,7 +210,7 @@ impl Views {
     }
 
     /// `GET /view`: the networks that are open to `viewer`, in short.
-    pub fn get_all(&self, instance: &Instance, viewer: &Viewer) -> Response {
+    pub fn get_all(&self, instance: &ServedInstance, viewer: &Viewer) -> Response {
         let open = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id));
         let networks = open.map(|(id, node)| Summary::new(id, &node.snapshot())).collect();
         Response::json(&Networks { networks }).with_unique_header("Cache-Control", "private, no-cache")

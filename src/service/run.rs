@@ -19,7 +19,9 @@ use super::watchdog::{Heart, Watchdog};
 use crate::config::{self, Config, ConfigErrors, Login, OwnKey, Subnet, login};
 use crate::mesh::id::NetworkId;
 use crate::message_id;
-use crate::server::{InheritedSockets, Instance, Limits, ListenError, Listener, ListenerHandle, Routes};
+use crate::server::{
+    InheritedSockets, Limits, ListenError, Listener, ListenerHandle, Routes, ServedInstance,
+};
 use crate::store::StateError;
 use crate::store::clock::Clock;
 
@@ -346,9 +348,9 @@ fn make_password(config: &mut Config, options: &Options) -> Result<(), StateErro
 }
 
 /// What the routes serve.
-fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> Instance {
+fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> ServedInstance {
     let own_urls = config.networks.iter().filter_map(|network| network.membership.own().url.as_deref());
-    Instance {
+    ServedInstance {
         name: instance_name(config),
         nodes: networks.iter().map(|(id, network)| (id.clone(), network.node().clone())).collect(),
         login: config.login.password().cloned(),
