@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_forged_report_does_not_exhaust_the_rate_limit_of_others() {
         let net = Net::new("net", 3);
-        let (node, events) = net.heard_node();
+        let (node, events) = net.node_with_events();
         let node = Arc::new(node);
         let good = net.report(1, fixture::now());
         // Claims to be of node 2, but is signed by node 1.
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_detail_that_quotes_the_sender_is_truncated() {
         let net = Net::new("net", 3);
-        let (node, _events) = net.heard_node();
+        let (node, _events) = net.node_with_events();
         let body = format!("{{\"to\":\"node-00\",\"now\":\"{}\"}}", "ä".repeat(100_000));
         let response = exchange(&net, &Arc::new(node), &body);
         assert_eq!(response.status_code, 400);
