@@ -148,7 +148,7 @@ impl<H: Handler> AcceptLoop<H> {
         let open = limiter.wait_until_empty(start + stop_timeout);
         if open > 0 {
             self.workers.join_ended();
-            log::warn!("closed {open} connections before their reply was complete: the time to stop is over");
+            log::warn!("stop timeout: cut off {open} connections before their reply was complete");
         } else {
             self.workers.join_all();
         }

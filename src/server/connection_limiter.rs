@@ -32,7 +32,6 @@ pub(super) struct ConnectionLimiter {
     state: Mutex<State>,
     released: Condvar,
     stopping: AtomicBool,
-    /// Counts of what the listener rejected.
     pub(super) counters: ListenerCounters,
 }
 
@@ -62,7 +61,6 @@ struct Client {
 /// What protects a connection from being closed to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// Nothing.
     Unknown,
     /// A verified request from the same address on another connection.
     Recent,
@@ -104,7 +102,6 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Returns the limits of the listener.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -170,7 +167,6 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Shuts down every connection.
     pub(super) fn close_all(&self) {
         for entry in self.state.lock().entries.values() {
             let _ = entry.shared.stream.shutdown(Shutdown::Both);
@@ -281,12 +277,10 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Returns the limiter that granted the permit.
     pub(super) fn limiter(&self) -> &ConnectionLimiter {
         &self.limiter
     }
 
-    /// Returns the connection's socket.
     pub(super) fn stream(&self) -> &TcpStream {
         &self.shared.stream
     }
