@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use rouille::{Request, Response};
 
 use super::page::{Page, root};
-use crate::server::Instance;
-use crate::server::attempts::TooMany;
+use crate::server::ServedInstance;
+use crate::server::login_limiter::TooManyAttempts;
 
 /// Why a form was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(crate) enum Problem {
     /// It is not the password.
     WrongPassword,
     /// Too many attempts.
-    TooMany(TooMany),
+    TooMany(TooManyAttempts),
     /// The form came from another site.
     OtherSite,
     /// It is not the form of this page.
@@ -54,7 +54,7 @@ impl Problem {
 
 /// The page, with what was wrong with the last attempt.
 pub(super) fn page(
-    instance: &Instance,
+    instance: &ServedInstance,
     request: &Request,
     problem: Option<Problem>,
     next: Option<&str>,

@@ -26,9 +26,9 @@ use rouille::{Request, Response, ResponseBody};
 
 use crate::mesh::Timestamps;
 use crate::present::timestamp;
-use crate::server::instance::Instance;
 use crate::server::login::{Login, Viewer};
 use crate::server::problem::problem;
+use crate::server::served_instance::ServedInstance;
 use crate::server::view::time_param;
 use crate::store::NetworkHandle;
 use crate::store::trends::Source;
@@ -87,7 +87,7 @@ enum Refusal {
 
 impl Dashboard {
     /// The reply to a request for a page, a form or what belongs to them; none for any other path.
-    pub fn answer(&self, instance: &Instance, login: &Login, request: &Request) -> Option<Response> {
+    pub fn answer(&self, instance: &ServedInstance, login: &Login, request: &Request) -> Option<Response> {
         let path = request.raw_url().split('?').next().unwrap_or_default();
         let is_get = matches!(request.method(), "GET" | "HEAD");
         Some(match (request.method(), path) {
@@ -119,7 +119,7 @@ impl Dashboard {
     /// A page as it is now.
     fn get_page(
         &self,
-        instance: &Instance,
+        instance: &ServedInstance,
         place: &Place,
         path: &str,
         viewer: &Viewer,
@@ -142,7 +142,7 @@ impl Dashboard {
     /// What has changed on the page at `path`, as JSON; its query has the `have` and `since` of the last reply.
     fn get_live(
         &self,
-        instance: &Instance,
+        instance: &ServedInstance,
         place: &Place,
         path: &str,
         viewer: &Viewer,
@@ -171,7 +171,7 @@ impl Dashboard {
     /// What the page at `path` shows, and the nodes that it is seen from.
     fn pane<'i>(
         &self,
-        instance: &'i Instance,
+        instance: &'i ServedInstance,
         place: &Place,
         path: &str,
         viewer: &Viewer,
@@ -260,18 +260,23 @@ fn charts(node: &NetworkHandle, id: &str, now: Timestamps) -> Markup {
 }
 
 /// `GET /login`: the form, which leads on to `next` of the query.
-pub fn get_login(instance: &Instance, request: &Request) -> Response {
+pub fn get_login(instance: &ServedInstance, request: &Request) -> Response {
     let ended = request.get_param("ended").map(|_| Problem::Ended);
     entrance::page(instance, request, ended, request.get_param("next").as_deref())
 }
 
 /// The form again, with what was wrong with the last attempt.
-pub(super) fn deny(instance: &Instance, request: &Request, problem: Problem, next: Option<&str>) -> Response {
+pub(super) fn deny(
+    instance: &ServedInstance,
+    request: &Request,
+    problem: Problem,
+    next: Option<&str>,
+) -> Response {
     entrance::page(instance, request, Some(problem), next)
 }
 
 /// A page that is not there, for someone who is logged in.
-fn refuse(instance: &Instance, request: &Request, refusal: &Refusal) -> Response {
+fn refuse(instance: &ServedInstance, request: &Request, refusal: &Refusal) -> Response {
     let (status, title, text) = match refusal {
         Refusal::Missing(what) => (404, "Not found", *what),
         Refusal::NoTime(why) => (400, "No such time", *why),

@@ -12,7 +12,7 @@ use super::sheet::Sheet;
 use super::state::State;
 use super::theme::{self, Theme};
 use crate::journal::message_id;
-use crate::server::Instance;
+use crate::server::ServedInstance;
 use crate::server::login::{is_secure, login_page};
 
 /// How often a page fetches itself again where no script does it, in seconds.
@@ -59,7 +59,7 @@ pub(super) struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// A page that stands still, for anybody.
-    pub(super) fn new(instance: &Instance, request: &Request, title: String) -> Self {
+    pub(super) fn new(instance: &ServedInstance, request: &Request, title: String) -> Self {
         let in_clear = is_in_clear(instance, request);
         if in_clear {
             warn_once();
@@ -207,7 +207,7 @@ fn clear_banner() -> Markup {
 }
 
 /// Whether a page crosses a network that others may listen to.
-fn is_in_clear(instance: &Instance, request: &Request) -> bool {
+fn is_in_clear(instance: &ServedInstance, request: &Request) -> bool {
     !is_secure(instance, request) && !request.remote_addr().ip().to_canonical().is_loopback()
 }
 

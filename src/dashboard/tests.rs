@@ -3,16 +3,16 @@
 use super::*;
 use crate::server::fixture::{self, Net, PASSWORD, field, json, request, request_from, text};
 
-fn answer(instance: &Instance, login: &Login, request: &Request) -> Option<Response> {
+fn answer(instance: &ServedInstance, login: &Login, request: &Request) -> Option<Response> {
     Dashboard::default().answer(instance, login, request)
 }
 
 /// Gets a page as someone who is logged in.
-fn get(instance: &Instance, login: &Login, path: &str) -> Response {
+fn get(instance: &ServedInstance, login: &Login, path: &str) -> Response {
     get_with(instance, login, path, &[])
 }
 
-fn get_with(instance: &Instance, login: &Login, path: &str, more: &[(&str, &str)]) -> Response {
+fn get_with(instance: &ServedInstance, login: &Login, path: &str, more: &[(&str, &str)]) -> Response {
     let fields = [("Content-Type", "application/x-www-form-urlencoded")];
     let form = request("POST", "/login", &fields, &format!("password={PASSWORD}"));
     let reply = answer(instance, login, &form).expect("a reply");
@@ -177,7 +177,7 @@ fn a_node_that_has_stopped_to_judge_says_so_without_scripts_as_well() {
     let sheet = overview::sheet(&[net.busy_node().snapshot()], "./");
     let to = request("GET", "/", &[], "");
     let page = |stuck| {
-        let page = Page::new(&Instance::default(), &to, "title".to_owned()).of(&sheet).stuck(stuck);
+        let page = Page::new(&ServedInstance::default(), &to, "title".to_owned()).of(&sheet).stuck(stuck);
         text(page.response(&to, &html! {}))
     };
     let told = [
@@ -295,7 +295,7 @@ fn without_https_there_is_a_warning() {
 
 #[test]
 fn without_a_login_the_page_says_what_to_do() {
-    let instance = Instance::default();
+    let instance = ServedInstance::default();
     let page = get_login(&instance, &request("GET", "/login", &[], ""));
     assert_eq!(page.status_code, 403);
     let page = text(page);
@@ -304,7 +304,7 @@ fn without_a_login_the_page_says_what_to_do() {
 
 #[test]
 fn files_of_the_pages() {
-    let (instance, login) = (Instance::default(), Login::new());
+    let (instance, login) = (ServedInstance::default(), Login::new());
     for asset in assets::each() {
         let path = format!("/{}", asset.path);
         let file = answer(&instance, &login, &request("GET", &path, &[], "")).expect("a file");
@@ -324,7 +324,7 @@ fn files_of_the_pages() {
 fn a_first_view_is_small() {
     let size = |reply: Response| reply.data.into_reader_and_size().1.expect("a known size");
     let fields = [("Accept-Encoding", "gzip")];
-    let (instance, login) = (Instance::default(), Login::new());
+    let (instance, login) = (ServedInstance::default(), Login::new());
     let assets = assets::each().into_iter().map(|asset| {
         size(
             answer(&instance, &login, &request("GET", &format!("/{}", asset.path), &fields, ""))
@@ -367,7 +367,7 @@ fn each_report_and_probe_counts_once_in_the_last_hour() {
 
 #[test]
 fn light_and_dark() {
-    let instance = Instance::default();
+    let instance = ServedInstance::default();
     let fields = [("Content-Type", "application/x-www-form-urlencoded")];
     let post = |form: &str| {
         let reply =

@@ -1,4 +1,4 @@
-//! One connection: its requests, one after the other, until a limit, an error or the client ends it.
+//! A connection: its requests, one after the other, until a limit, an error or the client ends it.
 
 use std::any::Any;
 use std::io;
@@ -8,192 +8,213 @@ use std::time::Instant;
 
 use rouille::Response;
 
-use super::address;
-use super::gate::Seat;
-use super::head::{self, Head, Refusal};
+use super::client_address;
+use super::connection_limiter::ConnectionPermit;
+use super::deadline_stream::DeadlineStream;
+use super::handler::{Admission, Handler};
 use super::limits::Limits;
-use super::listener::{Admission, Service};
 use super::problem::problem;
-use super::reply::{Writer, reason};
-use super::wire::Wire;
+use super::read_buffer::ReadBuffer;
+use super::reply::{ReplyMode, ReplyWriter, reason};
+use super::request_head::{RequestError, RequestHead};
 
-/// The buffer for heads between two requests; it grows to the limit when a head needs it.
-const INPUT: usize = 4 * 1024;
-
-/// How much room a body is given beyond what has arrived.
+/// How much memory a body gets beyond its received bytes, in bytes.
 const BODY_STEP: usize = 16 * 1024;
 
-/// Serves the connection in `seat` until it ends. `accepted` is when it began.
-pub(super) fn serve<S: Service>(seat: &Seat, peer: SocketAddr, accepted: Instant, service: &S) {
-    let limits = seat.gate().limits();
-    let mut connection = Connection {
-        seat,
-        peer,
-        service,
-        limits,
-        wire: Wire::new(seat.stream()),
-        input: Input::default(),
-        writer: Writer::default(),
-        requests: 0,
-    };
-    let mut first = Some(accepted);
-    loop {
-        let head = match connection.read_head(first.take()) {
-            Ok(Some(head)) => head,
-            Ok(None) => return,
-            Err(refusal) => return connection.refuse(refusal),
+/// An accepted connection that the limiter has admitted.
+pub(super) struct AcceptedConnection {
+    pub(super) permit: ConnectionPermit,
+    pub(super) peer: SocketAddr,
+    pub(super) accepted_at: Instant,
+}
+
+impl AcceptedConnection {
+    /// Serves the connection until it ends.
+    pub(super) fn serve<H: Handler>(&self, handler: &H) {
+        let permit = &self.permit;
+        let mut connection = Connection {
+            permit,
+            peer: self.peer,
+            handler,
+            limits: permit.limiter().limits(),
+            stream: DeadlineStream::new(permit.stream()),
+            input: ReadBuffer::default(),
+            writer: ReplyWriter::default(),
+            requests: 0,
         };
-        seat.set_busy();
-        let outcome = connection.exchange(head);
-        seat.set_idle();
-        match outcome {
-            Outcome::GoOn if !seat.gate().is_stopping() => {}
-            Outcome::GoOn | Outcome::Close => return,
-            Outcome::Linger => return connection.linger(),
+        let mut accepted_at = Some(self.accepted_at);
+        loop {
+            let head = match connection.read_head(accepted_at.take()) {
+                Ok(Some(head)) => head,
+                Ok(None) => return,
+                Err(error) => return connection.reject_head(error),
+            };
+            permit.begin_request();
+            let next = connection.serve_request(head);
+            permit.finish_request();
+            match next {
+                NextStep::KeepAlive if !permit.limiter().is_stopping() => {}
+                NextStep::KeepAlive | NextStep::Close => return,
+                NextStep::Drain => return connection.drain(),
+            }
         }
     }
 }
 
-/// How a connection goes on after a reply.
+/// How a connection continues after a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    GoOn,
-    /// Nothing of the request is left unread.
+enum NextStep {
+    /// Wait for the next request.
+    KeepAlive,
+    /// Close, since no byte of the request is unread.
     Close,
-    /// The client may still be sending.
-    Linger,
+    /// Discard what the client may still send, then close.
+    Drain,
 }
 
-struct Connection<'a, S> {
-    seat: &'a Seat,
+/// The outcome of a request whose head was read.
+enum RequestOutcome {
+    /// The reply to a request that was read to its end.
+    Complete(Response),
+    /// The reply to a request whose body was not read to its end.
+    Unread(Response),
+    /// The client disconnected before the end of the request.
+    Disconnected,
+}
+
+struct Connection<'a, H> {
+    permit: &'a ConnectionPermit,
     peer: SocketAddr,
-    service: &'a S,
+    handler: &'a H,
     limits: &'a Limits,
-    wire: Wire<'a>,
-    input: Input,
-    writer: Writer,
+    stream: DeadlineStream<'a>,
+    input: ReadBuffer,
+    writer: ReplyWriter,
     requests: u32,
 }
 
-impl<S: Service> Connection<'_, S> {
-    /// The next head; none if the client has gone, or was idle for too long. A head's time counts from
-    /// its first byte, or from `accepted` on a new connection, and does not start again with each read.
-    fn read_head(&mut self, accepted: Option<Instant>) -> Result<Option<Head>, Refusal> {
-        let mut deadline = accepted.map(|at| at + self.limits.head_time);
-        let mut begun = !self.input.is_empty();
-        let mut next_try = 0;
+impl<H: Handler> Connection<'_, H> {
+    /// Reads the next head; `None` if the client disconnected or was idle for too long. The timeout of a head
+    /// starts at `accepted_at` on a new connection and at the first byte otherwise; later reads do not extend
+    /// it.
+    fn read_head(&mut self, accepted_at: Option<Instant>) -> Result<Option<RequestHead>, RequestError> {
+        let limits = self.limits;
+        // A pipelined request begins with bytes that were read together with the one before.
+        let mut started = !self.input.is_empty();
+        let start = accepted_at.or_else(|| started.then(Instant::now));
+        let mut deadline = start.map(|start| start + limits.head_timeout);
         loop {
-            self.input.skip_empty_lines();
-            let length = self.input.bytes().len();
-            // A head that comes in crumbs is not parsed again for each.
-            if length > 0 && (self.input.saw_empty_line() || length >= next_try) {
-                if let Some((head, used)) = head::parse(self.input.bytes())? {
-                    self.input.consume(used);
-                    return Ok(Some(head));
-                }
-                next_try = length * 2;
+            if let Some(head) = self.input.take_head(limits.head_bytes)? {
+                return Ok(Some(head));
             }
-            if length >= self.limits.head_bytes {
-                return Err(too_large(self.input.bytes()));
-            }
-            if begun && deadline.is_none() {
-                deadline = Some(Instant::now() + self.limits.head_time);
-            }
-            let space = self.input.space(self.limits.head_bytes);
+            let space = self.input.space(limits.head_bytes);
             let read = match deadline {
-                Some(deadline) => self.wire.read_until(space, deadline),
-                None => self.wire.read(space, self.limits.idle_time),
+                Some(deadline) => self.stream.read_until(space, deadline),
+                None => self.stream.read(space, limits.idle_timeout),
             };
             match read {
                 Ok(0) => return Ok(None),
                 Ok(read) => self.input.filled(read),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && deadline.is_some() => {
-                    if !begun {
-                        self.seat.gate().tally.late.add();
-                        return Ok(None);
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && started => {
+                    return Err(RequestError::new(408, "the request head did not arrive in time"));
+                }
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut && accepted_at.is_some() {
+                        self.permit.limiter().counters.slow.increment();
                     }
-                    return Err(Refusal::new(408, "the head was not complete in time"));
+                    return Ok(None);
                 }
-                Err(_) => return Ok(None),
             }
-            begun = true;
+            started = true;
+            deadline.get_or_insert_with(|| Instant::now() + limits.head_timeout);
         }
     }
 
-    /// Answers one request.
-    fn exchange(&mut self, head: Head) -> Outcome {
+    /// Answers the request with this head.
+    fn serve_request(&mut self, head: RequestHead) -> NextStep {
         self.requests += 1;
-        let close =
-            !head.keep_alive() || self.requests >= self.limits.requests || self.service.is_brief(&head);
-        let form = Form { body: head.method() != "HEAD", close };
-        let unread = head.content_length() > 0;
-        let remote = address::client(self.peer, head.header("x-forwarded-for"), &self.limits.trusted_proxies);
-        let service = self.service;
-        if head.lacks_length() && !service.is_bodiless(&head) {
-            let refusal = Refusal::new(411, "send Content-Length, 0 if there is no body");
-            self.reply(self.refusal(refusal), form);
-            return Outcome::Linger;
+        let close = !head.keep_alive()
+            || self.requests >= self.limits.requests
+            || self.handler.closes_connection(&head);
+        let mode = ReplyMode { with_body: head.method() != "HEAD", close };
+        match self.handle(head) {
+            RequestOutcome::Complete(response) => self.reply(response, mode),
+            RequestOutcome::Unread(response) => {
+                self.reply(response, mode.closing());
+                NextStep::Drain
+            }
+            RequestOutcome::Disconnected => NextStep::Close,
         }
-        let admission = caught(|| service.admit(&head, remote)).unwrap_or_else(|panic| {
-            log::error!("a request from {remote} panicked before its body was read: {panic}");
-            Admission::Refuse(internal_error())
-        });
-        let (max_body, ticket) = match admission {
-            Admission::Refuse(response) if unread => {
-                self.reply(response, Form { close: true, ..form });
-                return Outcome::Linger;
-            }
-            Admission::Refuse(response) => return self.reply(response, form),
-            Admission::Read { max_body, verified, ticket } => {
-                if verified {
-                    self.seat.verified();
-                }
-                (max_body, ticket)
-            }
-        };
-        let body = match self.read_body(&head, max_body) {
-            Ok(Some(body)) => body,
-            Ok(None) => return Outcome::Close,
-            Err(refusal) => {
-                self.reply(self.refusal(refusal), Form { close: true, ..form });
-                return Outcome::Linger;
-            }
-        };
-        let response =
-            caught(|| service.answer(head.into_request(remote, body), ticket)).unwrap_or_else(|panic| {
-                log::error!("a request from {remote} panicked: {panic}");
-                internal_error()
-            });
-        self.reply(response, form)
     }
 
-    /// The body of a request that was admitted; none if the client went away.
-    fn read_body(&mut self, head: &Head, max_body: usize) -> Result<Option<Vec<u8>>, Refusal> {
+    /// Admits the request, reads its body and calls the handler.
+    fn handle(&mut self, head: RequestHead) -> RequestOutcome {
+        let forwarded_for = head.header("x-forwarded-for");
+        let remote = client_address::behind_proxies(self.peer, forwarded_for, &self.limits.trusted_proxies);
+        let handler = self.handler;
+        if head.lacks_length() && !handler.allows_missing_length(&head) {
+            let error = RequestError::new(411, "send Content-Length, 0 without a body");
+            return RequestOutcome::Unread(self.error_reply(error));
+        }
+        let admission = catch_panic(|| handler.admit(&head, remote)).unwrap_or_else(|panic| {
+            log::error!("the handler panicked at the head of a request from {remote}: {panic}");
+            Admission::Reject(internal_error())
+        });
+        let (max_body_bytes, admitted) = match admission {
+            Admission::Reject(response) if head.content_length() > 0 => {
+                return RequestOutcome::Unread(response);
+            }
+            Admission::Reject(response) => return RequestOutcome::Complete(response),
+            Admission::Accept { max_body_bytes, verified, admitted } => {
+                if verified {
+                    self.permit.mark_verified();
+                }
+                (max_body_bytes, admitted)
+            }
+        };
+        let body = match self.read_body(&head, max_body_bytes) {
+            Ok(Some(body)) => body,
+            Ok(None) => return RequestOutcome::Disconnected,
+            Err(error) => return RequestOutcome::Unread(self.error_reply(error)),
+        };
+        let response = catch_panic(|| handler.respond(head.into_request(remote, body), admitted));
+        RequestOutcome::Complete(response.unwrap_or_else(|panic| {
+            log::error!("the handler panicked at a request from {remote}: {panic}");
+            internal_error()
+        }))
+    }
+
+    /// Reads the body of an admitted request; `None` if the client disconnected.
+    fn read_body(
+        &mut self,
+        head: &RequestHead,
+        max_body_bytes: usize,
+    ) -> Result<Option<Vec<u8>>, RequestError> {
         let length = match usize::try_from(head.content_length()) {
-            Ok(length) if length <= max_body => length,
-            _ => return Err(Refusal::new(413, "the body is larger than allowed here")),
+            Ok(length) if length <= max_body_bytes => length,
+            _ => return Err(RequestError::new(413, "the request body exceeds the size limit")),
         };
         if length == 0 {
             return Ok(Some(Vec::new()));
         }
-        let deadline = Instant::now() + self.limits.body_time;
+        let deadline = Instant::now() + self.limits.body_timeout;
         let mut body = Vec::with_capacity(length.min(BODY_STEP));
-        self.input.take(length, &mut body);
+        self.input.take_body(length, &mut body);
         if head.expects_continue() && body.is_empty() {
-            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            if self.wire.write_all(go_on, Instant::now(), self.limits.reply_time).is_err() {
+            let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+            if self.stream.write_all(interim, Instant::now(), self.limits.reply_timeout).is_err() {
                 return Ok(None);
             }
         }
         while body.len() < length {
-            // Room follows what arrived, so a claimed length alone takes no memory.
-            let have = body.len();
-            body.resize((have + BODY_STEP).min(length), 0);
-            match self.wire.read_until(&mut body[have..], deadline) {
+            // Memory grows with the received bytes, so that a large Content-Length alone allocates nothing.
+            let received = body.len();
+            body.resize((received + BODY_STEP).min(length), 0);
+            match self.stream.read_until(&mut body[received..], deadline) {
                 Ok(0) => return Ok(None),
-                Ok(read) => body.truncate(have + read),
+                Ok(read) => body.truncate(received + read),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(Refusal::new(408, "the body was not complete in time"));
+                    return Err(RequestError::new(408, "the request body did not arrive in time"));
                 }
                 Err(_) => return Ok(None),
             }
@@ -201,167 +222,74 @@ impl<S: Service> Connection<'_, S> {
         Ok(Some(body))
     }
 
-    /// Writes a reply, in one piece if it is small.
-    fn reply(&mut self, response: Response, form: Form) -> Outcome {
-        let close = form.close || self.seat.gate().is_stopping();
+    /// Writes a reply; a small one in one write.
+    fn reply(&mut self, response: Response, mode: ReplyMode) -> NextStep {
+        let mode = ReplyMode { close: mode.close || self.permit.limiter().is_stopping(), ..mode };
         let start = Instant::now();
         let writer = &mut self.writer;
-        // The body may be made while it is read.
-        let begun = caught(|| writer.begin(response, form.body, close))
+        // The response may compute its body while it is read, and panic.
+        let begun = catch_panic(|| writer.begin(response, mode))
             .unwrap_or_else(|panic| Err(io::Error::other(panic)))
             .or_else(|error| {
                 log::error!("reading the body of a reply to {} failed: {error}", self.peer);
-                writer.begin(internal_error(), form.body, close)
+                writer.begin(internal_error(), mode)
             });
-        let written = begun.and_then(|(mut rest, close)| {
-            self.wire.write_all(self.writer.piece(), start, self.limits.reply_time)?;
-            while self.writer.next(&mut rest)? {
-                self.wire.write_all(self.writer.piece(), start, self.limits.reply_time)?;
+        let written = begun.and_then(|(mut body, close)| {
+            self.stream.write_all(self.writer.chunk(), start, self.limits.reply_timeout)?;
+            while self.writer.next_chunk(&mut body)? {
+                self.stream.write_all(self.writer.chunk(), start, self.limits.reply_timeout)?;
             }
             Ok(close)
         });
-        self.writer.end();
+        self.writer.finish();
         match written {
-            Ok(false) => Outcome::GoOn,
-            Ok(true) => Outcome::Close,
+            Ok(false) => NextStep::KeepAlive,
+            Ok(true) => NextStep::Close,
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {
-                    self.seat.gate().tally.late.add();
+                    self.permit.limiter().counters.slow.increment();
                 }
-                // The client must not take a cut reply for a whole one.
-                self.wire.abort();
-                Outcome::Close
+                // Without a reset the client could mistake a truncated reply for a complete one.
+                self.stream.abort();
+                NextStep::Close
             }
         }
     }
 
-    /// Answers what is not a request that a route could see, and ends the connection.
-    fn refuse(mut self, refusal: Refusal) {
-        let response = self.refusal(refusal);
-        self.reply(response, Form { body: true, close: true });
-        self.linger();
+    /// Answers a request whose head could not be read, and ends the connection.
+    fn reject_head(mut self, error: RequestError) {
+        let response = self.error_reply(error);
+        self.reply(response, ReplyMode { with_body: true, close: true });
+        self.drain();
     }
 
-    fn refusal(&self, refusal: Refusal) -> Response {
-        let tally = &self.seat.gate().tally;
-        if refusal.status == 408 {
-            tally.late.add();
+    fn error_reply(&self, error: RequestError) -> Response {
+        let counters = &self.permit.limiter().counters;
+        if error.status == 408 {
+            counters.slow.increment();
         } else {
-            tally.malformed.add();
+            counters.malformed.increment();
         }
-        problem(refusal.status, reason(refusal.status), refusal.detail)
+        problem(error.status, reason(error.status), error.detail)
     }
 
-    fn linger(&mut self) {
-        self.input.clear();
-        let scratch = self.input.space(INPUT);
-        self.wire.linger(scratch, self.limits.linger_bytes, self.limits.linger_time);
+    fn drain(&mut self) {
+        let scratch = self.input.clear_to_space();
+        self.stream.drain(scratch, self.limits.drain_bytes, self.limits.drain_timeout);
     }
 }
 
-/// How a reply is to be written.
-#[derive(Debug, Clone, Copy)]
-struct Form {
-    /// False for the reply to a HEAD.
-    body: bool,
-    close: bool,
-}
-
-/// What has been read and not yet used.
-#[derive(Default)]
-struct Input {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Up to where an empty line was looked for.
-    looked: usize,
-}
-
-impl Input {
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn clear(&mut self) {
-        (self.start, self.end, self.looked) = (0, 0, 0);
-        if self.buffer.len() > INPUT {
-            self.buffer = Vec::new();
-        }
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.start += length;
-        self.looked = self.start;
-        if self.is_empty() {
-            self.clear();
-        }
-    }
-
-    /// Skips empty lines before a request line (RFC 9112, section 2.2).
-    fn skip_empty_lines(&mut self) {
-        while self.bytes().starts_with(b"\r\n") {
-            self.consume(2);
-        }
-    }
-
-    /// Whether an empty line, good or bad, arrived since the last call.
-    fn saw_empty_line(&mut self) -> bool {
-        let from = self.looked.saturating_sub(3).max(self.start);
-        self.looked = self.end;
-        let fresh = &self.buffer[from..self.end];
-        fresh.windows(2).any(|pair| pair == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
-    }
-
-    /// Moves up to `length` bytes into `body`.
-    fn take(&mut self, length: usize, body: &mut Vec<u8>) {
-        let length = length.min(self.bytes().len());
-        body.extend_from_slice(&self.bytes()[..length]);
-        self.consume(length);
-    }
-
-    /// Room to read into, so that at most `most` bytes are held. Empty only if so many are held.
-    fn space(&mut self, most: usize) -> &mut [u8] {
-        if self.end == self.buffer.len() && self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end, self.looked) =
-                (0, self.end - self.start, self.looked.saturating_sub(self.start));
-        }
-        if self.end == self.buffer.len() {
-            self.buffer.resize((self.end * 2).clamp(INPUT, most.max(INPUT)), 0);
-        }
-        let until = self.buffer.len().min(self.start + most);
-        &mut self.buffer[self.end..until]
-    }
-
-    fn filled(&mut self, length: usize) {
-        self.end += length;
-    }
-}
-
-/// The reply when a route fails.
+/// Creates the reply for a failed handler.
 fn internal_error() -> Response {
-    problem(500, reason(500), "this request failed inside the server; its journal says why")
+    problem(500, reason(500), "the server failed to handle this request; its log has the reason")
 }
 
-/// A head that has no end within the limit.
-fn too_large(bytes: &[u8]) -> Refusal {
-    if bytes.contains(&b'\n') {
-        Refusal::new(431, "the head is larger than allowed")
-    } else {
-        Refusal::new(414, "the request line is larger than the whole head may be")
-    }
+/// Runs `call`; fails with the message of a panic in it.
+fn catch_panic<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
 }
 
-/// Runs `request`; gives the message of its panic, if it does.
-fn caught<T>(request: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(request)).map_err(|panic| message(&*panic))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }

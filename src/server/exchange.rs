@@ -1,7 +1,7 @@
-//! `POST /mon/{network_id}`: an exchange as the one who is asked sees it (RFC 9421, RFC 9530).
+//! `POST /mon/{network_id}`: the server side of an exchange between nodes (RFC 9421, RFC 9530).
 //!
-//! The head decides: whose signature it carries, and whether its nonce is new. Only then is the body read.
-//! From then on every answer, an error as well, is signed and bound to this one request.
+//! The head is verified first: its signature and the freshness of its nonce. Only then is the body read. From
+//! then on every reply, errors included, is signed and bound to this one request.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use rouille::{Request, Response, ResponseBody};
 
-use super::address::Origin;
-use super::head::Head;
-use super::limits::EXCHANGE_BODY;
-use super::listener::Admission;
+use super::client_address::ClientPrefix;
+use super::handler::Admission;
+use super::limits::MAX_EXCHANGE_BODY_BYTES;
 use super::problem::{self, problem};
+use super::request_head::RequestHead;
 use crate::crypto::http_signature::{self, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
@@ -30,59 +30,63 @@ use crate::mesh::wire::message::{self};
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
-/// The longest detail of a refusal, in characters.
+/// The maximum length of an error detail, in characters.
 const MAX_DETAIL: usize = 200;
 
-/// What the head of an exchange has proven.
-pub struct Ticket {
+/// An exchange whose head was verified.
+pub struct AdmittedExchange {
     node: Arc<NetworkHandle>,
     sender: NodeId,
-    asked: Asked,
+    signed: SignedHead,
     nonce: Nonce,
-    /// How long it took to judge the head.
-    judged: Duration,
+    /// How long the verification of the head took.
+    verified_in: Duration,
 }
 
-/// The signed parts of the request, to which the answer is bound.
-struct Asked {
+/// The signed parts of the request, to which the reply is bound.
+struct SignedHead {
     path: String,
     content_digest: String,
     signature_input: String,
     signature: String,
 }
 
-/// A refusal of a known sender: signed like any answer.
-struct Refusal {
+/// An error of an exchange with a verified sender; its reply is signed like any other.
+struct ExchangeError {
     status: u16,
     title: &'static str,
     detail: Cow<'static, str>,
-    /// A JSON array of envelopes that shows why.
+    /// A JSON array of report envelopes that proves the reason.
     evidence: Option<String>,
 }
 
-impl Refusal {
+impl ExchangeError {
     fn new(status: u16, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, title, detail: detail.into(), evidence: None }
     }
 }
 
-/// Judges the head of a request to `node`. Nothing is signed before its sender is known.
-pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
+/// Verifies the head of a request to `node`. Replies before its signature is verified are unsigned.
+pub(super) fn admit(
+    node: &Arc<NetworkHandle>,
+    head: &RequestHead,
+    remote: SocketAddr,
+) -> Admission<AdmittedExchange> {
     let received = Instant::now();
     let snapshot = node.snapshot();
     let network = snapshot.membership().network_id().as_str();
     let reject = |status: u16, title: &str, detail: &str| {
         node.drop_counters.count_rejected_request(
             network,
-            &Origin::from(remote.ip()).to_string(),
+            &ClientPrefix::from(remote.ip()).to_string(),
             title,
             detail,
         );
-        Admission::Refuse(problem(status, title, detail))
+        Admission::Reject(problem(status, title, detail))
     };
     if head.method() != "POST" {
-        let refusal = problem(405, "Method Not Allowed", "an exchange is a POST");
-        return Admission::Refuse(refusal.with_additional_header("Allow", "POST"));
+        let response = problem(405, "Method Not Allowed", "an exchange is a POST");
+        return Admission::Reject(response.with_additional_header("Allow", "POST"));
     }
     let (Some(signature_input), Some(signature), Some(content_digest)) =
         (head.header("signature-input"), head.header("signature"), head.header("content-digest"))
@@ -90,7 +94,7 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
         return reject(
             401,
             "Unauthorized",
-            "not signed: Content-Digest, Signature-Input or Signature is missing",
+            "the request is not signed: Content-Digest, Signature-Input or Signature is missing",
         );
     };
     let claim = match http_signature::parse_request(signature_input, signature) {
@@ -99,51 +103,62 @@ pub(super) fn admit(node: &Arc<NetworkHandle>, head: &Head, remote: SocketAddr) 
     };
     let Some(member) = snapshot.membership().member(&claim.keyid).filter(|member| !member.keys.is_empty())
     else {
-        return reject(403, "Forbidden", "the keyid is not a node of this network with a public key");
+        return reject(403, "Forbidden", "the keyid names no node of this network with a public key");
     };
     let path = snapshot.membership().own().exchange_path(snapshot.membership().network_id());
     if !member.keys.iter().any(|key| claim.verify(key, head.method(), &path, content_digest)) {
         return reject(401, "Unauthorized", "the signature does not verify");
     }
-    let asked = Asked {
+    let signed = SignedHead {
         path,
         content_digest: content_digest.to_owned(),
         signature_input: signature_input.to_owned(),
         signature: signature.to_owned(),
     };
     let nonce = claim.nonce;
-    let ticket =
-        Ticket { node: node.clone(), sender: member.id.clone(), asked, nonce, judged: received.elapsed() };
-    match check_known(&ticket, &snapshot, head) {
-        Ok(()) => Admission::Read { max_body: EXCHANGE_BODY, verified: true, ticket },
-        Err(refusal) => Admission::Refuse(ticket.refuse(&refusal)),
+    let admitted = AdmittedExchange {
+        node: node.clone(),
+        sender: member.id.clone(),
+        signed,
+        nonce,
+        verified_in: received.elapsed(),
+    };
+    match check_verified(&admitted, &snapshot, head) {
+        Ok(()) => Admission::Accept { max_body_bytes: MAX_EXCHANGE_BODY_BYTES, verified: true, admitted },
+        Err(error) => Admission::Reject(admitted.reject(&error)),
     }
 }
 
-/// What is asked of a sender whose signature fits. The nonce is last: what is refused before it may be
-/// sent again.
-fn check_known(ticket: &Ticket, snapshot: &Snapshot, head: &Head) -> Result<(), Refusal> {
-    if ticket.sender == snapshot.membership().own().id {
-        return Err(misdirected("this node does not talk to itself: is its address that of another node?"));
+/// Checks a head whose signature is verified. The nonce is checked last, so that a request rejected before that
+/// may be sent again.
+fn check_verified(
+    admitted: &AdmittedExchange,
+    snapshot: &Snapshot,
+    head: &RequestHead,
+) -> Result<(), ExchangeError> {
+    if admitted.sender == snapshot.membership().own().id {
+        return Err(misdirected(
+            "the sender is this node itself; check whether the url of another node points here",
+        ));
     }
     let media = head.header("content-type").unwrap_or_default();
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::new(415, "Unsupported Media Type", "expected application/json"));
+        return Err(ExchangeError::new(415, "Unsupported Media Type", "expected application/json"));
     }
-    if head.content_length() > EXCHANGE_BODY as u64 {
-        let detail = format!("a message may have {EXCHANGE_BODY} bytes");
-        return Err(Refusal::new(413, "Content Too Large", detail));
+    if head.content_length() > MAX_EXCHANGE_BODY_BYTES as u64 {
+        let detail = format!("the message exceeds {MAX_EXCHANGE_BODY_BYTES} bytes");
+        return Err(ExchangeError::new(413, "Content Too Large", detail));
     }
-    ticket.node.nonces.accept(&ticket.sender, ticket.nonce).map_err(|last| {
+    admitted.node.nonces.accept(&admitted.sender, admitted.nonce).map_err(|last| {
         let detail = format!("the nonce is not larger than the last one, {last}");
-        let latest = snapshot.state(&ticket.sender).and_then(|state| state.latest.as_ref());
+        let latest = snapshot.state(&admitted.sender).and_then(|state| state.latest.as_ref());
         let evidence = latest.map(|latest| format!("[{}]", latest.envelope()));
-        Refusal { evidence, ..Refusal::new(409, "Conflict", detail) }
+        ExchangeError { evidence, ..ExchangeError::new(409, "Conflict", detail) }
     })
 }
 
-/// A detail that may repeat what the sender wrote, at a length fit for a journal.
-fn shortened(mut detail: String) -> String {
+/// Truncates a detail, which may quote the sender, to a length suitable for the log.
+fn truncated(mut detail: String) -> String {
     if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
         detail.truncate(end);
         detail.push('…');
@@ -151,48 +166,51 @@ fn shortened(mut detail: String) -> String {
     detail
 }
 
-fn misdirected(detail: impl Into<Cow<'static, str>>) -> Refusal {
-    Refusal::new(421, "Misdirected Request", detail)
+fn misdirected(detail: impl Into<Cow<'static, str>>) -> ExchangeError {
+    ExchangeError::new(421, "Misdirected Request", detail)
 }
 
-/// Answers an exchange that was admitted.
-pub(super) fn answer(request: &Request, ticket: &Ticket) -> Response {
-    match answer_signed(request, ticket) {
-        Ok(body) => ticket.sign(200, "application/json", body),
-        Err(refusal) => ticket.refuse(&refusal),
+/// Answers an admitted exchange.
+pub(super) fn respond(request: &Request, admitted: &AdmittedExchange) -> Response {
+    match process(request, admitted) {
+        Ok(body) => admitted.sign(200, "application/json", body),
+        Err(error) => admitted.reject(&error),
     }
 }
 
-fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> {
+fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, ExchangeError> {
     let begun = Instant::now();
-    let bad = |detail: String| Refusal::new(400, "Bad Request", shortened(detail));
-    let node = &ticket.node;
+    let bad = |detail: String| ExchangeError::new(400, "Bad Request", truncated(detail));
+    let node = &admitted.node;
     let mut body = Vec::new();
-    let data = request.data().ok_or_else(|| bad("the body was read before".to_owned()))?;
-    data.take(EXCHANGE_BODY as u64 + 1)
+    let data = request.data().ok_or_else(|| bad("the body was already read".to_owned()))?;
+    data.take(MAX_EXCHANGE_BODY_BYTES as u64 + 1)
         .read_to_end(&mut body)
         .map_err(|error| bad(format!("reading the body: {error}")))?;
-    if !crypto::digest_matches(&ticket.asked.content_digest, &body) {
-        return Err(bad("the body is not what Content-Digest says".to_owned()));
+    if !crypto::digest_matches(&admitted.signed.content_digest, &body) {
+        return Err(bad("the body does not match Content-Digest".to_owned()));
     }
     let snapshot = node.snapshot();
     let own = snapshot.membership().own().id.as_str();
     let message =
         message::Request::parse(&body, snapshot.membership()).map_err(|error| bad(error.to_string()))?;
     if message.to != own {
-        return Err(misdirected(format!("this is {own}")));
+        return Err(misdirected(format!("this node is {own}")));
     }
-    let reports =
-        MessageReports { sender: ticket.sender.as_str(), reports: &message.reports, proofs: &message.proofs };
+    let reports = MessageReports {
+        sender: admitted.sender.as_str(),
+        reports: &message.reports,
+        proofs: &message.proofs,
+    };
     let verified = node.verify_message(&snapshot, reports);
     let is_forged = verified.is_forged();
     let arrived = ArrivedHeads::of(snapshot.membership(), &verified.reports);
-    let (heads, complete) = complete_heads(&snapshot, &ticket.sender, message.heads.clone());
+    let (heads, complete) = complete_heads(&snapshot, &admitted.sender, message.heads.clone());
     // Sent even if a later report was forged: the reports before it were verified and used up tokens of their authors,
     // which a member must not be able to waste.
     let received =
         ReceivedReports { heads: message.heads, reports: verified.reports, proofs: verified.proofs };
-    let was_sent = node.try_send(&ticket.sender, received);
+    let was_sent = node.try_send(&admitted.sender, received);
     if is_forged {
         return Err(bad("a report's signature does not verify".to_owned()));
     }
@@ -201,7 +219,7 @@ fn answer_signed(request: &Request, ticket: &Ticket) -> Result<String, Refusal> 
         missing_reports(&heads, table, |index, _| complete || heads.knows(snapshot.membership(), index));
     let proofs = if complete { missing_proofs(&heads, table) } else { Vec::new() };
     // The transfer time of the body belongs to the network, not to this node.
-    let took = ticket.judged + begun.elapsed();
+    let took = admitted.verified_in + begun.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
     let content = ReplyContent {
@@ -230,34 +248,35 @@ fn complete_heads(snapshot: &Snapshot, sender: &NodeId, named: Heads) -> (Heads,
     (named, complete)
 }
 
-impl Ticket {
-    fn refuse(&self, refusal: &Refusal) -> Response {
+impl AdmittedExchange {
+    /// Creates the signed reply of an error, and counts it.
+    fn reject(&self, error: &ExchangeError) -> Response {
         let snapshot = self.node.snapshot();
         let network = snapshot.membership().network_id().as_str();
         self.node.drop_counters.count_rejected_request(
             network,
             self.sender.as_str(),
-            refusal.title,
-            &refusal.detail,
+            error.title,
+            &error.detail,
         );
-        let mut body = problem::body(refusal.status, refusal.title, &refusal.detail);
-        if let Some(evidence) = &refusal.evidence {
+        let mut body = problem::body(error.status, error.title, &error.detail);
+        if let Some(evidence) = &error.evidence {
             body.truncate(body.len() - 1);
             body = format!("{body},\"reports\":{evidence}}}");
         }
-        self.sign(refusal.status, problem::MEDIA_TYPE, body)
+        self.sign(error.status, problem::MEDIA_TYPE, body)
     }
 
-    /// The reply with its digest and its signature.
+    /// Creates a reply with its digest and signature.
     fn sign(&self, status: u16, media_type: &'static str, body: String) -> Response {
         let node = &self.node;
         let digest = crypto::content_digest(body.as_bytes());
-        let asked = &self.asked;
+        let signed_head = &self.signed;
         let context = SignedRequest {
-            path: &asked.path,
-            content_digest: &asked.content_digest,
-            signature_input: &asked.signature_input,
-            signature: &asked.signature,
+            path: &signed_head.path,
+            content_digest: &signed_head.content_digest,
+            signature_input: &signed_head.signature_input,
+            signature: &signed_head.signature,
         };
         let own = node.id();
         let created_s = wall_us() / 1_000_000;
@@ -265,7 +284,7 @@ impl Ticket {
         let signed = http_signature::sign_reply(&node.keypair, &params, status, &digest, &context);
         let signed = match signed {
             Ok(signed) => signed,
-            // The request's fields were read once already, so this cannot come of them.
+            // The request's fields were parsed successfully before, so they are not the cause.
             Err(error) => {
                 return problem(500, "Internal Server Error", &format!("signing the reply: {error}"));
             }
@@ -292,33 +311,38 @@ mod tests {
     use crate::mesh::Event;
     use crate::server::fixture::{self, Net, node_id};
 
-    fn asked(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> Response {
+    fn exchange(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> Response {
         let path = net.membership.own().exchange_path(&net.id);
         let content_digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: 1, counter: 1 };
         let sender = node_id(2);
         let params = SignatureParams { keyid: sender.as_str(), created_s: 1, nonce };
         let head = http_signature::sign_request(&net.keys[2], &params, &path, &content_digest);
-        let asked =
-            Asked { path, content_digest, signature_input: head.signature_input, signature: head.signature };
-        let ticket = Ticket { node: node.clone(), sender, asked, nonce, judged: Duration::ZERO };
-        answer(&fixture::request("POST", "/mon/net", &[], body), &ticket)
+        let signed = SignedHead {
+            path,
+            content_digest,
+            signature_input: head.signature_input,
+            signature: head.signature,
+        };
+        let admitted =
+            AdmittedExchange { node: node.clone(), sender, signed, nonce, verified_in: Duration::ZERO };
+        respond(&fixture::request("POST", "/mon/net", &[], body), &admitted)
     }
 
     #[test]
-    fn a_forgery_does_not_use_up_what_others_may_send() {
+    fn a_forged_report_does_not_exhaust_the_rate_limit_of_others() {
         let net = Net::new("net", 3);
-        let (node, told) = net.heard_node();
+        let (node, events) = net.node_with_events();
         let node = Arc::new(node);
         let good = net.report(1, fixture::now());
-        // Signed by node 1, whose word it is not.
+        // Claims to be of node 2, but is signed by node 1.
         let forged =
             dsse::seal(&net.keys[1], "node-02", &net.report(2, fixture::now()).report().to_payload());
         let body =
             format!("{{\"to\":\"node-00\",\"heads\":{{}},\"reports\":[{},{forged}]}}", good.envelope());
-        assert_eq!(asked(&net, &node, &body).status_code, 400);
-        let Some(Event::RequestReceived { from, received: delivery }) = told.try_iter().next() else {
-            panic!("nothing was told")
+        assert_eq!(exchange(&net, &node, &body).status_code, 400);
+        let Some(Event::RequestReceived { from, received: delivery }) = events.try_iter().next() else {
+            panic!("no event was sent")
         };
         assert_eq!(from, node_id(2));
         let reports: Vec<_> = delivery.reports.iter().map(|report| (report.author(), report.id())).collect();
@@ -326,11 +350,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_wrote_is_told_in_short() {
+    fn a_detail_that_quotes_the_sender_is_truncated() {
         let net = Net::new("net", 3);
-        let (node, _told) = net.heard_node();
+        let (node, _events) = net.node_with_events();
         let body = format!("{{\"to\":\"node-00\",\"now\":\"{}\"}}", "ä".repeat(100_000));
-        let response = asked(&net, &Arc::new(node), &body);
+        let response = exchange(&net, &Arc::new(node), &body);
         assert_eq!(response.status_code, 400);
         let text = fixture::text(response);
         assert!(text.len() < 1_000 && text.contains('…'), "{} bytes", text.len());

@@ -1,4 +1,4 @@
-//! Instances to test with: real keys, and snapshots that the core itself made.
+//! Test instances with real keys and snapshots of the real engine.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use rouille::{Request, Response};
 
-use super::Instance;
+use super::ServedInstance;
 use crate::crypto::password::Password;
 use crate::crypto::{Keypair, dsse};
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
@@ -22,20 +22,20 @@ use crate::store::NetworkHandle;
 use crate::store::clock::{self, Clock};
 use crate::store::nonce_store::NonceStore;
 
-/// The password of every instance here.
+/// The password of every test instance.
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// A network with all of its private keys. Its node 0 is this one.
+/// A network with all of its private keys. The node under test is node 0.
 pub(crate) struct Net {
     pub(crate) id: NetworkId,
     pub(crate) keys: Vec<Keypair>,
     pub(crate) membership: Arc<Membership>,
 }
 
-/// Signs as node 0.
-struct Pen(Keypair);
+/// A signer with the key of node 0.
+struct NodeSigner(Keypair);
 
-impl Signer for Pen {
+impl Signer for NodeSigner {
     fn sign(&self, report: Report) -> VerifiedReport {
         seal(&self.0, report)
     }
@@ -52,7 +52,7 @@ pub(crate) fn node_id(index: usize) -> NodeId {
 }
 
 impl Net {
-    /// A network of `count` nodes.
+    /// Creates a network of `count` nodes.
     pub(crate) fn new(name: &str, count: usize) -> Self {
         let id: NetworkId = name.parse().expect("a name");
         let keys: Vec<Keypair> =
@@ -71,14 +71,14 @@ impl Net {
         Self { id, keys, membership: Arc::new(membership) }
     }
 
-    /// Node 0 before it knows anything.
+    /// Returns node 0 before its first probe.
     pub(crate) fn node(&self) -> NetworkHandle {
         let mut mesh = self.mesh();
         mesh.step(now(), Event::Tick);
         self.show(mesh)
     }
 
-    /// Node 0 after it reached node 1 and heard of its report, failed to reach node 2, and nothing else.
+    /// Returns node 0 after it reached node 1, received its report, and failed to reach node 2.
     pub(crate) fn busy_node(&self) -> NetworkHandle {
         let mut mesh = self.mesh();
         let mut now = now();
@@ -106,7 +106,7 @@ impl Net {
                 effects.extend(mesh.step(now, Event::CallFinished(called)));
             }
         }
-        // A snapshot is there to be taken only where something changed.
+        // The engine offers a snapshot only after a change.
         mesh.step(now, Event::Reconfigured(self.membership.clone()));
         self.show(mesh)
     }
@@ -114,7 +114,7 @@ impl Net {
     fn mesh(&self) -> Engine {
         let setup = EngineInit {
             membership: self.membership.clone(),
-            signer: Box::new(Pen(self.keys[0].clone())),
+            signer: Box::new(NodeSigner(self.keys[0].clone())),
             seed: 1,
             epoch: now().wall_ms,
             min_reports: Vec::new(),
@@ -128,20 +128,20 @@ impl Net {
     }
 
     pub(crate) fn node_with(&self, snapshot: Snapshot) -> NetworkHandle {
-        self.heard_node_with(snapshot).0
+        self.with_events(snapshot).0
     }
 
-    /// Node 0 with what it tells its collector.
-    pub(crate) fn heard_node(&self) -> (NetworkHandle, Receiver<Event>) {
-        self.heard_node_with(self.node().snapshot().as_ref().clone())
+    /// Returns node 0 and the receiver of its events.
+    pub(crate) fn node_with_events(&self) -> (NetworkHandle, Receiver<Event>) {
+        self.with_events(self.node().snapshot().as_ref().clone())
     }
 
-    fn heard_node_with(&self, snapshot: Snapshot) -> (NetworkHandle, Receiver<Event>) {
-        let (events, told) = crossbeam_channel::bounded(16);
+    fn with_events(&self, snapshot: Snapshot) -> (NetworkHandle, Receiver<Event>) {
+        let (events, receiver) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let book = NonceStore::new(BTreeMap::new(), wake);
-        let (node, _) = NetworkHandle::new(self.keys[0].clone(), Clock::start(), book, snapshot, events);
-        (node, told)
+        let nonces = NonceStore::new(BTreeMap::new(), wake);
+        let (node, _) = NetworkHandle::new(self.keys[0].clone(), Clock::start(), nonces, snapshot, events);
+        (node, receiver)
     }
 
     fn answer(&self, reports: Vec<VerifiedReport>) -> CallReply {
@@ -157,7 +157,8 @@ impl Net {
         }
     }
 
-    /// A report of the node with this index: it sees node 0, not node 2, and has another configuration.
+    /// Returns a report of the node with this index, which reaches node 0, does not reach node 2, and has a
+    /// different configuration.
     pub(crate) fn report(&self, index: usize, now: Timestamps) -> VerifiedReport {
         let found = |status, rtt_us, error| Observation {
             status,
@@ -193,10 +194,10 @@ pub(crate) fn now() -> Timestamps {
     Timestamps { mono_ms: 1, wall_ms: clock::wall_us() / 1000 - 20_000 }
 }
 
-/// An instance of these networks with [`PASSWORD`].
-pub(crate) fn instance(networks: &[&Net]) -> Instance {
+/// Creates an instance of these networks with [`PASSWORD`].
+pub(crate) fn instance(networks: &[&Net]) -> ServedInstance {
     let nodes = networks.iter().map(|net| (net.id.clone(), Arc::new(net.busy_node())));
-    Instance {
+    ServedInstance {
         name: "main".to_owned(),
         nodes: nodes.collect(),
         login: Some(Password::from_plain(PASSWORD)),
@@ -204,7 +205,7 @@ pub(crate) fn instance(networks: &[&Net]) -> Instance {
     }
 }
 
-/// A request from this host.
+/// Creates a request from this host.
 pub(crate) fn request(method: &str, url: &str, fields: &[(&str, &str)], body: &str) -> Request {
     request_from("127.0.0.1:5", method, url, fields, body)
 }
@@ -221,13 +222,13 @@ pub(crate) fn request_from(
     Request::fake_http_from(from, method, url, fields, body.as_bytes().to_vec())
 }
 
-/// A field of a reply.
+/// Returns a header field of a reply.
 pub(crate) fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     let (_, value) = response.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
     Some(value)
 }
 
-/// The body of a reply.
+/// Returns the body of a reply.
 pub(crate) fn text(response: Response) -> String {
     let (mut reader, size) = response.data.into_reader_and_size();
     let mut text = String::new();
@@ -236,7 +237,7 @@ pub(crate) fn text(response: Response) -> String {
     text
 }
 
-/// The body of a reply as JSON.
+/// Returns the body of a reply as JSON.
 pub(crate) fn json(response: Response) -> serde_json::Value {
     serde_json::from_str(&text(response)).expect("JSON")
 }

@@ -1,4 +1,4 @@
-//! The sign that a loop still turns, for the watchdog.
+//! The heartbeat of a loop, which the watchdog checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// When a loop last turned. Clones share one value.
+/// The time at which a loop last ran. Clones share one value.
 #[derive(Debug, Clone)]
 pub struct Heartbeat(Arc<AtomicU64>);
 
 impl Heartbeat {
-    /// A heart that beats now.
+    /// Creates a heartbeat with the current time.
     pub fn new() -> Self {
         Self(Arc::new(AtomicU64::new(monotonic_ms())))
     }
 
-    /// Beats.
+    /// Records the current time.
     pub fn beat(&self) {
         self.0.store(monotonic_ms(), Ordering::Relaxed);
     }
 
-    /// The last beat, in ms of `CLOCK_MONOTONIC`.
+    /// Returns the time of the last beat, in ms of `CLOCK_MONOTONIC`.
     pub fn last_ms(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The time since the last beat. Time in which the machine was suspended does not count.
+    /// Returns the time since the last beat, without time in which the machine was suspended.
     pub fn age(&self) -> Duration {
         Duration::from_millis(monotonic_ms().saturating_sub(self.last_ms()))
     }
@@ -38,7 +38,7 @@ impl Default for Heartbeat {
     }
 }
 
-/// `CLOCK_MONOTONIC` in ms.
+/// Returns `CLOCK_MONOTONIC` in ms.
 pub fn monotonic_ms() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);

@@ -12,10 +12,10 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use self::checker::Checker;
-use super::address::Origin;
-use super::attempts::{Attempts, TooMany};
-use super::instance::Instance;
+use super::client_address::ClientPrefix;
+use super::login_limiter::{LoginLimiter, TooManyAttempts};
 use super::problem::problem;
+use super::served_instance::ServedInstance;
 use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
 use crate::journal::log_limiter::LogLimiter;
@@ -43,7 +43,7 @@ const CHALLENGE: &str = "Bearer realm=\"distomon\"";
 /// Passwords and tokens.
 #[derive(Default)]
 pub struct Login {
-    attempts: Attempts,
+    attempts: LoginLimiter,
     checker: Checker,
     lines: LogLimiter,
 }
@@ -95,7 +95,7 @@ impl Login {
     }
 
     /// `POST /token`: a token for HTTP Basic with the user `admin`.
-    pub fn post_token(&self, instance: &Instance, request: &Request) -> Response {
+    pub fn post_token(&self, instance: &ServedInstance, request: &Request) -> Response {
         let Some(password) = &instance.login else { return no_login() };
         let Some(basic) = credentials::basic(request) else {
             return unauthorized(BASIC, "send the user admin and the password with HTTP Basic");
@@ -116,7 +116,7 @@ impl Login {
 
     /// Who asks, by `Authorization: Bearer` or the cookie; else the reply: 401, or 403 if nobody can log in
     /// here.
-    pub fn viewer(&self, instance: &Instance, request: &Request) -> Result<Viewer, Response> {
+    pub fn viewer(&self, instance: &ServedInstance, request: &Request) -> Result<Viewer, Response> {
         let Some(password) = &instance.login else { return Err(no_login()) };
         let Some(token) = credentials::token(request, instance) else {
             return Err(unauthorized(
@@ -131,7 +131,7 @@ impl Login {
     }
 
     /// Like [`Login::viewer`] for pages: who is not let in is led to the login.
-    pub fn visitor(&self, instance: &Instance, request: &Request) -> Result<Viewer, Response> {
+    pub fn visitor(&self, instance: &ServedInstance, request: &Request) -> Result<Viewer, Response> {
         self.viewer(instance, request).map_err(|_| {
             let path = request.raw_url();
             let next = if form::is_local(path) && path != "/" {
@@ -147,7 +147,7 @@ impl Login {
     /// was given.
     pub fn renew(
         &self,
-        instance: &Instance,
+        instance: &ServedInstance,
         viewer: &Viewer,
         request: &Request,
         response: Response,
@@ -167,7 +167,7 @@ impl Login {
 
     fn check(
         &self,
-        instance: &Instance,
+        instance: &ServedInstance,
         password: &Password,
         token: &str,
         now_s: u64,
@@ -187,7 +187,7 @@ impl Login {
         attempt: &str,
         is_admin: bool,
         request: &Request,
-    ) -> Result<bool, TooMany> {
+    ) -> Result<bool, TooManyAttempts> {
         let from = request.remote_addr().ip();
         let begun = self.attempts.begin(from, Instant::now()).inspect_err(|_| {
             self.tell(
@@ -200,7 +200,7 @@ impl Login {
             begun.succeeded(Instant::now());
             info!(MESSAGE_ID = message_id::LOGGED_IN; "login from {from}");
         } else {
-            let subject = format!("wrong password from {}", Origin::from(from));
+            let subject = format!("wrong password from {}", ClientPrefix::from(from));
             self.tell(&subject, &format!("wrong password from {from}"));
         }
         Ok(right)
@@ -221,7 +221,7 @@ impl Login {
 
     /// The `Set-Cookie` of someone who gave the password just now.
     #[expect(clippy::unused_self, reason = "only what has checked a password may open a session")]
-    fn new_session(&self, instance: &Instance, password: &Password, secure: bool) -> Option<String> {
+    fn new_session(&self, instance: &ServedInstance, password: &Password, secure: bool) -> Option<String> {
         let now_s = now_s();
         session_cookie(instance, password, secure, now_s, now_s)
     }
@@ -229,7 +229,7 @@ impl Login {
 
 /// The `Set-Cookie` for someone who gave the password at `auth_time_s`; none once that is a day ago.
 fn session_cookie(
-    instance: &Instance,
+    instance: &ServedInstance,
     password: &Password,
     secure: bool,
     auth_time_s: u64,
@@ -243,7 +243,7 @@ fn session_cookie(
 
 /// A token for the networks of the instance, signed by the first one's node. None if there is no network.
 fn issue(
-    instance: &Instance,
+    instance: &ServedInstance,
     password: &Password,
     now_s: u64,
     lifetime_s: u64,
@@ -258,7 +258,7 @@ fn issue(
 }
 
 /// The networks that a token names: as many as fit into a cookie, which is all but always all of them.
-fn audience(instance: &Instance) -> Vec<String> {
+fn audience(instance: &ServedInstance) -> Vec<String> {
     let mut room = MAX_AUDIENCE;
     let mut names = Vec::new();
     for id in instance.nodes.keys() {

@@ -1,53 +1,67 @@
-//! The HTTP side of a node: the listener with its limits, the routes behind it, and what guards the login.
+//! The HTTP server of a node: the listener with its limits, the routes behind it, and authentication.
 //!
-//! | file | noun |
+//! | file | contents |
 //! | --- | --- |
-//! | [`listener`] | the accept loop, start and stop, the trait that routes implement |
-//! | `connection` | one connection: its requests, one after the other |
-//! | [`head`] | the head of one request, read strictly |
-//! | `reply` | a `rouille::Response` as bytes |
-//! | `wire` | a socket whose reads and writes end in time |
-//! | `gate` | who may be connected at the same time |
-//! | [`limits`] | every number of the above |
-//! | `address` | what counts as one address; proxies |
-//! | [`heartbeat`] | the sign that the accept loop turns |
-//! | `tally` | what was turned away, for the journal |
-//! | [`attempts`] | login attempts: how many, from where, how many hashes at once |
-//! | [`login`] | passwords, tokens, cookies, and what they open |
+//! | [`listener`] | listening sockets, start and stop |
+//! | `bind_address` | addresses to listen on |
+//! | `accept_loop` | the thread that accepts connections |
+//! | `worker_pool` | the threads that serve connections |
+//! | `connection` | one connection and its requests |
+//! | `connection_limiter` | which clients may be connected concurrently |
+//! | `read_buffer`, [`request_head`] | received bytes, and the strict parser of request heads |
+//! | `reply` | the serialization of a `rouille::Response` |
+//! | `deadline_stream` | a socket with read and write deadlines |
+//! | [`limits`] | bounds on sizes, counts and times |
+//! | `client_address`, `recent_clients` | client prefixes, trusted proxies, and the prefixes seen recently |
+//! | `listener_counters` | rejected connections and requests, and their log |
+//! | [`heartbeat`] | the heartbeat of the accept loop |
+//! | [`handler`] | the trait between the listener and the routes |
+//! | [`routes`] | the handler of each path |
+//! | [`exchange`] | `POST /mon/{network_id}`, the exchange between nodes |
+//! | `health` | `GET /healthz` |
+//! | [`login`], [`login_limiter`] | passwords, tokens and cookies; the limit on login attempts |
 //! | [`view`] | a network's snapshot as JSON |
-//! | [`dashboard`] | a network's snapshot as pages for people |
 //! | [`mod@problem`] | error bodies |
 //!
-//! rouille's own listener has no limits and no timeouts, so only its router, request and response are
-//! used.
+//! rouille's own listener has neither limits nor timeouts, so only its router, request and response are used.
 
-mod address;
-pub mod attempts;
+mod accept_loop;
+mod bind_address;
+mod client_address;
 mod connection;
+mod connection_limiter;
+mod deadline_stream;
 pub(crate) mod etag;
 pub mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod gate;
-pub mod head;
+pub mod handler;
 mod health;
 pub mod heartbeat;
-pub mod instance;
+
 pub mod limits;
 pub mod listener;
+mod listener_counters;
 pub mod login;
+pub mod login_limiter;
 pub mod problem;
+mod read_buffer;
+mod recent_clients;
 mod reply;
+pub mod request_head;
 pub mod routes;
-mod tally;
+pub mod served_instance;
 pub mod view;
-mod wire;
+mod worker_pool;
 
-pub use attempts::Attempts;
-pub use head::Head;
+pub use bind_address::BindAddress;
+pub use handler::{Admission, Handler};
 pub use heartbeat::Heartbeat;
-pub use instance::Instance;
 pub use limits::Limits;
-pub use listener::{Admission, Bind, Inherited, Listener, ListenerHandle, Service};
+pub use listener::{InheritedSockets, ListenError, Listener, ListenerHandle};
+pub use login_limiter::LoginLimiter;
 pub use problem::problem;
+pub use request_head::RequestHead;
 pub use routes::Routes;
+pub use served_instance::ServedInstance;
+pub use worker_pool::THREAD_PREFIX as WORKER_THREAD_PREFIX;

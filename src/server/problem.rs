@@ -1,4 +1,4 @@
-//! Error bodies as RFC 9457 has them.
+//! Error bodies (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use rouille::{Response, ResponseBody};
 /// The media type of [`body`].
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A problem as a JSON object, with the type `about:blank`.
+/// Returns a problem of the type `about:blank` as JSON.
 pub fn body(status: u16, title: &str, detail: &str) -> String {
     let body = serde_json::json!({
         "type": "about:blank", "title": title, "status": status, "detail": detail,
@@ -15,9 +15,9 @@ pub fn body(status: u16, title: &str, detail: &str) -> String {
     body.to_string()
 }
 
-/// A reply of `application/problem+json` with the type `about:blank`, which nobody may keep: some statuses
-/// can be cached unless that is said (RFC 9110, section 15.1). `title` names the kind of error and is the same
-/// for each of its kind; `detail` tells this one, and must hold nothing secret.
+/// Creates an `application/problem+json` reply of the type `about:blank`. `title` names the kind of error and
+/// is the same for each of its kind; `detail` describes this occurrence and must hold nothing secret. Caching
+/// is disabled, since some error statuses are cacheable by default (RFC 9110, section 15.1).
 pub fn problem(status: u16, title: &str, detail: &str) -> Response {
     Response {
         status_code: status,

@@ -1,4 +1,4 @@
-//! A `rouille::Response` as bytes on the wire.
+//! Replies: the serialization of a `rouille::Response`.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -6,49 +6,63 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rouille::Response;
 
-/// The most that is gathered for one write, head included.
-const PIECE: usize = 32 * 1024;
+/// The maximum size of one write in bytes, head included.
+const CHUNK_BYTES: usize = 32 * 1024;
 
-/// What is kept of a buffer between two replies.
-const KEPT: usize = 8 * 1024;
+/// The capacity of the buffer that is retained between two replies, in bytes.
+const RETAINED_BYTES: usize = 8 * 1024;
 
-/// Turns responses into bytes, piece by piece, in a buffer that it keeps.
+/// How a reply is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReplyMode {
+    /// False for the reply to a HEAD.
+    pub(super) with_body: bool,
+    /// The connection closes after the reply.
+    pub(super) close: bool,
+}
+
+impl ReplyMode {
+    pub(super) fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+}
+
+/// A serializer of responses that produces chunks in a reused buffer.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(super) struct ReplyWriter {
     buffer: Vec<u8>,
     date: Date,
 }
 
-/// What is left of a reply once its first piece is in the buffer.
-pub(super) struct Rest {
+/// The part of a body that follows the first chunk of its reply.
+pub(super) struct BodyStream {
     reader: Box<dyn Read + Send>,
-    left: Left,
+    remaining: Remaining,
 }
 
-enum Left {
-    /// This many bytes.
-    Exactly(u64),
-    /// Until the reader ends: its length was not known, so closing the connection tells it.
+enum Remaining {
+    /// A known number of bytes.
+    Bytes(u64),
+    /// An unknown number of bytes, whose end the close of the connection marks.
     UntilEnd,
 }
 
-impl Writer {
-    /// Puts the head and as much of the body as fits into the buffer. The length of the body decides
-    /// whether the connection can stay: the second value says whether it must close. `body` is false
-    /// for the reply to a HEAD.
-    pub(super) fn begin(&mut self, response: Response, body: bool, close: bool) -> io::Result<(Rest, bool)> {
+impl ReplyWriter {
+    /// Fills the chunk with the head and the start of the body. Returns the rest of the body and whether the
+    /// connection must close, as it must after a body of unknown length.
+    pub(super) fn begin(&mut self, response: Response, mode: ReplyMode) -> io::Result<(BodyStream, bool)> {
         let status = if (200..=599).contains(&response.status_code) { response.status_code } else { 500 };
         let (reader, size) = response.data.into_reader_and_size();
         let bodiless = matches!(status, 204 | 304);
-        let close = close || (size.is_none() && body && !bodiless);
+        let close = mode.close || (size.is_none() && mode.with_body && !bodiless);
         self.buffer.clear();
         write!(self.buffer, "HTTP/1.1 {status} {}\r\nDate: {}\r\n", reason(status), self.date.now())?;
         for (name, value) in &response.headers {
-            if is_ours(name) {
+            if is_reserved(name) {
                 continue;
             }
-            if !is_field(name, value) {
-                log::error!("left out the header field {name:?} of a reply: not a valid name or value");
+            if !is_valid_field(name, value) {
+                log::error!("omitted the header field {name:?} from a reply: its name or value is invalid");
                 continue;
             }
             for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
@@ -59,70 +73,71 @@ impl Writer {
             write!(self.buffer, "Content-Length: {size}\r\n")?;
         }
         self.buffer.extend_from_slice(if close { b"Connection: close\r\n\r\n" } else { b"\r\n" });
-        let left = match size {
-            _ if !body || bodiless => Left::Exactly(0),
-            Some(size) => Left::Exactly(size as u64),
-            None => Left::UntilEnd,
+        let remaining = match size {
+            _ if !mode.with_body || bodiless => Remaining::Bytes(0),
+            Some(size) => Remaining::Bytes(size as u64),
+            None => Remaining::UntilEnd,
         };
-        let mut rest = Rest { reader, left };
-        self.fill(&mut rest)?;
-        Ok((rest, close))
+        let mut body = BodyStream { reader, remaining };
+        self.fill(&mut body)?;
+        Ok((body, close))
     }
 
-    /// The bytes to write now.
-    pub(super) fn piece(&self) -> &[u8] {
+    /// Returns the bytes to write now.
+    pub(super) fn chunk(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// Puts the next piece into the buffer; false if there is none.
-    pub(super) fn next(&mut self, rest: &mut Rest) -> io::Result<bool> {
+    /// Fills the next chunk; returns false at the end of the body.
+    pub(super) fn next_chunk(&mut self, body: &mut BodyStream) -> io::Result<bool> {
         self.buffer.clear();
-        self.fill(rest)?;
+        self.fill(body)?;
         Ok(!self.buffer.is_empty())
     }
 
-    /// Gives back what a large reply took.
-    pub(super) fn end(&mut self) {
+    /// Releases the memory of a large reply.
+    pub(super) fn finish(&mut self) {
         self.buffer.clear();
-        self.buffer.shrink_to(KEPT);
+        self.buffer.shrink_to(RETAINED_BYTES);
     }
 
-    fn fill(&mut self, rest: &mut Rest) -> io::Result<()> {
-        let room = PIECE.saturating_sub(self.buffer.len()) as u64;
-        match &mut rest.left {
-            Left::Exactly(0) => {}
-            Left::Exactly(left) => {
-                let wanted = room.min(*left);
-                self.buffer.reserve(usize::try_from(wanted).unwrap_or(PIECE));
-                let read = rest.reader.by_ref().take(wanted).read_to_end(&mut self.buffer)? as u64;
+    fn fill(&mut self, body: &mut BodyStream) -> io::Result<()> {
+        let room = CHUNK_BYTES.saturating_sub(self.buffer.len()) as u64;
+        match &mut body.remaining {
+            Remaining::Bytes(0) => {}
+            Remaining::Bytes(remaining) => {
+                let wanted = room.min(*remaining);
+                self.buffer.reserve(usize::try_from(wanted).unwrap_or(CHUNK_BYTES));
+                let read = body.reader.by_ref().take(wanted).read_to_end(&mut self.buffer)? as u64;
                 if read < wanted {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                *left -= read;
+                *remaining -= read;
             }
-            Left::UntilEnd => {
-                rest.reader.by_ref().take(room).read_to_end(&mut self.buffer)?;
+            Remaining::UntilEnd => {
+                body.reader.by_ref().take(room).read_to_end(&mut self.buffer)?;
             }
         }
         Ok(())
     }
 }
 
-/// The fields that describe the connection are the listener's; a route cannot set them.
-fn is_ours(name: &str) -> bool {
-    const OURS: [&str; 6] =
+/// Returns whether the field describes the connection, which the listener controls and routes cannot set.
+fn is_reserved(name: &str) -> bool {
+    const RESERVED: [&str; 6] =
         ["connection", "content-length", "date", "trailer", "transfer-encoding", "upgrade"];
-    OURS.iter().any(|known| name.eq_ignore_ascii_case(known))
+    RESERVED.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Whether this may stand in a head: nothing that ends a line, or a text from a request could add fields.
-fn is_field(name: &str, value: &str) -> bool {
+/// Returns whether name and value are valid in a head: text from a request must not end a line and so add
+/// fields.
+fn is_valid_field(name: &str, value: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
         && !value.bytes().any(|b| b.is_ascii_control() && b != b'\t')
 }
 
-/// The current time as `Date` wants it, written anew once a second.
+/// The current time in the format of the `Date` field, formatted once a second.
 #[derive(Default)]
 struct Date {
     second: u64,
@@ -142,7 +157,7 @@ impl Date {
     }
 }
 
-/// The phrase for people that follows the status; clients ignore it.
+/// Returns the reason phrase of a status, empty for an unknown one; clients ignore it.
 pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -186,25 +201,28 @@ mod tests {
 
     use super::*;
 
-    /// The whole reply without its date, whether the connection closes, and in how many pieces it came.
-    fn render(response: Response, body: bool, close: bool) -> (String, bool, usize) {
-        let mut writer = Writer::default();
-        let (mut rest, close) = writer.begin(response, body, close).expect("a body in memory");
-        let mut text = String::from_utf8(writer.piece().to_vec()).expect("text");
-        let mut pieces = 1;
-        while writer.next(&mut rest).expect("a body in memory") {
-            text.push_str(std::str::from_utf8(writer.piece()).expect("text"));
-            pieces += 1;
+    const KEEP_ALIVE: ReplyMode = ReplyMode { with_body: true, close: false };
+
+    /// Returns the whole reply without its date, whether the connection closes, and the number of chunks.
+    fn render(response: Response, with_body: bool, close: bool) -> (String, bool, usize) {
+        let mut writer = ReplyWriter::default();
+        let mode = ReplyMode { with_body, close };
+        let (mut body, close) = writer.begin(response, mode).expect("a body in memory");
+        let mut text = String::from_utf8(writer.chunk().to_vec()).expect("text");
+        let mut chunks = 1;
+        while writer.next_chunk(&mut body).expect("a body in memory") {
+            text.push_str(std::str::from_utf8(writer.chunk()).expect("text"));
+            chunks += 1;
         }
         let date = text.find("Date: ").expect("a date");
         let end = date + text[date..].find("\r\n").expect("an end of line") + 2;
         assert!(text[date..end].ends_with(" GMT\r\n"), "{text}");
         text.replace_range(date..end, "");
-        (text, close, pieces)
+        (text, close, chunks)
     }
 
     #[test]
-    fn forms() {
+    fn status_length_and_connection_are_written() {
         let check = |response: Response, body, close, expected: &str, closes| {
             assert_eq!(render(response, body, close), (expected.to_owned(), closes, 1));
         };
@@ -241,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_cannot_split_a_reply() {
+    fn invalid_and_reserved_fields_are_omitted() {
         let mut response = Response::empty_404();
         for (name, value) in [
             ("Location", "/a\r\nSet-Cookie: x=1"),
@@ -260,21 +278,21 @@ mod tests {
     }
 
     #[test]
-    fn a_large_body_goes_in_pieces() {
-        let large = "x".repeat(3 * PIECE);
-        let (text, close, pieces) = render(Response::text(large.clone()), true, false);
+    fn a_large_body_is_written_in_chunks() {
+        let large = "x".repeat(3 * CHUNK_BYTES);
+        let (text, close, chunks) = render(Response::text(large.clone()), true, false);
         assert!(text.ends_with(&format!("\r\n\r\n{large}")));
-        assert_eq!((close, pieces), (false, 4));
-        let mut writer = Writer::default();
-        writer.begin(Response::text(large), true, false).expect("a body in memory");
-        writer.end();
-        assert!(writer.buffer.capacity() <= KEPT);
+        assert_eq!((close, chunks), (false, 4));
+        let mut writer = ReplyWriter::default();
+        writer.begin(Response::text(large), KEEP_ALIVE).expect("a body in memory");
+        writer.finish();
+        assert!(writer.buffer.capacity() <= RETAINED_BYTES);
     }
 
     #[test]
     fn a_body_that_ends_early_is_an_error() {
         let mut response = Response::empty_204().with_status_code(200);
         response.data = ResponseBody::from_reader_and_size(io::Cursor::new("hi"), 3);
-        assert!(Writer::default().begin(response, true, false).is_err());
+        assert!(ReplyWriter::default().begin(response, KEEP_ALIVE).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The routes: which request goes where.
+//! The routes: the handler of each path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,36 +7,36 @@ use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
 use super::exchange;
-use super::head::Head;
+use super::handler::{Admission, Handler};
 use super::health;
-use super::instance::Instance;
-use super::limits::BODY;
-use super::listener::{Admission, Service};
+use super::limits::MAX_BODY_BYTES;
 use super::login::Login;
 use super::problem::problem;
+use super::request_head::RequestHead;
+use super::served_instance::ServedInstance;
 use super::view::{self, ViewCache};
 use crate::dashboard::{self, Dashboard};
 use crate::store::NetworkHandle;
 
-/// Everything that this process answers.
+/// The routes of an instance and their state.
 pub struct Routes {
-    instance: RwLock<Arc<Instance>>,
+    instance: RwLock<Arc<ServedInstance>>,
     login: Login,
     views: ViewCache,
     dashboard: Dashboard,
 }
 
-/// What admission learnt.
-pub enum Ticket {
-    /// An exchange, of a sender whose signature fits.
-    Exchange(exchange::Ticket),
-    /// Anything else.
+/// A request whose head was admitted.
+pub enum Admitted {
+    /// An exchange with a verified signature.
+    Exchange(exchange::AdmittedExchange),
+    /// Any other request.
     Plain,
 }
 
 impl Routes {
-    /// The routes of `instance`.
-    pub fn new(instance: Instance) -> Self {
+    /// Creates the routes of `instance`.
+    pub fn new(instance: ServedInstance) -> Self {
         Self {
             instance: RwLock::new(Arc::new(instance)),
             login: Login::new(),
@@ -45,27 +45,27 @@ impl Routes {
         }
     }
 
-    /// What is served now.
-    pub fn instance(&self) -> Arc<Instance> {
+    /// Returns the instance that is served now.
+    pub fn instance(&self) -> Arc<ServedInstance> {
         self.instance.read().clone()
     }
 
-    /// Tells the journal what was left out of it for being too much. To be called now and then.
-    pub fn tell_rest(&self) {
+    /// Logs how many rate-limited lines were suppressed, for limits that have expired. To be called regularly.
+    pub fn flush_suppressed(&self) {
         for (network, node) in &self.instance().nodes {
             node.drop_counters.flush_suppressed(network.as_str());
         }
         self.login.tell_rest();
     }
 
-    /// Serves `instance` from the next request on.
-    pub fn replace(&self, instance: Instance) {
+    /// Replaces the instance, starting with the next request.
+    pub fn replace(&self, instance: ServedInstance) {
         *self.instance.write() = Arc::new(instance);
     }
 }
 
-/// The network's name in the path of an exchange, with or without the prefix of an own url.
-fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
+/// Returns the network's name in the path of an exchange, with or without the path prefix of this node's url.
+fn exchange_network<'p>(instance: &ServedInstance, path: &'p str) -> Option<&'p str> {
     let (prefix, network) = path.rsplit_once("/mon/")?;
     let known = |node: &Arc<NetworkHandle>| {
         let snapshot = node.snapshot();
@@ -75,43 +75,48 @@ fn exchange_network<'p>(instance: &Instance, path: &'p str) -> Option<&'p str> {
         .then_some(network)
 }
 
-impl Service for Routes {
-    type Ticket = Ticket;
+impl Handler for Routes {
+    type Admitted = Admitted;
 
-    fn admit(&self, head: &Head, remote: SocketAddr) -> Admission<Ticket> {
+    fn admit(&self, head: &RequestHead, remote: SocketAddr) -> Admission<Admitted> {
         let instance = self.instance();
         let Some(network) = exchange_network(&instance, head.path()) else {
-            return Admission::Read { max_body: BODY, verified: false, ticket: Ticket::Plain };
+            return Admission::Accept {
+                max_body_bytes: MAX_BODY_BYTES,
+                verified: false,
+                admitted: Admitted::Plain,
+            };
         };
         let Some(node) = instance.node(network) else {
-            let detail = "no such network here; is the url in the configuration that of the right instance?";
-            return Admission::Refuse(problem(404, "Not Found", detail));
+            let detail = "no such network on this instance; check the url of this node in the configuration of the sender";
+            return Admission::Reject(problem(404, "Not Found", detail));
         };
         match exchange::admit(node, head, remote) {
-            Admission::Read { max_body, verified, ticket } => {
-                Admission::Read { max_body, verified, ticket: Ticket::Exchange(ticket) }
+            Admission::Accept { max_body_bytes, verified, admitted } => {
+                let admitted = Admitted::Exchange(admitted);
+                Admission::Accept { max_body_bytes, verified, admitted }
             }
-            Admission::Refuse(response) => Admission::Refuse(response),
+            Admission::Reject(response) => Admission::Reject(response),
         }
     }
 
-    fn is_bodiless(&self, head: &Head) -> bool {
+    fn allows_missing_length(&self, head: &RequestHead) -> bool {
         head.path() == "/token"
     }
 
-    fn is_brief(&self, head: &Head) -> bool {
+    fn closes_connection(&self, head: &RequestHead) -> bool {
         head.path().strip_prefix(dashboard::LIVE).is_some_and(|path| path.starts_with('/'))
     }
 
-    fn answer(&self, request: Request, ticket: Ticket) -> Response {
-        if let Ticket::Exchange(ticket) = ticket {
-            return exchange::answer(&request, &ticket);
+    fn respond(&self, request: Request, admitted: Admitted) -> Response {
+        if let Admitted::Exchange(exchange) = admitted {
+            return exchange::respond(&request, &exchange);
         }
         let instance = self.instance();
         if let Some(page) = self.dashboard.answer(&instance, &self.login, &request) {
             return page;
         }
-        // The listener leaves the body out again.
+        // The listener omits the body of a reply to HEAD.
         let request = if request.method() == "HEAD" { as_get(&request) } else { request };
         router!(request,
             (GET) ["/healthz"] => { health::get(&instance) },
@@ -131,55 +136,59 @@ impl Service for Routes {
 }
 
 impl Routes {
-    fn views(&self, instance: &Instance, request: &Request) -> Response {
+    fn views(&self, instance: &ServedInstance, request: &Request) -> Response {
         match self.login.viewer(instance, request) {
             Ok(viewer) => view::list_networks(instance, &viewer),
             Err(refusal) => refusal,
         }
     }
 
-    fn view(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+    fn view(&self, instance: &ServedInstance, request: &Request, network: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => self.views.get_network(node, request),
             Err(refusal) => refusal,
         }
     }
 
-    fn explain(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
+    fn explain(&self, instance: &ServedInstance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => view::explain(node, id, request),
             Err(refusal) => refusal,
         }
     }
 
-    fn changes(&self, instance: &Instance, request: &Request, network: &str) -> Response {
+    fn changes(&self, instance: &ServedInstance, request: &Request, network: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => view::changes(node, request),
             Err(refusal) => refusal,
         }
     }
 
-    fn report(&self, instance: &Instance, request: &Request, network: &str, id: &str) -> Response {
+    fn report(&self, instance: &ServedInstance, request: &Request, network: &str, id: &str) -> Response {
         match self.open(instance, request, network) {
             Ok(node) => view::report(node, id),
             Err(refusal) => refusal,
         }
     }
 
-    /// The node in that network, if the request's token opens it.
+    /// Returns the node in that network if the request's token grants access to it.
     fn open<'i>(
         &self,
-        instance: &'i Instance,
+        instance: &'i ServedInstance,
         request: &Request,
         network: &str,
     ) -> Result<&'i Arc<NetworkHandle>, Response> {
-        // Which networks there are is told to nobody without a token.
+        // Without a token the reply must not reveal which networks exist.
         let viewer = self.login.viewer(instance, request)?;
         let Some(node) = instance.node(network) else {
-            return Err(problem(404, "Not Found", "no such network here; GET /view lists them"));
+            return Err(problem(
+                404,
+                "Not Found",
+                "no such network on this instance; GET /view lists its networks",
+            ));
         };
         if !viewer.may_read(node.snapshot().membership().network_id()) {
-            return Err(problem(403, "Forbidden", "the token does not open this network"));
+            return Err(problem(403, "Forbidden", "the token does not grant access to this network"));
         }
         Ok(node)
     }

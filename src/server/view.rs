@@ -2,9 +2,9 @@
 
 use rouille::{Request, Response, ResponseBody};
 
-use super::instance::Instance;
 use super::login::Viewer;
 use super::problem::problem;
+use super::served_instance::ServedInstance;
 use crate::mesh::id::is_name;
 use crate::present::json::{Changes, ExplainError, Explanation, NetworkList, NetworkSummary};
 use crate::present::timestamp;
@@ -27,7 +27,7 @@ pub(crate) fn time_param(request: &Request) -> Result<Option<u64>, ()> {
 }
 
 /// Handles `GET /view`: replies with a summary of each network that `viewer` may read.
-pub fn list_networks(instance: &Instance, viewer: &Viewer) -> Response {
+pub fn list_networks(instance: &ServedInstance, viewer: &Viewer) -> Response {
     let readable = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id));
     let networks = readable.map(|(_, node)| NetworkSummary::new(&node.snapshot())).collect();
     Response::json(&NetworkList { networks }).with_unique_header("Cache-Control", "private, no-cache")

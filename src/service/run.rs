@@ -19,7 +19,9 @@ use super::watchdog::{Heart, Watchdog};
 use crate::config::{self, Config, ConfigErrors, LoginConfig, OwnKey, Subnet, login};
 use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
-use crate::server::{Inherited, Instance, Limits, Listener, ListenerHandle, Routes};
+use crate::server::{
+    InheritedSockets, Limits, ListenError, Listener, ListenerHandle, Routes, ServedInstance,
+};
 use crate::store::StateError;
 use crate::store::clock::Clock;
 
@@ -60,8 +62,9 @@ pub enum RunError {
     /// An address cannot be listened on.
     #[error("{error}; {}", listen_advice(error))]
     Listen {
-        /// It names the address.
-        error: io::Error,
+        /// The cause, which names the address.
+        #[source]
+        error: ListenError,
     },
     /// The state directory cannot be used.
     #[error("{0}")]
@@ -72,7 +75,7 @@ pub enum RunError {
 }
 
 /// What to do about an address that cannot be listened on.
-fn listen_advice(error: &io::Error) -> &'static str {
+fn listen_advice(error: &ListenError) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
         "ports below 1024 are for root: let systemd listen, see distomon@.socket, or change listen: in nodeconf.yml"
     } else {
@@ -95,7 +98,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     end_on_panic();
     let inherited = sockets::inherited().map_err(RunError::Handed)?;
     let notifier = Arc::new(Notifier::from_env());
-    if !inherited.kept.is_empty() {
+    if !inherited.from_previous.is_empty() {
         notifier.take_kept();
     }
     let mut signals = Signals::listen().map_err(RunError::System)?;
@@ -126,7 +129,7 @@ fn end_on_panic() {
 
 /// Whether the thread of that name does more than one request or one call.
 fn is_missed(thread: Option<&str>) -> bool {
-    let brief = [crate::server::listener::THREAD_PREFIX, crate::probe::THREAD_PREFIX];
+    let brief = [crate::server::WORKER_THREAD_PREFIX, crate::probe::THREAD_PREFIX];
     // All of ours that matter have names. minreq makes each call in a thread without one, and what a peer
     // answers, whoever that is, must not end the process.
     thread.is_some_and(|name| !brief.iter().any(|prefix| name.starts_with(prefix)))
@@ -146,14 +149,18 @@ struct Running<'o> {
 }
 
 impl<'o> Running<'o> {
-    fn start(options: &'o Options, notifier: Arc<Notifier>, inherited: Inherited) -> Result<Self, RunError> {
+    fn start(
+        options: &'o Options,
+        notifier: Arc<Notifier>,
+        inherited: InheritedSockets,
+    ) -> Result<Self, RunError> {
         let clock = Clock::start();
         let (mut config, keys) = prepare(options).map_err(RunError::Config)?;
         let limits = Limits { trusted_proxies: config.trusted_proxies.clone(), ..Limits::default() };
         // Before the state is touched: a second process on the same port must change nothing.
-        let listener = Listener::bind_beside(inherited, &config.listen, limits);
+        let listener = Listener::bind_with_inherited(inherited, &config.listen, limits);
         let listener = listener.map_err(|error| RunError::Listen { error })?;
-        let from_units = listener.from_units();
+        let unit_sockets = listener.unit_sockets();
         make_password(&mut config, options).map_err(RunError::State)?;
         let mut networks = BTreeMap::new();
         for key in &keys {
@@ -163,13 +170,13 @@ impl<'o> Running<'o> {
         let routes = Arc::new(Routes::new(instance(&config, &networks)));
         let listener = listener.start(routes.clone()).map_err(RunError::System)?;
         let told = |(index, address)| {
-            let origin = if index < from_units { " (a socket from systemd)" } else { "" };
+            let origin = if index < unit_sockets { " (a socket from systemd)" } else { "" };
             format!("http://{address}{origin}")
         };
         let addresses: Vec<_> = listener.addresses().iter().enumerate().map(told).collect();
         info!("listening on {}", addresses.join(", "));
-        let beat = listener.beat();
-        let hearts = vec![Heart::new("listener", move || beat.last_ms()), collectors(&routes)];
+        let heartbeat = listener.heartbeat();
+        let hearts = vec![Heart::new("listener", move || heartbeat.last_ms()), collectors(&routes)];
         let watchdog = Watchdog::start(notifier.clone(), hearts).map_err(RunError::System)?;
         let Config { listen, trusted_proxies, .. } = config;
         Ok(Self {
@@ -200,7 +207,7 @@ impl<'o> Running<'o> {
             match signals.requests().recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {
                     self.notifier.status(&status::line(&self.routes.instance()));
-                    self.routes.tell_rest();
+                    self.routes.flush_suppressed();
                 }
                 Ok(Request::Reload) => self.reload(),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -304,7 +311,7 @@ impl<'o> Running<'o> {
         for network in self.networks.into_values() {
             network.join();
         }
-        self.notifier.keep(self.listener.own_sockets());
+        self.notifier.keep(self.listener.retained_sockets());
         self.listener.stop();
         info!("stopped");
     }
@@ -341,9 +348,9 @@ fn make_password(config: &mut Config, options: &Options) -> Result<(), StateErro
 }
 
 /// What the routes serve.
-fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> Instance {
+fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> ServedInstance {
     let own_urls = config.networks.iter().filter_map(|network| network.membership.own().url.as_deref());
-    Instance {
+    ServedInstance {
         name: instance_name(config),
         nodes: networks.iter().map(|(id, network)| (id.clone(), network.node().clone())).collect(),
         login: config.login.password().cloned(),

@@ -6,10 +6,10 @@ use crate::mesh::Snapshot;
 use crate::mesh::verdict::NodeStatus;
 use crate::mesh::wire::observation::ProbeStatus;
 use crate::present::summary::summary;
-use crate::server::Instance;
+use crate::server::ServedInstance;
 
 /// How many nodes there are and how many are online, as this node finds them; it counts itself.
-pub(super) fn line(instance: &Instance) -> String {
+pub(super) fn line(instance: &ServedInstance) -> String {
     let one = instance.nodes.len() == 1;
     let words = instance.nodes.iter().map(|(id, node)| {
         let counts = counts(&node.snapshot());

@@ -22,7 +22,7 @@ use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
-use distomon::server::{Instance, Limits, Listener, Routes};
+use distomon::server::{Limits, Listener, Routes, ServedInstance};
 use distomon::store::clock::{Clock, wall_us};
 use distomon::store::event_loop::{Caller, EventLoopInit, EventLoopThread};
 use distomon::store::nonce_store::NonceStore;
@@ -54,7 +54,7 @@ fn main() {
 
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(&[any], Limits::default()).expect("a free port");
-    let instance = Instance {
+    let instance = ServedInstance {
         name: "large-network".to_owned(),
         nodes: BTreeMap::from([(sample::network_id(), node.clone())]),
         login: Some(Password::from_plain(password)),

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use distomon::crypto::{PublicKey, token};
-use distomon::server::listener::{Admission, Listener, ListenerHandle, Service};
-use distomon::server::{Head, Limits, problem};
+use distomon::server::{Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, problem};
 use rouille::{Request, Response, ResponseBody};
 
 use super::{Host, LOGIN, now_s};
@@ -19,14 +18,14 @@ pub(crate) struct Fake {
     pub(crate) asked: AtomicUsize,
 }
 
-impl Service for Fake {
-    type Ticket = ();
+impl Handler for Fake {
+    type Admitted = ();
 
-    fn admit(&self, _: &Head, _: SocketAddr) -> Admission<()> {
-        Admission::Read { max_body: 0, verified: false, ticket: () }
+    fn admit(&self, _: &RequestHead, _: SocketAddr) -> Admission<()> {
+        Admission::Accept { max_body_bytes: 0, verified: false, admitted: () }
     }
 
-    fn answer(&self, request: Request, (): ()) -> Response {
+    fn respond(&self, request: Request, (): ()) -> Response {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if request.url() == "/token" {
             return self.token(&request);

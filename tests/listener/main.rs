@@ -1,9 +1,10 @@
-//! The listener over real sockets, with a small service behind it.
+//! The listener over real sockets, with a small handler behind it.
 
+mod bind_addresses;
 mod client;
-mod crowd;
-mod echo;
-mod forms;
-mod handed;
-mod patience;
-mod stop;
+mod echo_server;
+mod many_clients;
+mod request_syntax;
+mod shutdown;
+mod socket_activation;
+mod timeouts;

@@ -12,7 +12,7 @@ use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, LEEWAY_S, TokenError};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::NetworkId;
-use crate::server::Instance;
+use crate::server::ServedInstance;
 use crate::store::NetworkHandle;
 
 /// The most tokens that are remembered; each takes a few hundred bytes, at most some 8 KiB.
@@ -38,7 +38,7 @@ impl Checker {
     /// What a token says, if it is good at `now_s` (seconds since 1970).
     pub(super) fn check(
         &self,
-        instance: &Instance,
+        instance: &ServedInstance,
         password: &Password,
         token: &str,
         now_s: u64,
@@ -72,7 +72,7 @@ impl Checker {
 
 impl Checked {
     /// Whether all that it was checked against still holds.
-    fn is_good(&self, instance: &Instance, password: &Password, now_s: u64) -> bool {
+    fn is_good(&self, instance: &ServedInstance, password: &Password, now_s: u64) -> bool {
         let claims = &self.claims;
         let in_time =
             claims.iat <= now_s.saturating_add(LEEWAY_S) && now_s < claims.exp.saturating_add(LEEWAY_S);
@@ -83,14 +83,14 @@ impl Checked {
     }
 
     /// Whether a key of this instance itself issued it.
-    pub(super) fn is_own(&self, instance: &Instance) -> bool {
+    pub(super) fn is_own(&self, instance: &ServedInstance) -> bool {
         let node = instance.nodes.get(&self.network);
         node.is_some_and(|node| *node.keypair.public() == self.key && node.id().as_str() == self.claims.iss)
     }
 
     /// The networks of this instance that it opens: what it names if this instance issued it, else only the
     /// network whose member did.
-    pub(super) fn networks(&self, instance: &Instance) -> Vec<NetworkId> {
+    pub(super) fn networks(&self, instance: &ServedInstance) -> Vec<NetworkId> {
         let own = self.is_own(instance);
         let named = |id: &&NetworkId| self.claims.aud.iter().any(|name| name == id.as_str());
         let open = |id: &&NetworkId| own || **id == self.network;
@@ -98,7 +98,12 @@ impl Checked {
     }
 }
 
-fn check(instance: &Instance, password: &Password, token: &str, now_s: u64) -> Result<Checked, TokenError> {
+fn check(
+    instance: &ServedInstance,
+    password: &Password,
+    token: &str,
+    now_s: u64,
+) -> Result<Checked, TokenError> {
     let kid = token::key_id(token).ok_or(TokenError::Malformed)?;
     let (network, issuer) = kid.split_once('/').ok_or(TokenError::Malformed)?;
     let (network, node) = network

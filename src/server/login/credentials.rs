@@ -6,7 +6,7 @@ use rouille::{Request, input};
 
 use crate::crypto::password::MAX_PASSWORD;
 use crate::crypto::token::MAX_TOKEN;
-use crate::server::Instance;
+use crate::server::ServedInstance;
 
 /// User and password of HTTP Basic (RFC 7617), in UTF-8.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) fn basic(request: &Request) -> Option<Basic> {
 }
 
 /// The token of the request: `Authorization: Bearer` (RFC 6750), else the instance's cookie.
-pub(super) fn token<'r>(request: &'r Request, instance: &Instance) -> Option<&'r str> {
+pub(super) fn token<'r>(request: &'r Request, instance: &ServedInstance) -> Option<&'r str> {
     let text = parameter(request, "Bearer").or_else(|| cookie(request, instance))?;
     (1..=MAX_TOKEN).contains(&text.len()).then_some(text)
 }
@@ -38,7 +38,7 @@ fn parameter<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
     given.eq_ignore_ascii_case(scheme).then(|| text.trim_matches(' '))
 }
 
-fn cookie<'r>(request: &'r Request, instance: &Instance) -> Option<&'r str> {
+fn cookie<'r>(request: &'r Request, instance: &ServedInstance) -> Option<&'r str> {
     let named = |secure: bool| input::cookies(request).find(|(key, _)| is_cookie(key, secure, instance));
     Some(named(true).or_else(|| named(false))?.1)
 }
@@ -46,14 +46,14 @@ fn cookie<'r>(request: &'r Request, instance: &Instance) -> Option<&'r str> {
 /// What keeps a cookie to this very host and to https (RFC 6265bis, section 4.1.3.2).
 const HOST: &str = "__Host-";
 
-fn is_cookie(key: &str, secure: bool, instance: &Instance) -> bool {
+fn is_cookie(key: &str, secure: bool, instance: &ServedInstance) -> bool {
     let key = if secure { key.strip_prefix(HOST) } else { Some(key) };
     key.and_then(|key| key.strip_prefix("distomon_")).is_some_and(|name| name == instance.name)
 }
 
 /// Whether the request came over https, as far as anything tells: the browser, by the Origin of a form or a
 /// cookie that only https gets; a proxy; the cookie that it gave before; or else the own urls. Who lies about it harms nobody else.
-pub(crate) fn is_secure(instance: &Instance, request: &Request) -> bool {
+pub(crate) fn is_secure(instance: &ServedInstance, request: &Request) -> bool {
     let scheme = |origin: &str| match origin.split_once("://") {
         Some(("https", _)) => Some(true),
         Some(("http", _)) => Some(false),
@@ -75,7 +75,7 @@ pub(crate) fn is_secure(instance: &Instance, request: &Request) -> bool {
 }
 
 /// A `Set-Cookie` that lasts `seconds`; it is for this site's own pages alone, and no script reads it.
-pub(super) fn set_cookie(instance: &Instance, secure: bool, token: &str, seconds: u64) -> String {
+pub(super) fn set_cookie(instance: &ServedInstance, secure: bool, token: &str, seconds: u64) -> String {
     let (prefix, attribute) = if secure { (HOST, "; Secure") } else { ("", "") };
     let name = &instance.name;
     format!(
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn tokens_come_in_two_ways() {
-        let instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let instance = ServedInstance { name: "net".to_owned(), ..ServedInstance::default() };
         let check = |fields: &[(&str, &str)], expected: Option<&str>| {
             assert_eq!(token(&request(fields), &instance), expected, "{fields:?}");
         };
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn cookies_are_closed_up() {
-        let instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let instance = ServedInstance { name: "net".to_owned(), ..ServedInstance::default() };
         let plain = "distomon_net=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict";
         assert_eq!(set_cookie(&instance, false, "abc", 60), plain);
         assert_eq!(set_cookie(&instance, true, "abc", 60), format!("__Host-{plain}; Secure"));
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_tells_of_https() {
-        let mut instance = Instance { name: "net".to_owned(), ..Instance::default() };
+        let mut instance = ServedInstance { name: "net".to_owned(), ..ServedInstance::default() };
         let mut check = |own: bool, fields: &[(&str, &str)], expected: bool| {
             instance.secure = own;
             assert_eq!(is_secure(&instance, &request(fields)), expected, "{own} {fields:?}");

@@ -5,7 +5,7 @@ use rouille::{Request, Response, input};
 use super::Login;
 use super::credentials::{is_secure, set_cookie};
 use crate::dashboard::{self, Problem};
-use crate::server::Instance;
+use crate::server::ServedInstance;
 
 /// The longest path to go on to after a login, in bytes.
 const MAX_NEXT: usize = 256;
@@ -13,7 +13,7 @@ const MAX_NEXT: usize = 256;
 impl Login {
     /// `POST /login`: the form's fields are `password` and perhaps `next`, a path of this site. The right
     /// password sets the cookie and leads on to `next`; anything else shows the form again.
-    pub fn post_login(&self, instance: &Instance, request: &Request) -> Response {
+    pub fn post_login(&self, instance: &ServedInstance, request: &Request) -> Response {
         if !is_same_origin(request) {
             return dashboard::deny(instance, request, Problem::OtherSite, None);
         }
@@ -37,7 +37,7 @@ impl Login {
     }
 
     /// `POST /logout`: clears the cookie.
-    pub fn post_logout(&self, instance: &Instance, request: &Request) -> Response {
+    pub fn post_logout(&self, instance: &ServedInstance, request: &Request) -> Response {
         if !is_same_origin(request) {
             return dashboard::deny(instance, request, Problem::OtherSite, None);
         }
@@ -50,7 +50,7 @@ impl Login {
 }
 
 /// Where a login leads that was meant for nothing else: to the network, where there is only one.
-fn first_page(instance: &Instance) -> String {
+fn first_page(instance: &ServedInstance) -> String {
     let mut networks = instance.nodes.keys();
     match (networks.next(), networks.next()) {
         (Some(only), None) => format!("/network/{only}"),

@@ -1,20 +1,21 @@
-//! The head of one HTTP/1 request (RFC 9112), read strictly: what two servers could understand
-//! differently is refused, so that no proxy in front of this one can be tricked.
+//! The head of an HTTP/1 request (RFC 9112) and its strict parser. Heads that two servers could interpret
+//! differently are rejected, so that no proxy in front of this server can be exploited.
 
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 
-use super::limits::HEAD_FIELDS;
+use super::limits::MAX_HEADER_FIELDS;
 
-/// Why a request is answered by the listener itself; its connection closes after that.
+/// A request error that the listener itself answers; the connection closes after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RequestError {
     /// The status of the reply.
     pub(super) status: u16,
-    /// What was wrong, for the client.
+    /// The description for the client.
     pub(super) detail: &'static str,
 }
 
-impl Refusal {
+impl RequestError {
     pub(super) const fn new(status: u16, detail: &'static str) -> Self {
         Self { status, detail }
     }
@@ -24,9 +25,9 @@ impl Refusal {
     }
 }
 
-/// The head of a request: its line and its header fields.
+/// The head of a request: the request line and the header fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct RequestHead {
     method: String,
     target: String,
     fields: Vec<(String, String)>,
@@ -36,24 +37,24 @@ pub struct Head {
     expects_continue: bool,
 }
 
-impl Head {
-    /// The method as it came; methods are case-sensitive.
+impl RequestHead {
+    /// Returns the method as received; methods are case-sensitive.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// The target as it came: a path that starts with `/`, and perhaps a query; visible ASCII only.
+    /// Returns the target as received: a path that starts with `/`, optionally with a query, in visible ASCII.
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// The target without its query, not decoded.
+    /// Returns the target without its query, not decoded.
     pub fn path(&self) -> &str {
         self.target.split_once('?').map_or(&self.target, |(path, _)| path)
     }
 
-    /// The value of the field `name` (in any case), without white space around it. If it came several
-    /// times, its values in order, joined by `, ` (cookies by `; `), as RFC 9110, section 5.2 has it.
+    /// Returns the value of the field `name` (case-insensitive), without white space around it. Several values
+    /// are joined in order by `, `, those of Cookie by `; ` (RFC 9110, section 5.2).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.fields
             .iter()
@@ -61,165 +62,166 @@ impl Head {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The length of the body in bytes, 0 if there is none.
+    /// Returns the length of the body in bytes, 0 without a body.
     pub fn content_length(&self) -> u64 {
         self.content_length
     }
 
-    /// Whether the method lets a body be expected and no length of it was told. By RFC 9112, section 6.3,
-    /// there is none then.
+    /// Returns whether the method expects a body but Content-Length is missing. The request has no body then
+    /// (RFC 9112, section 6.3).
     pub fn lacks_length(&self) -> bool {
         self.lacks_length
     }
 
-    /// Whether the client wants to go on after this request.
+    /// Returns whether the connection may continue after this request.
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
     }
 
-    /// Whether the client waits for a `100 Continue` before it sends the body.
+    /// Returns whether the client waits for `100 Continue` before it sends the body.
     pub(super) fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// The request for rouille's router.
-    pub(super) fn into_request(self, remote: std::net::SocketAddr, body: Vec<u8>) -> rouille::Request {
+    /// Converts the head and `body` to a request for rouille's router.
+    pub(super) fn into_request(self, remote: SocketAddr, body: Vec<u8>) -> rouille::Request {
         rouille::Request::fake_http_from(remote, self.method, self.target, self.fields, body)
     }
 }
 
-/// Reads the head at the start of `bytes`, which holds no empty line before it. Gives the head and its
+/// Parses the head at the start of `bytes`, which must not begin with an empty line. Returns the head and its
 /// length in bytes; `None` if it is not complete.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
-    let mut storage = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, RequestError> {
+    let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADER_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, &mut storage) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(request_error(error)),
     };
-    // The parser refuses a lone CR, but takes a lone LF for the end of a line.
+    // httparse rejects a lone CR, but accepts a lone LF as the end of a line.
     if bytes[..length].windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r') {
-        return Err(Refusal::bad("a line of the head does not end in CR LF"));
+        return Err(RequestError::bad("a line of the head does not end in CR LF"));
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Ok(None);
     };
     check_target(target)?;
-    let mut fields = Fields::default();
+    let mut builder = HeaderBuilder::default();
     for field in &*request.headers {
-        fields.add(field.name, &String::from_utf8_lossy(field.value))?;
+        builder.add(field.name, &String::from_utf8_lossy(field.value))?;
     }
-    fields.into_head(method, target, minor).map(|head| Some((head, length)))
+    builder.into_head(method, target, minor).map(|head| Some((head, length)))
 }
 
-fn refusal(error: httparse::Error) -> Refusal {
+fn request_error(error: httparse::Error) -> RequestError {
     match error {
-        httparse::Error::Version => Refusal::new(505, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
-        httparse::Error::TooManyHeaders => Refusal::new(431, "more than 64 header fields"),
-        _ => Refusal::bad("the head is not HTTP/1.1; is the client speaking TLS or another protocol?"),
+        httparse::Error::Version => RequestError::new(505, "only HTTP/1.1 and HTTP/1.0 are supported"),
+        httparse::Error::TooManyHeaders => RequestError::new(431, "more than 64 header fields"),
+        _ => RequestError::bad("the head is not HTTP/1.1; is the client speaking TLS or another protocol?"),
     }
 }
 
-fn check_target(target: &str) -> Result<(), Refusal> {
+fn check_target(target: &str) -> Result<(), RequestError> {
     if !target.starts_with('/') {
-        return Err(Refusal::bad("expected a path as target, starting with /"));
+        return Err(RequestError::bad("expected a target that is a path starting with /"));
     }
     if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        return Err(Refusal::bad("the target holds a byte that a URI must encode"));
+        return Err(RequestError::bad("the target contains a byte that a URI must percent-encode"));
     }
     Ok(())
 }
 
-/// The fields of a head while they are gathered, and what some of them mean.
+/// A builder that collects header fields and interprets those that concern the connection.
 #[derive(Default)]
-struct Fields {
-    list: Vec<(String, String)>,
+struct HeaderBuilder {
+    fields: Vec<(String, String)>,
     host: bool,
     content_length: Option<u64>,
     close: bool,
     expect: bool,
 }
 
-impl Fields {
-    fn add(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+impl HeaderBuilder {
+    fn add(&mut self, name: &str, value: &str) -> Result<(), RequestError> {
         let value = value.trim_matches([' ', '\t']);
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("transfer-encoding") {
-            return Err(Refusal::bad("Transfer-Encoding is not spoken here, send Content-Length"));
+            return Err(RequestError::bad("Transfer-Encoding is not supported; send Content-Length"));
         } else if is("content-length") {
             if self.content_length.is_some() {
-                return Err(Refusal::bad("more than one Content-Length"));
+                return Err(RequestError::bad("more than one Content-Length"));
             }
-            self.content_length = Some(decimal(value).ok_or(Refusal::bad("Content-Length is not a number"))?);
+            self.content_length =
+                Some(decimal(value).ok_or(RequestError::bad("Content-Length is not a number"))?);
         } else if is("host") {
             if std::mem::replace(&mut self.host, true) {
-                return Err(Refusal::bad("more than one Host"));
+                return Err(RequestError::bad("more than one Host"));
             }
             check_host(value)?;
         } else if is("connection") {
             self.close |= value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
         } else if is("expect") {
             if !value.eq_ignore_ascii_case("100-continue") {
-                return Err(Refusal::new(417, "of Expect, only 100-continue is known here"));
+                return Err(RequestError::new(417, "Expect supports only 100-continue"));
             }
             self.expect = true;
         }
-        match self.list.iter_mut().find(|(known, _)| is(known)) {
+        match self.fields.iter_mut().find(|(known, _)| is(known)) {
             Some((_, values)) => {
                 values.push_str(if is("cookie") { "; " } else { ", " });
                 values.push_str(value);
             }
-            None => self.list.push((name.to_owned(), value.to_owned())),
+            None => self.fields.push((name.to_owned(), value.to_owned())),
         }
         Ok(())
     }
 
-    fn into_head(self, method: &str, target: &str, minor: u8) -> Result<Head, Refusal> {
+    fn into_head(self, method: &str, target: &str, minor: u8) -> Result<RequestHead, RequestError> {
         if minor == 1 && !self.host {
-            return Err(Refusal::bad("HTTP/1.1 without Host"));
+            return Err(RequestError::bad("HTTP/1.1 requires Host"));
         }
         let lacks_length = matches!(method, "POST" | "PUT" | "PATCH") && self.content_length.is_none();
         let content_length = self.content_length.unwrap_or(0);
         if matches!(method, "GET" | "HEAD") && content_length > 0 {
-            return Err(Refusal::bad("GET and HEAD have no body here"));
+            return Err(RequestError::bad("GET and HEAD must not have a body"));
         }
-        Ok(Head {
+        Ok(RequestHead {
             method: method.to_owned(),
             target: target.to_owned(),
-            fields: self.list,
+            fields: self.fields,
             content_length,
             lacks_length,
-            // What follows may be a body whose length was not told.
+            // The bytes that follow may be a body of unknown length.
             keep_alive: minor == 1 && !self.close && !lacks_length,
             expects_continue: minor == 1 && self.expect,
         })
     }
 }
 
-/// Digits only: `parse` alone would take `+5`.
+/// Parses digits only: `parse` alone accepts `+5`.
 fn decimal(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// A host and perhaps a port (RFC 3986, section 3.2), or nothing; no user, path or list.
-fn check_host(value: &str) -> Result<(), Refusal> {
+/// Accepts an empty value or a host with an optional port (RFC 3986, section 3.2), but no user, path or list.
+fn check_host(value: &str) -> Result<(), RequestError> {
     let good = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&b));
-    if good { Ok(()) } else { Err(Refusal::bad("Host is not a host name with or without a port")) }
+    if good { Ok(()) } else { Err(RequestError::bad("Host is not a host name with or without a port")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn head(text: &str) -> Head {
+    fn head(text: &str) -> RequestHead {
         let (head, length) = parse(text.as_bytes()).expect("a good head").expect("a complete head");
         assert_eq!(length, text.len());
         head
     }
 
     #[test]
-    fn a_head_tells_its_parts() {
+    fn a_head_is_parsed_into_its_parts() {
         let head = head(
             "POST /mon/a%20b?x=1 HTTP/1.1\r\nHost: h:8000\r\nContent-Length: 12\r\nSignature: \t a \r\n\
              X: 1\r\nsignature: b\r\nCookie: c=1\r\nCookie: d=2\r\nExpect: 100-Continue\r\n\r\n",
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn keep_alive() {
+    fn keep_alive_depends_on_version_and_connection_field() {
         let check = |text: &str, expected: bool| assert_eq!(head(text).keep_alive(), expected, "{text:?}");
         check("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true);
         check("GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Close\r\n\r\n", false);
@@ -244,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_is_not_told() {
+    fn a_post_without_length_has_no_body() {
         let head = head("POST / HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(head.lacks_length() && !head.keep_alive());
         assert_eq!(head.content_length(), 0);
     }
 
     #[test]
-    fn good_heads() {
+    fn unusual_but_valid_heads_are_accepted() {
         for good in [
             "GET / HTTP/1.1\r\nHost:\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n",
@@ -267,9 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn bad_heads() {
+    fn ambiguous_and_malformed_heads_are_rejected() {
         let check = |fields: &str, status: u16| {
-            let found = parse(fields.as_bytes()).map_err(|refusal| refusal.status);
+            let found = parse(fields.as_bytes()).map_err(|error| error.status);
             assert_eq!(found.map(|_| ()), Err(status), "{fields:?}");
         };
         let with =
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_heads() {
+    fn an_incomplete_head_is_no_error() {
         let whole = "POST /mon/n HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n";
         for end in 0..whole.len() {
             assert_eq!(parse(&whole.as_bytes()[..end]), Ok(None), "{:?}", &whole[..end]);

@@ -1,15 +1,13 @@
-//! What a request may look like, and what its reply looks like.
+//! The syntax of requests, and their replies.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use distomon::server::{Bind, Limits, Listener};
+use distomon::server::Limits;
 
-use crate::client::{Client, PATIENCE, wait_until};
-use crate::echo::{Echo, Server};
+use crate::client::{Client, TEST_TIMEOUT, wait_until};
+use crate::echo_server::Server;
 
 const SECOND: &str = "GET /second HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -46,7 +44,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_request_in_crumbs_is_one_request() {
+fn a_request_sent_byte_by_byte_is_one_request() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
     for byte in b"\r\n\r\nPOST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello" {
@@ -57,7 +55,7 @@ fn a_request_in_crumbs_is_one_request() {
 }
 
 #[test]
-fn bodies_up_to_the_limit() {
+fn bodies_up_to_the_limit_are_read() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
     for (fields, length) in [("", 0), ("", 16 * 1024), ("X-Member: yes\r\n", 1 << 20)] {
@@ -83,8 +81,8 @@ fn a_larger_body_is_not_read() {
 }
 
 #[test]
-fn a_refused_client_may_send_on_for_a_while() {
-    let server = Server::start(Limits { linger_time: PATIENCE, ..Limits::default() });
+fn a_rejected_client_may_continue_to_send_for_a_while() {
+    let server = Server::start(Limits { drain_timeout: TEST_TIMEOUT, ..Limits::default() });
     let mut client = Client::connect(server.address());
     let reply = client.send("POST /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n").reply();
     assert_eq!((reply.status, reply.closes()), (401, true));
@@ -93,16 +91,16 @@ fn a_refused_client_may_send_on_for_a_while() {
         client.send([b'x'; 2000]);
         std::thread::sleep(Duration::from_millis(5));
     }
-    // But not for ever.
-    wait_until("the server has enough", || client.stream.write_all(&[b'x'; 2000]).is_err());
-    // Where no body follows, there is no need to close.
+    // But not without end.
+    wait_until("the server closes the connection", || client.stream.write_all(&[b'x'; 2000]).is_err());
+    // Without a body the connection stays open.
     let mut client = Client::connect(server.address());
     assert_eq!(client.get("/refuse", "").status, 401);
     assert_eq!(client.get("/next", "").status, 200);
 }
 
 #[test]
-fn expect_continue_is_answered_once_admitted() {
+fn expect_continue_is_answered_after_admission() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
     let head = |path, length| {
@@ -120,7 +118,7 @@ fn expect_continue_is_answered_once_admitted() {
 }
 
 #[test]
-fn head_and_http_1_0() {
+fn head_and_http_1_0_are_supported() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
     client.send("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -142,9 +140,9 @@ fn a_body_of_unknown_length_ends_with_the_connection() {
 }
 
 #[test]
-fn what_two_servers_could_read_differently_is_refused() {
+fn ambiguous_requests_are_rejected() {
     let server = Server::start(Limits::default());
-    // `status`, one reply only, and the end of the connection: what follows is never a request.
+    // Expects one reply with `status` and the end of the connection: the bytes that follow are no request.
     let check = |request: &str, status: u16| {
         let mut client = Client::connect(server.address());
         client.send(request).send(SECOND);
@@ -185,7 +183,7 @@ fn what_two_servers_could_read_differently_is_refused() {
 }
 
 #[test]
-fn a_head_of_just_the_limit_is_taken() {
+fn a_head_of_exactly_the_limit_is_accepted() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
     let start = "GET /a HTTP/1.1\r\nHost: h\r\nA: ";
@@ -197,7 +195,7 @@ fn a_head_of_just_the_limit_is_taken() {
 }
 
 #[test]
-fn a_panic_is_the_end_of_its_request_only() {
+fn a_panic_ends_only_its_request() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
     for path in ["/panic", "/panic-admit", "/panic-body"] {
@@ -209,7 +207,7 @@ fn a_panic_is_the_end_of_its_request_only() {
 }
 
 #[test]
-fn a_connection_has_so_many_requests() {
+fn requests_per_connection_are_limited() {
     let server = Server::start(Limits { requests: 3, ..Limits::default() });
     let mut client = Client::connect(server.address());
     assert!(!client.get("/1", "").closes());
@@ -219,7 +217,7 @@ fn a_connection_has_so_many_requests() {
 }
 
 #[test]
-fn clients_of_trusted_proxies() {
+fn trusted_proxies_name_the_client() {
     let check = |trusted: &[&str], forwarded: &str, expected: &str| {
         let trusted_proxies = trusted.iter().map(|range| range.parse().expect("a range")).collect();
         let server = Server::start(Limits { trusted_proxies, ..Limits::default() });
@@ -234,54 +232,4 @@ fn clients_of_trusted_proxies() {
         "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.1, 127.0.0.2\r\n",
         "192.0.2.1",
     );
-}
-
-#[test]
-fn several_addresses() {
-    let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
-    let two = [parse("127.0.0.1:0"), parse("127.0.0.2:0")];
-    let listener = Listener::bind(&two, Limits::default()).expect("free ports");
-    let handle = listener.start(Arc::new(Echo::new())).expect("a thread");
-    for address in handle.addresses() {
-        assert_eq!(Client::connect(*address).get("/a", "").status, 200, "{address}");
-    }
-
-    let dual = Listener::bind(&[parse("[::]:0")], Limits::default()).expect("a free port");
-    let port = dual.addresses()[0].port();
-    let handle = dual.start(Arc::new(Echo::new())).expect("a thread");
-    let reply = Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).get("/remote", "");
-    assert_eq!(reply.text(), "127.0.0.1", "an IPv4 client of a dual-stack socket");
-    drop(handle);
-}
-
-#[test]
-fn ipv4_beside_ipv6() {
-    // Another test may take a port between two binds, so each is tried with several ports.
-    let bound =
-        |text: &str| Listener::bind(&[text.parse::<SocketAddr>().expect("an address")], Limits::default());
-    let both = (0..50).find_map(|_| {
-        let port = bound("[::]:0").expect("a free port").addresses()[0].port();
-        let both = [SocketAddr::from(([0; 4], port)), SocketAddr::from(([0; 8], port))];
-        Listener::bind(&both, Limits::default()).ok()
-    });
-    assert_eq!(both.expect("a port").addresses().len(), 1, "[::] serves both");
-
-    let only = Bind { address: SocketAddr::from(([0; 8], 0)), v6_only: true };
-    if Listener::bind(&[only], Limits::default()).is_err() {
-        return; // A host without IPv6.
-    }
-    let beside = (0..50).find_map(|_| {
-        let only = Listener::bind(&[only], Limits::default()).ok()?;
-        let beside = bound(&format!("0.0.0.0:{}", only.addresses()[0].port())).ok()?;
-        Some((only, beside))
-    });
-    assert!(beside.is_some(), "IPv4 is left alone");
-}
-
-#[test]
-fn a_taken_port_is_named() {
-    let server = Server::start(Limits::default());
-    let error = Listener::bind(&[server.address()], Limits::default()).map(|_| ()).expect_err("a taken port");
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    assert!(error.to_string().contains(&server.address().to_string()), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A service that does what the path says, and a listener that runs it.
+//! A handler whose paths select its behaviour, and a listener that runs it.
 
 use std::io::{Cursor, Read};
 use std::net::SocketAddr;
@@ -6,45 +6,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use distomon::server::{Admission, Head, Limits, Listener, ListenerHandle, Service, limits, problem};
+use distomon::server::{Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, limits, problem};
 use rouille::{Request, Response, ResponseBody};
 
-/// The routes. Fields count and steer what happens in them.
+/// A handler whose fields observe and control its requests.
 pub(crate) struct Echo {
-    /// Gets the path of each request that is admitted.
+    /// Receives the path of each admitted request.
     pub(crate) admitted: Receiver<String>,
-    admit: Sender<String>,
-    /// One message lets one `/wait` go on.
+    admitted_sender: Sender<String>,
+    /// Each message releases one `/wait`.
     pub(crate) release: Sender<()>,
-    wait: Receiver<()>,
-    /// Bodies of `/large` and `/endless` that are still open.
+    released: Receiver<()>,
+    /// The number of open bodies of `/large`.
     pub(crate) open_bodies: Arc<AtomicUsize>,
 }
 
 impl Echo {
     pub(crate) fn new() -> Self {
-        let (admit, admitted) = unbounded();
-        let (release, wait) = unbounded();
-        Self { admitted, admit, release, wait, open_bodies: Arc::default() }
+        let (admitted_sender, admitted) = unbounded();
+        let (release, released) = unbounded();
+        Self { admitted, admitted_sender, release, released, open_bodies: Arc::default() }
     }
 }
 
-impl Service for Echo {
-    type Ticket = &'static str;
+impl Handler for Echo {
+    type Admitted = &'static str;
 
-    fn admit(&self, head: &Head, _: SocketAddr) -> Admission<&'static str> {
-        let _ = self.admit.send(head.path().to_owned());
+    fn admit(&self, head: &RequestHead, _: SocketAddr) -> Admission<&'static str> {
+        let _ = self.admitted_sender.send(head.path().to_owned());
         let verified = head.header("x-member") == Some("yes");
-        let max_body = if verified { limits::EXCHANGE_BODY } else { limits::BODY };
+        let max_body_bytes = if verified { limits::MAX_EXCHANGE_BODY_BYTES } else { limits::MAX_BODY_BYTES };
         match head.path() {
-            "/refuse" => Admission::Refuse(problem(401, "Unauthorized", "who are you?")),
+            "/refuse" => Admission::Reject(problem(401, "Unauthorized", "no credentials")),
             "/panic-admit" => panic!("as asked, in admission"),
-            _ => Admission::Read { max_body, verified, ticket: "ticket" },
+            _ => Admission::Accept { max_body_bytes, verified, admitted: "admitted" },
         }
     }
 
-    fn answer(&self, request: Request, ticket: &'static str) -> Response {
-        assert_eq!(ticket, "ticket");
+    fn respond(&self, request: Request, admitted: &'static str) -> Response {
+        assert_eq!(admitted, "admitted");
         match request.url().as_str() {
             "/panic" => panic!("as asked"),
             "/remote" => Response::text(request.remote_addr().ip().to_string()),
@@ -58,12 +58,12 @@ impl Service for Echo {
                 Response { data: ResponseBody::from_reader_and_size(body, 1 << 40), ..Response::text("") }
             }
             "/wait" => {
-                let _ = self.wait.recv();
+                let _ = self.released.recv();
                 Response::text("waited")
             }
             "/echo" => {
                 let mut body = Vec::new();
-                request.data().expect("unread").read_to_end(&mut body).expect("a body in memory");
+                request.data().expect("an unread body").read_to_end(&mut body).expect("a body in memory");
                 Response::from_data("application/octet-stream", body)
             }
             url => Response::text(format!("{} {url}", request.method())),
@@ -102,7 +102,7 @@ impl Read for Panics {
     }
 }
 
-/// A listener on a free port of loopback.
+/// A listener on a free loopback port.
 pub(crate) struct Server {
     pub(crate) handle: ListenerHandle,
     pub(crate) echo: Arc<Echo>,

@@ -1,20 +1,21 @@
-//! What counts as one address, and whose address a request comes from when a proxy brings it.
+//! Client addresses: the prefix that limits apply to, and the client behind a trusted proxy.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::Subnet;
 
-/// The unit that limits count by: one IPv4 address, or one IPv6 /64, since a host chooses freely within it.
+/// The address prefix that limits apply to: one IPv4 address or one IPv6 /64, within which a host chooses
+/// its addresses freely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Origin {
-    /// An IPv4 address, also one that arrived as `::ffff:a.b.c.d`.
+pub(super) enum ClientPrefix {
+    /// An IPv4 address, IPv4-mapped IPv6 addresses included.
     V4([u8; 4]),
     /// The first half of an IPv6 address.
     V6([u8; 8]),
 }
 
-impl From<IpAddr> for Origin {
+impl From<IpAddr> for ClientPrefix {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.octets()),
@@ -27,8 +28,8 @@ impl From<IpAddr> for Origin {
     }
 }
 
-/// As a journal line names it: the first address and the length of the prefix, where that is not the whole.
-impl fmt::Display for Origin {
+/// An IPv4 address alone, an IPv6 prefix as `2001:db8::/64`.
+impl fmt::Display for ClientPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(octets) => Ipv4Addr::from(*octets).fmt(f),
@@ -41,29 +42,33 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Whether `address` is one of `ranges`.
-pub(super) fn is_among(ranges: &[Subnet], address: IpAddr) -> bool {
-    ranges.iter().any(|range| range.contains(address))
+/// Returns whether one of `subnets` contains `address`.
+pub(super) fn contains(subnets: &[Subnet], address: IpAddr) -> bool {
+    subnets.iter().any(|subnet| subnet.contains(address))
 }
 
-/// The client that a request comes from: `peer` itself; but if that is a trusted proxy, the last address
-/// of `X-Forwarded-For` that is not one too, with port 0. What stands before that was written by
-/// somebody whom nobody vouches for. A list that ends in something else than an address tells nothing.
-pub(super) fn client(peer: SocketAddr, forwarded_for: Option<&str>, trusted: &[Subnet]) -> SocketAddr {
+/// Returns the client of a request: `peer`, or if that is a trusted proxy, the last address in
+/// `X-Forwarded-For` that is not trusted, with port 0. Addresses before that one are unverified and ignored,
+/// as is everything before an element that is not an address.
+pub(super) fn behind_proxies(
+    peer: SocketAddr,
+    forwarded_for: Option<&str>,
+    trusted: &[Subnet],
+) -> SocketAddr {
     let mut client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let Some(list) = forwarded_for else { return client };
     for element in list.rsplit(',') {
-        if !is_among(trusted, client.ip()) {
+        if !contains(trusted, client.ip()) {
             break;
         }
-        let Some(address) = element_address(element.trim()) else { break };
+        let Some(address) = parse_element(element.trim()) else { break };
         client = SocketAddr::new(address.to_canonical(), 0);
     }
     client
 }
 
-/// An address as proxies write it: bare, with a port, in brackets, or in brackets with a port.
-fn element_address(text: &str) -> Option<IpAddr> {
+/// Parses an address as proxies write it: bare, with a port, in brackets, or in brackets with a port.
+fn parse_element(text: &str) -> Option<IpAddr> {
     text.parse()
         .or_else(|_| text.parse::<SocketAddr>().map(|with_port| with_port.ip()))
         .ok()
@@ -79,9 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn origins() {
+    fn prefixes_group_addresses() {
         let check = |a: &str, b: &str, same: bool| {
-            assert_eq!(Origin::from(ip(a)) == Origin::from(ip(b)), same, "{a} {b}");
+            assert_eq!(ClientPrefix::from(ip(a)) == ClientPrefix::from(ip(b)), same, "{a} {b}");
         };
         check("10.0.0.1", "::ffff:10.0.0.1", true);
         check("10.0.0.1", "10.0.0.2", false);
@@ -91,22 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn origins_in_words() {
+    fn prefixes_are_displayed_as_subnets() {
         for (address, expected) in [
             ("192.0.2.1", "192.0.2.1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
             ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
         ] {
-            assert_eq!(Origin::from(ip(address)).to_string(), expected);
+            assert_eq!(ClientPrefix::from(ip(address)).to_string(), expected);
         }
     }
 
     #[test]
-    fn clients_behind_proxies() {
+    fn trusted_proxies_name_the_client() {
         let trusted = ["10.0.0.0/8".parse().expect("a range"), "::1".parse().expect("a range")];
         let check = |peer: &str, forwarded: Option<&str>, expected: &str| {
             let peer: SocketAddr = peer.parse().expect("an address");
-            assert_eq!(client(peer, forwarded, &trusted).to_string(), expected, "{peer} {forwarded:?}");
+            assert_eq!(
+                behind_proxies(peer, forwarded, &trusted).to_string(),
+                expected,
+                "{peer} {forwarded:?}"
+            );
         };
         check("192.0.2.1:5", None, "192.0.2.1:5");
         check("[::ffff:192.0.2.1]:5", None, "192.0.2.1:5");
