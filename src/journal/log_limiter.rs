@@ -1,4 +1,4 @@
-//! Journal lines that somebody else could provoke: one a subject and minute, with a count of the others.
+//! Rate limit for journal lines that peers or clients can cause: one line a minute for each subject.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,33 +6,33 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long a subject is silent after a line.
+/// How long further lines of a subject are suppressed after one was written.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Subjects that are told apart. Beyond them all new ones share one, [`OTHERS`].
-const SUBJECTS: usize = 1024;
+/// The number of separate subjects. New subjects beyond it share [`OTHERS`].
+const MAX_SUBJECTS: usize = 1024;
 
-/// The most bytes of a subject's name that are looked at: subjects that differ only later are one.
-const SUBJECT_BYTES: usize = 256;
+/// The length of a subject in bytes. Subjects that differ only beyond it count as one.
+const MAX_SUBJECT_BYTES: usize = 256;
 
-/// The subject of everything beyond the first 1,024 subjects.
+/// The subject of all lines beyond the first 1,024 subjects.
 pub const OTHERS: &str = "other subjects";
 
-/// Lets one line a subject and minute pass. Its memory is bounded, whatever the subjects.
+/// Limiter that allows one line a minute for each subject, with bounded memory.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
     subjects: Mutex<HashMap<String, SubjectWindow>>,
 }
 
-/// What became of a subject since its last line.
+/// The minute after a subject's last line.
 #[derive(Debug)]
 struct SubjectWindow {
     since: Instant,
-    left_out: u64,
+    suppressed: u64,
 }
 
-/// How many lines of a subject were left out since the last that passed. Displays as nothing for none, so
-/// that it can end any message.
+/// The number of a subject's lines that were suppressed since the last one written. Displays as a suffix for any
+/// message, empty if the number is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suppressed(pub u64);
 
@@ -40,46 +40,45 @@ impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
-            1 => f.write_str(" (once more since the last such line)"),
-            count => write!(f, " ({count} times more since the last such line)"),
+            1 => f.write_str(" (1 similar line suppressed)"),
+            count => write!(f, " ({count} similar lines suppressed)"),
         }
     }
 }
 
 impl LogLimiter {
-    /// Whether a line about `subject` may be written now. If so, the count belongs to it.
+    /// Returns the number of lines suppressed before if a line about `subject` may be written now, otherwise `None`.
     pub fn allow(&self, subject: &str) -> Option<Suppressed> {
         self.allow_at(subject, Instant::now())
     }
 
-    /// The subjects whose minute is over and of which lines were left out, each with their count, in the
-    /// order of their names; they are forgotten. Called now and then, it keeps the end of a burst from
-    /// staying untold.
+    /// Removes and returns the subjects whose minute is over and of which lines were suppressed, sorted by name.
+    /// Periodic calls make the end of a burst visible although no further line of its subject follows.
     pub fn overdue(&self) -> Vec<(String, Suppressed)> {
         self.overdue_at(Instant::now())
     }
 
     fn allow_at(&self, subject: &str, now: Instant) -> Option<Suppressed> {
-        let mut subject = shortened(subject);
+        let mut subject = truncate(subject);
         let mut subjects = self.subjects.lock();
-        if subjects.len() >= SUBJECTS && !subjects.contains_key(subject) {
-            // Those with a count stay: it is still to be told.
-            subjects.retain(|_, silence| !silence.is_over(now) || silence.left_out > 0);
-            if subjects.len() >= SUBJECTS {
+        if subjects.len() >= MAX_SUBJECTS && !subjects.contains_key(subject) {
+            // Those with a count stay until it is logged.
+            subjects.retain(|_, window| !window.is_over(now) || window.suppressed > 0);
+            if subjects.len() >= MAX_SUBJECTS {
                 subject = OTHERS;
             }
         }
         match subjects.get_mut(subject) {
-            Some(silence) if !silence.is_over(now) => {
-                silence.left_out = silence.left_out.saturating_add(1);
+            Some(window) if !window.is_over(now) => {
+                window.suppressed = window.suppressed.saturating_add(1);
                 None
             }
-            Some(silence) => {
-                let before = std::mem::replace(silence, SubjectWindow { since: now, left_out: 0 });
-                Some(Suppressed(before.left_out))
+            Some(window) => {
+                let before = std::mem::replace(window, SubjectWindow { since: now, suppressed: 0 });
+                Some(Suppressed(before.suppressed))
             }
             None => {
-                subjects.insert(subject.to_owned(), SubjectWindow { since: now, left_out: 0 });
+                subjects.insert(subject.to_owned(), SubjectWindow { since: now, suppressed: 0 });
                 Some(Suppressed(0))
             }
         }
@@ -87,10 +86,10 @@ impl LogLimiter {
 
     fn overdue_at(&self, now: Instant) -> Vec<(String, Suppressed)> {
         let mut overdue = Vec::new();
-        self.subjects.lock().retain(|subject, silence| {
-            let over = silence.is_over(now);
-            if over && silence.left_out > 0 {
-                overdue.push((subject.clone(), Suppressed(silence.left_out)));
+        self.subjects.lock().retain(|subject, window| {
+            let over = window.is_over(now);
+            if over && window.suppressed > 0 {
+                overdue.push((subject.clone(), Suppressed(window.suppressed)));
             }
             !over
         });
@@ -105,11 +104,11 @@ impl SubjectWindow {
     }
 }
 
-fn shortened(subject: &str) -> &str {
-    if subject.len() <= SUBJECT_BYTES {
+fn truncate(subject: &str) -> &str {
+    if subject.len() <= MAX_SUBJECT_BYTES {
         return subject;
     }
-    let ends = (0..=SUBJECT_BYTES).rev();
+    let ends = (0..=MAX_SUBJECT_BYTES).rev();
     let end = ends.into_iter().find(|&end| subject.is_char_boundary(end)).unwrap_or(0);
     &subject[..end]
 }
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_a_subject_and_minute() {
+    fn allows_one_line_a_minute_for_each_subject() {
         let limiter = LogLimiter::default();
         let start = Instant::now();
         let almost = start + PERIOD.mul_f32(0.99);
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_burst_is_told() {
+    fn the_end_of_a_burst_is_overdue_after_a_minute() {
         let limiter = LogLimiter::default();
         let start = Instant::now();
         for subject in ["quiet", "b", "a", "a", "b", "a"] {
@@ -157,23 +156,21 @@ mod tests {
         let long = "ü".repeat(10_000);
         let passed =
             |at| (0..5_000).filter(|n| limiter.allow_at(&format!("{n}{long}"), at).is_some()).count();
-        assert_eq!(passed(start), SUBJECTS + 1, "the rest share one line");
-        let left_out = 5_000 - SUBJECTS as u64 - 1;
+        assert_eq!(passed(start), MAX_SUBJECTS + 1, "the rest share one line");
+        let suppressed = 5_000 - MAX_SUBJECTS as u64 - 1;
         assert_eq!(limiter.allow_at("another", start + PERIOD), Some(Suppressed(0)), "old ones make room");
-        assert_eq!(limiter.overdue_at(start + PERIOD), [(OTHERS.to_owned(), Suppressed(left_out))]);
+        assert_eq!(limiter.overdue_at(start + PERIOD), [(OTHERS.to_owned(), Suppressed(suppressed))]);
         passed(start + PERIOD);
         let subjects = limiter.subjects.lock();
-        assert!(subjects.len() <= SUBJECTS + 1);
-        assert!(subjects.keys().all(|subject| subject.len() <= SUBJECT_BYTES));
+        assert!(subjects.len() <= MAX_SUBJECTS + 1);
+        assert!(subjects.keys().all(|subject| subject.len() <= MAX_SUBJECT_BYTES));
     }
 
     #[test]
-    fn counts_in_words() {
-        for (count, expected) in [
-            (0, ""),
-            (1, " (once more since the last such line)"),
-            (12, " (12 times more since the last such line)"),
-        ] {
+    fn suppressed_counts_as_text() {
+        for (count, expected) in
+            [(0, ""), (1, " (1 similar line suppressed)"), (12, " (12 similar lines suppressed)")]
+        {
             assert_eq!(Suppressed(count).to_string(), expected);
         }
     }

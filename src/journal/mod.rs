@@ -1,9 +1,11 @@
-//! Where log lines go: to the journal with their fields, else to standard error.
+//! The logger of the process: writes to the journal with structured fields, or to standard error.
 //!
-//! Fields are the key-value pairs of [`log`], named as the journal will have them: `DISTOMON_NETWORK` (the
-//! network's id), `DISTOMON_NODE` (this node), `DISTOMON_PEER` (the node that a line is about), and others
-//! that begin with `DISTOMON_`. `journalctl DISTOMON_PEER=node-2` finds them. `MESSAGE_ID` is the line's kind
-//! ([`message_id`]), for the journal alone.
+//! Fields are the key-value pairs of [`log`] under their journal names: `DISTOMON_NETWORK` (the network's id),
+//! `DISTOMON_NODE` (this node), `DISTOMON_PEER` (the node that a line is about) and further names with the
+//! prefix `DISTOMON_`; `journalctl DISTOMON_PEER=node-2` selects by them. `MESSAGE_ID` is the kind of a line
+//! ([`message_id`]); only the journal receives it.
+//!
+//! This module depends on no other module of the crate.
 
 pub mod log_limiter;
 pub mod message_id;
@@ -15,39 +17,37 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use self::log_limiter::LogLimiter;
-use self::stderr::{Stderr, Style};
+use self::stderr::{Prefix, StderrLog};
 
-/// The name in the journal, whatever the program's file is called.
+/// The syslog identifier, independent of the name of the program's file.
 const IDENTIFIER: &str = "distomon";
 
-/// Lines of other crates' are noise below this level, unless everything is asked for.
-const OTHERS: Level = Level::Warn;
+/// The least severe level of lines that other crates may write, unless the level is trace.
+const DEPENDENCY_LEVEL: Level = Level::Warn;
 
-/// Starts logging, once for the whole process; later calls only change the level. From then on a panic is
-/// a log line as well.
+/// Starts logging for the whole process and logs panics; further calls only change the level.
 ///
-/// Lines go to the journal's own socket where standard error is connected to the journal. Elsewhere they go
-/// to standard error: with the priority in front as `<N>` (`sd-daemon(3)`) where systemd reads it, else
-/// with the time.
+/// Lines go to the journal's socket if standard error is connected to the journal, otherwise to standard error:
+/// with the prefix `<N>` for the priority (`sd-daemon(3)`) if systemd reads it, otherwise with the time.
 pub fn init(level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Logger::choose())).is_ok() {
-        let lines = LogLimiter::default();
+        let limiter = LogLimiter::default();
         std::panic::set_hook(Box::new(move |panic| {
-            // Some are caught, and whoever caused them may do so again.
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            let Some(more) = lines.allow(&place) else { return };
+            // A peer may be able to cause the same caught panic repeatedly.
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
+            let Some(suppressed) = limiter.allow(&location) else { return };
             let thread = std::thread::current();
-            let thread = thread.name().unwrap_or("without a name");
-            log::error!(MESSAGE_ID = message_id::THREAD_PANICKED; "thread {thread} panicked: {panic}{more}");
+            let thread = thread.name().unwrap_or("<unnamed>");
+            log::error!(MESSAGE_ID = message_id::THREAD_PANICKED; "thread {thread} panicked: {panic}{suppressed}");
         }));
     }
     log::set_max_level(level);
 }
 
-/// The one logger of the process.
+/// The logger of the process.
 enum Logger {
     Journal(JournalLog),
-    Stderr(Stderr),
+    Stderr(StderrLog),
 }
 
 impl Logger {
@@ -57,15 +57,16 @@ impl Logger {
             return Self::Journal(journal.with_syslog_identifier(IDENTIFIER.to_owned()));
         }
         let systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
-        let style = if systemd && !std::io::stderr().is_terminal() { Style::Priority } else { Style::Time };
-        Self::Stderr(Stderr { style })
+        let prefix =
+            if systemd && !std::io::stderr().is_terminal() { Prefix::Priority } else { Prefix::Time };
+        Self::Stderr(StderrLog { prefix })
     }
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-        own || metadata.level() <= OTHERS || log::max_level() == LevelFilter::Trace
+        own || metadata.level() <= DEPENDENCY_LEVEL || log::max_level() == LevelFilter::Trace
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -81,8 +82,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// The priority of a level (syslog(3)), the same on both ways: as systemd-journal-logger has it, whose
-/// `info` is a notice.
+/// Returns the syslog(3) priority of a level, as systemd-journal-logger maps it: `info` is a notice.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_lines_pass() {
-        let logger = Logger::Stderr(Stderr { style: Style::Time });
+    fn lines_of_dependencies_need_a_higher_level() {
+        let logger = Logger::Stderr(StderrLog { prefix: Prefix::Time });
         for (target, level, passes) in [
             ("distomon", Level::Debug, true),
             ("distomon::store", Level::Debug, true),
