@@ -17,12 +17,14 @@
 //! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
 //! | [`mesh`] | the protocol and the verdicts, free of IO | threads, sockets, files, clocks, randomness |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | nodes, networks |
+//! | [`threads`] | threads whose panic ends the process | which threads there are |
 //! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
 //! | `durable_file` | atomic file writes, for `store` and `config` | file formats |
 //!
 //! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
 //! `present` → `mesh`; `config` → {`mesh`, `crypto`}. Texts come from `present` for `cli` and `service` too; `journal`
-//! imports nothing and serves all but `mesh` and `crypto`; `durable_file` imports nothing either.
+//! imports nothing and serves all but `mesh` and `crypto`; `threads` and `durable_file`
+//! import nothing either.
 
 // Unit tests share samples with the simulator, which names this crate from outside.
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub mod probe;
 pub mod server;
 pub mod service;
 pub mod store;
+pub mod threads;
 
 /// The version of this program, as reports and `distomon version` show it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -160,7 +160,7 @@ enum Told {
 impl Told {
     /// Waits for `time`, or until the demo is asked to end. A closed terminal (SIGHUP) asks for that too.
     fn within(time: Duration, signals: &Signals) -> Self {
-        match signals.requests().recv_timeout(time) {
+        match signals.controls().recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => Self::Nothing,
             Ok(_) | Err(RecvTimeoutError::Disconnected) => Self::ToStop,
         }

@@ -7,7 +7,7 @@ use log::LevelFilter;
 use super::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Global};
 use crate::journal;
 use crate::journal::message_id;
-use crate::service::run::{self, Options, RunError};
+use crate::service::lifecycle::{self, Options, RunError};
 
 /// Run the node until it is told to stop
 ///
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
         credentials_dir: global.credentials_dir(),
         exit_with_stdin: args.exit_with_stdin,
     };
-    let Err(error) = run::run(&options) else { return ExitCode::SUCCESS };
+    let Err(error) = lifecycle::run(&options) else { return ExitCode::SUCCESS };
     match &error {
         RunError::Config(errors) => {
             for error in &errors.0 {
@@ -46,6 +46,6 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
         RunError::Config(_) => EX_CONFIG,
         RunError::Listen { .. } => EX_UNAVAILABLE,
         RunError::State(_) => EX_CANTCREAT,
-        RunError::System(_) | RunError::Handed(_) => EX_OSERR,
+        RunError::System(_) | RunError::SocketActivation(_) => EX_OSERR,
     })
 }

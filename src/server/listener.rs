@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -13,6 +13,7 @@ use super::bind_address::BindAddress;
 use super::handler::Handler;
 use super::heartbeat::Heartbeat;
 use super::limits::Limits;
+use crate::threads;
 
 /// A set of listening sockets. Connections wait in the kernel until [`Listener::start`].
 pub struct Listener {
@@ -132,7 +133,7 @@ impl Listener {
         let accept_loop = AcceptLoop::new(limits, handler, Arc::clone(&stop_event), heartbeat.clone());
         let retained_sockets =
             sockets[unit_sockets..].iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
-        let thread = thread::Builder::new().name("listener".to_owned()).spawn(|| accept_loop.run(sockets))?;
+        let thread = threads::spawn_essential("listener", || accept_loop.run(sockets))?;
         Ok(ListenerHandle { addresses, retained_sockets, heartbeat, stop_event, thread: Some(thread) })
     }
 }

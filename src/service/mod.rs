@@ -1,12 +1,10 @@
-//! The service around the mesh: the journal, the service manager, signals.
-//!
-//! What systemd expects of a `Type=notify` service lives here, and works as well without systemd. Protocol
-//! and decisions do not.
+//! The process around the networks: start and stop, reload, signals, and the protocol of a `Type=notify` service of
+//! systemd, which is optional. Protocols between nodes and verdicts are in other modules.
 
+pub mod lifecycle;
 mod network;
 pub mod notify;
-pub mod run;
 pub mod signals;
-mod sockets;
-mod status;
+mod socket_activation;
+mod status_line;
 pub mod watchdog;

@@ -1,4 +1,4 @@
-//! One network that runs: its node, its collector, and the thread that writes its state.
+//! A running network: the node of this host, its event loop and the thread that writes its state.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::store::nonce_store::NonceStore;
 use crate::store::state_writer::StateWriter;
 use crate::store::{NetworkHandle, StateError, StateFiles};
 
-/// Why a network does not start.
+/// Reason why a network cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     /// The state directory cannot be used.
@@ -34,67 +34,68 @@ pub(super) enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// A network that runs.
-pub(super) struct Network {
+/// The threads and the handle of one network.
+pub(super) struct RunningNetwork {
     node: Arc<NetworkHandle>,
-    collector: EventLoopThread,
-    keeper: StateWriter,
+    event_loop: EventLoopThread,
+    state_writer: StateWriter,
     membership: Arc<Membership>,
 }
 
-impl Network {
-    /// Starts the node that `key` belongs to.
+impl RunningNetwork {
+    /// Starts the node that owns `key`.
     pub(super) fn start(key: &OwnKey, state_dir: &Path, clock: Clock) -> Result<Self, StartError> {
         let membership = Arc::new(key.membership.clone());
         let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
         let epoch = files.take_epoch(now.wall_ms)?;
-        let kept = files.read(&membership);
-        let floors = kept.min_reports.iter().cloned().collect();
-        tell_start(key, &files, epoch);
-        let seal = Box::new(Pen { key: key.keypair.clone(), lines: LogLimiter::default() });
-        let setup = EngineInit {
+        let restored = files.read(&membership);
+        let min_reports = restored.min_reports.iter().cloned().collect();
+        log_start(key, &files, epoch);
+        let signer = Box::new(ReportSigner { key: key.keypair.clone(), limiter: LogLimiter::default() });
+        let init = EngineInit {
             membership: membership.clone(),
-            signer: seal,
+            signer,
             seed: fastrand::u64(..),
             epoch,
-            min_reports: kept.min_reports,
-            proofs: kept.proofs,
+            min_reports: restored.min_reports,
+            proofs: restored.proofs,
         };
-        let mut mesh = Engine::new(setup, now);
-        let (wake, woken) = crossbeam_channel::bounded(1);
-        let (events, waiting) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
-        let snapshot = mesh.take_snapshot(now).expect("a new mesh has a snapshot that nobody took");
-        let nonces = NonceStore::new(kept.nonces, wake);
-        let (node, publisher) = NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, events);
+        let mut engine = Engine::new(init, now);
+        let (wake_sender, wake) = crossbeam_channel::bounded(1);
+        let (event_sender, events) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
+        let snapshot = engine.take_snapshot(now).expect("a new engine has an unpublished snapshot");
+        let nonces = NonceStore::new(restored.nonces, wake_sender);
+        let (node, publisher) =
+            NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, event_sender);
         let node = Arc::new(node);
         let files = Arc::new(Mutex::new(files));
-        let keeper = StateWriter::start(node.clone(), files.clone(), floors, woken)?;
-        let collector = EventLoopThread::start(EventLoopInit {
-            engine: mesh,
+        let state_writer = StateWriter::start(node.clone(), files.clone(), min_reports, wake)?;
+        let event_loop = EventLoopThread::start(EventLoopInit {
+            engine,
             node: node.clone(),
             publisher,
             files,
-            events: waiting,
+            events,
             caller: Box::new(PeerWorkers::new(node.clone())),
             on_notice: notice_log(),
         })?;
-        Ok(Self { node, collector, keeper, membership })
+        Ok(Self { node, event_loop, state_writer, membership })
     }
 
-    /// The node, as the routes read it.
+    /// Returns the handle that the routes use.
     pub(super) fn node(&self) -> &Arc<NetworkHandle> {
         &self.node
     }
 
-    /// Whether `key` is this very node's, so that a new configuration can be taken while it runs.
-    pub(super) fn is_of(&self, key: &OwnKey) -> bool {
+    /// Returns whether `key` is the key of this node, so that the node can continue with the new configuration.
+    pub(super) fn has_key(&self, key: &OwnKey) -> bool {
         self.membership.network_id() == key.membership.network_id()
             && self.membership.own().id == key.membership.own().id
             && self.node.keypair.public() == key.keypair.public()
     }
 
-    /// Goes on with another membership of the same network. False if nothing differs.
+    /// Applies a new membership of the same network. Returns whether it differs from the current one.
     pub(super) fn reconfigure(&mut self, membership: &Membership) -> bool {
         if *self.membership == *membership {
             return false;
@@ -104,56 +105,57 @@ impl Network {
         true
     }
 
-    /// Begins to stop: the others are told that this node leaves on purpose.
+    /// Starts a graceful stop: announces to the peers that this node is leaving.
     pub(super) fn leave(&self) {
         self.node.send(Event::Leaving);
     }
 
-    /// Waits for the end, two seconds at most after [`Network::leave`]; then everything is on disk.
+    /// Waits until the threads have ended, at most two seconds after [`RunningNetwork::leave`], and the state is on disk.
     pub(super) fn join(self) {
-        self.collector.join();
-        self.keeper.stop();
+        self.event_loop.join();
+        self.state_writer.stop();
     }
 }
 
-/// Writes notices to the journal.
+/// Returns a callback that writes notices to the journal.
 fn notice_log() -> OnNotice {
     let limiter = LogLimiter::default();
     Box::new(move |snapshot, notice| journal::log_notice(snapshot, notice, |subject| limiter.allow(subject)))
 }
 
-fn tell_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
+fn log_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
     let network = key.membership.network_id().as_str();
     let node = key.membership.own().id.as_str();
     let public: &PublicKey = key.keypair.public();
     info!(
         MESSAGE_ID = message_id::NODE_STARTED, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
-        "{network}: this is {node}, one of {} nodes; key {} of {}, state in {}, epoch {epoch}",
+        "{network}: started as {node}, one of {} nodes; key {} from {}, state in {}, epoch {epoch}",
         key.membership.members().len(), public.fingerprint(), key.path.display(), files.dir().display()
     );
     if key.generated {
         info!(
             MESSAGE_ID = message_id::KEY_GENERATED, DISTOMON_NETWORK = network, DISTOMON_NODE = node;
-            "{network}: a new key was made for {node}; put this into config.yml on every node: public_key: \"{}\"",
+            "{network}: generated a key for {node}; add to config.yml on every host: public_key: \"{}\"",
             public.to_base64_spki()
         );
     }
 }
 
-/// Signs this node's reports.
-struct Pen {
+/// Signer of this node's reports.
+struct ReportSigner {
     key: Keypair,
-    lines: LogLimiter,
+    limiter: LogLimiter,
 }
 
-impl Signer for Pen {
+impl Signer for ReportSigner {
     fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         if payload.len() > dsse::MAX_PAYLOAD {
-            if let Some(more) = self.lines.allow("size") {
+            if let Some(suppressed) = self.limiter.allow("size") {
                 error!(
-                    "this node's report has {} bytes, more than others take; shorten node ids or observe fewer nodes{more}",
-                    payload.len()
+                    "this node's report has {} bytes, more than the {} that peers accept; shorten node ids or reduce `observers`{suppressed}",
+                    payload.len(),
+                    dsse::MAX_PAYLOAD
                 );
             }
         }

@@ -1,6 +1,7 @@
-//! Messages to the service manager (`sd_notify(3)`): ready, status, reloading, stopping, and signs of life.
+//! Messages to the service manager (`sd_notify(3)`): ready, status, reloading, stopping, keep-alive, and stored
+//! sockets.
 //!
-//! Without `NOTIFY_SOCKET` in the environment all of it does nothing.
+//! Without `NOTIFY_SOCKET` in the environment, nothing is sent.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -20,17 +21,16 @@ use sd_notify::NotifyState;
 
 use crate::config::MAX_LISTEN_ADDRESSES;
 
-/// The longest a message waits for a manager that does not read its socket.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout for sending to a manager that does not read its socket.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the sockets are called that the manager keeps from one process of the service for the next.
-pub(super) const KEPT_SOCKETS: &str = "listen";
+/// The name (`FDNAME=`) of the sockets that the manager stores for the next process of the service.
+pub(super) const STORED_SOCKETS: &str = "listen";
 
-/// The most bytes of a status text; more would not fit into one line of `systemctl status` anyway.
+/// The length limit of a status text in bytes; `systemctl status` shows it on one line.
 const MAX_STATUS: usize = 512;
 
-/// Tells the service manager what becomes of this process. A message that cannot be delivered is a warning
-/// once, and never more than that.
+/// Sender of messages to the service manager. The first failure to send is logged as a warning; none is fatal.
 #[derive(Debug, Default)]
 pub struct Notifier {
     socket: Option<SocketAddr>,
@@ -39,18 +39,18 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// To the socket that `NOTIFY_SOCKET` names, if it does.
+    /// Returns a notifier for the socket in `NOTIFY_SOCKET`, or one that sends nothing.
     pub fn from_env() -> Self {
         std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).map_or_else(Self::default, |name| {
-            Self::to(&name).unwrap_or_else(|error| {
-                log::warn!("NOTIFY_SOCKET={name:?}: {error}; the service manager is told nothing");
+            Self::to_socket(&name).unwrap_or_else(|error| {
+                log::warn!("NOTIFY_SOCKET={name:?}: {error}; sending no messages to the service manager");
                 Self::default()
             })
         })
     }
 
-    /// To the socket `name`: an absolute path, or `@` and a name in the abstract namespace (unix(7)).
-    fn to(name: &OsStr) -> io::Result<Self> {
+    /// Returns a notifier for the socket `name`: an absolute path, or `@` and a name in the abstract namespace (unix(7)).
+    fn to_socket(name: &OsStr) -> io::Result<Self> {
         let socket = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             [b'/', ..] => SocketAddr::from_pathname(name)?,
@@ -62,19 +62,19 @@ impl Notifier {
         Ok(Self { socket: Some(socket), ..Self::default() })
     }
 
-    /// Whether anybody listens.
+    /// Returns whether messages are sent.
     pub fn is_connected(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// The service answers; also the end of a reload, whether or not it changed anything.
+    /// Reports that the service is ready, after its start and after each reload.
     pub fn ready(&self, status: &str) {
         let status = one_line(status);
         self.send(&[NotifyState::Ready, NotifyState::Status(&status)]);
         *self.status.lock() = status;
     }
 
-    /// One line for `systemctl status`. The same text again is not sent again.
+    /// Reports one line for `systemctl status`, unless it is the same as before.
     pub fn status(&self, text: &str) {
         let text = one_line(text);
         let mut last = self.status.lock();
@@ -84,7 +84,7 @@ impl Notifier {
         }
     }
 
-    /// The configuration is read again; [`Notifier::ready`] must follow.
+    /// Reports the start of a reload; [`Notifier::ready`] must follow.
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.send(&[NotifyState::Reloading, now]),
@@ -92,27 +92,27 @@ impl Notifier {
         }
     }
 
-    /// The service stops, on purpose.
+    /// Reports the start of a graceful stop.
     pub fn stopping(&self) {
         self.send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    /// A sign of life.
+    /// Sends a keep-alive message.
     pub(super) fn watchdog(&self) {
         self.send(&[NotifyState::Watchdog]);
     }
 
-    /// Leaves `sockets` to the manager: if it starts the service again, the next process has them (`FDSTORE=1`
-    /// and `FileDescriptorStoreMax=`), and whoever connects meanwhile waits. If not, it closes them.
-    pub fn keep(&self, sockets: &[TcpListener]) {
+    /// Stores `sockets` in the manager (`FDSTORE=1`, see `FileDescriptorStoreMax=`). If the manager restarts the
+    /// service, the next process receives them and clients that connect meanwhile wait; otherwise it closes them.
+    pub fn store_sockets(&self, sockets: &[TcpListener]) {
         if !sockets.is_empty() {
-            self.send_text(&format!("FDSTORE=1\nFDNAME={KEPT_SOCKETS}\n"), sockets);
+            self.send_text(&format!("FDSTORE=1\nFDNAME={STORED_SOCKETS}\n"), sockets);
         }
     }
 
-    /// The sockets that the manager kept are in use: should this process die, its port is to be closed.
-    pub fn take_kept(&self) {
-        self.send_text(&format!("FDSTOREREMOVE=1\nFDNAME={KEPT_SOCKETS}\n"), &[]);
+    /// Removes the stored sockets from the manager, so that the port closes if this process dies.
+    pub fn remove_stored_sockets(&self) {
+        self.send_text(&format!("FDSTOREREMOVE=1\nFDNAME={STORED_SOCKETS}\n"), &[]);
     }
 
     fn send(&self, states: &[NotifyState<'_>]) {
@@ -125,22 +125,22 @@ impl Notifier {
 
     fn send_text(&self, message: &str, sockets: &[TcpListener]) {
         let Some(socket) = &self.socket else { return };
-        match deliver(socket, message.as_bytes(), sockets) {
+        match send_datagram(socket, message.as_bytes(), sockets) {
             Ok(()) => self.failed.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.failed.swap(true, Ordering::Relaxed) {
-                    log::warn!("telling the service manager {}: {error}", message.trim_end());
+                    log::warn!("sending {} to the service manager: {error}", message.trim_end());
                 }
             }
         }
     }
 }
 
-/// A socket for each message: the manager may have started anew, with a new one, since the last.
-fn deliver(socket: &SocketAddr, message: &[u8], sockets: &[TcpListener]) -> io::Result<()> {
-    let own = UnixDatagram::unbound()?;
-    own.set_write_timeout(Some(PATIENCE))?;
-    own.connect_addr(socket)?;
+/// Sends one message. A new socket for each message reaches a manager that has restarted since the last one.
+fn send_datagram(socket: &SocketAddr, message: &[u8], sockets: &[TcpListener]) -> io::Result<()> {
+    let sender = UnixDatagram::unbound()?;
+    sender.set_write_timeout(Some(SEND_TIMEOUT))?;
+    sender.connect_addr(socket)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LISTEN_ADDRESSES))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
@@ -148,11 +148,12 @@ fn deliver(socket: &SocketAddr, message: &[u8], sockets: &[TcpListener]) -> io::
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets for one message"));
     }
     let message = [IoSlice::new(message)];
-    rustix::net::sendmsg(&own, &message, &mut ancillary, SendFlags::empty())?;
+    rustix::net::sendmsg(&sender, &message, &mut ancillary, SendFlags::empty())?;
     Ok(())
 }
 
-/// What a status may be: a line feed in it would begin another message.
+/// Returns `text` without control characters, since a line feed would begin another variable, and with at most
+/// [`MAX_STATUS`] bytes.
 fn one_line(text: &str) -> String {
     let mut line: String =
         text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
@@ -174,36 +175,36 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The longest a test waits for what must come.
+    /// The timeout for expected messages.
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// The service manager's side of the socket.
+    /// Receiving end of the socket, as the service manager has it.
     pub(in super::super) struct Manager {
         pub(in super::super) name: OsString,
         socket: UnixDatagram,
     }
 
     impl Manager {
-        /// Listens at a new name: `prefix` and something unique. `@` makes it abstract.
+        /// Binds a unique name that begins with `prefix`; `@` makes it abstract.
         pub(in super::super) fn new(prefix: &str) -> Self {
             static COUNT: AtomicU32 = AtomicU32::new(0);
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = OsString::from(format!("{prefix}distomon-notify-{}-{count}", std::process::id()));
-            let address = Notifier::to(&name).expect("a good name").socket.expect("an address");
+            let address = Notifier::to_socket(&name).expect("a good name").socket.expect("an address");
             let socket = UnixDatagram::bind_addr(&address).expect("a new name");
             Self { name, socket }
         }
 
         pub(in super::super) fn notifier(&self) -> Notifier {
-            Notifier::to(&self.name).expect("a good name")
+            Notifier::to_socket(&self.name).expect("a good name")
         }
 
-        /// The next message.
+        /// Returns the next message.
         pub(in super::super) fn next(&self) -> String {
             self.within(DEADLINE).expect("a message before the deadline")
         }
 
-        /// The next message, which must be there, and the sockets that came with it.
+        /// Returns the pending message and its sockets.
         fn next_with_sockets(&self) -> (String, Vec<TcpListener>) {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LISTEN_ADDRESSES))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -219,12 +220,12 @@ pub(super) mod tests {
             (String::from_utf8(message[..length].to_vec()).expect("text"), sockets)
         }
 
-        /// All messages that are there.
+        /// Returns all pending messages.
         pub(in super::super) fn all(&self) -> Vec<String> {
             std::iter::from_fn(|| self.within(Duration::from_millis(1))).collect()
         }
 
-        /// Whether, before the deadline, a time of this length passes without a message.
+        /// Returns whether a time of this length without a message begins before the deadline.
         pub(in super::super) fn falls_silent(&self, length: Duration) -> bool {
             let start = std::time::Instant::now();
             while start.elapsed() < DEADLINE {
@@ -249,9 +250,9 @@ pub(super) mod tests {
         }
     }
 
-    /// Runs the ignored test `name` in a process of its own with this environment: the environment of this
-    /// one is shared by all tests.
-    pub(in super::super) fn run_alone(name: &str, environment: &[(&str, OsString)]) {
+    /// Runs the ignored test `name` in a separate process with this environment, since all tests of this process
+    /// share one.
+    pub(in super::super) fn run_isolated(name: &str, environment: &[(&str, OsString)]) {
         let program = std::env::current_exe().expect("the tests' own program");
         let run = Command::new(program)
             .args(["--exact", name, "--ignored"])
@@ -266,7 +267,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn messages() {
+    fn sends_state_changes() {
         for prefix in ["@", "/tmp/"] {
             let manager = Manager::new(prefix);
             let notifier = manager.notifier();
@@ -285,25 +286,25 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn sockets_are_kept() {
+    fn stores_and_removes_sockets() {
         let manager = Manager::new("@");
         let notifier = manager.notifier();
-        notifier.keep(&[]);
+        notifier.store_sockets(&[]);
         let sockets: Vec<TcpListener> =
             (0..MAX_LISTEN_ADDRESSES).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        notifier.keep(&sockets);
-        let (message, kept) = manager.next_with_sockets();
+        notifier.store_sockets(&sockets);
+        let (message, stored) = manager.next_with_sockets();
         assert_eq!(message, "FDSTORE=1\nFDNAME=listen\n");
         let addresses = |sockets: &[TcpListener]| -> Vec<_> {
             sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
         };
-        assert_eq!(addresses(&kept), addresses(&sockets));
-        notifier.take_kept();
+        assert_eq!(addresses(&stored), addresses(&sockets));
+        notifier.remove_stored_sockets();
         assert_eq!(manager.next(), "FDSTOREREMOVE=1\nFDNAME=listen\n");
     }
 
     #[test]
-    fn a_reload_tells_the_time() {
+    fn a_reload_contains_the_time() {
         let manager = Manager::new("@");
         let now_us = || {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -312,10 +313,10 @@ pub(super) mod tests {
         let before = now_us();
         manager.notifier().reloading();
         let message = manager.next();
-        let told =
+        let time_us =
             message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.strip_suffix('\n'));
-        let told: i64 = told.and_then(|number| number.parse().ok()).expect("the time");
-        assert!((before..=now_us()).contains(&told), "{before} {message}");
+        let time_us: i64 = time_us.and_then(|number| number.parse().ok()).expect("the time");
+        assert!((before..=now_us()).contains(&time_us), "{before} {message}");
     }
 
     #[test]
@@ -331,7 +332,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_of_sockets() {
+    fn socket_names() {
         for (name, good) in [
             ("/run/systemd/notify", true),
             ("@abstract", true),
@@ -339,26 +340,26 @@ pub(super) mod tests {
             ("vsock:2:1234", false),
             (&format!("/{}", "x".repeat(200)), false),
         ] {
-            assert_eq!(Notifier::to(OsStr::new(name)).is_ok(), good, "{name}");
+            assert_eq!(Notifier::to_socket(OsStr::new(name)).is_ok(), good, "{name}");
         }
     }
 
     #[test]
-    fn nobody_listens() {
-        let silent = Notifier::default();
-        silent.ready("");
-        assert!(!silent.is_connected());
-        let gone = Notifier::to(OsStr::new("@distomon-nobody-is-here")).expect("a good name");
+    fn a_missing_manager_is_no_error() {
+        let disconnected = Notifier::default();
+        disconnected.ready("");
+        assert!(!disconnected.is_connected());
+        let gone = Notifier::to_socket(OsStr::new("@distomon-no-manager")).expect("a good name");
         gone.ready("");
         gone.status("still here");
         assert!(gone.failed.load(Ordering::Relaxed));
     }
 
     #[test]
-    fn a_manager_that_does_not_read_holds_nobody_up_for_ever() {
+    fn sending_to_a_manager_that_does_not_read_times_out() {
         let manager = Manager::new("@");
         let notifier = manager.notifier();
-        // The kernel keeps net.unix.max_dgram_qlen messages; then a send waits.
+        // The kernel queues net.unix.max_dgram_qlen messages; the next send blocks.
         let sends = (0..100_000).find(|_| {
             notifier.watchdog();
             notifier.failed.load(Ordering::Relaxed)
@@ -369,15 +370,15 @@ pub(super) mod tests {
     #[test]
     fn the_environment_names_the_socket() {
         let manager = Manager::new("/tmp/");
-        run_alone("service::notify::tests::alone_ready", &[("NOTIFY_SOCKET", manager.name.clone())]);
+        run_isolated("service::notify::tests::isolated_ready", &[("NOTIFY_SOCKET", manager.name.clone())]);
         assert_eq!(manager.all(), ["READY=1\nSTATUS=served\n"]);
-        run_alone("service::notify::tests::alone_ready", &[]);
+        run_isolated("service::notify::tests::isolated_ready", &[]);
         assert_eq!(manager.all(), [""; 0]);
     }
 
     #[test]
-    #[ignore = "the other half of a test: needs its environment"]
-    fn alone_ready() {
+    #[ignore = "runs in a separate process with its own environment"]
+    fn isolated_ready() {
         Notifier::from_env().ready("served");
     }
 }

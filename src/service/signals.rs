@@ -1,4 +1,4 @@
-//! Signals, and the end of standard input, as values in a channel.
+//! Signals and the end of standard input, as [`Control`] values in a channel.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,57 +9,59 @@ use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Handle;
 
-/// Room for what the service has not taken yet; more of the same would tell it nothing new.
-const WAITING: usize = 4;
+use crate::threads;
 
-/// What the process is asked for.
+/// The capacity of the channel; further values would repeat the pending ones.
+const QUEUE_LEN: usize = 4;
+
+/// A request to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// SIGTERM, SIGINT, or the end of standard input: stop, and lose nothing.
+pub enum Control {
+    /// SIGTERM, SIGINT, or the end of standard input: stop gracefully.
     Stop,
-    /// SIGHUP: read the configuration again.
+    /// SIGHUP: reload the configuration.
     Reload,
 }
 
-/// Turns signals into [`Request`]s for as long as it lives.
+/// Signal handlers that send [`Control`] values until this is dropped.
 ///
-/// However often one comes, none ends the process by itself: to stop takes a few seconds at most, and
-/// what is written meanwhile is written whole. SIGQUIT is left to those who cannot wait.
+/// Repeated signals do not end the process either: a graceful stop needs only a few seconds, and files are written
+/// completely. SIGQUIT keeps its default action and ends the process immediately.
 pub struct Signals {
-    requests: Receiver<Request>,
-    sender: Sender<Request>,
+    controls: Receiver<Control>,
+    sender: Sender<Control>,
     handle: Handle,
-    // The thread ends because `drop` closes the handle.
+    // Closing the handle ends the thread.
     thread: Option<JoinHandle<()>>,
-    input: Option<Input>,
+    stdin: Option<EndWatcher>,
 }
 
 impl Signals {
-    /// From now on signals no longer end the process.
+    /// Installs the handlers for SIGTERM, SIGINT and SIGHUP.
     pub fn listen() -> io::Result<Self> {
         let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
-        let (sender, requests) = bounded(WAITING);
+        let (sender, controls) = bounded(QUEUE_LEN);
         let out = sender.clone();
-        let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let thread = threads::spawn_essential("signals", move || {
             for signal in &mut signals {
-                pass_on(&out, if signal == SIGHUP { Request::Reload } else { Request::Stop });
+                send_control(&out, if signal == SIGHUP { Control::Reload } else { Control::Stop });
             }
         })?;
-        Ok(Self { requests, sender, handle, thread: Some(thread), input: None })
+        Ok(Self { controls, sender, handle, thread: Some(thread), stdin: None })
     }
 
-    /// The end of standard input is a [`Request::Stop`] as well: a process that holds the other end of that
-    /// pipe takes this one with it, however it ends.
-    pub fn stop_with_stdin(&mut self) -> io::Result<()> {
+    /// Also sends [`Control::Stop`] at the end of standard input, so that this process ends with the one that holds
+    /// the other end of the pipe.
+    pub fn stop_at_end_of_stdin(&mut self) -> io::Result<()> {
         let input = rustix::io::dup(rustix::stdio::stdin())?;
-        self.input = Some(Input::watch(input, self.sender.clone())?);
+        self.stdin = Some(EndWatcher::watch(input, self.sender.clone())?);
         Ok(())
     }
 
-    /// Where the requests come out.
-    pub fn requests(&self) -> &Receiver<Request> {
-        &self.requests
+    /// Returns the receiving end of the channel.
+    pub fn controls(&self) -> &Receiver<Control> {
+        &self.controls
     }
 }
 
@@ -67,51 +69,51 @@ impl Drop for Signals {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // A panic there was logged when it happened.
+            // The panic hook has logged any panic.
             let _ = thread.join();
         }
     }
 }
 
-/// Never waits: what does not fit is there already.
-fn pass_on(to: &Sender<Request>, request: Request) {
-    // Reloads leave room, so that there is always some for a stop.
-    if request == Request::Stop || to.len() < WAITING / 2 {
-        let _ = to.try_send(request);
+/// Sends without waiting. A value that does not fit is already pending.
+fn send_control(to: &Sender<Control>, control: Control) {
+    // Reloads leave room for a stop.
+    if control == Control::Stop || to.len() < QUEUE_LEN / 2 {
+        let _ = to.try_send(control);
     }
 }
 
-/// The thread that waits for the end of an input.
-struct Input {
-    // The thread ends because this end of its pipe closes.
+/// Thread that waits for the end of an input.
+struct EndWatcher {
+    // Closing this end of the pipe ends the thread.
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Input {
-    fn watch(input: OwnedFd, to: Sender<Request>) -> io::Result<Self> {
+impl EndWatcher {
+    fn watch(input: OwnedFd, to: Sender<Control>) -> io::Result<Self> {
         let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let thread = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-            if ends(&input, &stopped) {
-                pass_on(&to, Request::Stop);
+        let thread = threads::spawn_essential("stdin", move || {
+            if reaches_end(&input, &stopped) {
+                send_control(&to, Control::Stop);
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
-impl Drop for Input {
+impl Drop for EndWatcher {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there was logged when it happened.
+            // The panic hook has logged any panic.
             let _ = thread.join();
         }
     }
 }
 
-/// Reads `input` and throws it away until it ends (true) or the other end of `stopped` closes (false).
-fn ends(input: &OwnedFd, stopped: &OwnedFd) -> bool {
+/// Discards `input` until it ends (true) or the other end of `stopped` closes (false).
+fn reaches_end(input: &OwnedFd, stopped: &OwnedFd) -> bool {
     loop {
         let mut both = [PollFd::new(input, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
         match poll(&mut both, None) {
@@ -144,49 +146,49 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn signals_become_requests() {
-        // The signals reach the whole process: other tests of it must not listen to them.
+    fn signals_become_controls() {
+        // Signals reach the whole process, so no other test may install handlers.
         let signals = Signals::listen().expect("handlers");
         for (signal, expected) in [
-            (Signal::HUP, Request::Reload),
-            (Signal::TERM, Request::Stop),
-            (Signal::HUP, Request::Reload),
-            (Signal::INT, Request::Stop),
-            (Signal::INT, Request::Stop),
+            (Signal::HUP, Control::Reload),
+            (Signal::TERM, Control::Stop),
+            (Signal::HUP, Control::Reload),
+            (Signal::INT, Control::Stop),
+            (Signal::INT, Control::Stop),
         ] {
             kill_process(getpid(), signal).expect("own process");
-            assert_eq!(signals.requests().recv_timeout(DEADLINE), Ok(expected), "{signal:?}");
+            assert_eq!(signals.controls().recv_timeout(DEADLINE), Ok(expected), "{signal:?}");
         }
     }
 
     #[test]
     fn reloads_leave_room_for_a_stop() {
-        let (sender, receiver) = bounded(WAITING);
+        let (sender, receiver) = bounded(QUEUE_LEN);
         for _ in 0..100 {
-            pass_on(&sender, Request::Reload);
+            send_control(&sender, Control::Reload);
         }
-        pass_on(&sender, Request::Stop);
+        send_control(&sender, Control::Stop);
         let all: Vec<_> = receiver.try_iter().collect();
-        assert_eq!(all.last(), Some(&Request::Stop), "{all:?}");
+        assert_eq!(all.last(), Some(&Control::Stop), "{all:?}");
     }
 
     #[test]
     fn the_end_of_input_stops() {
-        let (sender, receiver) = bounded(WAITING);
+        let (sender, receiver) = bounded(QUEUE_LEN);
         let (input, other_end) = rustix::pipe::pipe().expect("a pipe");
-        let _watched = Input::watch(input, sender).expect("a thread");
+        let _watched = EndWatcher::watch(input, sender).expect("a thread");
         rustix::io::write(&other_end, b"ignored").expect("room in the pipe");
         assert_eq!(receiver.recv_timeout(Duration::from_millis(50)).ok(), None, "not the end yet");
         drop(other_end);
-        assert_eq!(receiver.recv_timeout(DEADLINE), Ok(Request::Stop));
+        assert_eq!(receiver.recv_timeout(DEADLINE), Ok(Control::Stop));
     }
 
     #[test]
-    fn watching_an_input_that_does_not_end_can_be_given_up() {
-        let (sender, receiver) = bounded(WAITING);
+    fn dropping_the_watcher_ends_its_thread() {
+        let (sender, receiver) = bounded(QUEUE_LEN);
         let (input, _other_end) = rustix::pipe::pipe().expect("a pipe");
-        drop(Input::watch(input, sender).expect("a thread"));
-        assert_eq!(receiver.recv_timeout(DEADLINE).ok(), None, "the thread has ended, without a word");
+        drop(EndWatcher::watch(input, sender).expect("a thread"));
+        assert_eq!(receiver.recv_timeout(DEADLINE).ok(), None, "the thread has ended and sent nothing");
         assert!(receiver.try_recv().is_err_and(|error| error.is_disconnected()));
     }
 }

@@ -1,4 +1,4 @@
-//! Signs of life for the service manager, as long as the parts that matter live.
+//! Keep-alive messages to the watchdog of the service manager while all watched loops make progress.
 
 use std::io;
 use std::sync::Arc;
@@ -9,54 +9,60 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::notify::Notifier;
+use crate::journal::message_id;
+use crate::threads;
 
-/// How often the hearts are listened to between two signs of life.
-const LOOKS: u32 = 4;
+/// The number of checks of the loops in each keep-alive interval.
+const CHECKS_PER_INTERVAL: u32 = 4;
 
-/// The least time between two looks, however impatient the service manager is.
-const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+/// The minimum time between two checks.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A loop whose turning is watched: it keeps changing a number, such as the monotonic time of its last turn.
-pub struct Heart {
+/// A loop that shows its progress by changing a number, such as the monotonic time of its last iteration.
+pub struct WatchedLoop {
     name: &'static str,
-    read: Box<dyn Fn() -> u64 + Send>,
+    progress: Box<dyn Fn() -> u64 + Send>,
 }
 
-impl Heart {
-    /// The heart `name`, whose last beat `read` returns. Any change of the number is a beat.
-    pub fn new(name: &'static str, read: impl Fn() -> u64 + Send + 'static) -> Self {
-        Self { name, read: Box::new(read) }
+impl WatchedLoop {
+    /// Names a loop and the function that returns its number. Any change of the number is progress.
+    pub fn new(name: &'static str, progress: impl Fn() -> u64 + Send + 'static) -> Self {
+        Self { name, progress: Box::new(progress) }
     }
 
-    /// The heart `name`, whose beats are stored in `beat`.
-    pub fn of(name: &'static str, beat: Arc<AtomicU64>) -> Self {
-        Self::new(name, move || beat.load(Ordering::Relaxed))
+    /// Names a loop that stores its number in `progress`.
+    pub fn with_counter(name: &'static str, progress: Arc<AtomicU64>) -> Self {
+        Self::new(name, move || progress.load(Ordering::Relaxed))
     }
 }
 
-/// The thread that gives the signs of life. It ends with this value.
+/// Thread that sends the keep-alive messages until this is dropped.
 pub struct Watchdog {
-    // Above the thread: it ends because this closes.
+    // Closing this channel ends the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watchdog {
-    /// Gives a sign of life twice in each period of `WATCHDOG_USEC`, from now on, while each of `hearts`
-    /// beat within the last half period. None where the service manager does not wait for signs of life.
-    pub fn start(notifier: Arc<Notifier>, hearts: Vec<Heart>) -> io::Result<Option<Self>> {
+    /// Sends a keep-alive message twice in each period of `WATCHDOG_USEC` while each of `loops` made progress within
+    /// the last half period. Returns `None` if the service manager has no watchdog for this process.
+    pub fn start(notifier: Arc<Notifier>, loops: Vec<WatchedLoop>) -> io::Result<Option<Self>> {
         match sd_notify::watchdog_enabled() {
             Some(period) if !period.is_zero() && notifier.is_connected() => {
-                Self::every(period / 2, notifier, hearts).map(Some)
+                Self::start_with_interval(period / 2, notifier, loops).map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    fn every(interval: Duration, notifier: Arc<Notifier>, hearts: Vec<Heart>) -> io::Result<Self> {
+    fn start_with_interval(
+        interval: Duration,
+        notifier: Arc<Notifier>,
+        loops: Vec<WatchedLoop>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = bounded(0);
-        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-            watch(interval, &notifier, hearts.into_iter().map(Pulse::new).collect(), &stopped);
+        let thread = threads::spawn_essential("watchdog", move || {
+            watch(interval, &notifier, loops.into_iter().map(LoopMonitor::new).collect(), &stopped);
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -66,68 +72,70 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there was logged when it happened.
+            // The panic hook has logged any panic.
             let _ = thread.join();
         }
     }
 }
 
-fn watch(interval: Duration, notifier: &Notifier, mut pulses: Vec<Pulse>, stopped: &Receiver<()>) {
+fn watch(interval: Duration, notifier: &Notifier, mut monitors: Vec<LoopMonitor>, stopped: &Receiver<()>) {
     let mut next = Instant::now();
     loop {
         let now = Instant::now();
-        // Each one is looked at, so that each has its own line when it stops.
-        let mut alive = true;
-        for pulse in &mut pulses {
-            alive &= pulse.beats(now, interval);
+        // No short circuit: each stuck loop has its own journal line.
+        let mut all_live = true;
+        for monitor in &mut monitors {
+            all_live &= monitor.check(now, interval);
         }
-        if alive && now >= next {
+        if all_live && now >= next {
             notifier.watchdog();
             next = now + interval;
         }
-        if stopped.recv_timeout((interval / LOOKS).max(SHORTEST_LOOK)) != Err(RecvTimeoutError::Timeout) {
+        if stopped.recv_timeout((interval / CHECKS_PER_INTERVAL).max(MIN_CHECK_INTERVAL))
+            != Err(RecvTimeoutError::Timeout)
+        {
             return;
         }
     }
 }
 
-/// What is known of a heart.
-struct Pulse {
-    heart: Heart,
+/// Progress of one loop.
+struct LoopMonitor {
+    watched: WatchedLoop,
     last: u64,
     changed: Instant,
-    stood_still: bool,
+    is_stuck: bool,
 }
 
-impl Pulse {
-    fn new(heart: Heart) -> Self {
-        let last = (heart.read)();
-        Self { heart, last, changed: Instant::now(), stood_still: false }
+impl LoopMonitor {
+    fn new(watched: WatchedLoop) -> Self {
+        let last = (watched.progress)();
+        Self { watched, last, changed: Instant::now(), is_stuck: false }
     }
 
-    /// Whether the heart beat within `time` before `now`.
-    fn beats(&mut self, now: Instant, time: Duration) -> bool {
-        let beat = (self.heart.read)();
-        if beat != self.last {
-            self.last = beat;
+    /// Returns whether the loop made progress within `limit` before `now`, and logs a change of that.
+    fn check(&mut self, now: Instant, limit: Duration) -> bool {
+        let progress = (self.watched.progress)();
+        if progress != self.last {
+            self.last = progress;
             self.changed = now;
         }
-        let still = now.saturating_duration_since(self.changed);
-        let stands_still = still > time;
-        if stands_still != self.stood_still {
-            self.stood_still = stands_still;
-            let name = self.heart.name;
-            if stands_still {
-                let still = still.as_secs_f32();
+        let idle = now.saturating_duration_since(self.changed);
+        let is_stuck = idle > limit;
+        if is_stuck != self.is_stuck {
+            self.is_stuck = is_stuck;
+            let name = self.watched.name;
+            if is_stuck {
+                let idle_s = idle.as_secs_f32();
                 log::error!(
-                    MESSAGE_ID = crate::journal::message_id::THREAD_STUCK;
-                    "{name} has not turned for {still:.1} s: no signs of life to the service manager"
+                    MESSAGE_ID = message_id::THREAD_STUCK;
+                    "{name} stuck: no progress for {idle_s:.1} s; keep-alive messages to the watchdog are paused"
                 );
             } else {
-                log::warn!("{name} turns again");
+                log::warn!("{name} makes progress again");
             }
         }
-        !stands_still
+        !is_stuck
     }
 }
 
@@ -135,47 +143,48 @@ impl Pulse {
 mod tests {
     use std::ffi::OsString;
 
-    use super::super::notify::tests::{Manager, run_alone};
+    use super::super::notify::tests::{Manager, run_isolated};
     use super::*;
 
     #[test]
-    fn a_heart_that_stops_and_goes_on() {
-        let beat = Arc::new(AtomicU64::new(7));
-        let mut pulse = Pulse::new(Heart::of("collector", Arc::clone(&beat)));
-        let start = pulse.changed;
-        let time = Duration::from_secs(10);
-        for (at_s, beats_now, expected) in
+    fn a_loop_gets_stuck_and_recovers() {
+        let progress = Arc::new(AtomicU64::new(7));
+        let mut monitor = LoopMonitor::new(WatchedLoop::with_counter("event loop", Arc::clone(&progress)));
+        let start = monitor.changed;
+        let limit = Duration::from_secs(10);
+        for (at_s, advances, expected) in
             [(0, true, true), (10, false, true), (11, false, false), (30, true, true), (40, false, true)]
         {
-            if beats_now {
-                beat.fetch_add(1, Ordering::Relaxed);
+            if advances {
+                progress.fetch_add(1, Ordering::Relaxed);
             }
             let now = start + Duration::from_secs(at_s);
-            assert_eq!(pulse.beats(now, time), expected, "after {at_s} s");
+            assert_eq!(monitor.check(now, limit), expected, "after {at_s} s");
         }
     }
 
     #[test]
-    fn signs_of_life_need_every_heart() {
+    fn keep_alive_requires_progress_of_every_loop() {
         let manager = Manager::new("@");
-        let (steady, weak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let beating = Arc::clone(&steady);
-        let hearts = vec![
-            Heart::new("steady", move || beating.fetch_add(1, Ordering::Relaxed)),
-            Heart::of("weak", Arc::clone(&weak)),
+        let (steady, stuck) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counter = Arc::clone(&steady);
+        let loops = vec![
+            WatchedLoop::new("steady", move || counter.fetch_add(1, Ordering::Relaxed)),
+            WatchedLoop::with_counter("stuck", Arc::clone(&stuck)),
         ];
         let interval = Duration::from_millis(400);
-        let watchdog = Watchdog::every(interval, Arc::new(manager.notifier()), hearts).expect("a thread");
+        let watchdog =
+            Watchdog::start_with_interval(interval, Arc::new(manager.notifier()), loops).expect("a thread");
         assert_eq!(manager.next(), "WATCHDOG=1\n", "alive at the start");
-        assert!(manager.falls_silent(interval * 3), "the weak heart does not beat");
-        weak.fetch_add(1, Ordering::Relaxed);
+        assert!(manager.falls_silent(interval * 3), "one loop is stuck");
+        stuck.fetch_add(1, Ordering::Relaxed);
         assert_eq!(manager.next(), "WATCHDOG=1\n", "alive again");
         drop(watchdog);
         assert!(manager.falls_silent(interval * 3), "the thread has ended");
     }
 
     #[test]
-    fn the_environment_decides() {
+    fn the_environment_enables_the_watchdog() {
         for (usec, pid, watched) in [
             (Some("400000"), None, true),
             (Some("400000"), Some("1"), false),
@@ -187,17 +196,21 @@ mod tests {
             let mut environment = vec![("NOTIFY_SOCKET", manager.name.clone())];
             environment.extend(usec.map(|usec| ("WATCHDOG_USEC", OsString::from(usec))));
             environment.extend(pid.map(|pid| ("WATCHDOG_PID", OsString::from(pid))));
-            run_alone("service::watchdog::tests::alone_watched_for_a_moment", &environment);
-            let told = manager.all();
-            assert_eq!(told.first().map(String::as_str) == Some("WATCHDOG=1\n"), watched, "{usec:?} {pid:?}");
+            run_isolated("service::watchdog::tests::isolated_short_watchdog", &environment);
+            let messages = manager.all();
+            assert_eq!(
+                messages.first().map(String::as_str) == Some("WATCHDOG=1\n"),
+                watched,
+                "{usec:?} {pid:?}"
+            );
         }
     }
 
     #[test]
-    #[ignore = "the other half of a test: needs its environment"]
-    fn alone_watched_for_a_moment() {
+    #[ignore = "runs in a separate process with its own environment"]
+    fn isolated_short_watchdog() {
         let watchdog = Watchdog::start(Arc::new(Notifier::from_env()), Vec::new()).expect("a thread");
-        // The thread gives its first sign of life before it looks whether it shall end.
+        // The thread sends its first message before it checks whether to end.
         drop(watchdog);
     }
 }

@@ -18,6 +18,7 @@ use crate::journal::message_id;
 use crate::mesh::engine::event::{Call, CallFinished, Notice};
 use crate::mesh::membership::Membership;
 use crate::mesh::{Effect, Engine, Event, Snapshot};
+use crate::threads;
 
 /// The longest time between two ticks: health checks watch for them.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
@@ -77,7 +78,7 @@ impl EventLoopThread {
     pub fn start(init: EventLoopInit) -> io::Result<Self> {
         let EventLoopInit { engine, node, publisher, files, events, caller, on_notice } = init;
         let name = format!("collect-{}", node.snapshot().membership().network_id());
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let thread = threads::spawn_essential(name, move || {
             EventLoop { engine, node, publisher, files, events, caller, on_notice, leave_by: None }.run();
         })?;
         Ok(Self { thread })

@@ -15,6 +15,7 @@ use super::state_files::StateFiles;
 use crate::journal::log_limiter::LogLimiter;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
+use crate::threads;
 
 /// How often the newest reports' places are kept.
 const HEADS_PERIOD: Duration = Duration::from_secs(5);
@@ -36,9 +37,9 @@ impl StateWriter {
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let name = format!("keep-{}", node.snapshot().membership().network_id());
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || write_until_stopped(&node, &files, kept, &wake, &stopped))?;
+        let thread = threads::spawn_essential(name, move || {
+            write_until_stopped(&node, &files, kept, &wake, &stopped);
+        })?;
         Ok(Self { stop, thread })
     }
 

@@ -46,7 +46,7 @@ fn made_shown_and_replaced() {
     let first = first.trim_end();
     let file = host.state_dir().join(".password");
     assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o7777, 0o600);
-    host.wait_log("a login password was made");
+    host.wait_log("generated a login password");
     assert_eq!(log_in(host, "wrong").0, 401);
     let (status, token) = log_in(host, first);
     assert_eq!((status, view(host, &token)), (200, 200));
@@ -57,7 +57,7 @@ fn made_shown_and_replaced() {
     host.start();
     assert_eq!(host.command_line(&["password"]).expect("it was made").trim_end(), first);
     assert_eq!(view(host, &token), 200);
-    assert_eq!(host.log().matches("a login password was made").count(), 1, "{}", host.log());
+    assert_eq!(host.log().matches("generated a login password").count(), 1, "{}", host.log());
 
     // Until the service reads it, the old one holds; then all that it opened ends.
     let second = host.command_line(&["password", "--new"]).expect("writable");

@@ -27,7 +27,7 @@ fn check_end(host: &mut Host, status: i32, text: &str) {
 fn what_keeps_it_from_starting() {
     let mut network = Network::of(&["a"]);
     let taken = std::net::TcpListener::bind(network.host("a").address).expect("a free address");
-    check_end(network.host_mut("a"), 69, "another program (another instance?) may listen there");
+    check_end(network.host_mut("a"), 69, "another program or instance may use it");
     drop(taken);
 
     let epoch = network.host("a").node_dir().join("epoch");
@@ -193,7 +193,7 @@ fn a_configuration_is_read_again() {
     fs::write(&config, good.replace("retry: 2", "retry: two").replace("url: http", "url: ftp"))
         .expect("a file");
     network.host("a").signal(Signal::HUP);
-    network.host("a").wait_log("going on with the old one");
+    network.host("a").wait_log("continuing with the previous configuration");
     network.host("a").wait_log("config.yml:2:35: defaults.retry: expected a whole number");
     network.host("a").wait_log("config.yml:5:10: node_config[0].url: expected");
     network.wait_all_online();
@@ -218,11 +218,11 @@ fn a_configuration_is_read_again() {
     network.host("a").signal(Signal::HUP);
     network.host("b").signal(Signal::HUP);
     for (id, times) in [("a", 3), ("b", 1)] {
-        let done = || network.host(id).log().matches("the configuration was read again; ").count() == times;
+        let done = || network.host(id).log().matches("configuration reloaded; ").count() == times;
         network.wait("both have read it again", || done().then_some(()));
     }
     network.wait_all_online();
-    assert_eq!(network.host("a").log().matches("serving after").count(), 1, "it was never restarted");
+    assert_eq!(network.host("a").log().matches("ready after").count(), 1, "it was never restarted");
 }
 
 #[test]

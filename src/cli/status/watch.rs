@@ -34,7 +34,7 @@ fn watch(question: Question, show: Show, interval: Duration) -> io::Result<u8> {
     let mut status = super::outcome::Outcome::CannotTell.code();
     loop {
         select! {
-            recv(signals.requests()) -> _ => break,
+            recv(signals.controls()) -> _ => break,
             recv(answers) -> answer => {
                 let Ok(answer) = answer else { break };
                 status = answer.as_ref().map_or_else(|failure| failure.status, |answer| answer.outcome().code());

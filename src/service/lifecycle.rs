@@ -1,4 +1,4 @@
-//! The service from its start to its end: networks, listener, signals, and the configuration read again.
+//! The lifecycle of the service: start, reload and stop of its networks and its listener.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use log::{error, info, warn};
 
-use super::network::{Network, StartError};
+use super::network::{RunningNetwork, StartError};
 use super::notify::Notifier;
-use super::signals::{Request, Signals};
-use super::sockets;
-use super::status;
-use super::watchdog::{Heart, Watchdog};
+use super::signals::{Control, Signals};
+use super::socket_activation::inherited_sockets;
+use super::status_line::status_line;
+use super::watchdog::{Watchdog, WatchedLoop};
 use crate::config::{self, Config, ConfigErrors, LoginConfig, OwnKey, Subnet, login};
 use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
@@ -24,41 +24,43 @@ use crate::server::{
 };
 use crate::store::StateError;
 use crate::store::clock::Clock;
+use crate::threads;
 
-/// How often the status line follows the snapshot.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval at which the status line is updated.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the first reports may take.
-const FIRST_REPORTS: Duration = Duration::from_secs(10);
+/// The longest wait for the first own report of each network.
+const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When stopping is given up: systemd and users wait for five seconds.
-const STOP_BY: Duration = Duration::from_millis(4_800);
+/// The time after which the process exits although the stop is incomplete, within the 5 s that the documentation
+/// promises.
+const STOP_TIMEOUT: Duration = Duration::from_millis(4_800);
 
-/// Exit status of a process that a panic or a stop without end has ended (`EX_SOFTWARE` of sysexits.h).
+/// Exit status after a panic or a stop that took too long (`EX_SOFTWARE` of sysexits.h).
 const EX_SOFTWARE: i32 = 70;
 
-/// What the service is started with.
+/// Parameters of the service.
 #[derive(Debug)]
 pub struct Options {
-    /// The directory with nodeconf.yml, or that file.
+    /// The directory of nodeconf.yml, or that file.
     pub config: PathBuf,
-    /// Where state lies.
+    /// The state directory.
     pub state_dir: PathBuf,
-    /// Where systemd put credentials.
+    /// The directory of credentials from systemd.
     pub credentials_dir: Option<PathBuf>,
-    /// Whether the end of standard input ends the service.
+    /// Whether the end of standard input stops the service.
     pub exit_with_stdin: bool,
 }
 
-/// Why the service does not start.
+/// Reason why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration has mistakes.
+    /// The configuration is invalid.
     #[error("{0}")]
     Config(ConfigErrors),
-    /// What the service manager handed over is of no use.
+    /// A socket from the service manager cannot be used.
     #[error("{0}; see distomon@.socket")]
-    Handed(io::Error),
+    SocketActivation(io::Error),
     /// An address cannot be listened on.
     #[error("{error}; {}", listen_advice(error))]
     Listen {
@@ -69,17 +71,17 @@ pub enum RunError {
     /// The state directory cannot be used.
     #[error("{0}")]
     State(StateError),
-    /// Threads or signals.
+    /// A thread or a signal handler cannot be started.
     #[error("{0}")]
     System(io::Error),
 }
 
-/// What to do about an address that cannot be listened on.
+/// Returns the remedy for an address that cannot be listened on.
 fn listen_advice(error: &ListenError) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        "ports below 1024 are for root: let systemd listen, see distomon@.socket, or change listen: in nodeconf.yml"
+        "ports below 1024 require root: use distomon@.socket, or change `listen` in nodeconf.yml"
     } else {
-        "another program (another instance?) may listen there, see \"ss -ltnp\"; or change listen: in nodeconf.yml"
+        "another program or instance may use it: check \"ss -ltnp\", or change `listen` in nodeconf.yml"
     }
 }
 
@@ -92,63 +94,53 @@ impl From<StartError> for RunError {
     }
 }
 
-/// Runs the service until it is told to stop.
+/// Runs the service until a signal stops it.
 pub fn run(options: &Options) -> Result<(), RunError> {
     let start = Instant::now();
-    end_on_panic();
-    let inherited = sockets::inherited().map_err(RunError::Handed)?;
+    exit_on_panic();
+    let inherited = inherited_sockets().map_err(RunError::SocketActivation)?;
     let notifier = Arc::new(Notifier::from_env());
     if !inherited.from_previous.is_empty() {
-        notifier.take_kept();
+        notifier.remove_stored_sockets();
     }
     let mut signals = Signals::listen().map_err(RunError::System)?;
     if options.exit_with_stdin {
-        signals.stop_with_stdin().map_err(RunError::System)?;
+        signals.stop_at_end_of_stdin().map_err(RunError::System)?;
     }
-    let mut running = Running::start(options, notifier, inherited)?;
-    running.wait_for_reports();
-    running.notifier.ready(&status::line(&running.routes.instance()));
-    info!(MESSAGE_ID = message_id::SERVING; "serving after {} ms", start.elapsed().as_millis());
-    running.turn(&signals);
-    running.stop();
+    let mut service = Service::start(options, notifier, inherited)?;
+    service.wait_for_first_reports();
+    service.notifier.ready(&status_line(&service.routes.instance()));
+    info!(MESSAGE_ID = message_id::SERVING; "ready after {} ms", start.elapsed().as_millis());
+    service.handle_signals(&signals);
+    service.stop();
     Ok(())
 }
 
-/// A panic in a request is that request's; a panic elsewhere leaves a part that nobody would miss, so it
-/// ends the process, and the service manager starts it again.
-fn end_on_panic() {
-    let log = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        log(panic);
-        if is_missed(std::thread::current().name()) {
-            error!(MESSAGE_ID = message_id::THREAD_PANICKED; "ending: a part of this process is gone");
-            std::process::exit(EX_SOFTWARE);
-        }
-    }));
+/// Exits on a panic of an essential thread, so that the service manager restarts the service.
+fn exit_on_panic() {
+    threads::mark_essential();
+    threads::exit_on_panic(|| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("<unnamed>");
+        error!(MESSAGE_ID = message_id::THREAD_PANICKED; "essential thread {name} panicked: exiting");
+        std::process::exit(EX_SOFTWARE);
+    });
 }
 
-/// Whether the thread of that name does more than one request or one call.
-fn is_missed(thread: Option<&str>) -> bool {
-    let brief = [crate::server::WORKER_THREAD_PREFIX, crate::probe::THREAD_PREFIX];
-    // All of ours that matter have names. minreq makes each call in a thread without one, and what a peer
-    // answers, whoever that is, must not end the process.
-    thread.is_some_and(|name| !brief.iter().any(|prefix| name.starts_with(prefix)))
-}
-
-/// The parts of the service. Field order is the order of their end.
-struct Running<'o> {
+/// The running service. Its parts end in the order of the fields.
+struct Service<'o> {
     options: &'o Options,
     clock: Clock,
     notifier: Arc<Notifier>,
     _watchdog: Option<Watchdog>,
     listener: ListenerHandle,
     routes: Arc<Routes>,
-    networks: BTreeMap<NetworkId, Network>,
+    networks: BTreeMap<NetworkId, RunningNetwork>,
     listen: Vec<SocketAddr>,
     trusted_proxies: Vec<Subnet>,
 }
 
-impl<'o> Running<'o> {
+impl<'o> Service<'o> {
     fn start(
         options: &'o Options,
         notifier: Arc<Notifier>,
@@ -157,27 +149,28 @@ impl<'o> Running<'o> {
         let clock = Clock::start();
         let (mut config, keys) = prepare(options).map_err(RunError::Config)?;
         let limits = Limits { trusted_proxies: config.trusted_proxies.clone(), ..Limits::default() };
-        // Before the state is touched: a second process on the same port must change nothing.
+        // Before any change of the state: a second process with the same port must not modify it.
         let listener = Listener::bind_with_inherited(inherited, &config.listen, limits);
         let listener = listener.map_err(|error| RunError::Listen { error })?;
         let unit_sockets = listener.unit_sockets();
-        make_password(&mut config, options).map_err(RunError::State)?;
+        generate_password(&mut config, options).map_err(RunError::State)?;
         let mut networks = BTreeMap::new();
         for key in &keys {
-            let network = Network::start(key, &options.state_dir, clock)?;
+            let network = RunningNetwork::start(key, &options.state_dir, clock)?;
             networks.insert(key.membership.network_id().clone(), network);
         }
         let routes = Arc::new(Routes::new(instance(&config, &networks)));
         let listener = listener.start(routes.clone()).map_err(RunError::System)?;
-        let told = |(index, address)| {
-            let origin = if index < unit_sockets { " (a socket from systemd)" } else { "" };
+        let describe = |(index, address)| {
+            let origin = if index < unit_sockets { " (socket from systemd)" } else { "" };
             format!("http://{address}{origin}")
         };
-        let addresses: Vec<_> = listener.addresses().iter().enumerate().map(told).collect();
+        let addresses: Vec<_> = listener.addresses().iter().enumerate().map(describe).collect();
         info!("listening on {}", addresses.join(", "));
         let heartbeat = listener.heartbeat();
-        let hearts = vec![Heart::new("listener", move || heartbeat.last_ms()), collectors(&routes)];
-        let watchdog = Watchdog::start(notifier.clone(), hearts).map_err(RunError::System)?;
+        let loops =
+            vec![WatchedLoop::new("listener", move || heartbeat.last_ms()), slowest_event_loop(&routes)];
+        let watchdog = Watchdog::start(notifier.clone(), loops).map_err(RunError::System)?;
         let Config { listen, trusted_proxies, .. } = config;
         Ok(Self {
             options,
@@ -192,36 +185,36 @@ impl<'o> Running<'o> {
         })
     }
 
-    /// Waits until every collector has made its node's first report: then requests are answered in full.
-    fn wait_for_reports(&self) {
-        let by = Instant::now() + FIRST_REPORTS;
-        let is_mute = |network: &Network| network.node().snapshot().own_report().is_none();
-        while self.networks.values().any(is_mute) && Instant::now() < by {
+    /// Waits until each node has published its first report, which replies contain.
+    fn wait_for_first_reports(&self) {
+        let deadline = Instant::now() + FIRST_REPORT_TIMEOUT;
+        let lacks_report = |network: &RunningNetwork| network.node().snapshot().own_report().is_none();
+        while self.networks.values().any(lacks_report) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Follows the snapshot and the signals until one of them says to stop.
-    fn turn(&mut self, signals: &Signals) {
+    /// Handles signals and updates the status line until a signal to stop.
+    fn handle_signals(&mut self, signals: &Signals) {
         loop {
-            match signals.requests().recv_timeout(LOOK) {
+            match signals.controls().recv_timeout(STATUS_INTERVAL) {
                 Err(RecvTimeoutError::Timeout) => {
-                    self.notifier.status(&status::line(&self.routes.instance()));
+                    self.notifier.status(&status_line(&self.routes.instance()));
                     self.routes.flush_suppressed();
                 }
-                Ok(Request::Reload) => self.reload(),
-                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Control::Reload) => self.reload(),
+                Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Reads the configuration again. One with mistakes changes nothing, and all of them are told.
+    /// Reloads the configuration. An invalid one is rejected, and all its errors are logged.
     fn reload(&mut self) {
         self.notifier.reloading();
         match prepare(self.options) {
             Ok((mut config, keys)) => {
-                if let Err(error) = make_password(&mut config, self.options) {
-                    error!("nobody can log in: {error}");
+                if let Err(error) = generate_password(&mut config, self.options) {
+                    error!("login disabled: {error}");
                 }
                 self.apply(&config, &keys);
             }
@@ -231,12 +224,12 @@ impl<'o> Running<'o> {
                 }
                 error!(
                     MESSAGE_ID = message_id::RELOAD_REJECTED;
-                    "the configuration was read again and has {} mistakes: going on with the old one",
+                    "configuration rejected: {} errors, listed above; continuing with the previous configuration",
                     errors.len()
                 );
             }
         }
-        self.notifier.ready(&status::line(&self.routes.instance()));
+        self.notifier.ready(&status_line(&self.routes.instance()));
     }
 
     fn apply(&mut self, config: &Config, keys: &[OwnKey]) {
@@ -247,22 +240,22 @@ impl<'o> Running<'o> {
             if changed {
                 warn!(
                     MESSAGE_ID = message_id::RESTART_REQUIRED;
-                    "{key}: has changed, which takes a restart: systemctl restart"
+                    "`{key}` has changed: restart the service to apply it"
                 );
             }
         }
-        let stays = |network: &Network| keys.iter().any(|key| network.is_of(key));
-        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.networks).into_iter().partition(|(_, network)| stays(network));
-        self.networks = stay;
-        for network in go.values() {
+        let remains = |network: &RunningNetwork| keys.iter().any(|key| network.has_key(key));
+        let (remaining, removed): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.networks).into_iter().partition(|(_, network)| remains(network));
+        self.networks = remaining;
+        for network in removed.values() {
             network.leave();
         }
-        // From here on nobody asks those that go.
+        // The routes no longer serve the removed networks.
         self.routes.replace(instance(config, &self.networks));
-        for (id, network) in go {
+        for (id, network) in removed {
             network.join();
-            info!(DISTOMON_NETWORK = id.as_str(); "{id}: stopped, as the configuration says");
+            info!(DISTOMON_NETWORK = id.as_str(); "{id}: stopped; the configuration no longer has this node or its key");
         }
         let mut changed = 0;
         for key in keys {
@@ -271,47 +264,47 @@ impl<'o> Running<'o> {
                 changed += usize::from(network.reconfigure(&key.membership));
                 continue;
             }
-            match Network::start(key, &self.options.state_dir, self.clock) {
+            match RunningNetwork::start(key, &self.options.state_dir, self.clock) {
                 Ok(network) => {
                     self.networks.insert(id.clone(), network);
                 }
                 Err(error) => {
                     error!(
                         MESSAGE_ID = message_id::NOT_STARTED, DISTOMON_NETWORK = id.as_str();
-                        "{id}: not started: {error}"
+                        "{id}: cannot start: {error}"
                     );
                 }
             }
         }
-        self.wait_for_reports();
+        self.wait_for_first_reports();
         self.routes.replace(instance(config, &self.networks));
         info!(
             MESSAGE_ID = message_id::RELOADED;
-            "the configuration was read again; networks: {}, changed: {changed}",
+            "configuration reloaded; networks: {}, changed: {changed}",
             self.networks.len()
         );
     }
 
-    /// Tells the others, lets replies finish, writes everything.
+    /// Announces the stop to the peers, finishes pending replies and writes the state.
     fn stop(self) {
         self.notifier.stopping();
         info!(MESSAGE_ID = message_id::STOPPING; "stopping");
-        let clock = std::thread::Builder::new().name("stop".to_owned()).spawn(|| {
-            std::thread::sleep(STOP_BY);
-            error!("stopping takes too long: ending at once");
+        let timer = threads::spawn_essential("stop", || {
+            std::thread::sleep(STOP_TIMEOUT);
+            error!("stop incomplete after {} ms: exiting", STOP_TIMEOUT.as_millis());
             std::process::exit(EX_SOFTWARE);
         });
-        if let Err(error) = clock {
-            warn!("starting a thread: {error}; nothing bounds how long stopping takes");
+        if let Err(error) = timer {
+            warn!("starting the timer thread: {error}; stopping without a timeout");
         }
         for network in self.networks.values() {
             network.leave();
         }
-        // The listener serves on meanwhile: peers that answer late find this node still there.
+        // The listener still serves meanwhile, for peers that are late.
         for network in self.networks.into_values() {
             network.join();
         }
-        self.notifier.keep(self.listener.retained_sockets());
+        self.notifier.store_sockets(self.listener.retained_sockets());
         self.listener.stop();
         info!("stopped");
     }
@@ -325,30 +318,30 @@ fn prepare(options: &Options) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
     Ok(prepared)
 }
 
-/// Makes the password that `config` leaves to this instance, if there is none yet. It is never told, only where
-/// to find it.
-fn make_password(config: &mut Config, options: &Options) -> Result<(), StateError> {
+/// Generates the login password if `config` requires it and there is none yet. The journal shows the command that
+/// prints it, not the password.
+fn generate_password(config: &mut Config, options: &Options) -> Result<(), StateError> {
     if !matches!(config.login, LoginConfig::Generated(None)) {
         return Ok(());
     }
     let path = login::generated_path(&options.state_dir);
-    let made = login::load_or_generate(&options.state_dir);
-    let made =
-        made.map_err(|error| StateError::Io { action: "writing the login password to", path, error })?;
-    config.login = LoginConfig::Generated(Some(made));
+    let generated = login::load_or_generate(&options.state_dir);
+    let generated =
+        generated.map_err(|error| StateError::Io { action: "writing the login password to", path, error })?;
+    config.login = LoginConfig::Generated(Some(generated));
     let installed =
         config.dir.strip_prefix("/etc/distomon").ok().filter(|name| name.components().count() == 1);
-    let of = installed
+    let instance = installed
         .map_or_else(|| format!("--config {}", config.dir.display()), |name| name.display().to_string());
     info!(
         MESSAGE_ID = message_id::PASSWORD_GENERATED;
-        "a login password was made, since nodeconf.yml has none; this shows it to root: distomon password {of}"
+        "generated a login password because nodeconf.yml has none; to show it, run as root: distomon password {instance}"
     );
     Ok(())
 }
 
-/// What the routes serve.
-fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> ServedInstance {
+/// Returns what the routes serve.
+fn instance(config: &Config, networks: &BTreeMap<NetworkId, RunningNetwork>) -> ServedInstance {
     let own_urls = config.networks.iter().filter_map(|network| network.membership.own().url.as_deref());
     ServedInstance {
         name: instance_name(config),
@@ -358,17 +351,17 @@ fn instance(config: &Config, networks: &BTreeMap<NetworkId, Network>) -> ServedI
     }
 }
 
-/// The name of the configuration's directory, if it can stand in a cookie's name.
+/// Returns the name of the configuration directory, or `network` if that cannot be part of a cookie's name.
 fn instance_name(config: &Config) -> String {
     let dir = config.dir.canonicalize().unwrap_or_else(|_| config.dir.clone());
     let name = dir.file_name().and_then(|name| name.to_str()).filter(|name| crate::mesh::id::is_name(name));
     name.unwrap_or("network").to_owned()
 }
 
-/// Beats with the slowest of all collectors.
-fn collectors(routes: &Arc<Routes>) -> Heart {
+/// Watches the event loop with the oldest iteration.
+fn slowest_event_loop(routes: &Arc<Routes>) -> WatchedLoop {
     let routes = routes.clone();
-    Heart::new("collector", move || {
+    WatchedLoop::new("event loop", move || {
         let instance = routes.instance();
         instance
             .nodes
@@ -377,24 +370,4 @@ fn collectors(routes: &Arc<Routes>) -> Heart {
             .min()
             .unwrap_or_else(crate::server::heartbeat::monotonic_ms)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_missed;
-
-    #[test]
-    fn whose_panic_ends_the_process() {
-        for (thread, expected) in [
-            (Some("main"), true),
-            (Some("collect-peer-net"), true),
-            (Some("keep-http-net"), true),
-            (Some("listener"), true),
-            (Some("http-12"), false),
-            (Some("peer-node-1"), false),
-            (None, false),
-        ] {
-            assert_eq!(is_missed(thread), expected, "{thread:?}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The status in one line, for `systemctl status`.
+//! The status line for `systemctl status`.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use crate::mesh::wire::observation::ProbeStatus;
 use crate::present::summary::summary;
 use crate::server::ServedInstance;
 
-/// How many nodes there are and how many are online, as this node finds them; it counts itself.
-pub(super) fn line(instance: &ServedInstance) -> String {
+/// Returns the number of nodes and of those that this node finds online, itself included, for each network.
+pub(super) fn status_line(instance: &ServedInstance) -> String {
     let one = instance.nodes.len() == 1;
     let words = instance.nodes.iter().map(|(id, node)| {
         let counts = counts(&node.snapshot());
