@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
-use super::ask::ask;
-use super::failure::Failure;
-use super::line::clean;
+use super::error::CliError;
+use super::query::query;
+use super::styled_line::sanitize;
 use super::{EX_UNAVAILABLE, EX_USAGE, Global};
 use crate::config::NodeUrl;
 use crate::mesh::id::{MAX_NAME, is_name};
@@ -69,32 +69,32 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
             super::print(&text);
             ExitCode::SUCCESS
         }
-        Err(failure) => failure.tell("changes"),
+        Err(error) => error.report("changes"),
     }
 }
 
-fn changes(args: &Args, global: &Global) -> Result<String, Failure> {
+fn changes(args: &Args, global: &Global) -> Result<String, CliError> {
     let node = match &args.node {
         Some(node) if !is_name(node) => {
-            return Err(Failure::new(EX_USAGE, "--node: expected the node_id of a node"));
+            return Err(CliError::new(EX_USAGE, "--node: expected the node_id of a node"));
         }
         Some(node) => format!("&node={node}"),
         None => String::new(),
     };
     let path = |network: &str| format!("/changes/{network}?limit={}{node}", args.limit);
-    let body = ask(global, &args.network, args.url.as_ref(), "tell its changes", path)?;
+    let body = query(global, &args.network, args.url.as_ref(), "tell its changes", path)?;
     if args.json {
         return Ok(body + "\n");
     }
     let answer = serde_json::from_str(&body)
-        .map_err(|_| Failure::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
+        .map_err(|_| CliError::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
     Ok(table(&answer))
 }
 
 fn table(answer: &Answer) -> String {
     let mut out = String::new();
     for change in &answer.changes {
-        let name = |text: &str| clean(text, MAX_NAME);
+        let name = |text: &str| sanitize(text, MAX_NAME);
         let _ = write!(
             out,
             "{}  {} is {}",
@@ -103,7 +103,7 @@ fn table(answer: &Answer) -> String {
             name(&change.status)
         );
         if let Some(cause) = &change.cause {
-            let _ = write!(out, ", cause: {}", clean(cause, CAUSE));
+            let _ = write!(out, ", cause: {}", sanitize(cause, CAUSE));
         }
         match &change.from {
             Some(from) if *from != change.status => {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::line::clean;
+use super::styled_line::sanitize;
 use crate::crypto::token::{MAX_TOKEN, SUBJECT};
 
 /// The time for one whole request, in seconds.
@@ -26,22 +26,22 @@ const MAX_PROBLEM: u64 = 4 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ClientError {
     /// No connection, or it ended early, or it took too long.
-    Silent(String),
+    Unreachable(String),
     /// A status other than 200, and what the node says about it, fit to be printed.
     Refused(u16, String),
     /// An answer that is none.
-    Odd(&'static str),
+    Malformed(&'static str),
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent(why) => f.write_str(why),
+            Self::Unreachable(why) => f.write_str(why),
             Self::Refused(status, detail) if detail.is_empty() => {
                 write!(f, "it answers with status {status}")
             }
             Self::Refused(status, detail) => write!(f, "it answers with status {status}: {detail}"),
-            Self::Odd(what) => f.write_str(what),
+            Self::Malformed(what) => f.write_str(what),
         }
     }
 }
@@ -49,7 +49,7 @@ impl fmt::Display for ClientError {
 /// The body of `GET url` with a bearer token.
 pub(super) fn get(url: &str, token: &str) -> Result<String, ClientError> {
     if !is_token(token) {
-        return Err(ClientError::Odd("expected a token of three parts in base64url"));
+        return Err(ClientError::Malformed("expected a token of three parts in base64url"));
     }
     send(minreq::get(url).with_header("Authorization", format!("Bearer {token}")))
 }
@@ -63,10 +63,10 @@ pub(super) fn log_in(url: &str, password: &str) -> Result<String, ClientError> {
     let credentials = STANDARD.encode(format!("{SUBJECT}:{password}"));
     let request =
         minreq::post(format!("{url}/token")).with_header("Authorization", format!("Basic {credentials}"));
-    let odd = ClientError::Odd("it answers, and not with a token: is this a node?");
+    let malformed = ClientError::Malformed("it answers, and not with a token: is this a node?");
     match serde_json::from_str::<Reply>(&send(request)?) {
         Ok(reply) if is_token(&reply.access_token) => Ok(reply.access_token),
-        _ => Err(odd),
+        _ => Err(malformed),
     }
 }
 
@@ -84,13 +84,13 @@ fn send(request: minreq::Request) -> Result<String, ClientError> {
         .with_max_status_line_length(1024);
     // An answer must not end the program in a panic, whatever the client library makes of it.
     let result = std::panic::catch_unwind(|| fetch(request));
-    result.unwrap_or(Err(ClientError::Odd("it answers in a form that is not understood")))
+    result.unwrap_or(Err(ClientError::Malformed("it answers in a form that is not understood")))
 }
 
 fn fetch(request: minreq::Request) -> Result<String, ClientError> {
     let mut reply = request.send_lazy().map_err(|error| match error {
-        minreq::Error::IoError(error) => silent(&error),
-        error => ClientError::Silent(clean(&error.to_string(), 200)),
+        minreq::Error::IoError(error) => unreachable(&error),
+        error => ClientError::Unreachable(sanitize(&error.to_string(), 200)),
     })?;
     let status = reply.status_code;
     let limit = if status == 200 { MAX_ANSWER } else { MAX_PROBLEM };
@@ -99,18 +99,18 @@ fn fetch(request: minreq::Request) -> Result<String, ClientError> {
     if status != 200 {
         return Err(ClientError::Refused(status, detail(&body)));
     }
-    read.map_err(|error| silent(&error))?;
+    read.map_err(|error| unreachable(&error))?;
     if body.len() as u64 > limit {
-        return Err(ClientError::Odd("it answers with more than 16 MiB"));
+        return Err(ClientError::Malformed("it answers with more than 16 MiB"));
     }
-    String::from_utf8(body).map_err(|_| ClientError::Odd("it answers with something other than UTF-8"))
+    String::from_utf8(body).map_err(|_| ClientError::Malformed("it answers with something other than UTF-8"))
 }
 
-fn silent(error: &io::Error) -> ClientError {
-    ClientError::Silent(match error.kind() {
+fn unreachable(error: &io::Error) -> ClientError {
+    ClientError::Unreachable(match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => format!("no answer within {TIMEOUT_S} s"),
-        _ => clean(&error.to_string(), 200),
+        _ => sanitize(&error.to_string(), 200),
     })
 }
 
@@ -124,8 +124,8 @@ fn detail(body: &[u8]) -> String {
         title: String,
     }
     match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) if problem.detail.is_empty() => clean(&problem.title, 200),
-        Ok(problem) => clean(&problem.detail, 200),
+        Ok(problem) if problem.detail.is_empty() => sanitize(&problem.title, 200),
+        Ok(problem) => sanitize(&problem.detail, 200),
         Err(_) => String::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! `distomon demo`: a whole network on this machine, each node a process of its own, until Ctrl-C.
 
+mod directory;
 mod node;
-mod place;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::{EX_CANTCREAT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Global, init};
 use crate::service::signals::Signals;
+use directory::DemoDir;
 use node::{Node, Nodes};
-use place::Place;
 
 /// The network's name.
 const NETWORK: &str = "demo";
@@ -54,46 +54,46 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     match demo(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell("demo"),
+        Err(error) => error.report("demo"),
     }
 }
 
-fn demo(args: &Args) -> Result<(), Failure> {
+fn demo(args: &Args) -> Result<(), CliError> {
     // First of all: from here on Ctrl-C goes through the end of this function.
     let signals = Signals::listen()
-        .map_err(|error| Failure::new(EX_SOFTWARE, format!("listening to signals: {error}")))?;
+        .map_err(|error| CliError::new(EX_SOFTWARE, format!("listening to signals: {error}")))?;
     let addresses = free_addresses(args)?;
-    let place = Place::make()
-        .map_err(|error| Failure::new(EX_CANTCREAT, format!("making a temporary directory: {error}")))?;
+    let dir = DemoDir::make()
+        .map_err(|error| CliError::new(EX_CANTCREAT, format!("making a temporary directory: {error}")))?;
     let members: Vec<_> =
         addresses.iter().enumerate().map(|(index, &address)| (node_id(index), url(address))).collect();
     let told = members.iter().map(|(id, url)| format!("{id}={url}")).collect();
     let times = (args.poll_rate, timeout_s(args.poll_rate));
-    let password = init::write_network(place.path(), NETWORK, told, times, args.bind)?;
+    let password = init::write_network(dir.path(), NETWORK, told, times, args.bind)?;
 
-    // Below the place: the nodes end before it goes.
+    // Below the dir: the nodes end before it goes.
     let mut nodes = Nodes::default();
     for (id, url) in members {
-        let command = place.command(&id).map_err(|error| cannot_start(&id, &error))?;
+        let command = dir.command(&id).map_err(|error| cannot_start(&id, &error))?;
         let node = Node::start(id.clone(), url, command, args.verbose);
         nodes.push(node.map_err(|error| cannot_start(&id, &error))?);
     }
     let result = match all_answer(&mut nodes, &signals)? {
         Told::ToStop => Ok(()),
         Told::Nothing => {
-            super::print(&story(&nodes, &password));
-            watch(&mut nodes, &signals, &place)
+            super::print(&instructions(&nodes, &password));
+            watch(&mut nodes, &signals, &dir)
         }
     };
     nodes.stop();
-    place.remove().map_err(|error| Failure::new(EX_CANTCREAT, error.to_string()))?;
+    dir.remove().map_err(|error| CliError::new(EX_CANTCREAT, error.to_string()))?;
     result?;
     super::print("\nThe demo has ended. Nothing of it is left.\n");
     Ok(())
 }
 
-fn cannot_start(id: &str, error: &std::io::Error) -> Failure {
-    Failure::new(EX_SOFTWARE, format!("starting {id}: {error}"))
+fn cannot_start(id: &str, error: &std::io::Error) -> CliError {
+    CliError::new(EX_SOFTWARE, format!("starting {id}: {error}"))
 }
 
 fn node_id(index: usize) -> String {
@@ -116,7 +116,7 @@ fn timeout_s(poll_rate: f64) -> u32 {
 }
 
 /// An address for each node, all of them free a moment ago.
-fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, Failure> {
+fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, CliError> {
     let range = || {
         format!(
             "--port {}: expected a port that leaves room for {} nodes below 65536, or 0 for any free ones",
@@ -127,7 +127,7 @@ fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, Failure> {
     for index in 0..args.nodes {
         let port = match args.port {
             0 => 0,
-            first => first.checked_add(index).ok_or_else(|| Failure::new(EX_USAGE, range()))?,
+            first => first.checked_add(index).ok_or_else(|| CliError::new(EX_USAGE, range()))?,
         };
         // Kept until the last is found, so that no two of any free ones are the same.
         match std::net::TcpListener::bind((args.bind, port)) {
@@ -137,7 +137,7 @@ fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, Failure> {
     }
     if refused.is_empty() {
         let addresses = listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>();
-        return addresses.map_err(|error| Failure::new(EX_SOFTWARE, format!("finding ports: {error}")));
+        return addresses.map_err(|error| CliError::new(EX_SOFTWARE, format!("finding ports: {error}")));
     }
     let mut message = String::new();
     for (port, error) in &refused {
@@ -148,7 +148,7 @@ fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, Failure> {
         };
     }
     message += "stop what listens there, or say --port with another first port (0: any free ones), or --bind";
-    Err(Failure::new(EX_UNAVAILABLE, message))
+    Err(CliError::new(EX_UNAVAILABLE, message))
 }
 
 /// Whether the demo was asked to end.
@@ -168,7 +168,7 @@ impl Told {
 }
 
 /// Waits until each node answers that it is well.
-fn all_answer(nodes: &mut Nodes, signals: &Signals) -> Result<Told, Failure> {
+fn all_answer(nodes: &mut Nodes, signals: &Signals) -> Result<Told, CliError> {
     let deadline = Instant::now() + START;
     for node in nodes.iter_mut() {
         while let Err(why) = node.is_well() {
@@ -180,7 +180,7 @@ fn all_answer(nodes: &mut Nodes, signals: &Signals) -> Result<Told, Failure> {
             if let Some(why) = why {
                 let lines = node.last_lines();
                 let message = format!("{} {why}; its last log lines:\n{lines}", node.id());
-                return Err(Failure::new(EX_SOFTWARE, message));
+                return Err(CliError::new(EX_SOFTWARE, message));
             }
             if let Told::ToStop = Told::within(LOOK, signals) {
                 return Ok(Told::ToStop);
@@ -191,7 +191,7 @@ fn all_answer(nodes: &mut Nodes, signals: &Signals) -> Result<Told, Failure> {
 }
 
 /// Says when a node ends, until the demo is asked to end or no node is left.
-fn watch(nodes: &mut Nodes, signals: &Signals, place: &Place) -> Result<(), Failure> {
+fn watch(nodes: &mut Nodes, signals: &Signals, dir: &DemoDir) -> Result<(), CliError> {
     let mut left = nodes.iter_mut().count();
     while let Told::Nothing = Told::within(LOOK, signals) {
         for node in nodes.iter_mut() {
@@ -201,18 +201,18 @@ fn watch(nodes: &mut Nodes, signals: &Signals, place: &Place) -> Result<(), Fail
             super::print(&format!(
                 "\n{} {end}. The others go on; {left} left. To start it again, elsewhere:\n  {}\n{lines}",
                 node.id(),
-                place.command_line(node.id())
+                dir.command_line(node.id())
             ));
         }
         if left == 0 {
-            return Err(Failure::new(EX_UNAVAILABLE, "no node is left, the demo ends"));
+            return Err(CliError::new(EX_UNAVAILABLE, "no node is left, the demo ends"));
         }
     }
     Ok(())
 }
 
 /// What there is, and what to do with it.
-fn story(nodes: &Nodes, password: &str) -> String {
+fn instructions(nodes: &Nodes, password: &str) -> String {
     let mut text =
         format!("\n{} nodes watch each other, each a process of its own:\n\n", nodes.iter().count());
     let _ = writeln!(text, "  {:<8}  {:<28}  process", "node", "dashboard");
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn free_ports_are_each_another() {
-        let addresses = free_addresses(&args(16, 0)).unwrap_or_else(|failure| panic!("{}", failure.message));
+        let addresses = free_addresses(&args(16, 0)).unwrap_or_else(|error| panic!("{}", error.message));
         let ports: std::collections::HashSet<_> = addresses.iter().map(SocketAddr::port).collect();
         assert_eq!(ports.len(), 16);
     }
@@ -295,18 +295,18 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("its address");
         // As the second port of three, so that more than the first is looked at.
-        let failure = free_addresses(&args(3, address.port() - 1)).expect_err("taken");
-        assert_eq!(failure.status, EX_UNAVAILABLE);
+        let error = free_addresses(&args(3, address.port() - 1)).expect_err("taken");
+        assert_eq!(error.status, EX_UNAVAILABLE);
         let line = format!("{address} is taken by another program\n");
-        assert!(failure.message.contains(&line), "{}", failure.message);
+        assert!(error.message.contains(&line), "{}", error.message);
     }
 
     #[test]
     fn ports_beyond_the_last() {
-        let failure = free_addresses(&args(3, 65_534)).expect_err("no such port");
-        assert_eq!(failure.status, EX_USAGE);
+        let error = free_addresses(&args(3, 65_534)).expect_err("no such port");
+        assert_eq!(error.status, EX_USAGE);
         let start = "--port 65534: expected a port that leaves room for 3 nodes";
-        assert!(failure.message.starts_with(start), "{}", failure.message);
+        assert!(error.message.starts_with(start), "{}", error.message);
     }
 
     #[test]

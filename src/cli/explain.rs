@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::ask::ask;
-use super::failure::Failure;
-use super::line::clean;
-use super::{EX_UNAVAILABLE, EX_USAGE, Global, when};
+use super::error::CliError;
+use super::query::query;
+use super::styled_line::sanitize;
+use super::{EX_UNAVAILABLE, EX_USAGE, Global, time_arg};
 use crate::config::NodeUrl;
 use crate::mesh::id::is_name;
 use crate::present::timestamp;
@@ -38,7 +38,7 @@ pub(super) struct Args {
     node: String,
     /// Explain the verdict that stood then: 2026-01-31T03:00:00Z, "2026-01-31 03:00", 03:00 (all UTC unless
     /// they name an offset), or how long ago: 90s, 15m, 2h, 1d
-    #[arg(long, value_name = "TIME", value_parser = when::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::parse, allow_hyphen_values = true)]
     at: Option<u64>,
     /// Print the node's answer as JSON
     #[arg(long)]
@@ -55,23 +55,23 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
             super::print(&text);
             ExitCode::SUCCESS
         }
-        Err(failure) => failure.tell("explain"),
+        Err(error) => error.report("explain"),
     }
 }
 
-fn explain(args: &Args, global: &Global) -> Result<String, Failure> {
+fn explain(args: &Args, global: &Global) -> Result<String, CliError> {
     if !is_name(&args.node) {
-        return Err(Failure::new(EX_USAGE, "expected the node_id of a node"));
+        return Err(CliError::new(EX_USAGE, "expected the node_id of a node"));
     }
     let at = args.at.map(|ms| format!("?at={ms}")).unwrap_or_default();
     let path = |network: &str| format!("/explain/{network}/{}{at}", args.node);
-    let body = ask(global, &args.network, args.url.as_ref(), "explain", path)?;
+    let body = query(global, &args.network, args.url.as_ref(), "explain", path)?;
     if args.json {
         return Ok(body + "\n");
     }
     let answer: Value = serde_json::from_str(&body)
-        .map_err(|_| Failure::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
-    Ok(story(&answer))
+        .map_err(|_| CliError::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
+    Ok(render(&answer))
 }
 
 /// Unix time in ms, as a date.
@@ -81,7 +81,7 @@ fn date(value: &Value) -> String {
 
 /// A text of the node's, fit for a terminal.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| "-".to_owned(), |text| clean(text, TEXT))
+    value.as_str().map_or_else(|| "-".to_owned(), |text| sanitize(text, TEXT))
 }
 
 fn number(value: &Value) -> u64 {
@@ -96,13 +96,14 @@ fn stamp(value: &Value) -> String {
     format!("({}, {})", number(&value[0]), number(&value[1]))
 }
 
-fn story(answer: &Value) -> String {
+fn render(answer: &Value) -> String {
     let verdict = &answer["verdict"];
     let votes = &verdict["votes"];
     let node = text(&answer["node_id"]);
     let mut out = String::new();
-    let cause =
-        verdict["cause"].as_str().map_or(String::new(), |cause| format!(", cause: {}", clean(cause, TEXT)));
+    let cause = verdict["cause"]
+        .as_str()
+        .map_or(String::new(), |cause| format!(", cause: {}", sanitize(cause, TEXT)));
     let (network, status) = (text(&answer["network_id"]), text(&verdict["status"]));
     let (viewer, since) = (text(&answer["viewer"]), date(&verdict["since"]));
     let at = date(&answer["at"]);
@@ -163,11 +164,11 @@ fn life(answer: &Value) -> String {
 fn statement(vote: &Value) -> String {
     let mut out = format!("{}: {}", text(&vote["voter"]), text(&vote["says"]));
     if let Some(error) = vote["error"].as_str() {
-        let _ = write!(out, " ({})", clean(error, TEXT));
+        let _ = write!(out, " ({})", sanitize(error, TEXT));
     }
     let _ = write!(out, ", by its report {}", stamp(&vote["report"]));
     if let Some(reason) = vote["abstains"].as_str() {
-        let _ = write!(out, "; does not count: {}", clean(reason, TEXT));
+        let _ = write!(out, "; does not count: {}", sanitize(reason, TEXT));
     } else if vote["refuted"].as_bool() == Some(true) {
         out.push_str("; refuted: the node has reported since");
     }
@@ -190,7 +191,7 @@ mod tests {
                 {"voter": "b\u{1b}[31m", "says": "offline", "report": [3, 4], "abstains": "its report is too old"},
             ],
         });
-        let text = story(&answer);
+        let text = render(&answer);
         for expected in [
             "c of net is down, cause: node\n",
             "its newest report is (5, 17); none has followed for 4.2 s",
@@ -211,11 +212,11 @@ mod tests {
             let mut answer = answer.clone();
             answer["asked_at"] = Value::from(1_500_000);
             answer["until"] = until;
-            let text = story(&answer);
+            let text = render(&answer);
             assert!(text.contains("c of net was down, cause: node at 1970-01-01T00:25:00Z\n"), "{text}");
             assert!(text.contains("a came to it at 1970-01-01T00:16:40Z, as follows, "), "{text}");
             assert!(text.contains(expected), "{expected}\n{text}");
         }
-        assert!(story(&Value::Null).contains("no report of it is held here"));
+        assert!(render(&Value::Null).contains("no report of it is held here"));
     }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::{EX_CANTCREAT, EX_SOFTWARE, EX_USAGE, Global};
 use crate::config::{self, NodeUrl, keys, login};
 use crate::crypto::{Keypair, password};
@@ -53,14 +53,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     let plan = match Plan::of(args) {
         Ok(plan) => plan,
-        Err(message) => return Failure::new(EX_USAGE, message).tell("init"),
+        Err(message) => return CliError::new(EX_USAGE, message).report("init"),
     };
     match plan.carry_out(args) {
         Ok(written) => {
-            super::print(&written.story);
+            super::print(&written.instructions);
             ExitCode::SUCCESS
         }
-        Err(failure) => failure.tell("init"),
+        Err(error) => error.report("init"),
     }
 }
 
@@ -74,17 +74,17 @@ pub(super) fn write_network(
     nodes: Vec<String>,
     (poll_rate, timeout): (f64, u32),
     bind: IpAddr,
-) -> Result<Zeroizing<String>, Failure> {
+) -> Result<Zeroizing<String>, CliError> {
     let (dir, network) = (dir.to_owned(), network.to_owned());
     let args = Args { dir, network, nodes, own: None, poll_rate, plain_password: false };
-    let plan = Plan::of(&args).map_err(|message| Failure::new(EX_USAGE, message))?;
+    let plan = Plan::of(&args).map_err(|message| CliError::new(EX_USAGE, message))?;
     let plan = Plan { timeout, bind: Some(bind), ..plan };
     plan.carry_out(&args).map(|written| written.password)
 }
 
 /// Why `path` was not written.
-fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::new(
+fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
+    CliError::new(
         EX_CANTCREAT,
         match error.kind() {
             io::ErrorKind::AlreadyExists => format!("{} exists already, and stays as it is", path.display()),
@@ -95,7 +95,7 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 /// What came of a plan.
 struct Written {
-    story: String,
+    instructions: String,
     password: Zeroizing<String>,
 }
 
@@ -143,7 +143,7 @@ impl Plan {
     }
 
     /// Writes and checks everything, or leaves nothing behind.
-    fn carry_out(&self, args: &Args) -> Result<Written, Failure> {
+    fn carry_out(&self, args: &Args) -> Result<Written, CliError> {
         let mut files = Files::default();
         let result = self.write(args, &mut files).and_then(|written| self.check(args).map(|()| written));
         if result.is_err() {
@@ -163,9 +163,9 @@ impl Plan {
     }
 
     /// Writes everything.
-    fn write(&self, args: &Args, files: &mut Files) -> Result<Written, Failure> {
+    fn write(&self, args: &Args, files: &mut Files) -> Result<Written, CliError> {
         let random = |error: &dyn std::fmt::Display| {
-            Failure::new(EX_SOFTWARE, format!("making keys and password: {error}"))
+            CliError::new(EX_SOFTWARE, format!("making keys and password: {error}"))
         };
         let mut keypairs = Vec::new();
         for (id, dir) in self.written(&args.dir) {
@@ -189,14 +189,14 @@ impl Plan {
             }
             files.file(&dir.join("nodeconf.yml"), 0o644, &self.nodeconf(id, hash.as_deref()))?;
         }
-        Ok(Written { story: self.story(args, &keypairs, &password), password })
+        Ok(Written { instructions: self.instructions(args, &keypairs, &password), password })
     }
 
     /// Whether what was written would start.
-    fn check(&self, args: &Args) -> Result<(), Failure> {
+    fn check(&self, args: &Args) -> Result<(), CliError> {
         for (_, dir) in self.written(&args.dir) {
             config::inspect(&dir, None, &dir.join("state"))
-                .map_err(|errors| Failure::new(EX_SOFTWARE, errors.to_string()))?;
+                .map_err(|errors| CliError::new(EX_SOFTWARE, errors.to_string()))?;
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Plan {
     }
 
     /// What was made, and the next commands.
-    fn story(&self, args: &Args, keypairs: &[(&NodeId, PathBuf, Keypair)], password: &str) -> String {
+    fn instructions(&self, args: &Args, keypairs: &[(&NodeId, PathBuf, Keypair)], password: &str) -> String {
         let mut text = String::new();
         for (id, dir, keypair) in keypairs {
             let fingerprint = keypair.public().fingerprint();
@@ -351,7 +351,7 @@ struct Files {
 
 impl Files {
     /// Makes the directory `path`, which must not exist.
-    fn directory(&mut self, path: &Path, mode: u32) -> Result<(), Failure> {
+    fn directory(&mut self, path: &Path, mode: u32) -> Result<(), CliError> {
         let failed = |error: io::Error| cannot("making", path, &error);
         DirBuilder::new().mode(mode).create(path).map_err(failed)?;
         self.directories.push(path.to_owned());
@@ -360,7 +360,7 @@ impl Files {
     }
 
     /// Makes those directories of `path` that are missing.
-    fn directories(&mut self, path: &Path, mode: u32) -> Result<(), Failure> {
+    fn directories(&mut self, path: &Path, mode: u32) -> Result<(), CliError> {
         if path.as_os_str().is_empty() || path.is_dir() {
             return Ok(());
         }
@@ -371,7 +371,7 @@ impl Files {
     }
 
     /// Writes the new file `path`.
-    fn file(&mut self, path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+    fn file(&mut self, path: &Path, mode: u32, text: &str) -> Result<(), CliError> {
         let failed = |error: io::Error| cannot("writing", path, &error);
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
@@ -381,7 +381,7 @@ impl Files {
     }
 
     /// Writes a private key, in a directory for the owner alone.
-    fn key(&mut self, path: &Path, keypair: &Keypair) -> Result<(), Failure> {
+    fn key(&mut self, path: &Path, keypair: &Keypair) -> Result<(), CliError> {
         if let Some(dir) = path.parent() {
             // The service has to see that nothing else is there; what is there, systemd hands over.
             self.directories(dir, 0o755)?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::{EX_CONFIG, EX_NOPERM, EX_USAGE, Global, key};
 use crate::config::{self, Config, ConfigErrors, LoginConfig, keys};
 use crate::crypto::Keypair;
@@ -23,13 +23,13 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Reads the configuration.
-    pub(super) fn open(global: &Global) -> Result<Self, Failure> {
+    pub(super) fn open(global: &Global) -> Result<Self, CliError> {
         let config = config::load(&global.config).map_err(|errors| unreadable(&errors))?;
         Ok(Self { config, credentials_dir: global.credentials_dir(), state_dir: global.state_dir() })
     }
 
     /// A node without a login takes no token, however well it is signed.
-    pub(super) fn check_login(&self) -> Result<(), Failure> {
+    pub(super) fn check_login(&self) -> Result<(), CliError> {
         if !matches!(self.config.login, LoginConfig::Off) {
             return Ok(());
         }
@@ -38,19 +38,19 @@ impl Instance {
              reload it",
             self.config.dir.display()
         );
-        Err(Failure::new(EX_CONFIG, message))
+        Err(CliError::new(EX_CONFIG, message))
     }
 
     /// The id of the network that is called `name`, by its id or its directory.
-    pub(super) fn network_id(&self, name: &str) -> Result<String, Failure> {
-        let network = key::named(&self.config, name).map_err(|message| Failure::new(EX_USAGE, message))?;
+    pub(super) fn network_id(&self, name: &str) -> Result<String, CliError> {
+        let network = key::named(&self.config, name).map_err(|message| CliError::new(EX_USAGE, message))?;
         Ok(network.membership.network_id().to_string())
     }
 
     /// What signs tokens for `network` alone, or for all networks as the node of the first.
-    pub(super) fn signer(&self, network: Option<&str>) -> Result<Signer, Failure> {
+    pub(super) fn signer(&self, network: Option<&str>) -> Result<Signer, CliError> {
         let named = network.map(|name| key::named(&self.config, name)).transpose();
-        let named = named.map_err(|message| Failure::new(EX_USAGE, message))?;
+        let named = named.map_err(|message| CliError::new(EX_USAGE, message))?;
         let audience = match named {
             Some(network) => vec![network.membership.network_id().to_string()],
             None => {
@@ -58,7 +58,7 @@ impl Instance {
             }
         };
         let Some(network) = named.or_else(|| self.config.networks.first()) else {
-            return Err(Failure::new(EX_CONFIG, "the configuration names no network"));
+            return Err(CliError::new(EX_CONFIG, "the configuration names no network"));
         };
         let (dir, credentials) = (&self.config.dir, self.credentials_dir.as_deref());
         let membership = &network.membership;
@@ -71,18 +71,18 @@ impl Instance {
                 membership.network_id(),
                 keys::state_path(&self.state_dir, membership.network_id(), &membership.own().id).display()
             );
-            return Err(Failure::new(EX_CONFIG, message));
+            return Err(CliError::new(EX_CONFIG, message));
         };
         let (network_id, node_id) = (membership.network_id().to_string(), membership.own().id.to_string());
         Ok(Signer { keypair: found.keypair, network_id, node_id, audience })
     }
 
     /// Where the node answers on this host.
-    pub(super) fn url(&self) -> Result<String, Failure> {
+    pub(super) fn url(&self) -> Result<String, CliError> {
         let address = local(&self.config.listen).ok_or_else(|| {
             let message =
                 "listen in nodeconf.yml leaves the port to chance: say where the node is with --url";
-            Failure::new(EX_CONFIG, message)
+            CliError::new(EX_CONFIG, message)
         })?;
         Ok(format!("http://{address}"))
     }
@@ -103,7 +103,7 @@ pub(super) struct Signer {
 
 impl Signer {
     /// A token that ends after `lifetime_s`.
-    pub(super) fn token(&self, lifetime_s: u64) -> Result<String, Failure> {
+    pub(super) fn token(&self, lifetime_s: u64) -> Result<String, CliError> {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let kid = format!("{}/{}", self.network_id, self.node_id);
         let token =
@@ -114,7 +114,7 @@ impl Signer {
                 self.audience.len(),
                 token::MAX_TOKEN
             );
-            return Err(Failure::new(EX_USAGE, message));
+            return Err(CliError::new(EX_USAGE, message));
         }
         Ok(token)
     }
@@ -148,14 +148,14 @@ fn advice(dir: &Path) -> String {
 }
 
 /// Mistakes of the configuration, or that this user may not read it.
-fn unreadable(errors: &ConfigErrors) -> Failure {
+fn unreadable(errors: &ConfigErrors) -> CliError {
     let text = errors.to_string();
     if errors.is_permission_denied() && !rustix::process::geteuid().is_root() {
         let hint = "try it with sudo; or ask for a token with a password: distomon token --url URL \
                     --password-file FILE";
-        return Failure::new(EX_NOPERM, format!("{text}\n{hint}"));
+        return CliError::new(EX_NOPERM, format!("{text}\n{hint}"));
     }
-    Failure::new(EX_CONFIG, text)
+    CliError::new(EX_CONFIG, text)
 }
 
 #[cfg(test)]

@@ -5,24 +5,24 @@
     reason = "clap shows these comments to users as they stand, backticks included"
 )]
 
-mod ask;
 mod changes;
 mod check;
 mod client;
 mod demo;
+mod error;
 mod explain;
-mod failure;
 mod init;
 mod instance;
 mod key;
-mod line;
 mod password;
+mod query;
 mod run;
 mod secret_file;
 mod status;
+mod styled_line;
+mod time_arg;
 mod token;
 mod version;
-mod when;
 
 use std::io::Write as _;
 use std::path::PathBuf;

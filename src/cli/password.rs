@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::{EX_CANTCREAT, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, Global, instance};
 use crate::config::{self, ConfigErrors, LoginConfig, login};
 use crate::mesh::id::is_name;
@@ -33,28 +33,28 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
             super::print(&format!("{}\n", *password));
             ExitCode::SUCCESS
         }
-        Err(failure) => failure.tell("password"),
+        Err(error) => error.report("password"),
     }
 }
 
 /// `global` for the instance that `args` names.
-fn of_instance(args: &Args, global: &Global) -> Result<Global, Failure> {
+fn of_instance(args: &Args, global: &Global) -> Result<Global, CliError> {
     let mut config = global.config.clone();
     if let Some(name) = &args.instance {
         if !is_name(name) {
             let message =
                 format!("{name}: expected the name of an instance; for its directory say --config {name}");
-            return Err(Failure::new(EX_USAGE, message));
+            return Err(CliError::new(EX_USAGE, message));
         }
         if config != Path::new(super::DEFAULT_CONFIG) {
-            return Err(Failure::new(EX_USAGE, "expected an instance or --config, found both"));
+            return Err(CliError::new(EX_USAGE, "expected an instance or --config, found both"));
         }
         config = PathBuf::from(instance::INSTALLED).join(name);
     }
     Ok(Global { config, state: global.state.clone() })
 }
 
-fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, Failure> {
+fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, CliError> {
     let config = config::load(&global.config).map_err(|errors| refused(&errors))?;
     let state_dir = global.state_dir();
     let credentials_dir = global.credentials_dir();
@@ -67,7 +67,7 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
             login::generated_path(&state_dir).display(),
             service(&config.dir, "start")
         );
-        return Err(Failure::new(EX_UNAVAILABLE, message));
+        return Err(CliError::new(EX_UNAVAILABLE, message));
     };
     if !args.new {
         return Ok(kept.plain);
@@ -78,14 +78,14 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
             io::ErrorKind::PermissionDenied => EX_NOPERM,
             _ => EX_CANTCREAT,
         };
-        Failure::new(status, format!("writing {}: {error}", path.display()))
+        CliError::new(status, format!("writing {}: {error}", path.display()))
     })?;
     eprintln!("until the service has reloaded, the old one holds: {}", service(&config.dir, "reload"));
     Ok(new.plain)
 }
 
 /// A password can be shown only if the instance made it itself.
-fn check_own(login: &LoginConfig, dir: &Path) -> Result<(), Failure> {
+fn check_own(login: &LoginConfig, dir: &Path) -> Result<(), CliError> {
     let dir = dir.display();
     let message = match login {
         LoginConfig::Generated(_) => return Ok(()),
@@ -99,7 +99,7 @@ fn check_own(login: &LoginConfig, dir: &Path) -> Result<(), Failure> {
         }
         LoginConfig::Off => format!("nobody can log in: {dir}/nodeconf.yml says login: false"),
     };
-    Err(Failure::new(EX_UNAVAILABLE, message))
+    Err(CliError::new(EX_UNAVAILABLE, message))
 }
 
 /// How to have the service of `dir` do something.
@@ -112,10 +112,10 @@ fn service(dir: &Path, what: &str) -> String {
 }
 
 /// Mistakes of the configuration, or that this user may not read it.
-fn refused(errors: &ConfigErrors) -> Failure {
+fn refused(errors: &ConfigErrors) -> CliError {
     let text = errors.to_string();
     if errors.is_permission_denied() && !rustix::process::geteuid().is_root() {
-        return Failure::new(EX_NOPERM, format!("{text}\ntry it with sudo"));
+        return CliError::new(EX_NOPERM, format!("{text}\ntry it with sudo"));
     }
-    Failure::new(EX_CONFIG, text)
+    CliError::new(EX_CONFIG, text)
 }

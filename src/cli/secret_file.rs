@@ -7,12 +7,12 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::{EX_NOINPUT, EX_USAGE};
 
 /// Reads a secret of 1 to `max` bytes, on one line, from the file `path`, or from standard input if that is `-`.
 /// Errors contain `what`, the name of the secret, but not its text.
-pub(super) fn read(path: &Path, what: &str, max: usize) -> Result<Zeroizing<String>, Failure> {
+pub(super) fn read(path: &Path, what: &str, max: usize) -> Result<Zeroizing<String>, CliError> {
     let from = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
     let mut bytes = Zeroizing::new(Vec::with_capacity(max + 3));
     // Two more bytes for the end of the line, and one to detect a longer secret.
@@ -22,9 +22,9 @@ pub(super) fn read(path: &Path, what: &str, max: usize) -> Result<Zeroizing<Stri
     } else {
         File::open(path).and_then(|file| read_limited(file, limit, &mut bytes))
     };
-    read.map_err(|error| Failure::new(EX_NOINPUT, format!("reading the {what} from {from}: {error}")))?;
+    read.map_err(|error| CliError::new(EX_NOINPUT, format!("reading the {what} from {from}: {error}")))?;
     let expected =
-        || Failure::new(EX_USAGE, format!("{from}: expected a {what} of 1 to {max} bytes on one line"));
+        || CliError::new(EX_USAGE, format!("{from}: expected a {what} of 1 to {max} bytes on one line"));
     let text = std::str::from_utf8(&bytes).map_err(|_| expected())?;
     let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() || text.len() > max || text.contains(['\n', '\r', '\0']) {
@@ -48,7 +48,7 @@ mod tests {
         let check = |contents: &[u8], expected: Result<&str, u8>| {
             std::fs::write(&path, contents).expect("write");
             let found = read(&path, "password", 8);
-            let found = found.as_ref().map(|text| text.as_str()).map_err(|failure| failure.status);
+            let found = found.as_ref().map(|text| text.as_str()).map_err(|error| error.status);
             assert_eq!(found, expected, "{contents:?}");
         };
         check(b"secret", Ok("secret"));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Global;
 use crate::config::NodeUrl;
-use query::{Question, Show};
+use query::{Format, StatusQuery};
 use screen::Screen;
 
 const EXAMPLES: &str = "\
@@ -33,7 +33,7 @@ Exit status:
   64  a mistake in the arguments; 66, 77: a file that cannot be read;
   78  a mistake in the configuration, no login, no key";
 
-/// Show who is up, as the node on this host finds it
+/// Format who is up, as the node on this host finds it
 ///
 /// First the answer in one sentence. Then a row for each node: the verdict and since when; the network's share of the round trip; how far its clock
 /// is ahead; its version; how old its newest report is. Below it, who finds whom how.
@@ -44,7 +44,7 @@ Exit status:
 pub(super) struct Args {
     /// Only this network: its network_id or its directory under networks/
     network: Option<String>,
-    /// Show it again every so many seconds, 0.1 to 86400 [default: 1], until Ctrl-C
+    /// Format it again every so many seconds, 0.1 to 86400 [default: 1], until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
     /// Print an object with the whole view of each network, as GET /view/{network_id} gives it; with --watch
@@ -61,21 +61,21 @@ pub(super) struct Args {
 
 /// Shows the snapshot, once or until it is told to stop.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
-    let question = match Question::of(args, global) {
-        Ok(question) => question,
-        Err(failure) => return failure.tell("status"),
+    let query = match StatusQuery::of(args, global) {
+        Ok(query) => query,
+        Err(error) => return error.report("status"),
     };
-    let show = if args.json { Show::Json } else { Show::Table };
+    let show = if args.json { Format::Json } else { Format::Table };
     if let Some(interval) = args.watch {
-        return watch::run(question, show, interval);
+        return watch::run(query, show, interval);
     }
-    match question.ask() {
+    match query.ask() {
         Ok(answer) => {
             // Lines that are too long go on below: that loses nothing.
             super::print(&answer.text(show, &Screen::now()));
             ExitCode::from(answer.outcome().code())
         }
-        Err(failure) => failure.tell("status"),
+        Err(error) => error.report("status"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::client::{self, ClientError};
-use super::failure::Failure;
+use super::error::CliError;
 use super::instance::Instance;
 use super::{EX_NOPERM, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE, Global, secret_file};
 use crate::config::NodeUrl;
@@ -50,11 +50,11 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
             super::print(&format!("{token}\n"));
             ExitCode::SUCCESS
         }
-        Err(failure) => failure.tell("token"),
+        Err(error) => error.report("token"),
     }
 }
 
-fn make(args: &Args, global: &Global) -> Result<String, Failure> {
+fn make(args: &Args, global: &Global) -> Result<String, CliError> {
     if let (Some(url), Some(file)) = (&args.url, &args.password_file) {
         let password = secret_file::read(file, "password", MAX_PASSWORD)?;
         if !url.is_encrypted_or_loopback() {
@@ -68,12 +68,12 @@ fn make(args: &Args, global: &Global) -> Result<String, Failure> {
     signer.token(args.lifetime * 60)
 }
 
-fn refusal(url: &NodeUrl, error: &ClientError) -> Failure {
+fn refusal(url: &NodeUrl, error: &ClientError) -> CliError {
     let status = match error {
-        ClientError::Silent(_) => EX_UNAVAILABLE,
+        ClientError::Unreachable(_) => EX_UNAVAILABLE,
         ClientError::Refused(401 | 403, _) => EX_NOPERM,
         ClientError::Refused(429 | 503, _) => EX_TEMPFAIL,
-        ClientError::Refused(..) | ClientError::Odd(_) => EX_PROTOCOL,
+        ClientError::Refused(..) | ClientError::Malformed(_) => EX_PROTOCOL,
     };
-    Failure::new(status, format!("asking {} for a token: {error}", url.as_str()))
+    CliError::new(status, format!("asking {} for a token: {error}", url.as_str()))
 }

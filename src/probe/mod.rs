@@ -7,4 +7,4 @@ mod exchange;
 mod http_client;
 mod peers;
 
-pub use peers::{PeerWorkers, THREAD_PREFIX};
+pub use peers::PeerWorkers;

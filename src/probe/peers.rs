@@ -26,8 +26,8 @@ const MAX_THREADS: usize = 4;
 /// How much longer than its timeout a call may take, since the HTTP client counts whole seconds.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 
-/// The prefix of these threads' names: a panic there ends one call, not the process.
-pub const THREAD_PREFIX: &str = "peer-";
+/// The prefix of the names of worker threads. They are not essential: a panic ends one call.
+const THREAD_PREFIX: &str = "peer-";
 
 /// One thread for each peer.
 pub struct PeerWorkers {

@@ -64,4 +64,3 @@ pub use problem::problem;
 pub use request_head::RequestHead;
 pub use routes::Routes;
 pub use served_instance::ServedInstance;
-pub use worker_pool::THREAD_PREFIX as WORKER_THREAD_PREFIX;

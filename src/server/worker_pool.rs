@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::connection::AcceptedConnection;
 use super::handler::Handler;
 
-/// The prefix of the names of worker threads: a panic there ends one request, not the service.
-pub const THREAD_PREFIX: &str = "http-";
+/// The prefix of the names of worker threads. They are not essential: a panic ends one request.
+const THREAD_PREFIX: &str = "http-";
 
 /// The address space of a worker's stack in bytes; only touched pages use memory.
 const STACK_BYTES: usize = 1024 * 1024;

@@ -3,39 +3,39 @@
 use super::screen::Screen;
 use super::table::NAME;
 use super::view::{Status, View};
-use crate::cli::line::{Line, Style, clean};
+use crate::cli::styled_line::{Style, StyledLine, sanitize};
 
 /// The matrix with its legend; or what it would need, where it does not fit. Nothing for a single node.
-pub(super) fn lines(view: &View, screen: &Screen) -> Vec<Line> {
+pub(super) fn lines(view: &View, screen: &Screen) -> Vec<StyledLine> {
     let ids: Vec<&String> = view.nodes.keys().collect();
     if ids.len() < 2 {
         return Vec::new();
     }
-    let names: Vec<String> = ids.iter().map(|id| clean(id, NAME)).collect();
+    let names: Vec<String> = ids.iter().map(|id| sanitize(id, NAME)).collect();
     let digits = ids.len().to_string().len();
     let name_width = names.iter().map(String::len).max().unwrap_or(0).max(TITLE.len());
     let width = digits + 1 + name_width + ids.len() * (digits + 1);
     if width > screen.width {
-        return vec![Line::new(too_wide(width, screen, &clean(&view.network_id, NAME)), Style::Faint)];
+        return vec![StyledLine::new(too_wide(width, screen, &sanitize(&view.network_id, NAME)), Style::Dim)];
     }
     let symbols = Symbols::of(screen.utf8);
-    let mut header = Line::new(format!("{:digits$} {TITLE:name_width$}", ""), Style::Strong);
+    let mut header = StyledLine::new(format!("{:digits$} {TITLE:name_width$}", ""), Style::Heading);
     for number in 1..=ids.len() {
-        header.push(format!(" {number:digits$}"), Style::Strong);
+        header.push(format!(" {number:digits$}"), Style::Heading);
     }
     let mut lines = vec![header];
     for (index, (observer, name)) in ids.iter().zip(&names).enumerate() {
         let report = view.data.get(*observer);
         let old = report.is_none_or(|report| report.fresh == Some(false));
-        let style = if old { Style::Faint } else { Style::Plain };
-        let mut line = Line::new(format!("{:digits$} {name:name_width$}", index + 1), style);
+        let style = if old { Style::Dim } else { Style::Plain };
+        let mut line = StyledLine::new(format!("{:digits$} {name:name_width$}", index + 1), style);
         for target in &ids {
             let finding = report.and_then(|report| report.ping_data.get(*target));
             let finding = finding.filter(|_| target != observer).map(|finding| finding.status);
             let (symbol, style) = symbols.of_finding(finding);
             // The symbol stands below the last digit of its column's number.
             line.push(" ".repeat(digits), Style::Plain);
-            line.push(symbol, if old { Style::Faint } else { style });
+            line.push(symbol, if old { Style::Dim } else { style });
         }
         lines.push(line);
     }
@@ -65,15 +65,15 @@ impl Symbols {
         match finding {
             Some(Status::Online) => (self.online, Style::Good),
             Some(Status::Offline) => (self.offline, Style::Bad),
-            Some(Status::Unknown) => (self.unknown, Style::Doubt),
-            None => (self.none, Style::Faint),
+            Some(Status::Unknown) => (self.unknown, Style::Unknown),
+            None => (self.none, Style::Dim),
         }
     }
 
-    fn legend(&self) -> Line {
+    fn legend(&self) -> StyledLine {
         let Self { online, offline, unknown, none } = self;
         let text = format!("{online} online  {offline} offline  {unknown} unknown  {none} nothing said");
-        Line::new(text, Style::Faint)
+        StyledLine::new(text, Style::Dim)
     }
 }
 

@@ -13,9 +13,9 @@ pub(super) enum Outcome {
     /// Every node is online, and none contradicts itself.
     AllUp,
     /// The node that was asked is no witness, or has not heard enough.
-    CannotTell,
+    Unknown,
     /// A node is offline, or signs contradictions.
-    SomethingIsNot,
+    Problem,
 }
 
 impl Outcome {
@@ -23,8 +23,8 @@ impl Outcome {
     pub(super) fn code(self) -> u8 {
         match self {
             Self::AllUp => 0,
-            Self::SomethingIsNot => 1,
-            Self::CannotTell => 2,
+            Self::Problem => 1,
+            Self::Unknown => 2,
         }
     }
 }
@@ -59,21 +59,21 @@ impl View {
         let concludes =
             |words: &[&str]| self.verdicts.values().any(|verdict| words.contains(&verdict.status.as_str()));
         if self.nodes.is_empty() || self.is_stale(now_ms) {
-            Outcome::CannotTell
+            Outcome::Unknown
         } else if self.twin || self.data.values().any(|report| report.conflict) {
-            Outcome::SomethingIsNot
+            Outcome::Problem
         } else if self.isolated {
-            Outcome::CannotTell
+            Outcome::Unknown
         } else if concludes(&["down", "degraded", "stopped", "conflict"]) {
-            Outcome::SomethingIsNot
+            Outcome::Problem
         } else if concludes(&["unknown", "never seen"]) {
-            Outcome::CannotTell
+            Outcome::Unknown
         } else if !self.verdicts.is_empty() {
             Outcome::AllUp
         } else if any(Status::Offline) {
-            Outcome::SomethingIsNot
+            Outcome::Problem
         } else if any(Status::Unknown) {
-            Outcome::CannotTell
+            Outcome::Unknown
         } else {
             Outcome::AllUp
         }
@@ -126,10 +126,7 @@ mod tests {
         let slow = r#","data":{"a":{"interval_ms":30000}}"#;
         check(&two(slow, down), Some(1_090_000), 1);
         check(&two(slow, down), Some(1_090_001), 2);
-        assert_eq!([Outcome::AllUp, Outcome::SomethingIsNot].iter().max(), Some(&Outcome::SomethingIsNot));
-        assert_eq!(
-            [Outcome::CannotTell, Outcome::SomethingIsNot].iter().max(),
-            Some(&Outcome::SomethingIsNot)
-        );
+        assert_eq!([Outcome::AllUp, Outcome::Problem].iter().max(), Some(&Outcome::Problem));
+        assert_eq!([Outcome::Unknown, Outcome::Problem].iter().max(), Some(&Outcome::Problem));
     }
 }

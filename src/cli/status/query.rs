@@ -13,9 +13,9 @@ use super::screen::Screen;
 use super::view::{Overview, View};
 use super::{Args, matrix, table};
 use crate::cli::client::{self, ClientError};
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::cli::instance::{Instance, Signer};
-use crate::cli::line::{Line, clean};
+use crate::cli::styled_line::{StyledLine, sanitize};
 use crate::cli::{EX_USAGE, Global, secret_file};
 use crate::config::NodeUrl;
 use crate::crypto::token::MAX_TOKEN;
@@ -28,7 +28,7 @@ const LIFETIME_S: u64 = 60;
 const MAX_NETWORKS: usize = 64;
 
 /// What is to be asked, and whom.
-pub(super) struct Question {
+pub(super) struct StatusQuery {
     url: String,
     /// What to do about the node on this host if it does not answer; none for another host's.
     advice: Option<String>,
@@ -44,9 +44,9 @@ enum Token {
     File(PathBuf),
 }
 
-impl Question {
+impl StatusQuery {
     /// As the user put it. The configuration is read only if something of it is needed.
-    pub(super) fn of(args: &Args, global: &Global) -> Result<Self, Failure> {
+    pub(super) fn of(args: &Args, global: &Global) -> Result<Self, CliError> {
         let given = match &args.token_file {
             Some(path) if args.watch.is_none() || path == Path::new("-") => Some(Token::Given(token(path)?)),
             Some(path) => Some(Token::File(path.clone())),
@@ -56,7 +56,7 @@ impl Question {
             (Some(url), Some(token)) => {
                 let network = args.network.clone();
                 if network.as_deref().is_some_and(|name| !is_name(name)) {
-                    return Err(Failure::new(EX_USAGE, "expected the network_id of a network"));
+                    return Err(CliError::new(EX_USAGE, "expected the network_id of a network"));
                 }
                 Ok(Self { url: url.as_str().into(), advice: None, network, token })
             }
@@ -69,7 +69,7 @@ impl Question {
         url: Option<&NodeUrl>,
         args: &Args,
         given: Option<Token>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CliError> {
         let network = args.network.as_deref().map(|name| instance.network_id(name)).transpose()?;
         let token = match given {
             Some(token) => token,
@@ -83,7 +83,7 @@ impl Question {
     }
 
     /// The snapshots of all networks that were asked for, or of none.
-    pub(super) fn ask(&self) -> Result<Answer, Failure> {
+    pub(super) fn ask(&self) -> Result<StatusReply, CliError> {
         let token = match &self.token {
             Token::Signed(signer) => Zeroizing::new(signer.token(LIFETIME_S)?),
             Token::Given(token) => token.clone(),
@@ -98,61 +98,59 @@ impl Question {
             let body = self.get(&format!("/view/{network}"), &token)?;
             let view: View = self.parse(&body)?;
             if view.nodes.is_empty() {
-                return Err(self.cannot_tell("answers in a form that is not understood: without any node"));
+                return Err(self.unknown("answers in a form that is not understood: without any node"));
             }
             snapshots.push(Snapshot { view, json: self.parse(&body)?, network });
         }
         // Only the clock of this host is surely the one that the node goes by.
         let now_ms = self.advice.is_some().then(now_ms);
-        Ok(Answer { snapshots, now_ms })
+        Ok(StatusReply { snapshots, now_ms })
     }
 
-    fn networks(&self, token: &str) -> Result<Vec<String>, Failure> {
+    fn networks(&self, token: &str) -> Result<Vec<String>, CliError> {
         let overview: Overview = self.parse(&self.get("/view", token)?)?;
         let mut networks: Vec<_> = overview.networks.into_iter().map(|entry| entry.network_id).collect();
         if networks.is_empty() {
-            return Err(self.cannot_tell("shows no network to the holder of this token"));
+            return Err(self.unknown("shows no network to the holder of this token"));
         }
         // They become part of a path.
         if networks.len() > MAX_NETWORKS || networks.iter().any(|network| !is_name(network)) {
-            return Err(self.cannot_tell("answers in a form that is not understood"));
+            return Err(self.unknown("answers in a form that is not understood"));
         }
         networks.sort();
         networks.dedup();
         Ok(networks)
     }
 
-    fn get(&self, path: &str, token: &str) -> Result<String, Failure> {
+    fn get(&self, path: &str, token: &str) -> Result<String, CliError> {
         client::get(&format!("{}{path}", self.url), token).map_err(|error| match error {
-            ClientError::Silent(why) => {
+            ClientError::Unreachable(why) => {
                 let advice = self.advice.as_ref().map(|advice| format!("\n{advice}"));
-                self.cannot_tell(&format!("does not answer: {why}{}", advice.unwrap_or_default()))
+                self.unknown(&format!("does not answer: {why}{}", advice.unwrap_or_default()))
             }
-            ClientError::Refused(401 | 403, detail) => {
-                self.cannot_tell(&format!("refuses this token: {detail}"))
-            }
-            error => self.cannot_tell(&format!("does not show {path}: {error}")),
+            ClientError::Refused(401 | 403, detail) => self.unknown(&format!("refuses this token: {detail}")),
+            error => self.unknown(&format!("does not show {path}: {error}")),
         })
     }
 
-    fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, Failure> {
+    fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, CliError> {
         serde_json::from_str(body).map_err(|error| {
-            let error = clean(&error.to_string(), 200);
-            self.cannot_tell(&format!("answers in a form that is not understood: {error}"))
+            let error = sanitize(&error.to_string(), 200);
+            self.unknown(&format!("answers in a form that is not understood: {error}"))
         })
     }
 
-    fn cannot_tell(&self, what: &str) -> Failure {
-        Failure::new(Outcome::CannotTell.code(), format!("the node at {} {what}", self.url))
+    fn unknown(&self, what: &str) -> CliError {
+        CliError::new(Outcome::Unknown.code(), format!("the node at {} {what}", self.url))
     }
 }
 
-fn token(path: &Path) -> Result<Zeroizing<String>, Failure> {
+fn token(path: &Path) -> Result<Zeroizing<String>, CliError> {
     let token = secret_file::read(path, "token", MAX_TOKEN)?;
     if client::is_token(&token) {
         return Ok(token);
     }
-    Err(Failure::new(EX_USAGE, format!("{}: expected a token, as distomon token prints it", path.display())))
+    Err(CliError::new(EX_USAGE, format!("{}: expected a token, as distomon token prints it", path.display())))
 }
 
 fn now_ms() -> u64 {
@@ -162,7 +160,7 @@ fn now_ms() -> u64 {
 
 /// The form of what is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Show {
+pub(super) enum Format {
     /// For people.
     Table,
     /// For programs.
@@ -170,7 +168,7 @@ pub(super) enum Show {
 }
 
 /// What the node answered.
-pub(super) struct Answer {
+pub(super) struct StatusReply {
     snapshots: Vec<Snapshot>,
     now_ms: Option<u64>,
 }
@@ -182,32 +180,32 @@ struct Snapshot {
     json: Box<RawValue>,
 }
 
-impl Answer {
+impl StatusReply {
     /// What it comes to, all networks together.
     pub(super) fn outcome(&self) -> Outcome {
         let outcomes = self.snapshots.iter().map(|snapshot| snapshot.view.outcome(self.now_ms));
-        outcomes.max().unwrap_or(Outcome::CannotTell)
+        outcomes.max().unwrap_or(Outcome::Unknown)
     }
 
     /// All of it as text that ends its last line.
-    pub(super) fn text(&self, show: Show, screen: &Screen) -> String {
-        if show == Show::Json {
+    pub(super) fn text(&self, format: Format, screen: &Screen) -> String {
+        if format == Format::Json {
             return self.json() + "\n";
         }
         self.lines(screen).iter().map(|line| line.render(usize::MAX, screen.colour) + "\n").collect()
     }
 
     /// All of it as lines for people.
-    pub(super) fn lines(&self, screen: &Screen) -> Vec<Line> {
+    pub(super) fn lines(&self, screen: &Screen) -> Vec<StyledLine> {
         let mut lines = Vec::new();
         for Snapshot { view, .. } in &self.snapshots {
             if !lines.is_empty() {
-                lines.push(Line::default());
+                lines.push(StyledLine::default());
             }
             lines.extend(table::lines(view, view.is_stale(self.now_ms), screen.utf8));
             let matrix = matrix::lines(view, screen);
             if !matrix.is_empty() {
-                lines.push(Line::default());
+                lines.push(StyledLine::default());
                 lines.extend(matrix);
             }
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::outcome::Outcome;
 use super::view::{Finding, Node, Report, Status, Verdict, View};
-use crate::cli::line::{Line, Style, clean};
+use crate::cli::styled_line::{Style, StyledLine, sanitize};
 use crate::mesh::wire::observation::Failure;
 
 /// The most characters of a name.
@@ -19,17 +19,17 @@ const LAST_DATE_MS: u64 = 253_402_300_799_000;
 const HEADINGS: [&str; 8] = ["NODE", "STATUS", "SINCE", "RTT", "CLOCK", "VERSION", "REPORT", "NOTES"];
 
 /// The heading and the table. `stale`: the node that answered has stopped observing.
-pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
+pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<StyledLine> {
     let mut lines = vec![heading(view)];
     if let Some(headline) = &view.headline {
         let style = match view.outcome(None) {
             Outcome::AllUp => Style::Good,
-            Outcome::CannotTell => Style::Doubt,
-            Outcome::SomethingIsNot => Style::Bad,
+            Outcome::Unknown => Style::Unknown,
+            Outcome::Problem => Style::Bad,
         };
-        lines.insert(0, Line::new(clean(headline, HEADLINE), style));
+        lines.insert(0, StyledLine::new(sanitize(headline, HEADLINE), style));
     }
-    let mut warn = |text: &str| lines.push(Line::new(text, Style::Doubt));
+    let mut warn = |text: &str| lines.push(StyledLine::new(text, Style::Unknown));
     if stale {
         warn("this snapshot is old: the node has stopped observing, so it cannot tell");
     }
@@ -37,7 +37,10 @@ pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
         warn("more than half of the others are offline from here: this node may be the one that is cut off");
     }
     if view.twin {
-        lines.push(Line::new("another process signs with this node's key: is there a clone?", Style::Bad));
+        lines.push(StyledLine::new(
+            "another process signs with this node's key: is there a clone?",
+            Style::Bad,
+        ));
     }
     let rows: Vec<_> = view.nodes.iter().map(|(id, node)| row(view, id, node, utf8)).collect();
     let width = |column: usize| {
@@ -45,9 +48,9 @@ pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
         widths.max().unwrap_or(0).max(HEADINGS[column].len())
     };
     let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let headings = HEADINGS.map(|text| (text.to_owned(), Style::Strong));
+    let headings = HEADINGS.map(|text| (text.to_owned(), Style::Heading));
     for row in std::iter::once(headings).chain(rows) {
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         for ((text, style), width) in row.into_iter().zip(&widths) {
             let fill = " ".repeat(width.saturating_sub(text.chars().count()) + 2);
             line.push(text, style);
@@ -58,15 +61,15 @@ pub(super) fn lines(view: &View, stale: bool, utf8: bool) -> Vec<Line> {
     lines
 }
 
-fn heading(view: &View) -> Line {
-    let mut line = Line::new(clean(&view.network_id, NAME), Style::Strong);
-    line.push(format!(", seen by {}: ", clean(&view.node_id, NAME)), Style::Plain);
+fn heading(view: &View) -> StyledLine {
+    let mut line = StyledLine::new(sanitize(&view.network_id, NAME), Style::Heading);
+    line.push(format!(", seen by {}: ", sanitize(&view.node_id, NAME)), Style::Plain);
     let (nodes, online) = (view.nodes.len(), view.online());
     let count = format!("{nodes} {}, {online} online", if nodes == 1 { "node" } else { "nodes" });
     line.push(count, if online == nodes { Style::Good } else { Style::Bad });
     if let Some(at) = view.generated_at.filter(|&at| at <= LAST_DATE_MS) {
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at));
-        line.push(format!("; {date}"), Style::Faint);
+        line.push(format!("; {date}"), Style::Dim);
     }
     line
 }
@@ -82,19 +85,19 @@ fn row(view: &View, id: &str, node: &Node, utf8: bool) -> [Cell; 8] {
     let since = since.zip(view.generated_at).map(|(since, at)| span(at.saturating_sub(since)));
     let rtt = finding.and_then(|finding| finding.response_time).map(milliseconds);
     let clock = finding.and_then(|finding| offset(finding, utf8));
-    let version = report.and_then(|report| report.node_version.as_deref()).map(|text| clean(text, 32));
+    let version = report.and_then(|report| report.node_version.as_deref()).map(|text| sanitize(text, 32));
     let age = report.and_then(|report| report.age_ms).map(span);
     let old = report.is_some_and(|report| report.fresh == Some(false));
     let (notes, style) = notes(view, id, node);
     let plain = |text: Option<String>| (text.unwrap_or_else(|| "-".into()), Style::Plain);
     [
-        (clean(id, NAME), Style::Plain),
+        (sanitize(id, NAME), Style::Plain),
         verdict.map_or_else(|| cell(view.status(id)), conclusion),
         plain(since),
         plain(rtt),
         plain(clock),
         plain(version),
-        (plain(age).0, if old { Style::Doubt } else { Style::Plain }),
+        (plain(age).0, if old { Style::Unknown } else { Style::Plain }),
         (notes, style),
     ]
 }
@@ -103,16 +106,16 @@ fn conclusion(verdict: &Verdict) -> Cell {
     let style = match verdict.status.as_str() {
         "up" => Style::Good,
         "down" | "conflict" | "degraded" => Style::Bad,
-        _ => Style::Doubt,
+        _ => Style::Unknown,
     };
-    (clean(&verdict.status, NAME), style)
+    (sanitize(&verdict.status, NAME), style)
 }
 
 fn cell(status: Status) -> Cell {
     let (word, style) = match status {
         Status::Online => ("online", Style::Good),
         Status::Offline => ("offline", Style::Bad),
-        Status::Unknown => ("unknown", Style::Doubt),
+        Status::Unknown => ("unknown", Style::Unknown),
     };
     (word.into(), style)
 }
@@ -128,7 +131,7 @@ fn notes(view: &View, id: &str, node: &Node) -> Cell {
     let other = report.config.as_ref().zip(view.config.as_ref()).is_some_and(|(its, ours)| its != ours);
     let is_own = id == view.node_id;
     let cause = view.verdicts.get(id).and_then(|verdict| verdict.cause.as_deref());
-    notes.extend(cause.map(|cause| format!("cause: {}", clean(cause, NAME))));
+    notes.extend(cause.map(|cause| format!("cause: {}", sanitize(cause, NAME))));
     let error = node.error.as_deref().filter(|error| !error.is_empty() && !is_own);
     notes.extend(error.map(meaning));
     for (applies, note) in [
@@ -150,7 +153,7 @@ fn notes(view: &View, id: &str, node: &Node) -> Cell {
 /// An error in words.
 fn meaning(error: &str) -> String {
     let known = Failure::ALL.iter().find(|known| known.as_str() == error);
-    known.map_or_else(|| clean(error, NAME), |known| format!("{known}: {}", known.meaning()))
+    known.map_or_else(|| sanitize(error, NAME), |known| format!("{known}: {}", known.meaning()))
 }
 
 /// How far the node's clock is ahead, and how exactly that is known.

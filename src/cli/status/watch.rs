@@ -1,4 +1,4 @@
-//! The snapshot again and again: in place on a terminal, else one after the other.
+//! The snapshot again and again: in display on a terminal, else one after the other.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -6,59 +6,59 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
-use super::query::{Answer, Question, Show};
+use super::query::{Format, StatusQuery, StatusReply};
 use super::screen::Screen;
 use crate::cli::EX_OSERR;
-use crate::cli::failure::Failure;
-use crate::cli::line::{Line, Style};
+use crate::cli::error::CliError;
+use crate::cli::styled_line::{Style, StyledLine};
 use crate::service::signals::Signals;
 
 /// Shows the snapshot every `interval`, until Ctrl-C or until nobody reads any more. The exit status is that
 /// of the last snapshot.
-pub(super) fn run(question: Question, show: Show, interval: Duration) -> ExitCode {
-    match watch(question, show, interval) {
+pub(super) fn run(query: StatusQuery, format: Format, interval: Duration) -> ExitCode {
+    match watch(query, format, interval) {
         Ok(status) => ExitCode::from(status),
-        Err(error) => Failure::new(EX_OSERR, format!("watching: {error}")).tell("status"),
+        Err(error) => CliError::new(EX_OSERR, format!("watching: {error}")).report("status"),
     }
 }
 
-fn watch(question: Question, show: Show, interval: Duration) -> io::Result<u8> {
+fn watch(query: StatusQuery, format: Format, interval: Duration) -> io::Result<u8> {
     let signals = Signals::listen()?;
     let (sender, answers) = bounded(0);
     let (_stop, stopped) = bounded(0);
     // Not joined: it may be waiting for an answer, and Ctrl-C should not. It ends with the process.
     std::thread::Builder::new()
         .name("asker".to_owned())
-        .spawn(move || keep_asking(&question, interval, &sender, &stopped))?;
-    let mut place = Place::default();
-    let mut status = super::outcome::Outcome::CannotTell.code();
+        .spawn(move || poll(&query, interval, &sender, &stopped))?;
+    let mut display = Display::default();
+    let mut status = super::outcome::Outcome::Unknown.code();
     loop {
         select! {
             recv(signals.controls()) -> _ => break,
             recv(answers) -> answer => {
                 let Ok(answer) = answer else { break };
-                status = answer.as_ref().map_or_else(|failure| failure.status, |answer| answer.outcome().code());
-                if place.show(&answer, show).is_err() {
+                status = answer.as_ref().map_or_else(|error| error.status, |answer| answer.outcome().code());
+                if display.show(&answer, format).is_err() {
                     // Whoever closed it has seen enough.
                     break;
                 }
             }
         }
     }
-    place.leave();
+    display.leave();
     Ok(status)
 }
 
 /// Asks at even times, until the other end of `to` or `stopped` is gone.
-fn keep_asking(
-    question: &Question,
+fn poll(
+    query: &StatusQuery,
     interval: Duration,
-    to: &Sender<Result<Answer, Failure>>,
+    to: &Sender<Result<StatusReply, CliError>>,
     stopped: &Receiver<()>,
 ) {
     loop {
         let next = Instant::now() + interval;
-        if to.send(question.ask()).is_err() {
+        if to.send(query.ask()).is_err() {
             return;
         }
         match stopped.recv_deadline(next) {
@@ -70,26 +70,28 @@ fn keep_asking(
 
 /// Where snapshots go.
 #[derive(Default)]
-struct Place {
+struct Display {
     used: bool,
 }
 
-impl Place {
-    fn show(&mut self, answer: &Result<Answer, Failure>, show: Show) -> io::Result<()> {
+impl Display {
+    fn show(&mut self, answer: &Result<StatusReply, CliError>, format: Format) -> io::Result<()> {
         let screen = Screen::now();
         let text = match (answer, screen.height) {
-            (Err(failure), height) if show == Show::Json || height.is_none() => {
+            (Err(error), height) if format == Format::Json || height.is_none() => {
                 // Not by `eprintln!`, which panics once nobody reads.
-                return writeln!(io::stderr(), "distomon status: {}", failure.message);
+                return writeln!(io::stderr(), "distomon status: {}", error.message);
             }
-            (Ok(answer), height) if show == Show::Json || height.is_none() => {
-                let gap = if self.used && show == Show::Table { "\n" } else { "" };
-                gap.to_owned() + &answer.text(show, &screen)
+            (Ok(answer), height) if format == Format::Json || height.is_none() => {
+                let gap = if self.used && format == Format::Table { "\n" } else { "" };
+                gap.to_owned() + &answer.text(format, &screen)
             }
             (answer, height) => {
                 let lines = match answer {
                     Ok(answer) => answer.lines(&screen),
-                    Err(failure) => failure.message.lines().map(|line| Line::new(line, Style::Bad)).collect(),
+                    Err(error) => {
+                        error.message.lines().map(|line| StyledLine::new(line, Style::Bad)).collect()
+                    }
                 };
                 self.redrawn(&lines, &screen, height.unwrap_or(usize::MAX))
             }
@@ -108,16 +110,17 @@ impl Place {
     }
 
     /// `lines` over what stands on the screen, without a flicker: only what is left of it is cleared.
-    fn redrawn(&self, lines: &[Line], screen: &Screen, height: usize) -> String {
+    fn redrawn(&self, lines: &[StyledLine], screen: &Screen, height: usize) -> String {
         let mut text = String::from(if self.used { "\x1b[H" } else { "\x1b[2J\x1b[H" });
         // The last line stays free for the cursor.
         let room = height.saturating_sub(1);
         let shown = if lines.len() > room { room.saturating_sub(1) } else { lines.len() };
-        let end = |line: &Line| line.render(screen.width, screen.colour) + "\x1b[K\n";
+        let end = |line: &StyledLine| line.render(screen.width, screen.colour) + "\x1b[K\n";
         text.extend(lines[..shown].iter().map(end));
         if shown < lines.len() {
             let hidden = lines.len() - shown;
-            text += &end(&Line::new(format!("{hidden} more lines: this terminal is too low"), Style::Faint));
+            text +=
+                &end(&StyledLine::new(format!("{hidden} more lines: this terminal is too low"), Style::Dim));
         }
         text + "\x1b[J"
     }
@@ -129,11 +132,11 @@ mod tests {
 
     #[test]
     fn redrawing() {
-        let lines: Vec<Line> =
-            ["one", "two", "three"].iter().map(|text| Line::new(*text, Style::Bad)).collect();
+        let lines: Vec<StyledLine> =
+            ["one", "two", "three"].iter().map(|text| StyledLine::new(*text, Style::Bad)).collect();
         let check = |height, used, colour, expected: &str| {
             let screen = Screen { width: 4, height: Some(height), colour, utf8: true };
-            assert_eq!(Place { used }.redrawn(&lines, &screen, height), expected);
+            assert_eq!(Display { used }.redrawn(&lines, &screen, height), expected);
         };
         check(24, false, false, "\x1b[2J\x1b[Hone\x1b[K\ntwo\x1b[K\nthre\x1b[K\n\x1b[J");
         check(4, true, false, "\x1b[Hone\x1b[K\ntwo\x1b[K\nthre\x1b[K\n\x1b[J");

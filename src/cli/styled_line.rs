@@ -9,15 +9,15 @@ pub(super) enum Style {
     /// As the terminal has it.
     Plain,
     /// A heading.
-    Strong,
+    Heading,
     /// Of less weight.
-    Faint,
+    Dim,
     /// As it should be.
     Good,
     /// As it should not be.
     Bad,
     /// Not known.
-    Doubt,
+    Unknown,
 }
 
 impl Style {
@@ -25,20 +25,20 @@ impl Style {
     fn code(self) -> &'static str {
         match self {
             Self::Plain => "0",
-            Self::Strong => "1",
-            Self::Faint => "2",
+            Self::Heading => "1",
+            Self::Dim => "2",
             Self::Good => "32",
             Self::Bad => "1;31",
-            Self::Doubt => "33",
+            Self::Unknown => "33",
         }
     }
 }
 
 /// A line of text without its end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Line(Vec<(String, Style)>);
+pub(super) struct StyledLine(Vec<(String, Style)>);
 
-impl Line {
+impl StyledLine {
     /// A line of one text.
     pub(super) fn new(text: impl Into<String>, style: Style) -> Self {
         Self(vec![(text.into(), style)])
@@ -70,14 +70,14 @@ impl Line {
 
 /// `text` as a terminal may show it: a question mark for each character other than printable ASCII, and at
 /// most `most` characters.
-pub(super) fn clean(text: &str, most: usize) -> String {
+pub(super) fn sanitize(text: &str, most: usize) -> String {
     let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    let mut clean: String = text.chars().take(most + 1).map(printable).collect();
-    if clean.len() > most {
-        clean.truncate(most.saturating_sub(2));
-        clean += "..";
+    let mut sanitize: String = text.chars().take(most + 1).map(printable).collect();
+    if sanitize.len() > most {
+        sanitize.truncate(most.saturating_sub(2));
+        sanitize += "..";
     }
-    clean
+    sanitize
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn rendering() {
-        let mut line = Line::new("node", Style::Strong);
+        let mut line = StyledLine::new("node", Style::Heading);
         line.push("  ", Style::Plain);
         line.push("up  ", Style::Good);
         line.push("  ", Style::Plain);
@@ -97,12 +97,12 @@ mod tests {
         check(7, true, "\x1b[1mnode\x1b[0m  \x1b[32mu\x1b[0m");
         check(4, true, "\x1b[1mnode\x1b[0m");
         check(0, true, "");
-        assert_eq!(Line::default().render(80, true), "");
+        assert_eq!(StyledLine::default().render(80, true), "");
     }
 
     #[test]
     fn cleaning() {
-        let check = |text: &str, most, expected: &str| assert_eq!(clean(text, most), expected, "{text:?}");
+        let check = |text: &str, most, expected: &str| assert_eq!(sanitize(text, most), expected, "{text:?}");
         check("node-1", 64, "node-1");
         check("a\u{1b}[31mb\n\r\t\0", 64, "a?[31mb????");
         check("\u{9b}2J\u{7f}\u{202e}é", 64, "?2J???");

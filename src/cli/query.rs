@@ -1,7 +1,7 @@
 //! Asks a running node about one of its networks, as whoever owns its key.
 
 use super::client;
-use super::failure::Failure;
+use super::error::CliError;
 use super::instance::Instance;
 use super::{EX_UNAVAILABLE, Global};
 use crate::config::NodeUrl;
@@ -12,13 +12,13 @@ const LIFETIME_S: u64 = 60;
 /// The node's answer to `GET` of a path that `path` makes of the network's id. `network`: that id, or the
 /// directory under networks/; `url`: the node to ask, none for the one of this configuration. `verb` is what a
 /// node that refuses does not do.
-pub(super) fn ask(
+pub(super) fn query(
     global: &Global,
     network: &str,
     url: Option<&NodeUrl>,
     verb: &str,
     path: impl FnOnce(&str) -> String,
-) -> Result<String, Failure> {
+) -> Result<String, CliError> {
     let instance = Instance::open(global)?;
     instance.check_login()?;
     let network = instance.network_id(network)?;
@@ -33,6 +33,6 @@ pub(super) fn ask(
             client::ClientError::Refused(400 | 404, _) => String::new(),
             _ => format!("\n{}", instance.advice()),
         };
-        Failure::new(EX_UNAVAILABLE, format!("the node at {url} does not {verb}: {error}{advice}"))
+        CliError::new(EX_UNAVAILABLE, format!("the node at {url} does not {verb}: {error}{advice}"))
     })
 }

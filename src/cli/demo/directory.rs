@@ -26,12 +26,12 @@ const FOREIGN: [&str; 13] = [
 ];
 
 /// A new directory that only this user can read. It goes with this value.
-pub(super) struct Place {
+pub(super) struct DemoDir {
     path: PathBuf,
     removed: bool,
 }
 
-impl Place {
+impl DemoDir {
     /// Makes the directory.
     pub(super) fn make() -> io::Result<Self> {
         let mut attempts = 0;
@@ -90,7 +90,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for DemoDir {
     fn drop(&mut self) {
         if let Err(error) = self.remove_once() {
             eprintln!("distomon demo: {error}");
