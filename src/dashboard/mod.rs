@@ -26,7 +26,7 @@ use rouille::{Request, Response, ResponseBody};
 
 use crate::mesh::Timestamps;
 use crate::present::timestamp;
-use crate::server::login::{Login, Viewer};
+use crate::server::auth::{Auth, Viewer};
 use crate::server::problem::problem;
 use crate::server::served_instance::ServedInstance;
 use crate::server::view::time_param;
@@ -87,27 +87,27 @@ enum Refusal {
 
 impl Dashboard {
     /// The reply to a request for a page, a form or what belongs to them; none for any other path.
-    pub fn answer(&self, instance: &ServedInstance, login: &Login, request: &Request) -> Option<Response> {
+    pub fn answer(&self, instance: &ServedInstance, auth: &Auth, request: &Request) -> Option<Response> {
         let path = request.raw_url().split('?').next().unwrap_or_default();
         let is_get = matches!(request.method(), "GET" | "HEAD");
         Some(match (request.method(), path) {
-            ("POST", "/login") => login.post_login(instance, request),
-            ("POST", "/logout") => login.post_logout(instance, request),
+            ("POST", "/login") => auth.post_login(instance, request),
+            ("POST", "/logout") => auth.post_logout(instance, request),
             ("POST", "/theme") => theme::post(request),
             _ if !is_get => return None,
             (_, "/login") => get_login(instance, request),
             _ => match (path.strip_prefix(LIVE).and_then(Place::at), Place::at(path)) {
-                (Some(place), _) => match login.viewer(instance, request) {
+                (Some(place), _) => match auth.viewer(instance, request) {
                     Ok(viewer) => {
                         let reply = self.get_live(instance, &place, &path[LIVE.len()..], &viewer, request);
-                        login.renew(instance, &viewer, request, reply)
+                        auth.renew(instance, &viewer, request, reply)
                     }
                     Err(refusal) => refusal,
                 },
-                (None, Some(place)) => match login.visitor(instance, request) {
+                (None, Some(place)) => match auth.page_viewer(instance, request) {
                     Ok(viewer) => {
                         let reply = self.get_page(instance, &place, path, &viewer, request);
-                        login.renew(instance, &viewer, request, reply)
+                        auth.renew(instance, &viewer, request, reply)
                     }
                     Err(to_login) => to_login,
                 },

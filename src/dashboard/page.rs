@@ -13,7 +13,8 @@ use super::state::State;
 use super::theme::{self, Theme};
 use crate::journal::message_id;
 use crate::server::ServedInstance;
-use crate::server::login::{is_secure, login_page};
+use crate::server::auth::is_secure;
+use crate::server::redirect::login_page_path;
 
 /// How often a page fetches itself again where no script does it, in seconds.
 const REFRESH_S: u32 = 10;
@@ -174,7 +175,7 @@ impl<'a> Page<'a> {
                     div #stale.banner role="alert" hidden[!self.stuck] { @if self.stuck { (STUCK) } }
                     div #ended.banner role="alert" hidden {
                         strong { "Your login has ended. " }
-                        a href={ (root) (login_page(here)) "&ended=1" } { "Log in again" } " to go on where you are."
+                        a href={ (root) (login_page_path(here)) "&ended=1" } { "Log in again" } " to go on where you are."
                     }
                     p #live.quiet role="status" aria-live="polite" {}
                 }

@@ -3,16 +3,16 @@
 use super::*;
 use crate::server::fixture::{self, Net, PASSWORD, field, json, request, request_from, text};
 
-fn answer(instance: &ServedInstance, login: &Login, request: &Request) -> Option<Response> {
+fn answer(instance: &ServedInstance, login: &Auth, request: &Request) -> Option<Response> {
     Dashboard::default().answer(instance, login, request)
 }
 
 /// Gets a page as someone who is logged in.
-fn get(instance: &ServedInstance, login: &Login, path: &str) -> Response {
+fn get(instance: &ServedInstance, login: &Auth, path: &str) -> Response {
     get_with(instance, login, path, &[])
 }
 
-fn get_with(instance: &ServedInstance, login: &Login, path: &str, more: &[(&str, &str)]) -> Response {
+fn get_with(instance: &ServedInstance, login: &Auth, path: &str, more: &[(&str, &str)]) -> Response {
     let fields = [("Content-Type", "application/x-www-form-urlencoded")];
     let form = request("POST", "/login", &fields, &format!("password={PASSWORD}"));
     let reply = answer(instance, login, &form).expect("a reply");
@@ -25,7 +25,7 @@ fn get_with(instance: &ServedInstance, login: &Login, path: &str, more: &[(&str,
 #[test]
 fn who_is_not_logged_in_is_led_to_the_login() {
     let net = Net::new("net-1", 2);
-    let (instance, login) = (fixture::instance(&[&net]), Login::new());
+    let (instance, login) = (fixture::instance(&[&net]), Auth::new());
     for (path, location) in [
         ("/", "./login"),
         ("/network/net-1", "../login?next=/network/net-1"),
@@ -54,7 +54,7 @@ fn who_is_not_logged_in_is_led_to_the_login() {
 #[test]
 fn pages_are_closed_up() {
     let (one, two) = (Net::new("net-1", 3), Net::new("net-2", 2));
-    let (instance, login) = (fixture::instance(&[&one, &two]), Login::new());
+    let (instance, login) = (fixture::instance(&[&one, &two]), Auth::new());
     for (path, status) in [
         ("/", 200),
         ("/login", 200),
@@ -103,7 +103,7 @@ fn a_login_leads_to_the_only_network() {
     let fields = [("Content-Type", "application/x-www-form-urlencoded")];
     let check = |nets: &[&Net], next: &str, location: &str| {
         let form = request("POST", "/login", &fields, &format!("password={PASSWORD}{next}"));
-        let reply = answer(&fixture::instance(nets), &Login::new(), &form).expect("a reply");
+        let reply = answer(&fixture::instance(nets), &Auth::new(), &form).expect("a reply");
         assert_eq!(field(&reply, "Location"), Some(location));
     };
     check(&[&one], "", "./network/net-1");
@@ -115,7 +115,7 @@ fn a_login_leads_to_the_only_network() {
 #[test]
 fn networks_of_an_instance() {
     let (one, two) = (Net::new("net-1", 3), Net::new("net-2", 2));
-    let login = Login::new();
+    let login = Auth::new();
     let both = fixture::instance(&[&one, &two]);
     let page = text(get(&both, &login, "/"));
     assert!(page.contains("href=\"./network/net-1\"") && page.contains("href=\"./network/net-2\""));
@@ -137,7 +137,7 @@ fn the_picture_is_on_the_page() {
     let net = Net::new("net-1", 4);
     let instance = fixture::instance(&[&net]);
     let check = |path: &str, parts: &[&str]| {
-        let page = text(get(&instance, &Login::new(), path));
+        let page = text(get(&instance, &Auth::new(), path));
         for part in parts {
             assert!(page.contains(part), "{path}: {part} in {page}");
         }
@@ -195,7 +195,7 @@ fn a_time_that_is_none_is_not_taken_for_now() {
     let net = Net::new("net-1", 3);
     let instance = fixture::instance(&[&net]);
     let check = |at: &str, status: u16, part: &str| {
-        let page = get(&instance, &Login::new(), &format!("/network/net-1/node/node-01?at={at}"));
+        let page = get(&instance, &Auth::new(), &format!("/network/net-1/node/node-01?at={at}"));
         assert_eq!(page.status_code, status, "{at}");
         assert!(text(page).contains(part), "{at}: {part}");
     };
@@ -223,7 +223,7 @@ fn what_an_old_report_says_is_told_as_such() {
 #[test]
 fn what_has_changed_is_told_and_nothing_else() {
     let net = Net::new("net-1", 3);
-    let (instance, login, dashboard) = (fixture::instance(&[&net]), Login::new(), Dashboard::default());
+    let (instance, login, dashboard) = (fixture::instance(&[&net]), Auth::new(), Dashboard::default());
     let cookie = {
         let fields = [("Content-Type", "application/x-www-form-urlencoded")];
         let form = request("POST", "/login", &fields, &format!("password={PASSWORD}"));
@@ -267,12 +267,12 @@ fn nothing_is_taken_for_markup() {
     let instance = fixture::instance(&[&net]);
     // The url of a node holds `"<2>"`.
     for path in ["/network/net-1", "/network/net-1/node/node-02"] {
-        let page = text(get(&instance, &Login::new(), path));
+        let page = text(get(&instance, &Auth::new(), path));
         assert!(page.contains("b=&quot;&lt;2&gt;&quot;") || path.ends_with("net-1"), "{page}");
         assert!(!page.contains("<2>"));
     }
     let request = request("GET", "/login?next=%22%3E%3Cscript%3E", &[], "");
-    let page = text(answer(&instance, &Login::new(), &request).expect("a page"));
+    let page = text(answer(&instance, &Auth::new(), &request).expect("a page"));
     assert!(page.contains("&quot;&gt;&lt;script&gt;") && !page.contains("<script>"));
 }
 
@@ -304,7 +304,7 @@ fn without_a_login_the_page_says_what_to_do() {
 
 #[test]
 fn files_of_the_pages() {
-    let (instance, login) = (ServedInstance::default(), Login::new());
+    let (instance, login) = (ServedInstance::default(), Auth::new());
     for asset in assets::each() {
         let path = format!("/{}", asset.path);
         let file = answer(&instance, &login, &request("GET", &path, &[], "")).expect("a file");
@@ -324,7 +324,7 @@ fn files_of_the_pages() {
 fn a_first_view_is_small() {
     let size = |reply: Response| reply.data.into_reader_and_size().1.expect("a known size");
     let fields = [("Accept-Encoding", "gzip")];
-    let (instance, login) = (ServedInstance::default(), Login::new());
+    let (instance, login) = (ServedInstance::default(), Auth::new());
     let assets = assets::each().into_iter().map(|asset| {
         size(
             answer(&instance, &login, &request("GET", &format!("/{}", asset.path), &fields, ""))
@@ -334,7 +334,7 @@ fn a_first_view_is_small() {
     let assets: usize = assets.sum();
     for (count, most) in [(5, 30_000), (64, 60_000), (300, 60_000)] {
         let net = Net::new("net-1", count);
-        let page = get_with(&fixture::instance(&[&net]), &Login::new(), "/network/net-1", &fields);
+        let page = get_with(&fixture::instance(&[&net]), &Auth::new(), "/network/net-1", &fields);
         let page = size(page);
         assert!(page + assets < most, "{count}: {page} and {assets}");
     }
@@ -371,7 +371,7 @@ fn light_and_dark() {
     let fields = [("Content-Type", "application/x-www-form-urlencoded")];
     let post = |form: &str| {
         let reply =
-            answer(&instance, &Login::new(), &request("POST", "/theme", &fields, form)).expect("a reply");
+            answer(&instance, &Auth::new(), &request("POST", "/theme", &fields, form)).expect("a reply");
         let cookie =
             field(&reply, "Set-Cookie").and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
         (reply.status_code, field(&reply, "Location").map(str::to_owned), cookie.expect("a cookie"))

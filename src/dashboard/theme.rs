@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use rouille::{Request, Response, input};
 
-use crate::server::login::{go_to, is_local};
+use crate::server::redirect::{is_local_path, redirect};
 
 /// The name of the cookie. Instances on one host share it: it is only a taste.
 const COOKIE: &str = "distomon-theme";
@@ -69,7 +69,7 @@ pub(super) fn post(request: &Request) -> Response {
     let fields = input::post::raw_urlencoded_post_input(request).unwrap_or_default();
     let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let theme = field("theme").and_then(Theme::read).unwrap_or(Theme::Auto);
-    let next = field("next").filter(|next| is_local(next)).unwrap_or("/");
+    let next = field("next").filter(|next| is_local_path(next)).unwrap_or("/");
     let cookie = format!("{COOKIE}={}; Path=/; Max-Age={KEPT_S}; HttpOnly; SameSite=Strict", theme.as_str());
-    go_to(request, next).with_additional_header("Set-Cookie", cookie)
+    redirect(request, next).with_additional_header("Set-Cookie", cookie)
 }

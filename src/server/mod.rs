@@ -19,13 +19,17 @@
 //! | [`routes`] | the handler of each path |
 //! | [`exchange`] | `POST /mon/{network_id}`, the exchange between nodes |
 //! | `health` | `GET /healthz` |
-//! | [`login`], [`login_limiter`] | passwords, tokens and cookies; the limit on login attempts |
+//! | [`auth`], [`login_limiter`] | passwords, tokens and cookies; the limit on login attempts |
+//! | `login_form` | `POST /login` and `POST /logout` |
+//! | `redirect` | redirects within this site |
+//! | `etag` | conditional requests |
 //! | [`view`] | a network's snapshot as JSON |
 //! | [`mod@problem`] | error bodies |
 //!
 //! rouille's own listener has neither limits nor timeouts, so only its router, request and response are used.
 
 mod accept_loop;
+pub mod auth;
 mod bind_address;
 mod client_address;
 mod connection;
@@ -42,11 +46,12 @@ pub mod heartbeat;
 pub mod limits;
 pub mod listener;
 mod listener_counters;
-pub mod login;
+mod login_form;
 pub mod login_limiter;
 pub mod problem;
 mod read_buffer;
 mod recent_clients;
+pub(crate) mod redirect;
 mod reply;
 pub mod request_head;
 pub mod routes;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
+use super::auth::Auth;
 use super::exchange;
 use super::handler::{Admission, Handler};
 use super::health;
 use super::limits::MAX_BODY_BYTES;
-use super::login::Login;
 use super::problem::problem;
 use super::request_head::RequestHead;
 use super::served_instance::ServedInstance;
@@ -21,7 +21,7 @@ use crate::store::NetworkHandle;
 /// The routes of an instance and their state.
 pub struct Routes {
     instance: RwLock<Arc<ServedInstance>>,
-    login: Login,
+    auth: Auth,
     views: ViewCache,
     dashboard: Dashboard,
 }
@@ -39,7 +39,7 @@ impl Routes {
     pub fn new(instance: ServedInstance) -> Self {
         Self {
             instance: RwLock::new(Arc::new(instance)),
-            login: Login::new(),
+            auth: Auth::new(),
             views: ViewCache::new(),
             dashboard: Dashboard::default(),
         }
@@ -55,7 +55,7 @@ impl Routes {
         for (network, node) in &self.instance().nodes {
             node.drop_counters.flush_suppressed(network.as_str());
         }
-        self.login.tell_rest();
+        self.auth.flush_suppressed();
     }
 
     /// Replaces the instance, starting with the next request.
@@ -113,14 +113,14 @@ impl Handler for Routes {
             return exchange::respond(&request, &exchange);
         }
         let instance = self.instance();
-        if let Some(page) = self.dashboard.answer(&instance, &self.login, &request) {
+        if let Some(page) = self.dashboard.answer(&instance, &self.auth, &request) {
             return page;
         }
         // The listener omits the body of a reply to HEAD.
         let request = if request.method() == "HEAD" { as_get(&request) } else { request };
         router!(request,
             (GET) ["/healthz"] => { health::get(&instance) },
-            (POST) ["/token"] => { self.login.post_token(&instance, &request) },
+            (POST) ["/token"] => { self.auth.post_token(&instance, &request) },
             (GET) ["/view"] => { self.views(&instance, &request) },
             (GET) ["/view/{network}", network: String] => { self.view(&instance, &request, &network) },
             (GET) ["/explain/{network}/{node}", network: String, node: String] => {
@@ -137,7 +137,7 @@ impl Handler for Routes {
 
 impl Routes {
     fn views(&self, instance: &ServedInstance, request: &Request) -> Response {
-        match self.login.viewer(instance, request) {
+        match self.auth.viewer(instance, request) {
             Ok(viewer) => view::list_networks(instance, &viewer),
             Err(refusal) => refusal,
         }
@@ -179,7 +179,7 @@ impl Routes {
         network: &str,
     ) -> Result<&'i Arc<NetworkHandle>, Response> {
         // Without a token the reply must not reveal which networks exist.
-        let viewer = self.login.viewer(instance, request)?;
+        let viewer = self.auth.viewer(instance, request)?;
         let Some(node) = instance.node(network) else {
             return Err(problem(
                 404,

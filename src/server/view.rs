@@ -2,7 +2,7 @@
 
 use rouille::{Request, Response, ResponseBody};
 
-use super::login::Viewer;
+use super::auth::Viewer;
 use super::problem::problem;
 use super::served_instance::ServedInstance;
 use crate::mesh::id::is_name;

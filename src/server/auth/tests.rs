@@ -1,4 +1,4 @@
-//! Who is let in, and to what.
+//! Authentication, and the networks that it grants access to.
 
 use std::sync::Arc;
 
@@ -43,20 +43,20 @@ fn names(viewer: &Viewer) -> Vec<&str> {
 }
 
 #[test]
-fn a_password_becomes_a_token() {
+fn password_is_exchanged_for_a_token() {
     let (one, two) = (Net::new("net-1", 3), Net::new("net-2", 2));
-    let (instance, login) = (fixture::instance(&[&one, &two]), Login::new());
-    let reply = login.post_token(&instance, &basic("admin", PASSWORD));
+    let (instance, auth) = (fixture::instance(&[&one, &two]), Auth::new());
+    let reply = auth.post_token(&instance, &basic("admin", PASSWORD));
     assert_eq!((reply.status_code, field(&reply, "Cache-Control")), (200, Some("no-store")));
     let granted = fixture::json(reply);
     assert_eq!((&granted["token_type"], &granted["expires_in"]), (&json!("bearer"), &json!(1800)));
     let token = granted["access_token"].as_str().expect("a token");
     assert_eq!(token::key_id(token).as_deref(), Some("net-1/node-00"));
-    let viewer = login.viewer(&instance, &bearer(token)).expect("the own token");
+    let viewer = auth.viewer(&instance, &bearer(token)).expect("own token");
     assert_eq!(names(&viewer), ["net-1", "net-2"]);
     assert!(viewer.may_read(&one.id) && viewer.may_read(&two.id));
     assert!(!viewer.may_read(&"net-3".parse().expect("a name")));
-    let reply = login.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
+    let reply = auth.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
     assert_eq!(field(&reply, "Set-Cookie"), None, "a token of POST /token is not renewed");
 }
 
@@ -72,58 +72,58 @@ fn wrong_passwords() {
         request("POST", "/token", &[], ""),
         request("POST", "/token", &[("Authorization", "Bearer x")], ""),
     ] {
-        let reply = Login::new().post_token(&instance, &bad);
+        let reply = Auth::new().post_token(&instance, &bad);
         assert_eq!(reply.status_code, 401, "{bad:?}");
         assert!(field(&reply, "WWW-Authenticate").is_some_and(|value| value.starts_with("Basic realm=")));
     }
-    let login = Login::new();
+    let auth = Auth::new();
     let statuses: Vec<_> =
-        (0..12).map(|_| login.post_token(&instance, &basic("admin", "wrong")).status_code).collect();
+        (0..12).map(|_| auth.post_token(&instance, &basic("admin", "wrong")).status_code).collect();
     assert!(statuses.starts_with(&[401; 10]) && statuses.ends_with(&[429]), "{statuses:?}");
-    let reply = login.post_token(&instance, &basic("admin", PASSWORD));
-    assert_eq!(reply.status_code, 429, "the right one has to wait as well");
+    let reply = auth.post_token(&instance, &basic("admin", PASSWORD));
+    assert_eq!(reply.status_code, 429, "the right password is limited as well");
     assert!(field(&reply, "Retry-After").is_some());
-    let page = login.post_login(&instance, &form(&format!("password={PASSWORD}")));
-    assert_eq!(page.status_code, 429, "the form counts with it");
+    let page = auth.post_login(&instance, &form(&format!("password={PASSWORD}")));
+    assert_eq!(page.status_code, 429, "the form shares the limit");
     assert!(field(&page, "Retry-After").is_some());
 }
 
 #[test]
-fn without_a_login_nobody_gets_in() {
+fn instance_without_login_rejects_all() {
     let net = Net::new("net-1", 2);
     let mut instance = fixture::instance(&[&net]);
-    let login = Login::new();
-    let token = fixture::json(login.post_token(&instance, &basic("admin", PASSWORD)));
+    let auth = Auth::new();
+    let token = fixture::json(auth.post_token(&instance, &basic("admin", PASSWORD)));
     let token = token["access_token"].as_str().expect("a token").to_owned();
-    assert!(login.viewer(&instance, &bearer(&token)).is_ok());
+    assert!(auth.viewer(&instance, &bearer(&token)).is_ok());
     instance.login = None;
     for reply in [
-        login.viewer(&instance, &bearer(&token)).expect_err("no login"),
-        login.post_token(&instance, &basic("admin", PASSWORD)),
+        auth.viewer(&instance, &bearer(&token)).expect_err("no login"),
+        auth.post_token(&instance, &basic("admin", PASSWORD)),
     ] {
         assert_eq!(reply.status_code, 403);
         assert!(fixture::text(reply).contains("login: false"));
     }
-    let page = login.post_login(&instance, &form(&format!("password={PASSWORD}")));
+    let page = auth.post_login(&instance, &form(&format!("password={PASSWORD}")));
     assert_eq!((page.status_code, cookie(&page)), (403, None));
 }
 
 #[test]
-fn a_changed_password_ends_what_the_old_one_opened() {
+fn changed_password_invalidates_tokens() {
     let net = Net::new("net-1", 2);
     let mut instance = fixture::instance(&[&net]);
-    let login = Login::new();
-    let page = login.post_login(&instance, &form(&format!("password={PASSWORD}")));
+    let auth = Auth::new();
+    let page = auth.post_login(&instance, &form(&format!("password={PASSWORD}")));
     let token = cookie(&page).expect("a cookie").to_owned();
-    assert!(login.viewer(&instance, &with_cookie(&token)).is_ok());
+    assert!(auth.viewer(&instance, &with_cookie(&token)).is_ok());
     instance.login = Some(Password::from_plain("another"));
-    for login in [&login, &Login::new()] {
-        let reply = login.viewer(&instance, &with_cookie(&token)).expect_err("the old password's");
+    for auth in [&auth, &Auth::new()] {
+        let reply = auth.viewer(&instance, &with_cookie(&token)).expect_err("the old password's");
         assert_eq!(reply.status_code, 401);
     }
 }
 
-/// Tokens as someone could sign them.
+/// A forged token.
 struct Forge<'a> {
     key: &'a Keypair,
     kid: &'a str,
@@ -139,16 +139,16 @@ impl Forge<'_> {
 }
 
 #[test]
-fn whose_tokens_open_what() {
+fn networks_of_a_token_by_issuer() {
     let (one, two) = (Net::new("net-1", 3), Net::new("net-2", 2));
     let instance = fixture::instance(&[&one, &two]);
-    let stranger = Keypair::generate().expect("the system's random source");
+    let unknown_key = Keypair::generate().expect("the system's random source");
     let check = |key: &Keypair, kid: &str, iss: &str, aud: &[&str], expected: Option<&[&str]>| {
         let token = Forge { key, kid, iss, aud }.token();
-        let login = Login::new();
-        // The second time it is known.
+        let auth = Auth::new();
+        // The second request uses the cache.
         for _ in 0..2 {
-            let found = login.viewer(&instance, &bearer(&token));
+            let found = auth.viewer(&instance, &bearer(&token));
             match (&found, expected) {
                 (Ok(viewer), Some(expected)) => assert_eq!(names(viewer), expected, "{kid} {iss} {aud:?}"),
                 (Err(reply), None) => {
@@ -165,7 +165,7 @@ fn whose_tokens_open_what() {
     check(own, "net-1/node-00", "node-00", &both, Some(&both));
     check(own, "net-1/node-00", "node-00", &["net-1", "elsewhere"], Some(&["net-1"]));
     check(&two.keys[0], "net-2/node-00", "node-00", &both, Some(&both));
-    // Another member's opens the network that it is a member of.
+    // Another member grants access to its own network only.
     check(&one.keys[1], "net-1/node-01", "node-01", &both, Some(&["net-1"]));
     check(&two.keys[1], "net-2/node-01", "node-01", &both, Some(&["net-2"]));
     check(&one.keys[1], "net-1/node-01", "node-01", &["net-2"], None);
@@ -177,8 +177,8 @@ fn whose_tokens_open_what() {
     check(own, "net-1/node-00", "node-01", &both, None);
     check(own, "net-1/node-00", "node-00", &[], None);
     check(own, "net-2/node-00", "node-00", &both, None);
-    check(&stranger, "net-1/node-00", "node-00", &both, None);
-    check(&stranger, "net-1/nobody", "nobody", &both, None);
+    check(&unknown_key, "net-1/node-00", "node-00", &both, None);
+    check(&unknown_key, "net-1/nobody", "nobody", &both, None);
     check(own, "elsewhere/node-00", "node-00", &["elsewhere"], None);
     check(own, "node-00", "node-00", &both, None);
     check(own, "net-1/node-00/x", "node-00/x", &both, None);
@@ -186,11 +186,11 @@ fn whose_tokens_open_what() {
 }
 
 #[test]
-fn no_tokens_at_all() {
+fn invalid_tokens() {
     let net = Net::new("net-1", 2);
-    let (instance, login) = (fixture::instance(&[&net]), Login::new());
+    let (instance, auth) = (fixture::instance(&[&net]), Auth::new());
     let check = |request: &Request, error: bool| {
-        let reply = login.viewer(&instance, request).expect_err("no token");
+        let reply = auth.viewer(&instance, request).expect_err("no token");
         assert_eq!(reply.status_code, 401, "{request:?}");
         let challenge = field(&reply, "WWW-Authenticate").expect("a challenge");
         assert!(challenge.starts_with("Bearer realm="), "{challenge}");
@@ -221,20 +221,20 @@ fn no_tokens_at_all() {
 }
 
 #[test]
-fn what_is_remembered_ends() {
+fn cached_token_expires() {
     let net = Net::new("net-1", 2);
     let mut instance = fixture::instance(&[&net]);
-    let (password, checker) = (Password::from_plain(PASSWORD), Checker::default());
+    let (password, cache) = (Password::from_plain(PASSWORD), TokenCache::default());
     let token = Forge { key: &net.keys[1], kid: "net-1/node-01", iss: "node-01", aud: &["net-1"] }.token();
-    let first = checker.check(&instance, &password, &token, now_s()).expect("a member's token");
-    let again = checker.check(&instance, &password, &token, now_s()).expect("a member's token");
-    assert!(Arc::ptr_eq(&first, &again), "not checked twice");
-    let late = checker.check(&instance, &password, &token, first.claims.exp + token::LEEWAY_S);
+    let first = cache.check(&instance, &password, &token, now_s()).expect("a member's token");
+    let again = cache.check(&instance, &password, &token, now_s()).expect("a member's token");
+    assert!(Arc::ptr_eq(&first, &again), "verified once");
+    let late = cache.check(&instance, &password, &token, first.claims.exp + token::LEEWAY_S);
     assert_eq!(late.err(), Some(TokenError::Expired));
-    let early = checker.check(&instance, &password, &token, first.claims.iat - token::LEEWAY_S - 1);
+    let early = cache.check(&instance, &password, &token, first.claims.iat - token::LEEWAY_S - 1);
     assert_eq!(early.err(), Some(TokenError::IssuedInFuture));
-    // The member gets another key.
-    let strange = Keypair::generate().expect("the system's random source").public().clone();
+    // The key of the member changes.
+    let other_key = Keypair::generate().expect("the system's random source").public().clone();
     let member = |id: NodeId, keys| Member {
         id,
         keys,
@@ -245,19 +245,19 @@ fn what_is_remembered_ends() {
         site: None,
     };
     let members =
-        vec![member(node_id(0), vec![net.keys[0].public().clone()]), member(node_id(1), vec![strange])];
+        vec![member(node_id(0), vec![net.keys[0].public().clone()]), member(node_id(1), vec![other_key])];
     let membership = Arc::new(Membership::new(net.id.clone(), members, &node_id(0)).expect("a membership"));
     let changed = Net { id: net.id.clone(), keys: net.keys.clone(), membership };
     instance.nodes.insert(net.id.clone(), Arc::new(changed.node()));
-    let found = checker.check(&instance, &password, &token, now_s());
+    let found = cache.check(&instance, &password, &token, now_s());
     assert_eq!(found.err(), Some(TokenError::Signature));
 }
 
 #[test]
-fn the_memory_is_bounded() {
+fn cache_is_bounded() {
     let net = Net::new("net-1", 2);
     let instance = fixture::instance(&[&net]);
-    let (password, checker) = (Password::from_plain(PASSWORD), Checker::default());
+    let (password, cache) = (Password::from_plain(PASSWORD), TokenCache::default());
     let now_s = now_s();
     for lifetime_s in 1..=600 {
         let token = token::sign(
@@ -265,17 +265,17 @@ fn the_memory_is_bounded() {
             "net-1/node-00",
             &Claims::new("node-00", &["net-1".into()], now_s, lifetime_s),
         );
-        assert!(checker.check(&instance, &password, &token, now_s).is_ok());
-        assert!(checker.len() <= 256);
+        assert!(cache.check(&instance, &password, &token, now_s).is_ok());
+        assert!(cache.len() <= 256);
     }
 }
 
 #[test]
-fn a_form_sets_a_cookie() {
+fn login_form_sets_a_cookie() {
     let net = Net::new("net-1", 2);
-    let (instance, login) = (fixture::instance(&[&net]), Login::new());
+    let (instance, auth) = (fixture::instance(&[&net]), Auth::new());
     let check = |body: &str, status: u16, location: Option<&str>| {
-        let reply = login.post_login(&instance, &form(body));
+        let reply = auth.post_login(&instance, &form(body));
         assert_eq!(reply.status_code, status, "{body}");
         assert_eq!(field(&reply, "Location"), location, "{body}");
         assert_eq!(cookie(&reply).is_some(), location.is_some(), "{body}");
@@ -287,43 +287,43 @@ fn a_form_sets_a_cookie() {
     check("password=wrong", 403, None);
     check("word=correct+horse", 400, None);
     check("", 400, None);
-    let reply = login.post_login(&instance, &form("password=correct+horse"));
+    let reply = auth.post_login(&instance, &form("password=correct+horse"));
     let all = field(&reply, "Set-Cookie").expect("a cookie");
     assert!(all.ends_with("; Path=/; Max-Age=1800; HttpOnly; SameSite=Strict"), "{all}");
-    let viewer = login.viewer(&instance, &with_cookie(cookie(&reply).expect("a cookie"))).expect("logged in");
+    let viewer = auth.viewer(&instance, &with_cookie(cookie(&reply).expect("a cookie"))).expect("logged in");
     assert_eq!(names(&viewer), ["net-1"]);
     let other = [("Content-Type", "application/x-www-form-urlencoded"), ("Sec-Fetch-Site", "cross-site")];
     for (method, page) in
-        [("/login", Login::post_login as fn(&_, &_, &_) -> _), ("/logout", Login::post_logout)]
+        [("/login", Auth::post_login as fn(&_, &_, &_) -> _), ("/logout", Auth::post_logout)]
     {
         let reply: Response =
-            page(&login, &instance, &request("POST", method, &other, "password=correct+horse"));
+            page(&auth, &instance, &request("POST", method, &other, "password=correct+horse"));
         assert_eq!((reply.status_code, field(&reply, "Set-Cookie")), (403, None), "{method}");
     }
-    let out = login.post_logout(&instance, &request("POST", "/logout", &[], ""));
+    let out = auth.post_logout(&instance, &request("POST", "/logout", &[], ""));
     assert_eq!((out.status_code, field(&out, "Location"), cookie(&out)), (303, Some("./login"), Some("")));
     assert!(field(&out, "Set-Cookie").is_some_and(|all| all.contains("Max-Age=0")));
 }
 
 #[test]
-fn a_session_is_renewed_for_a_day() {
+fn session_is_renewed_for_a_day() {
     let net = Net::new("net-1", 2);
-    let (instance, login) = (fixture::instance(&[&net]), Login::new());
+    let (instance, auth) = (fixture::instance(&[&net]), Auth::new());
     let password = instance.login.as_ref().expect("a password");
     let check = |logged_in_s: u64, issued_s: u64, expected: Option<&str>| {
         let now_s = now_s();
         let token = session_cookie(&instance, password, false, now_s - logged_in_s, now_s - issued_s)
             .expect("a session");
         let token = token.split(['=', ';']).nth(1).expect("a value").to_owned();
-        let viewer = login.viewer(&instance, &with_cookie(&token)).expect("a good token");
-        let reply = login.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
+        let viewer = auth.viewer(&instance, &with_cookie(&token)).expect("a good token");
+        let reply = auth.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
         let renewed = field(&reply, "Set-Cookie");
         assert_eq!(renewed.is_some(), expected.is_some(), "{logged_in_s} {issued_s}");
         if let (Some(renewed), Some(age)) = (renewed, expected) {
             assert!(renewed.contains(age), "{renewed}");
-            let again = login.viewer(&instance, &with_cookie(cookie(&reply).expect("a cookie")));
+            let again = auth.viewer(&instance, &with_cookie(cookie(&reply).expect("a cookie")));
             let session = again.expect("a good token").session.expect("renewable");
-            assert!(session.auth_time_s.abs_diff(now_s - logged_in_s) <= 1, "the time of the password stays");
+            assert!(session.auth_time_s.abs_diff(now_s - logged_in_s) <= 1, "the time of the login stays");
         }
     };
     check(0, 0, None);
@@ -334,21 +334,21 @@ fn a_session_is_renewed_for_a_day() {
     check(MAX_SESSION_S - 500, 1_000, Some("; Max-Age="));
     check(MAX_SESSION_S + 5, 1_000, None);
     assert_eq!(session_cookie(&instance, password, false, now_s() - MAX_SESSION_S, now_s()), None);
-    // Another member's token may say what it likes: it is not renewed here.
+    // A token of another member is not renewed, whatever its claims.
     let claims = Claims::new("node-01", &["net-1".into()], now_s() - 1_000, MAX_LIFETIME_S);
     let claims = Claims { auth_time: Some(now_s() - 1_000), ..claims };
     let foreign = token::sign(&net.keys[1], "net-1/node-01", &claims);
-    let viewer = login.viewer(&instance, &with_cookie(&foreign)).expect("a member's token");
+    let viewer = auth.viewer(&instance, &with_cookie(&foreign)).expect("a member's token");
     assert_eq!(viewer.session, None);
 }
 
 #[test]
-fn many_networks_still_fit() {
+fn many_networks_fit_in_a_cookie() {
     let nets: Vec<Net> = (0..60).map(|n| Net::new(&format!("{n:0>64}"), 1)).collect();
     let instance = fixture::instance(&nets.iter().collect::<Vec<_>>());
-    let login = Login::new();
-    let reply = login.post_login(&instance, &form("password=correct+horse"));
+    let auth = Auth::new();
+    let reply = auth.post_login(&instance, &form("password=correct+horse"));
     let token = cookie(&reply).expect("a cookie");
     assert!(token.len() < 4000, "{}", token.len());
-    assert!(login.viewer(&instance, &with_cookie(token)).expect("a good token").networks().len() > 30);
+    assert!(auth.viewer(&instance, &with_cookie(token)).expect("a good token").networks().len() > 30);
 }

@@ -1,4 +1,4 @@
-//! What a request shows to be let in: the `Authorization` field and the cookie, read and written.
+//! Credentials in requests and replies: the `Authorization` field and the session cookie.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,32 +8,32 @@ use crate::crypto::password::MAX_PASSWORD;
 use crate::crypto::token::MAX_TOKEN;
 use crate::server::ServedInstance;
 
-/// User and password of HTTP Basic (RFC 7617), in UTF-8.
+/// The credentials of HTTP Basic (RFC 7617), in UTF-8.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Basic {
+pub(super) struct BasicCredentials {
     pub(super) user: String,
     pub(super) password: String,
 }
 
-/// What `Authorization: Basic` holds.
-pub(super) fn basic(request: &Request) -> Option<Basic> {
-    let text = parameter(request, "Basic")?;
+/// Returns the credentials in `Authorization: Basic`.
+pub(super) fn basic(request: &Request) -> Option<BasicCredentials> {
+    let text = authorization(request, "Basic")?;
     if text.len() > MAX_PASSWORD * 2 {
         return None;
     }
     let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
-    Some(Basic { user: user.to_owned(), password: password.to_owned() })
+    Some(BasicCredentials { user: user.to_owned(), password: password.to_owned() })
 }
 
-/// The token of the request: `Authorization: Bearer` (RFC 6750), else the instance's cookie.
+/// Returns the token in `Authorization: Bearer` (RFC 6750), otherwise the one in the instance's cookie.
 pub(super) fn token<'r>(request: &'r Request, instance: &ServedInstance) -> Option<&'r str> {
-    let text = parameter(request, "Bearer").or_else(|| cookie(request, instance))?;
+    let text = authorization(request, "Bearer").or_else(|| cookie(request, instance))?;
     (1..=MAX_TOKEN).contains(&text.len()).then_some(text)
 }
 
-/// What follows `scheme` in `Authorization`; the scheme's case does not matter (RFC 9110, section 11.1).
-fn parameter<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
+/// Returns the credentials of `scheme` in `Authorization`. Schemes are case-insensitive (RFC 9110, section 11.1).
+fn authorization<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
     let (given, text) = request.header("Authorization")?.split_once(' ')?;
     given.eq_ignore_ascii_case(scheme).then(|| text.trim_matches(' '))
 }
@@ -43,16 +43,17 @@ fn cookie<'r>(request: &'r Request, instance: &ServedInstance) -> Option<&'r str
     Some(named(true).or_else(|| named(false))?.1)
 }
 
-/// What keeps a cookie to this very host and to https (RFC 6265bis, section 4.1.3.2).
-const HOST: &str = "__Host-";
+/// The prefix that restricts a cookie to this host and to https (RFC 6265bis, section 4.1.3.2).
+const HOST_PREFIX: &str = "__Host-";
 
 fn is_cookie(key: &str, secure: bool, instance: &ServedInstance) -> bool {
-    let key = if secure { key.strip_prefix(HOST) } else { Some(key) };
+    let key = if secure { key.strip_prefix(HOST_PREFIX) } else { Some(key) };
     key.and_then(|key| key.strip_prefix("distomon_")).is_some_and(|name| name == instance.name)
 }
 
-/// Whether the request came over https, as far as anything tells: the browser, by the Origin of a form or a
-/// cookie that only https gets; a proxy; the cookie that it gave before; or else the own urls. Who lies about it harms nobody else.
+/// Returns whether the client uses https. The first of these decides: the Origin of a form, a cookie that only https
+/// can set, `X-Forwarded-Proto` of a proxy, the other cookie, the url in the configuration. A client that sends false
+/// values affects only its own session.
 pub(crate) fn is_secure(instance: &ServedInstance, request: &Request) -> bool {
     let scheme = |origin: &str| match origin.split_once("://") {
         Some(("https", _)) => Some(true),
@@ -74,9 +75,9 @@ pub(crate) fn is_secure(instance: &ServedInstance, request: &Request) -> bool {
         .unwrap_or(instance.secure)
 }
 
-/// A `Set-Cookie` that lasts `seconds`; it is for this site's own pages alone, and no script reads it.
-pub(super) fn set_cookie(instance: &ServedInstance, secure: bool, token: &str, seconds: u64) -> String {
-    let (prefix, attribute) = if secure { (HOST, "; Secure") } else { ("", "") };
+/// Returns a `Set-Cookie` with a lifetime in seconds, for requests from this site only and hidden from scripts.
+pub(crate) fn set_cookie(instance: &ServedInstance, secure: bool, token: &str, seconds: u64) -> String {
+    let (prefix, attribute) = if secure { (HOST_PREFIX, "; Secure") } else { ("", "") };
     let name = &instance.name;
     format!(
         "{prefix}distomon_{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{attribute}"
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn basic_is_read_strictly() {
+    fn basic_credentials() {
         let check = |field: &str, expected: Option<(&str, &str)>| {
             let found = basic(&request(&[("Authorization", field)]));
             let found = found.as_ref().map(|basic| (basic.user.as_str(), basic.password.as_str()));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_in_two_ways() {
+    fn token_from_authorization_or_cookie() {
         let instance = ServedInstance { name: "net".to_owned(), ..ServedInstance::default() };
         let check = |fields: &[(&str, &str)], expected: Option<&str>| {
             assert_eq!(token(&request(fields), &instance), expected, "{fields:?}");
@@ -134,18 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_closed_up() {
+    fn cookie_attributes() {
         let instance = ServedInstance { name: "net".to_owned(), ..ServedInstance::default() };
         let plain = "distomon_net=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict";
         assert_eq!(set_cookie(&instance, false, "abc", 60), plain);
         assert_eq!(set_cookie(&instance, true, "abc", 60), format!("__Host-{plain}; Secure"));
-        // One that only https can set goes first.
+        // The cookie that only https can set has precedence.
         let both = request(&[("Cookie", "distomon_net=abc; __Host-distomon_net=xyz")]);
         assert_eq!(token(&both, &instance), Some("xyz"));
     }
 
     #[test]
-    fn what_tells_of_https() {
+    fn https_detection() {
         let mut instance = ServedInstance { name: "net".to_owned(), ..ServedInstance::default() };
         let mut check = |own: bool, fields: &[(&str, &str)], expected: bool| {
             instance.secure = own;
@@ -159,7 +160,7 @@ mod tests {
             check(own, &[("Origin", "https://a")], true);
             check(own, &[("X-Forwarded-Proto", "https")], true);
             check(own, &[("X-Forwarded-Proto", "https, http")], false);
-            // Browsers send such a cookie over https alone; an inner proxy knows nothing of that.
+            // Browsers send this cookie over https only; an inner proxy may report http.
             check(own, &[("X-Forwarded-Proto", "http"), ("Cookie", "__Host-distomon_net=a")], true);
             check(own, &[("Cookie", "distomon_net=a")], false);
             check(own, &[("Cookie", "distomon_net=a; __Host-distomon_net=a")], true);

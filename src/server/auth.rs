@@ -1,8 +1,8 @@
-//! Who may read: passwords become tokens, tokens become [`Viewer`]s.
+//! Authentication: exchanges passwords for tokens, and tokens for [`Viewer`]s.
 //!
-//! A token is a JWT that one of this instance's nodes signed, or another member of one of its networks.
-//! Scripts get one at `POST /token`; people log in with a form and hold one in a cookie, which is renewed
-//! while they look on. Nothing here changes anything: tokens only read.
+//! A token is a JWT signed by a node of this instance or by another member of one of its networks. It grants read
+//! access only. Scripts request one with `POST /token`. A browser keeps one in a cookie, which is renewed while a page
+//! is open.
 
 use std::time::Instant;
 
@@ -11,10 +11,11 @@ use rouille::{Request, Response};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
-use self::checker::Checker;
+use self::token_cache::{TokenCache, password_binding};
 use super::client_address::ClientPrefix;
 use super::login_limiter::{LoginLimiter, TooManyAttempts};
 use super::problem::problem;
+use super::redirect::{is_local_path, login_page_path, redirect};
 use super::served_instance::ServedInstance;
 use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
@@ -23,128 +24,132 @@ use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
 use crate::store::clock;
 
-mod checker;
 mod credentials;
-mod form;
+mod token_cache;
 
-pub(crate) use credentials::is_secure;
-pub(crate) use form::{go_to, is_local, login_page};
+pub(crate) use credentials::{is_secure, set_cookie};
 
-/// How long after the password was given it must be given again, in seconds.
+/// The longest session, from the login on, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;
 
-/// The room for names of networks in a token, in bytes: base64 makes a third more of it, and browsers drop
-/// cookies over 4096.
-const MAX_AUDIENCE: usize = 2400;
+/// The limit on the names of networks in a token, in bytes. Base64 adds a third, and browsers drop cookies above
+/// 4096 bytes.
+const MAX_AUDIENCE_BYTES: usize = 2400;
 
-/// A challenge without `error`, for requests that show no token (RFC 6750, section 3.1).
-const CHALLENGE: &str = "Bearer realm=\"distomon\"";
+/// The challenge of `POST /token`.
+const BASIC_CHALLENGE: &str = "Basic realm=\"distomon\", charset=\"UTF-8\"";
 
-/// Passwords and tokens.
+/// The challenge for requests without a token, which has no `error` (RFC 6750, section 3.1).
+const BEARER_CHALLENGE: &str = "Bearer realm=\"distomon\"";
+
+/// The authentication of an instance: its limit on attempts and its cache of tokens.
 #[derive(Default)]
-pub struct Login {
+pub struct Auth {
     attempts: LoginLimiter,
-    checker: Checker,
-    lines: LogLimiter,
+    tokens: TokenCache,
+    log_limiter: LogLimiter,
 }
 
-/// Somebody whose token is good.
+/// The holder of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Viewer {
     networks: Vec<NetworkId>,
     session: Option<Session>,
 }
 
-/// A token that this instance issued for a cookie, and may renew.
+/// The session of a cookie that this instance issued and may renew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Session {
-    /// When the password was given, and the token issued, in seconds since 1970.
+    /// The time of the login: Unix time in seconds.
     auth_time_s: u64,
+    /// The time at which the token was issued: Unix time in seconds.
     issued_s: u64,
 }
 
 impl Viewer {
-    /// Whether this network is open to the viewer.
+    /// Returns whether the viewer may read this network.
     pub fn may_read(&self, network: &NetworkId) -> bool {
         self.networks.contains(network)
     }
 
-    /// The networks of the instance that are open to the viewer, in order.
+    /// Returns the networks of the instance that the viewer may read, in ascending order.
     pub fn networks(&self) -> &[NetworkId] {
         &self.networks
     }
 
-    /// Someone to whom these are open.
+    /// Creates a viewer of `networks` without a session.
     #[cfg(test)]
     pub(crate) fn of(networks: &[&NetworkId]) -> Self {
         Self { networks: networks.iter().map(|id| (*id).clone()).collect(), session: None }
     }
 }
 
+/// The reply to `POST /token` (RFC 6749, section 5.1).
 #[derive(Serialize)]
-struct Granted<'a> {
+struct TokenResponse<'a> {
     access_token: &'a str,
     token_type: &'a str,
     expires_in: u64,
 }
 
-impl Login {
-    /// Nobody has tried yet.
+impl Auth {
+    /// Creates an authentication without attempts and tokens.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `POST /token`: a token for HTTP Basic with the user `admin`.
+    /// Handles `POST /token`: replies with a token to HTTP Basic authentication as the user `admin`.
     pub fn post_token(&self, instance: &ServedInstance, request: &Request) -> Response {
         let Some(password) = &instance.login else { return no_login() };
         let Some(basic) = credentials::basic(request) else {
-            return unauthorized(BASIC, "send the user admin and the password with HTTP Basic");
+            let detail = "no credentials: send the user admin and the password with HTTP Basic";
+            return unauthorized(BASIC_CHALLENGE, detail);
         };
         let is_admin: bool = basic.user.as_bytes().ct_eq(SUBJECT.as_bytes()).into();
         match self.try_password(password, &basic.password, is_admin, request) {
             Err(too_many) => too_many.response(),
-            Ok(false) => unauthorized(BASIC, "wrong user or password"),
+            Ok(false) => unauthorized(BASIC_CHALLENGE, "wrong user or password"),
             Ok(true) => {
                 let issued = issue(instance, password, now_s(), MAX_LIFETIME_S, None);
                 let Some(token) = issued else { return no_network() };
-                let granted =
-                    Granted { access_token: &token, token_type: "bearer", expires_in: MAX_LIFETIME_S };
-                Response::json(&granted).with_unique_header("Cache-Control", "no-store")
+                let body =
+                    TokenResponse { access_token: &token, token_type: "bearer", expires_in: MAX_LIFETIME_S };
+                Response::json(&body).with_unique_header("Cache-Control", "no-store")
             }
         }
     }
 
-    /// Who asks, by `Authorization: Bearer` or the cookie; else the reply: 401, or 403 if nobody can log in
-    /// here.
+    /// Authenticates a request by `Authorization: Bearer` or the cookie. Fails with a reply: 403 if the instance has
+    /// no login, otherwise 401.
     pub fn viewer(&self, instance: &ServedInstance, request: &Request) -> Result<Viewer, Response> {
         let Some(password) = &instance.login else { return Err(no_login()) };
         let Some(token) = credentials::token(request, instance) else {
             return Err(unauthorized(
-                CHALLENGE,
-                "log in first: POST /token gives a token, /login is for people",
+                BEARER_CHALLENGE,
+                "no token: request one with POST /token, or log in at /login",
             ));
         };
         self.check(instance, password, token, now_s()).map_err(|error| {
-            let challenge = format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{error}\"");
+            let challenge =
+                format!("{BEARER_CHALLENGE}, error=\"invalid_token\", error_description=\"{error}\"");
             unauthorized(&challenge, &error.to_string())
         })
     }
 
-    /// Like [`Login::viewer`] for pages: who is not let in is led to the login.
-    pub fn visitor(&self, instance: &ServedInstance, request: &Request) -> Result<Viewer, Response> {
+    /// Authenticates a request for a page. Fails with a redirect to the login page.
+    pub fn page_viewer(&self, instance: &ServedInstance, request: &Request) -> Result<Viewer, Response> {
         self.viewer(instance, request).map_err(|_| {
             let path = request.raw_url();
-            let next = if form::is_local(path) && path != "/" {
-                format!("/{}", form::login_page(path))
+            let to = if is_local_path(path) && path != "/" {
+                format!("/{}", login_page_path(path))
             } else {
                 "/login".to_owned()
             };
-            form::go_to(request, &next)
+            redirect(request, &to)
         })
     }
 
-    /// Renews the viewer's cookie with the reply if half its life is over, until a day after the password
-    /// was given.
+    /// Adds a new cookie to `response` after half the lifetime of the current one, within [`MAX_SESSION_S`].
     pub fn renew(
         &self,
         instance: &ServedInstance,
@@ -172,16 +177,16 @@ impl Login {
         token: &str,
         now_s: u64,
     ) -> Result<Viewer, TokenError> {
-        let checked = self.checker.check(instance, password, token, now_s)?;
-        let Claims { iat, auth_time, .. } = checked.claims;
-        let session = auth_time.filter(|_| checked.is_own(instance));
+        let token = self.tokens.check(instance, password, token, now_s)?;
+        let Claims { iat, auth_time, .. } = token.claims;
+        let session = auth_time.filter(|_| token.is_own(instance));
         let session = session.map(|auth_time_s| Session { auth_time_s, issued_s: iat });
-        Ok(Viewer { networks: checked.networks(instance), session })
+        Ok(Viewer { networks: token.networks(instance), session })
     }
 
-    /// Whether the password is right, if it may be tried now. It is checked even where `is_admin` is false,
-    /// so that the time tells nothing.
-    fn try_password(
+    /// Returns whether the password and the user are right. Fails after too many attempts. The password is verified
+    /// even if `is_admin` is false, so that the duration does not reveal whether the user is right.
+    pub(super) fn try_password(
         &self,
         password: &Password,
         attempt: &str,
@@ -190,7 +195,7 @@ impl Login {
     ) -> Result<bool, TooManyAttempts> {
         let from = request.remote_addr().ip();
         let begun = self.attempts.begin(from, Instant::now()).inspect_err(|_| {
-            self.tell(
+            self.log_failure(
                 "too many login attempts",
                 &format!("too many login attempts, the last one from {from}"),
             );
@@ -201,33 +206,38 @@ impl Login {
             info!(MESSAGE_ID = message_id::LOGGED_IN; "login from {from}");
         } else {
             let subject = format!("wrong password from {}", ClientPrefix::from(from));
-            self.tell(&subject, &format!("wrong password from {from}"));
+            self.log_failure(&subject, &format!("wrong password from {from}"));
         }
         Ok(right)
     }
 
-    fn tell(&self, subject: &str, line: &str) {
-        if let Some(more) = self.lines.allow(subject) {
-            warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{line}{more}");
+    fn log_failure(&self, subject: &str, line: &str) {
+        if let Some(suppressed) = self.log_limiter.allow(subject) {
+            warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{line}{suppressed}");
         }
     }
 
-    /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
-    pub(super) fn tell_rest(&self) {
-        for (subject, more) in self.lines.overdue() {
-            warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{subject}{more}");
+    /// Logs the number of suppressed lines of each subject that has no line for a minute.
+    pub(super) fn flush_suppressed(&self) {
+        for (subject, suppressed) in self.log_limiter.overdue() {
+            warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{subject}{suppressed}");
         }
     }
 
-    /// The `Set-Cookie` of someone who gave the password just now.
-    #[expect(clippy::unused_self, reason = "only what has checked a password may open a session")]
-    fn new_session(&self, instance: &ServedInstance, password: &Password, secure: bool) -> Option<String> {
+    /// Returns the `Set-Cookie` of a new session, or `None` if the instance runs no network.
+    #[expect(clippy::unused_self, reason = "only the owner of the limit on attempts may open a session")]
+    pub(super) fn new_session(
+        &self,
+        instance: &ServedInstance,
+        password: &Password,
+        secure: bool,
+    ) -> Option<String> {
         let now_s = now_s();
         session_cookie(instance, password, secure, now_s, now_s)
     }
 }
 
-/// The `Set-Cookie` for someone who gave the password at `auth_time_s`; none once that is a day ago.
+/// Returns the `Set-Cookie` of a session with a login at `auth_time_s`, or `None` after [`MAX_SESSION_S`].
 fn session_cookie(
     instance: &ServedInstance,
     password: &Password,
@@ -241,7 +251,8 @@ fn session_cookie(
     Some(credentials::set_cookie(instance, secure, &token, lifetime_s))
 }
 
-/// A token for the networks of the instance, signed by the first one's node. None if there is no network.
+/// Issues a token for all networks of the instance, signed by the node in the first one. Returns `None` if there is no
+/// network.
 fn issue(
     instance: &ServedInstance,
     password: &Password,
@@ -251,21 +262,22 @@ fn issue(
 ) -> Option<String> {
     let (network, node) = instance.nodes.first_key_value()?;
     let issuer = node.id();
-    let login = Some(checker::password_binding(&node.keypair, password));
+    let login = Some(password_binding(&node.keypair, password));
     let claims = Claims::new(issuer.as_str(), &audience(instance), now_s, lifetime_s);
     let claims = Claims { auth_time, login, ..claims };
     Some(token::sign(&node.keypair, &format!("{network}/{issuer}"), &claims))
 }
 
-/// The networks that a token names: as many as fit into a cookie, which is all but always all of them.
+/// Returns the networks that a token names: all that fit in a cookie.
 fn audience(instance: &ServedInstance) -> Vec<String> {
-    let mut room = MAX_AUDIENCE;
+    let mut room = MAX_AUDIENCE_BYTES;
     let mut names = Vec::new();
     for id in instance.nodes.keys() {
         let Some(left) = room.checked_sub(id.as_str().len() + 3) else {
             log::warn!(
-                "a login opens only the first {} networks, the others do not fit into it",
-                names.len()
+                "tokens name only the first {} of {} networks: more do not fit in a cookie; split the instance",
+                names.len(),
+                instance.nodes.len()
             );
             break;
         };
@@ -279,22 +291,20 @@ fn now_s() -> u64 {
     clock::wall_us() / 1_000_000
 }
 
-const BASIC: &str = "Basic realm=\"distomon\", charset=\"UTF-8\"";
-
 fn unauthorized(challenge: &str, detail: &str) -> Response {
     problem(401, "Unauthorized", detail).with_additional_header("WWW-Authenticate", challenge.to_owned())
 }
 
-/// What to do where nobody can log in.
-pub(super) const NO_LOGIN: &str = "nobody can log in here: this instance has no login; remove login: false from \
-    its nodeconf.yml and reload it, and \"distomon password NAME\" shows the password that it makes";
+/// Why an instance without a login rejects a request, and how to add a login.
+pub(super) const NO_LOGIN: &str = "this instance has no login: remove login: false from its nodeconf.yml and reload it; then \
+    \"distomon password NAME\" shows the generated password";
 
 fn no_login() -> Response {
     problem(403, "Forbidden", NO_LOGIN)
 }
 
 fn no_network() -> Response {
-    problem(503, "Service Unavailable", "no network is running here, so there is nothing to open")
+    problem(503, "Service Unavailable", "no network is running in this instance")
 }
 
 #[cfg(test)]
