@@ -146,7 +146,7 @@ impl PeerState {
     /// ms.
     pub(super) fn impostor_since(&mut self, now: Timestamps, failure: Failure) -> Option<u64> {
         let since_ms = self.impostor_since_ms.unwrap_or(now.mono_ms);
-        self.impostor_since_ms = failure.is_strange().then_some(since_ms);
+        self.impostor_since_ms = failure.is_impostor().then_some(since_ms);
         self.impostor_since_ms
     }
 
