@@ -48,7 +48,7 @@ impl Network {
         let membership = Arc::new(key.membership.clone());
         let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
-        let epoch = files.take_epoch(now.wall_ms)?;
+        let epoch = files.next_epoch(now.wall_ms)?;
         let kept = files.read(&membership);
         let floors = kept.min_reports.iter().cloned().collect();
         tell_start(key, &files, epoch);
