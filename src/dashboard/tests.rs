@@ -159,7 +159,7 @@ fn the_picture_is_on_the_page() {
     );
     check(
         "/network/net-1/node/node-02",
-        &["nothing listens there", "no answer in time", "Why this verdict", "could vote"],
+        &["nothing listens at its address", "no answer in time", "Why this verdict", "could vote"],
     );
     check(
         "/network/net-1/node/node-01",

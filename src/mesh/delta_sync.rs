@@ -12,7 +12,7 @@ use super::membership::{FULL_RATE_NODES, Membership};
 use super::timestamps::Timestamps;
 use super::wire::heads::Heads;
 
-/// From where on a request names heads.
+/// The base of a delta-encoded request: it names only heads that changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeltaBase {
     /// The partner's mark.
@@ -21,7 +21,7 @@ pub struct DeltaBase {
     pub snapshot_ms: u64,
 }
 
-/// What a partner and this node know of each other's heads.
+/// The state of delta encoding with one partner.
 #[derive(Debug, Clone, Default)]
 pub struct PartnerSync {
     /// All heads that the partner has named.
@@ -32,7 +32,7 @@ pub struct PartnerSync {
 /// The heads of a reply, with what they answer.
 #[derive(Debug)]
 pub(crate) struct ReplyHeads {
-    /// What the request named heads from; none if it named all.
+    /// The base of the request; none if it named all heads.
     pub(crate) base: Option<DeltaBase>,
     /// When the snapshot was taken that the request was written from: monotonic time in ms.
     pub(crate) snapshot_ms: u64,
@@ -49,12 +49,12 @@ fn applies_to(membership: &Membership) -> bool {
 
 /// The mark of a reply written from a snapshot that was taken at `at`; none in a small network.
 pub fn mark(membership: &Membership, at: Timestamps) -> Option<u64> {
-    // Whatever the snapshot lacks will have changed no earlier than it was taken.
+    // A change that the snapshot lacks happens no earlier than it was taken.
     applies_to(membership).then_some(at.mono_ms)
 }
 
 impl PartnerSync {
-    /// From where on the next request to the partner names heads; none for all of them.
+    /// The base of the next request to the partner; none if it names all heads.
     pub(crate) fn base(&self, membership: &Arc<Membership>) -> Option<DeltaBase> {
         self.peer_heads.as_ref().filter(|known| known.matches(membership))?;
         self.base

@@ -1,4 +1,4 @@
-//! Names of nodes, networks and instances, and the numbers that order reports.
+//! Names of nodes, networks, instances and sites, and the ids of reports.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The longest name in bytes.
+/// The maximum length of a name, in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// Whether `text` may name a node, a network or an instance: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first
-/// a letter or digit. Names become file names and parts of paths, so nothing else is let in.
+/// Whether `text` is a valid name of a node, network, instance or site: 1 to 64 of `a-z A-Z 0-9 . _ -`, starting with
+/// a letter or digit. Names become file names and parts of URL paths, so no other character is allowed.
 pub fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=MAX_NAME).contains(&bytes.len())
@@ -19,7 +19,7 @@ pub fn is_name(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// A text that [`is_name`] refuses.
+/// A text that [`is_name`] rejects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected 1 to 64 of a-z A-Z 0-9 . _ - starting with a letter or digit")]
 pub struct BadName;
@@ -79,34 +79,34 @@ macro_rules! name {
 }
 
 name! {
-    /// Names one node of a network.
+    /// The name of a node, unique in its network.
     NodeId
 }
 name! {
-    /// Names one network.
+    /// The name of a network.
     NetworkId
 }
 
 name! {
-    /// Names what some nodes share: a data centre, a rack, a provider.
+    /// The name of a group of nodes that can fail together: a data centre, a rack, a provider.
     Site
 }
 
-/// The largest integer that every JSON reader keeps exact: 2^53 − 1 (RFC 8259, section 6).
+/// The largest integer that every JSON parser represents exactly: 2^53 − 1 (RFC 8259, section 6).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// Orders the reports of one node: first by `epoch`, larger at each start of the node, then by `seq`.
+/// The id of a report among those of its author, ordered by `epoch`, then by `seq`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ReportId {
-    /// The start of the node that the report comes from, 1 to 2^53 − 1.
+    /// The epoch of the author's process, larger at each start: 1 to 2^53 − 1.
     pub epoch: u64,
-    /// The number of the report since that start, 1 to 2^53 − 1.
+    /// The sequence number of the report in its epoch: 1 to 2^53 − 1.
     pub seq: u64,
 }
 
 impl ReportId {
-    /// Whether this newest report of a node refutes an observer that held `head` when it declared the node offline:
-    /// it is more than one report past it.
+    /// Whether a node whose newest report has this id refutes an observer that held `head` when it declared the node
+    /// offline: the id is more than one report past `head`.
     pub fn refutes(self, head: Self) -> bool {
         self.epoch > head.epoch || (self.epoch == head.epoch && self.seq > head.seq + 1)
     }
@@ -139,19 +139,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        let long = "a".repeat(64);
-        for good in ["a", "node-1", "0.b_c-D", &long] {
-            assert!(is_name(good), "{good}");
+    fn names_are_checked() {
+        let longest = "a".repeat(64);
+        for valid in ["a", "node-1", "0.b_c-D", &longest] {
+            assert!(is_name(valid), "{valid}");
         }
-        let longer = "a".repeat(65);
-        for bad in ["", ".hidden", "-x", "_x", "a/b", "a b", "ä", "a\0", "..", &longer] {
-            assert!(!is_name(bad), "{bad:?}");
+        let too_long = "a".repeat(65);
+        for invalid in ["", ".hidden", "-x", "_x", "a/b", "a b", "ä", "a\0", "..", &too_long] {
+            assert!(!is_name(invalid), "{invalid:?}");
         }
     }
 
     #[test]
-    fn stamps_order_by_epoch_first() {
+    fn report_ids_order_by_epoch_first() {
         assert!(ReportId { epoch: 2, seq: 1 } > ReportId { epoch: 1, seq: 9 });
         assert!(serde_json::from_str::<ReportId>("[9007199254740992,1]").is_err());
     }

@@ -1,4 +1,4 @@
-//! What this node holds of one member: its latest report, how old that is, and what is known beside it.
+//! The state of one member at this node: its latest report, the age of that report, and what else is known.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::wire::equivocation::EquivocationProof;
 use super::wire::observation::Observation;
 use super::wire::report::VerifiedReport;
 
-/// What is held of one member.
+/// The state of one member at this node.
 #[derive(Debug, Clone, Default)]
 pub struct MemberState {
     /// Its newest report; only `set_latest` changes it.
@@ -50,7 +50,7 @@ pub struct ProbeCounts {
 }
 
 impl MemberState {
-    /// Nothing known yet of a member that has been awaited since `mono_ms`.
+    /// The state of a member of which nothing is known, awaited since `mono_ms`.
     pub(super) fn awaited_since(mono_ms: u64) -> Self {
         Self { waiting_since_ms: mono_ms, ..Self::default() }
     }
@@ -66,7 +66,7 @@ impl MemberState {
         self.latest.as_ref().map(|latest| latest.id())
     }
 
-    /// What the latest report says of the member with index `target`.
+    /// The observation of the member with index `target` in the latest report.
     pub fn observation(&self, target: usize) -> Option<&Observation> {
         let at = self.observation_index.binary_search_by_key(&target, |&(index, _)| index as usize).ok()?;
         self.observation_at(self.observation_index[at].1)

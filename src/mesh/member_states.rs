@@ -1,15 +1,15 @@
-//! What is held of all members, by their indices in the membership.
+//! The states of all members, by index into the membership.
 
 use std::ops::Index;
 use std::sync::Arc;
 
 use super::member_state::MemberState;
 
-/// So many states are shared or copied together.
+/// The number of states that are shared or copied together.
 const CHUNK: usize = 16;
 
-/// A list of states that is cheap to copy: snapshots share what has not changed between them, since a large
-/// network has one snapshot after the other, and each differs from the one before in a few states.
+/// A list of states that is cheap to clone: snapshots share the chunks that have not changed between them, since in a
+/// large network each snapshot differs from the previous one in a few states.
 #[derive(Debug, Clone, Default)]
 pub struct MemberStates {
     chunks: Vec<Arc<[MemberState]>>,
@@ -17,18 +17,18 @@ pub struct MemberStates {
 }
 
 impl MemberStates {
-    /// How many there are: as many as members.
-    #[expect(clippy::len_without_is_empty, reason = "a node is a member itself, so there is one at least")]
+    /// The number of states, which is the number of members.
+    #[expect(clippy::len_without_is_empty, reason = "this node is a member, so the list is never empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// All of them, in order.
+    /// All states, in order.
     pub fn iter(&self) -> impl Iterator<Item = &MemberState> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// A state to be changed, apart from those that other snapshots show.
+    /// The state at `index` for a change, which snapshots taken earlier do not see.
     pub(super) fn get_mut(&mut self, index: usize) -> &mut MemberState {
         &mut Arc::make_mut(&mut self.chunks[index / CHUNK])[index % CHUNK]
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_share_what_has_not_changed() {
+    fn clones_share_unchanged_chunks() {
         let before: MemberStates =
             (0..40).map(|number| MemberState { created_ms: number, ..MemberState::default() }).collect();
         let mut after = before.clone();

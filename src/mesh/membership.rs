@@ -1,5 +1,5 @@
-//! Who belongs to a network and how each is to be probed: the part of the configuration that all nodes
-//! share, in the form that the core works with.
+//! The membership of a network: its nodes, their keys and probe settings, and which nodes observe which. All nodes
+//! share this part of the configuration.
 
 use std::collections::HashMap;
 
@@ -13,14 +13,16 @@ use super::rings::Rings;
 pub use super::rings::{MAX_RINGS, ObserverPolicy};
 use crate::crypto::PublicKey;
 
-/// Four reports a second: one less than receivers take of an author (`intake::AUTHOR_RATE`).
+/// Four reports a second: one less than receivers verify of an author
+/// ([`AUTHOR_REPORTS_PER_SECOND`](super::verify::AUTHOR_REPORTS_PER_SECOND)).
 const MIN_INTERVAL_MS: u64 = 250;
 
-/// So many nodes report once in each `poll_rate`. In larger networks everybody reports less often, in
-/// proportion, so that no node has more reports to check in a second; changes are told at once all the same.
+/// The largest network whose nodes report once in each `poll_rate`. In larger networks each node reports less often,
+/// in proportion, so that the number of reports to verify in a second stays the same. Changes are still reported
+/// immediately.
 pub const FULL_RATE_NODES: u64 = 1_000;
 
-/// The members of a network in the order of their ids, seen from one of them.
+/// The members of a network in the order of their ids, and which of them this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     network_id: NetworkId,
@@ -34,13 +36,13 @@ pub struct Membership {
     keyed_count: usize,
     timing: Timing,
     observer_policy: ObserverPolicy,
-    /// None where all observe all.
+    /// None if all nodes observe all.
     rings: Option<Rings>,
-    /// Whom this node observes, in ascending order.
+    /// The members that this node observes, in ascending order.
     observed: Vec<usize>,
 }
 
-/// What follows from all members: times in ms, and with how many others this node exchanges reports.
+/// Values derived from all members: times in ms, and the number of peers that this node exchanges reports with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Timing {
     max_poll_ms: u64,
@@ -51,16 +53,16 @@ struct Timing {
 }
 
 impl Membership {
-    /// A membership of `members`, in any order, seen from `me`, in which all observe all. None if `me` is not
-    /// among them or an id stands there twice.
+    /// Creates a membership in which all nodes observe all, for the node `me`. None if `me` is not one of `members`
+    /// or two of them have the same id.
     pub fn new(network_id: NetworkId, mut members: Vec<Member>, me: &NodeId) -> Option<Self> {
         members.sort_by(|a, b| a.id.cmp(&b.id));
         if members.windows(2).any(|pair| pair[0].id == pair[1].id) {
             return None;
         }
         let me = members.binary_search_by(|member| member.id.cmp(me)).ok()?;
-        let voices = group_by_key(&members);
-        let able = members.iter().filter(|member| !member.keys.is_empty()).count();
+        let key_groups = group_by_key(&members);
+        let keyed_count = members.iter().filter(|member| !member.keys.is_empty()).count();
         let indices = members.iter().enumerate().map(|(index, member)| (member.id.clone(), index));
         let mut membership = Self {
             network_id,
@@ -68,40 +70,40 @@ impl Membership {
             members,
             me,
             digest: String::new(),
-            shared_keys: voices.iter().enumerate().any(|(index, voice)| index != *voice),
-            key_groups: voices,
-            keyed_count: able,
+            shared_keys: key_groups.iter().enumerate().any(|(index, group)| index != *group),
+            key_groups,
+            keyed_count,
             timing: Timing::default(),
             observer_policy: ObserverPolicy::All,
             rings: None,
             observed: Vec::new(),
         };
-        membership.observe(ObserverPolicy::All);
+        membership.set_observers(ObserverPolicy::All);
         Some(membership)
     }
 
-    /// The same network, in which others observe whom.
+    /// The same members with another observer policy.
     #[must_use]
     pub fn with_observers(mut self, observers: ObserverPolicy) -> Self {
-        self.observe(observers);
+        self.set_observers(observers);
         self
     }
 
-    /// The same network once this node has a first key.
+    /// The same members with `key` added to this node.
     #[must_use]
     pub fn with_own_key(&self, key: &PublicKey) -> Self {
         let mut members = self.members.clone();
         members[self.me].keys.push(key.clone());
         let me = &self.own().id;
         let membership =
-            Self::new(self.network_id.clone(), members, me).expect("the same members make a membership");
+            Self::new(self.network_id.clone(), members, me).expect("the same members are a membership");
         membership.with_observers(self.observer_policy)
     }
 
-    fn observe(&mut self, observers: ObserverPolicy) {
+    fn set_observers(&mut self, observers: ObserverPolicy) {
         self.observer_policy = observers;
         self.rings = match observers {
-            // So few are all observed by all.
+            // With no more nodes than this, rings would connect all of them anyway.
             ObserverPolicy::Rings(rings) if (rings as usize) + 1 < self.keyed_count => {
                 Some(Rings::new(&self.members, rings))
             }
@@ -113,35 +115,36 @@ impl Membership {
     }
 
     fn compute_timing(&self) -> Timing {
-        let able = self.members.iter().filter(|member| !member.keys.is_empty());
-        let round_ms = able.clone().map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS);
-        let timeout_ms = able.map(|member| member.timeout_ms).max().unwrap_or(0);
+        let keyed = self.members.iter().filter(|member| !member.keys.is_empty());
+        let max_poll_ms =
+            keyed.clone().map(|member| member.poll_rate_ms).max().unwrap_or(0).max(MIN_INTERVAL_MS);
+        let timeout_ms = keyed.map(|member| member.timeout_ms).max().unwrap_or(0);
         let peers = (0..self.members.len()).filter(|&peer| self.exchanges_with(peer));
-        let partners = peers.clone().count();
-        let quickest_ms = peers.map(|peer| self.members[peer].poll_rate_ms).min();
-        let quickest_ms = quickest_ms.unwrap_or(self.own().poll_rate_ms).max(MIN_INTERVAL_MS);
-        let stretch =
+        let exchange_peers = peers.clone().count();
+        let min_poll_ms = peers.map(|peer| self.members[peer].poll_rate_ms).min();
+        let min_poll_ms = min_poll_ms.unwrap_or(self.own().poll_rate_ms).max(MIN_INTERVAL_MS);
+        let scale =
             |ms: u64| ms.saturating_mul((self.keyed_count as u64).max(FULL_RATE_NODES)) / FULL_RATE_NODES;
-        let (interval_ms, publish_ms) = (stretch(round_ms), stretch(quickest_ms));
-        Timing { max_poll_ms: round_ms, interval_ms, publish_ms, timeout_ms, exchange_peers: partners }
+        let (interval_ms, publish_ms) = (scale(max_poll_ms), scale(min_poll_ms));
+        Timing { max_poll_ms, interval_ms, publish_ms, timeout_ms, exchange_peers }
     }
 
-    /// The network's name.
+    /// The name of the network.
     pub fn network_id(&self) -> &NetworkId {
         &self.network_id
     }
 
-    /// All members in the order of their ids; an index into this slice names a member elsewhere.
+    /// All members in the order of their ids. Other types refer to a member by its index in this slice.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// The index of this node itself.
+    /// The index of this node.
     pub fn me(&self) -> usize {
         self.me
     }
 
-    /// This node itself.
+    /// This node.
     pub fn own(&self) -> &Member {
         &self.members[self.me]
     }
@@ -156,28 +159,28 @@ impl Membership {
         self.index(id).map(|index| &self.members[index])
     }
 
-    /// How many members have a key, and so take part.
+    /// The number of members that have a key, and so take part.
     pub fn keyed_count(&self) -> usize {
         self.keyed_count
     }
 
-    /// Who observes whom, as configured.
+    /// The configured observer policy.
     pub fn observer_policy(&self) -> ObserverPolicy {
         self.observer_policy
     }
 
     /// Whether `caller` is configured to probe `peer`.
     pub fn calls(&self, caller: usize, peer: usize) -> bool {
-        let (one, other) = (&self.members[caller], &self.members[peer]);
+        let (calling, called) = (&self.members[caller], &self.members[peer]);
         caller != peer
-            && !one.keys.is_empty()
-            && !other.keys.is_empty()
-            && other.url.is_some()
+            && !calling.keys.is_empty()
+            && !called.keys.is_empty()
+            && called.url.is_some()
             && self.rings.as_ref().is_none_or(|rings| rings.calls(caller, peer))
     }
 
-    /// Whether `observer` is configured to observe `target`. Nobody probes a node without url: it is those
-    /// that it calls who know of it.
+    /// Whether `observer` is configured to observe `target`. A node without url cannot be probed: the nodes that it
+    /// calls observe it.
     pub fn observes(&self, observer: usize, target: usize) -> bool {
         if self.members[target].url.is_some() {
             self.calls(observer, target)
@@ -186,26 +189,31 @@ impl Membership {
         }
     }
 
-    /// Who is configured to observe `target`, in ascending order.
+    /// The members configured to observe `target`, in ascending order.
     pub fn observers(&self, target: usize) -> impl Iterator<Item = usize> + '_ {
-        let probed = self.members[target].url.is_some();
-        let listed = self.rings.as_ref().map(|rings| rings.partners(target, !probed));
-        let some = 0..listed.map_or(self.members.len(), <[u32]>::len);
-        some.map(move |at| listed.map_or(at, |listed| listed[at] as usize))
-            // Rings list nobody else.
+        let has_url = self.members[target].url.is_some();
+        let listed = self
+            .rings
+            .as_ref()
+            .map(|rings| if has_url { rings.callers_of(target) } else { rings.peers_of(target) });
+        let positions = 0..listed.map_or(self.members.len(), <[u32]>::len);
+        positions
+            .map(move |at| listed.map_or(at, |listed| listed[at] as usize))
+            // Rings list observers only.
             .filter(move |&observer| listed.is_some() || self.observes(observer, target))
     }
 
-    /// Whom this node is configured to observe, in ascending order.
+    /// The members that this node is configured to observe, in ascending order.
     pub fn observed(&self) -> &[usize] {
         &self.observed
     }
 
-    /// Whom this node is configured to probe, in ascending order.
+    /// The members that this node is configured to probe, in ascending order.
     pub fn probed(&self) -> impl Iterator<Item = usize> + '_ {
-        let listed = self.rings.as_ref().map(|rings| rings.partners(self.me, true));
-        let some = 0..listed.map_or(self.members.len(), <[u32]>::len);
-        some.map(move |at| listed.map_or(at, |listed| listed[at] as usize))
+        let listed = self.rings.as_ref().map(|rings| rings.peers_of(self.me));
+        let positions = 0..listed.map_or(self.members.len(), <[u32]>::len);
+        positions
+            .map(move |at| listed.map_or(at, |listed| listed[at] as usize))
             .filter(move |&peer| self.calls(self.me, peer))
     }
 
@@ -224,19 +232,19 @@ impl Membership {
         self.timing.max_poll_ms
     }
 
-    /// The longest time between two arrivals of a member's reports when nothing is lost, in ms: it hands
-    /// them to each peer whenever it probes that peer, and each peer fetches them whenever it probes it.
+    /// The longest time between two arrivals of a member's reports if no message is lost, in ms. A member sends its
+    /// report to a peer when it probes the peer, and a peer fetches the report when it probes the member.
     pub fn interval_ms(&self) -> u64 {
         self.timing.interval_ms
     }
 
-    /// The longest time that one exchange with any member may take, in ms.
+    /// The longest timeout of an exchange with any member, in ms.
     pub fn max_timeout_ms(&self) -> u64 {
         self.timing.timeout_ms
     }
 
-    /// For each member, the first of those that it shares a key with, itself if there is none: they speak
-    /// with one voice.
+    /// For each member, the index of the first member that shares a key with it, or its own index. Members of one
+    /// group have one vote together.
     pub fn key_groups(&self) -> &[usize] {
         &self.key_groups
     }
@@ -246,14 +254,14 @@ impl Membership {
         self.shared_keys
     }
 
-    /// How often this node reports, in ms: the shortest `poll_rate` among its peers, but no more often
-    /// than receivers take reports, and less often in networks of more than [`UNHURRIED_NODES`].
+    /// The time between two reports of this node, in ms: the shortest `poll_rate` among its peers, but at least
+    /// 250 ms, and longer in networks of more than [`FULL_RATE_NODES`].
     pub fn publish_ms(&self) -> u64 {
         self.timing.publish_ms
     }
 
-    /// Base64 of 8 bytes over the sorted node ids and keys, and the number of rings if there are any: equal
-    /// where two nodes' configurations name the same members with the same keys and observers.
+    /// The digest of the configuration: Base64 of 8 bytes over the sorted node ids and keys, and the number of rings
+    /// if there are any. It is equal on two nodes that have the same members, keys and observers configured.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -261,16 +269,16 @@ impl Membership {
 
 fn group_by_key(members: &[Member]) -> Vec<usize> {
     let mut first: HashMap<&[u8; 32], usize> = HashMap::new();
-    let mut voices: Vec<usize> = (0..members.len()).collect();
+    let mut groups: Vec<usize> = (0..members.len()).collect();
     for (index, member) in members.iter().enumerate() {
         let known = member.keys.iter().filter_map(|key| first.get(key.as_bytes()).copied()).min();
-        let voice = known.map_or(index, |other| voices[other]);
-        voices[index] = voice;
+        let group = known.map_or(index, |other| groups[other]);
+        groups[index] = group;
         for key in &member.keys {
-            first.entry(key.as_bytes()).or_insert(voice);
+            first.entry(key.as_bytes()).or_insert(group);
         }
     }
-    voices
+    groups
 }
 
 fn digest(sorted: &[Member], observers: ObserverPolicy) -> String {

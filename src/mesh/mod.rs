@@ -1,13 +1,12 @@
 //! The IO-free core: what a node knows, what it does next, and why.
 //!
-//! [`Engine::step`] takes the time and an [`Event`] and returns [`Effect`]s. No thread, socket, file, clock
-//! or randomness of its own is found here: the same code runs under real threads and under virtual time.
+//! [`Engine::step`] applies an [`Event`] at a given time and returns [`Effect`]s. This module has no thread, socket,
+//! file, clock or source of randomness: the same code runs under real threads and under virtual time.
 //!
-//! Ideas come from SWIM (Das, Gupta, Motivala 2002: probing from many places), Lifeguard (Dadgar, Phillips,
-//! Currey 2017: doubt about oneself), Rapid (Suresh et al. 2018: observers on several rings, and agreement of
-//! most before anything is said), `PeerReview` (Haeberlen, Kouznetsov, Druschel 2007: signed, chained statements
-//! that convict an equivocator), and boolean tomography (Duffield 2006: naming what is broken by who does not
-//! reach whom).
+//! The design follows SWIM (Das, Gupta, Motivala 2002: probing from many nodes), Lifeguard (Dadgar, Phillips, Currey
+//! 2017: a node's awareness of its own health), Rapid (Suresh et al. 2018: observers on several rings, and agreement
+//! of most of them before a verdict), `PeerReview` (Haeberlen, Kouznetsov, Druschel 2007: signed, chained statements
+//! that prove equivocation) and boolean tomography (Duffield 2006: locating a fault by which nodes reach each other).
 
 pub mod delta_sync;
 pub mod engine;

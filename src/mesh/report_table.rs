@@ -1,5 +1,5 @@
-//! The reports that a node holds, one for each member, with what is known beside them: what verdicts are evaluated
-//! from.
+//! The latest report of each member, with its age and what else is known of the member. Verdicts are evaluated from
+//! this table.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use super::wire::equivocation::EquivocationProof;
 use super::wire::heads::Heads;
 use super::wire::report::VerifiedReport;
 
-/// The members of a network and what is held of each, by index into the membership.
+/// The members of a network and the state of each, by index into the membership.
 #[derive(Debug, Clone)]
 pub struct ReportTable {
     pub(super) membership: Arc<Membership>,
     pub(super) states: MemberStates,
 }
 
-/// What became of a received report.
+/// The outcome of storing a received report.
 #[derive(Debug)]
 pub(super) enum StoreOutcome {
     /// It advanced and is the latest now.
@@ -37,17 +37,17 @@ impl ReportTable {
         &self.membership
     }
 
-    /// What is held of each member, by its index in the membership.
+    /// The state of each member, by index into the membership.
     pub fn states(&self) -> &MemberStates {
         &self.states
     }
 
-    /// What is held of the member `id`.
+    /// The state of the member `id`.
     pub fn state(&self, id: &NodeId) -> Option<&MemberState> {
         self.membership.index(id.as_str()).map(|index| &self.states[index])
     }
 
-    /// Members with what is held of them.
+    /// Each member with its state.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &MemberState)> {
         self.membership.members().iter().zip(self.states.iter())
     }
@@ -98,7 +98,7 @@ impl ReportTable {
         }
         let state = self.states.get_mut(index);
         state.advanced |= proves_alive;
-        // It is younger than the one before it, whatever age is claimed.
+        // A report is younger than its predecessor, whatever age the sender claims.
         state.created_ms = state.created_ms.max(now.mono_ms.saturating_sub(age_ms));
         state.received_ms = now.mono_ms;
         state.head_changed_ms = now.mono_ms;

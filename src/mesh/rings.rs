@@ -1,47 +1,47 @@
-//! Who observes whom in a large network: each node its successor in each of some rings, so that the work of a
+//! Observer rings for large networks: each node observes its successor in each of several rings, so that the work of a
 //! node does not grow with the network (Rapid, Suresh et al. 2018, section 4.1).
 
 use sha2::{Digest as _, Sha256};
 
 use super::member::Member;
 
-/// The most rings that may be configured.
+/// The maximum number of rings.
 pub const MAX_RINGS: u32 = 64;
 
-/// Who observes whom, as configured. It never changes by itself.
+/// Which nodes observe which, as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ObserverPolicy {
-    /// Everybody observes everybody.
+    /// Every node observes every other.
     #[default]
     All,
-    /// Each node observes its successor in each of so many rings, 1 to [`MAX_RINGS`].
+    /// Each node observes its successor in each of this number of rings, 1 to [`MAX_RINGS`].
     Rings(u32),
 }
 
 /// The rings of a network, by index into its membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rings {
-    /// Whom each node probes, in ascending order.
+    /// For each node, the nodes that it probes, in ascending order.
     peers: Vec<Box<[u32]>>,
-    /// Who probes each node, in ascending order.
+    /// For each node, the nodes that probe it, in ascending order.
     callers: Vec<Box<[u32]>>,
 }
 
 impl Rings {
-    /// The rings of `members`. A ring orders those that have a key by SHA-256 of `<ring>/<node_id>`, the
-    /// rings numbered from 0; the successor of a node is the next one that has a url.
+    /// Computes the rings of `members`. A ring, numbered from 0, orders the members that have a key by SHA-256 of
+    /// `<ring>/<node_id>`. The successor of a node is the next one that has a url.
     pub(super) fn new(members: &[Member], rings: u32) -> Self {
-        let able: Vec<usize> = (0..members.len()).filter(|&index| !members[index].keys.is_empty()).collect();
+        let keyed: Vec<usize> = (0..members.len()).filter(|&index| !members[index].keys.is_empty()).collect();
         let (mut peers, mut callers) = (vec![Vec::new(); members.len()], vec![Vec::new(); members.len()]);
         for ring in 0..rings {
-            let mut order = able.clone();
-            order.sort_by_cached_key(|&index| place(ring, &members[index]));
+            let mut order = keyed.clone();
+            order.sort_by_cached_key(|&index| ring_position(ring, &members[index]));
             let mut successor = None;
-            // Twice around, from the end: the successor of the last one stands at the front.
+            // Two passes, from the end: the successor of the last node is at the front.
             for &node in order.iter().rev().chain(order.iter().rev()) {
                 if let Some(next) = successor.filter(|next| *next != node) {
-                    peers[node].push(short(next));
-                    callers[next].push(short(node));
+                    peers[node].push(to_u32(next));
+                    callers[next].push(to_u32(node));
                 }
                 if members[node].url.is_some() {
                     successor = Some(node);
@@ -56,21 +56,26 @@ impl Rings {
 
     /// Whether `caller` probes `peer`.
     pub(super) fn calls(&self, caller: usize, peer: usize) -> bool {
-        self.peers[caller].binary_search(&short(peer)).is_ok()
+        self.peers[caller].binary_search(&to_u32(peer)).is_ok()
     }
 
-    /// Whom a node probes, or who probes it, in ascending order.
-    pub(super) fn partners(&self, node: usize, probed: bool) -> &[u32] {
-        if probed { &self.peers[node] } else { &self.callers[node] }
+    /// The nodes that `node` probes, in ascending order.
+    pub(super) fn peers_of(&self, node: usize) -> &[u32] {
+        &self.peers[node]
+    }
+
+    /// The nodes that probe `node`, in ascending order.
+    pub(super) fn callers_of(&self, node: usize) -> &[u32] {
+        &self.callers[node]
     }
 }
 
-fn place(ring: u32, member: &Member) -> [u8; 32] {
+fn ring_position(ring: u32, member: &Member) -> [u8; 32] {
     Sha256::digest(format!("{ring}/{}", member.id)).into()
 }
 
-fn short(index: usize) -> u32 {
-    u32::try_from(index).expect("no network has so many nodes")
+fn to_u32(index: usize) -> u32 {
+    u32::try_from(index).expect("a network has fewer than 2^32 nodes")
 }
 
 fn sorted(mut list: Vec<u32>) -> Box<[u32]> {
@@ -92,8 +97,8 @@ mod tests {
         membership.with_observers(ObserverPolicy::Rings(rings))
     }
 
-    /// Those that reports of node 0 can come to, over exchanges in either direction.
-    fn joined(membership: &Membership) -> usize {
+    /// The number of nodes that reports of node 0 can reach, over exchanges in either direction.
+    fn connected_count(membership: &Membership) -> usize {
         let (mut known, mut open) = (BTreeSet::from([0]), vec![0]);
         while let Some(node) = open.pop() {
             for other in 0..membership.members().len() {
@@ -106,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_observes_few_and_is_observed_by_few() {
+    fn every_node_observes_few_and_is_observed_by_few() {
         let membership = membership(&sample::members(300), 10);
         for node in 0..300 {
             let probed = (0..300).filter(|&peer| membership.calls(node, peer)).count();
@@ -118,20 +123,20 @@ mod tests {
                 observers.iter().all(|&observer| membership.observes(observer, node) && observer != node)
             );
         }
-        assert_eq!(joined(&membership), 300);
+        assert_eq!(connected_count(&membership), 300);
     }
 
     #[test]
-    fn all_nodes_reckon_the_same_rings() {
+    fn all_nodes_compute_the_same_rings() {
         let members = sample::members(40);
         let views = [0, 17, 39].map(|me| {
             sample::membership(&members, me).as_ref().clone().with_observers(ObserverPolicy::Rings(3))
         });
         for (one, other) in (0..40).flat_map(|one| (0..40).map(move |other| (one, other))) {
-            let said = views.each_ref().map(|view| view.calls(one, other));
-            assert!(said == [true; 3] || said == [false; 3], "{one} {other}");
+            let calls = views.each_ref().map(|view| view.calls(one, other));
+            assert!(calls == [true; 3] || calls == [false; 3], "{one} {other}");
         }
-        // The first ring, reckoned by hand: sha256("0/node-00") and so on.
+        // The first ring, by its definition: sha256("0/node-00") and so on.
         let mut order: Vec<usize> = (0..40).collect();
         order.sort_by_key(|&index| Sha256::digest(format!("0/{}", members[index].id)).to_vec());
         for pair in order.windows(2) {
@@ -141,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_probed_is_known_by_whom_it_calls() {
+    fn nodes_without_url_are_observed_by_the_nodes_they_call() {
         let mut members = sample::members(60);
         for member in members.iter_mut().step_by(2) {
             member.url = None;
@@ -159,17 +164,17 @@ mod tests {
             }
         }
         assert_eq!(membership.observers(5).count(), 0);
-        assert_eq!(joined(&membership), 59);
+        assert_eq!(connected_count(&membership), 59);
     }
 
     #[test]
-    fn few_nodes_are_all_observed_by_all() {
+    fn in_a_small_network_all_nodes_observe_all() {
         let membership = membership(&sample::members(6), 5);
         assert!((0..6).all(|node| membership.observers(node).count() == 5));
     }
 
     #[test]
-    fn another_number_of_rings_is_another_configuration() {
+    fn the_digest_depends_on_the_number_of_rings() {
         let members = sample::members(30);
         let all = sample::membership(&members, 0);
         assert_ne!(all.digest(), membership(&members, 3).digest());

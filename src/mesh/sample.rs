@@ -1,4 +1,4 @@
-//! Keys, members, reports and snapshots for unit tests; what the simulator needs as well stands there.
+//! Sample tables and snapshots for unit tests; the samples that the simulator shares are in its directory.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ mod shared;
 
 pub(super) use shared::*;
 
-/// The table of node 0 of `count` that holds `latest`, each one second old at 10,000 ms of monotonic time.
+/// The report table of node 0 of `count` nodes with the reports `latest`, each one second old at 10,000 ms of
+/// monotonic time.
 pub(super) fn table(count: usize, latest: &[VerifiedReport]) -> ReportTable {
     let membership = membership(&members(count), 0);
     let mut states = vec![MemberState::default(); count];
@@ -27,7 +28,7 @@ pub(super) fn table(count: usize, latest: &[VerifiedReport]) -> ReportTable {
     ReportTable { membership, states: states.into_iter().collect() }
 }
 
-/// The snapshot of node 0 with that table.
+/// The snapshot of node 0 with the same table.
 pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
     Snapshot {
         table: table(count, latest),

@@ -1,4 +1,4 @@
-//! What a node knows at one moment: immutable and shared by all readers.
+//! The state of a node at one moment, immutable and shared by all readers.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::verdict::history::History;
 use super::verdict::tracker::VerdictTracker;
 use super::wire::report::VerifiedReport;
 
-/// Numbers of reports and exchanges since the start of this process.
+/// Counters of reports and exchanges since the start of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counters {
     /// Reports that were stored.
@@ -28,7 +28,7 @@ pub struct Counters {
     pub requests: u64,
 }
 
-/// What a node knows at one moment.
+/// The state of a node at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub(super) table: ReportTable,
@@ -43,7 +43,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The reports that are held.
+    /// The latest reports of all members.
     pub fn table(&self) -> &ReportTable {
         &self.table
     }
@@ -53,17 +53,17 @@ impl Snapshot {
         self.table.membership()
     }
 
-    /// What is held of each member, by its index in the membership.
+    /// The state of each member, by index into the membership.
     pub fn states(&self) -> &MemberStates {
         self.table.states()
     }
 
-    /// What is held of the member `id`.
+    /// The state of the member `id`.
     pub fn state(&self, id: &NodeId) -> Option<&MemberState> {
         self.table.state(id)
     }
 
-    /// Members with what is held of them.
+    /// Each member with its state.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &MemberState)> {
         self.table.members()
     }
@@ -93,7 +93,7 @@ impl Snapshot {
         self.revision
     }
 
-    /// Whether more than half of this node's peers are offline from here, so that it may itself be cut off.
+    /// Whether this node observes more than half of its peers offline, so that it may be cut off itself.
     pub fn isolated(&self) -> bool {
         self.isolated
     }
@@ -103,7 +103,7 @@ impl Snapshot {
         self.duplicate_key
     }
 
-    /// The verdict on each node, by its index in the membership.
+    /// The verdict on each node, by index into the membership.
     pub fn verdicts(&self) -> &Verdicts {
         &self.verdicts
     }
@@ -118,7 +118,7 @@ impl Snapshot {
         &self.history
     }
 
-    /// Numbers of reports and exchanges.
+    /// Counters of reports and exchanges.
     pub fn counters(&self) -> Counters {
         self.counters
     }

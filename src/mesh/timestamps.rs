@@ -1,9 +1,9 @@
 //! One moment by the two clocks of a host.
 
-/// One moment by two clocks.
+/// One moment by the monotonic clock and the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timestamps {
-    /// A clock that never goes back and keeps running while the machine sleeps, in ms since some fixed moment.
+    /// Monotonic time in ms since a fixed moment; it keeps running while the machine is suspended.
     pub mono_ms: u64,
     /// The wall clock: Unix time in ms.
     pub wall_ms: u64,

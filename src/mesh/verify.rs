@@ -211,8 +211,8 @@ mod tests {
         RawValue::from_string(json.to_owned()).expect("JSON")
     }
 
-    /// Takes `envelopes` and `proofs` without a limit on their number.
-    fn take(table: &ReportTable, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
+    /// Verifies `envelopes` and `proofs` without a rate limit.
+    fn verify(table: &ReportTable, envelopes: &[&str], proofs: &[&str]) -> VerifyOutcome {
         let envelopes: Vec<_> = envelopes.iter().map(|json| raw(json)).collect();
         let proofs: Vec<_> = proofs.iter().map(|json| raw(json)).collect();
         let (envelopes, proofs): (Vec<_>, Vec<_>) =
@@ -224,7 +224,7 @@ mod tests {
         )
     }
 
-    /// Not signed by the node that it names.
+    /// A report that is not signed by its author.
     fn forged(author: usize, epoch: u64, seq: u64) -> VerifiedReport {
         crate::mesh::Signer::sign(&Pen(sample::keypair(77)), sample::report(author, epoch, seq))
     }
@@ -236,65 +236,65 @@ mod tests {
 
     #[test]
     fn an_author_has_five_tokens_a_second() {
-        let mut allowance = AuthorRateLimit::default();
-        let mut taken = 0;
+        let mut limit = AuthorRateLimit::default();
+        let mut consumed = 0;
         for mono_ms in (1_000..3_000).step_by(10) {
-            if allowance.allows(2, mono_ms) {
-                allowance.consume(2, mono_ms);
-                taken += 1;
+            if limit.allows(2, mono_ms) {
+                limit.consume(2, mono_ms);
+                consumed += 1;
             }
         }
-        assert_eq!(taken, 5 + 9, "a full bucket, and what two seconds less 10 ms refill");
-        assert!(allowance.allows(1, 3_000), "another author has its own");
+        assert_eq!(consumed, 5 + 9, "a full bucket, and the refill of two seconds less 10 ms");
+        assert!(limit.allows(1, 3_000), "another author has a separate bucket");
     }
 
     #[test]
-    fn only_what_advances_is_verified_and_taken() {
+    fn only_reports_that_advance_are_verified() {
         let table = sample::table(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
-        // Were these verified, their signatures would be refused.
+        // If these were verified, their signatures would be rejected.
         for (epoch, seq) in [(5, 2), (5, 1), (4, 99)] {
-            let intake = take(&table, &[forged(1, epoch, seq).envelope()], &[]);
-            assert_eq!((intake.stale, intake.rejected), (1, None), "({epoch}, {seq})");
+            let outcome = verify(&table, &[forged(1, epoch, seq).envelope()], &[]);
+            assert_eq!((outcome.stale, outcome.rejected), (1, None), "({epoch}, {seq})");
         }
-        let same = take(&table, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
+        let same = verify(&table, &[sample::sealed(1, sample::report(1, 5, 3)).envelope()], &[]);
         assert_eq!((same.stale, same.reports.len()), (1, 0));
         for (epoch, seq) in [(5, 4), (6, 1)] {
-            let intake = take(&table, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
-            assert_eq!(intake.reports[0].id(), ReportId { epoch, seq });
+            let outcome = verify(&table, &[sample::sealed(1, sample::report(1, epoch, seq)).envelope()], &[]);
+            assert_eq!(outcome.reports[0].id(), ReportId { epoch, seq });
         }
     }
 
     #[test]
-    fn what_an_earlier_process_held_is_not_taken_again() {
+    fn reports_older_than_an_earlier_process_held_are_stale() {
         let mut table = sample::table(3, &[]);
         table.states.get_mut(1).min_report = ReportId { epoch: 5, seq: 3 };
         for (seq, stale) in [(2, 1), (3, 0), (4, 0)] {
-            let intake = take(&table, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
-            assert_eq!(intake.stale, stale, "{seq}");
+            let outcome = verify(&table, &[sample::sealed(1, sample::report(1, 5, seq)).envelope()], &[]);
+            assert_eq!(outcome.stale, stale, "{seq}");
         }
     }
 
     #[test]
-    fn at_most_one_report_of_each_author() {
+    fn one_report_of_each_author_is_verified() {
         let table = sample::table(3, &[]);
         let one = sample::sealed(1, sample::report(1, 5, 3));
         let next = sample::sealed(1, sample::report(1, 5, 4));
         let other = sample::sealed(2, sample::report(2, 1, 1));
-        let intake = take(&table, &[one.envelope(), next.envelope(), other.envelope()], &[]);
-        assert_eq!((intake.reports.len(), intake.stale), (2, 1));
+        let outcome = verify(&table, &[one.envelope(), next.envelope(), other.envelope()], &[]);
+        assert_eq!((outcome.reports.len(), outcome.stale), (2, 1));
     }
 
     #[test]
-    fn the_surplus_is_dropped_unverified_and_forgeries_take_nothing() {
+    fn rate_limited_reports_are_dropped_and_forgeries_consume_no_token() {
         let table = sample::table(3, &[]);
         let report = raw(forged(1, 5, 3).envelope());
-        let intake = verify_message(
+        let outcome = verify_message(
             &table,
             MessageReports { sender: "nobody", reports: &[&report], proofs: &[] },
             |_, _| false,
         );
-        assert_eq!((intake.rate_limited, intake.rejected), (1, None));
-        let intake = verify_message(
+        assert_eq!((outcome.rate_limited, outcome.rejected), (1, None));
+        let outcome = verify_message(
             &table,
             MessageReports { sender: "nobody", reports: &[&report], proofs: &[] },
             |_, take| {
@@ -302,42 +302,43 @@ mod tests {
                 true
             },
         );
-        assert!(intake.is_forged());
+        assert!(outcome.is_forged());
         let good = raw(sample::sealed(1, sample::report(1, 5, 3)).envelope());
-        let mut taken = 0;
+        let mut consumed = 0;
         verify_message(
             &table,
             MessageReports { sender: "nobody", reports: &[&good], proofs: &[] },
-            |author, take| {
+            |author, consume| {
                 assert_eq!(author, 1);
-                taken += u32::from(take);
+                consumed += u32::from(consume);
                 true
             },
         );
-        assert_eq!(taken, 1);
+        assert_eq!(consumed, 1);
     }
 
     #[test]
-    fn the_first_bad_signature_ends_the_exchange() {
+    fn the_first_bad_signature_ends_verification() {
         let table = sample::table(4, &[]);
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let late = sample::sealed(3, sample::report(3, 5, 3));
         let [one, other] = conflicting(3);
         let proof = EquivocationProof::new(one, other).expect("they differ").to_json();
-        let intake = take(&table, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
-        assert!(intake.is_forged());
-        assert_eq!(intake.rejected, Some((ReportError::BadSignature, 1)));
-        assert_eq!((intake.reports.len(), intake.proofs.len()), (1, 0), "nothing after it is looked at");
+        let outcome =
+            verify(&table, &[good.envelope(), forged(2, 5, 3).envelope(), late.envelope()], &[&proof]);
+        assert!(outcome.is_forged());
+        assert_eq!(outcome.rejected, Some((ReportError::BadSignature, 1)));
+        assert_eq!((outcome.reports.len(), outcome.proofs.len()), (1, 0), "the rest is not verified");
     }
 
     #[test]
-    fn who_has_another_configuration_may_bring_what_does_not_verify() {
+    fn bad_signatures_from_a_sender_with_another_configuration_are_tolerated() {
         let table = sample::table(16, &[]);
         let own = table.membership().digest().to_owned();
         let good = sample::sealed(3, sample::report(3, 5, 3));
         let forgeries: Vec<_> = (4..16).map(|author| forged(author, 5, 3)).collect();
-        // The configuration that its sender's own report names, how many forgeries, and how many are looked at.
-        for (config, count, looked_at, is_forged) in
+        // The configuration in the sender's report, the number of forgeries, and the number that are verified.
+        for (config, count, verified, is_forged) in
             [("AAAAAAAAAAA=", 8, 8, false), ("AAAAAAAAAAA=", 12, 9, true), (own.as_str(), 8, 1, true)]
         {
             let report = Report { config: config.to_owned(), ..sample::report(2, 5, 3) };
@@ -346,64 +347,64 @@ mod tests {
                 .chain([raw(good.envelope())])
                 .collect();
             let raws: Vec<_> = raws.iter().map(|raw| &**raw).collect();
-            let intake = verify_message(
+            let outcome = verify_message(
                 &table,
                 MessageReports { sender: "node-02", reports: &raws, proofs: &[] },
                 |_, _| true,
             );
-            let expected = (is_forged, Some((ReportError::BadSignature, looked_at)));
-            assert_eq!((intake.is_forged(), intake.rejected), expected, "{config} {count}");
-            assert_eq!(intake.reports.len(), if is_forged { 1 } else { 2 }, "{config} {count}");
+            let expected = (is_forged, Some((ReportError::BadSignature, verified)));
+            assert_eq!((outcome.is_forged(), outcome.rejected), expected, "{config} {count}");
+            assert_eq!(outcome.reports.len(), if is_forged { 1 } else { 2 }, "{config} {count}");
         }
     }
 
     #[test]
-    fn what_is_not_this_networks_is_refused_and_the_rest_is_taken() {
+    fn invalid_reports_are_rejected_and_the_rest_is_verified() {
         let table = sample::table(3, &[]);
         let good = sample::sealed(1, sample::report(1, 5, 3));
         let network_id: NetworkId = "other".parse().expect("a name");
         let foreign = sample::sealed(2, Report { network_id, ..sample::report(2, 5, 3) });
         let payload = sample::report(2, 5, 3).to_payload();
         let borrowed = dsse::seal(&sample::keypair(1), "node-01", &payload);
-        let stranger = sample::sealed(9, sample::report(9, 5, 3));
+        let unknown = sample::sealed(9, sample::report(9, 5, 3));
         for (what, envelope, error) in [
             ("of another network", &**foreign.envelope(), ReportError::OtherNetwork),
-            ("signed by another", &borrowed, ReportError::OtherSigner),
-            ("by a stranger", stranger.envelope(), ReportError::UnknownAuthor),
+            ("signed by another node", &borrowed, ReportError::OtherSigner),
+            ("by an unknown author", unknown.envelope(), ReportError::UnknownAuthor),
             ("garbage", "[7]", ReportError::Malformed),
         ] {
-            let intake = take(&table, &[envelope, good.envelope()], &[]);
-            assert_eq!(intake.rejected, Some((error, 1)), "{what}");
-            assert!(!intake.is_forged(), "{what}");
-            assert_eq!(intake.reports.len(), 1, "{what}");
+            let outcome = verify(&table, &[envelope, good.envelope()], &[]);
+            assert_eq!(outcome.rejected, Some((error, 1)), "{what}");
+            assert!(!outcome.is_forged(), "{what}");
+            assert_eq!(outcome.reports.len(), 1, "{what}");
         }
     }
 
     #[test]
-    fn another_payload_in_the_same_place_is_news_until_it_is_proven() {
+    fn conflicting_payload_is_new_until_equivocation_is_proven() {
         let [one, other] = conflicting(1);
         let mut table = sample::table(3, std::slice::from_ref(&one));
-        assert_eq!(take(&table, &[other.envelope()], &[]).reports.len(), 1);
+        assert_eq!(verify(&table, &[other.envelope()], &[]).reports.len(), 1);
         table.states.get_mut(1).equivocation =
             EquivocationProof::new(one, other.clone()).map(std::sync::Arc::new);
-        assert_eq!(take(&table, &[other.envelope()], &[]).stale, 1);
+        assert_eq!(verify(&table, &[other.envelope()], &[]).stale, 1);
     }
 
     #[test]
-    fn proofs_are_taken_once_and_verified_only_where_none_is_held() {
+    fn proofs_are_verified_only_if_none_is_held() {
         let [one, other] = conflicting(1);
         let proof = EquivocationProof::new(one, other).expect("they differ");
         let json = proof.to_json();
         let mut table = sample::table(3, &[]);
-        let intake = take(&table, &[], &[&json, &json]);
-        assert_eq!((intake.proofs.len(), intake.stale), (1, 1));
+        let outcome = verify(&table, &[], &[&json, &json]);
+        assert_eq!((outcome.proofs.len(), outcome.stale), (1, 1));
         let mut fake = sample::report(1, 5, 3);
         fake.leaving = true;
         let fake = crate::mesh::Signer::sign(&Pen(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
-        assert!(take(&table, &[], &[&fake, &json]).is_forged());
+        assert!(verify(&table, &[], &[&fake, &json]).is_forged());
         table.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));
-        let intake = take(&table, &[], &[&fake]);
-        assert_eq!((intake.stale, intake.rejected), (1, None), "dropped unverified");
+        let outcome = verify(&table, &[], &[&fake]);
+        assert_eq!((outcome.stale, outcome.rejected), (1, None), "dropped unverified");
     }
 }

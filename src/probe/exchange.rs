@@ -1,4 +1,4 @@
-//! One exchange at the caller: signs and sends the request, checks the reply (RFC 9421, RFC 9530).
+//! The client side of an exchange: signs and sends the request, verifies the reply (RFC 9421, RFC 9530).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
-/// Carries out `call` and returns its result.
+/// Makes `call` and returns its result.
 pub(super) fn exchange(node: &NetworkHandle, call: &Call) -> CallFinished {
     let (id, peer) = (call.id, call.peer.clone());
     let mut evidence = Vec::new();
@@ -77,17 +77,17 @@ fn call_peer(
     read_reply(node, &snapshot, member, &response.body, timing)
 }
 
-/// When an exchange took place.
+/// The times of an exchange.
 #[derive(Clone, Copy)]
 struct ExchangeTiming {
     /// Unix times in µs.
     sent_us: u64,
     received_us: u64,
-    /// From before the name lookup until the whole reply was read.
+    /// The time from the name lookup to the last byte of the reply.
     elapsed: Duration,
 }
 
-/// Checks that the reply is signed by `member` and bound to the request; nothing in it counts before.
+/// Verifies that the reply is signed by `member` and bound to the request. Nothing in the reply is used before.
 fn check_signature(
     response: &HttpResponse,
     context: &SignedRequest<'_>,
@@ -100,11 +100,11 @@ fn check_signature(
         signature_input: &response.header("signature-input"),
         signature: &response.header("signature"),
     };
-    let checked = http_signature::verify_reply(&reply, context, member.id.as_str(), &member.keys);
-    match checked {
+    let verified = http_signature::verify_reply(&reply, context, member.id.as_str(), &member.keys);
+    match verified {
         Ok(()) if crypto::digest_matches(&digest, &response.body) => Ok(()),
         Err(ReplyError::OtherKeyId { .. }) => Err(Failure::WrongNode),
-        // An unsigned reply with another status comes from something else than the node.
+        // An unsigned reply with another status comes from something other than the node.
         _ if response.status != 200 => Err(Failure::HttpStatus),
         _ => Err(Failure::BadSignature),
     }
@@ -118,7 +118,7 @@ fn refusal_of(status: u16) -> Failure {
     }
 }
 
-/// Reads the evidence in a refusal: for a used nonce, the newest report under this node's key that the peer holds.
+/// Verifies the evidence in a refusal: for a used nonce, the newest report under this node's key that the peer holds.
 fn read_evidence(
     node: &NetworkHandle,
     snapshot: &Snapshot,
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn clock_offset_is_the_mean_of_both_directions() {
-        // Sent at 1 s, there for 10 ms, back after 30 ms: 10 ms each way.
+        // Sent at 1 s, processed for 10 ms, received after 30 ms: 10 ms each way.
         for (peer_now_ms, expected) in [(1_020, 0), (289_020, 288_000), (0, -1_020)] {
             assert_eq!(clock_offset_ms(1_000_000, 1_030_000, peer_now_ms, 10_000), expected);
         }

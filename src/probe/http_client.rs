@@ -9,30 +9,30 @@ use rustix::io::Errno;
 use crate::mesh::wire::message::MAX_BYTES;
 use crate::mesh::wire::observation::Failure;
 
-/// The reason that minreq puts where there is none.
+/// The reason phrase that minreq returns if the reply has no status line.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
-/// The largest head of a reply, in bytes.
+/// The maximum size of the head of a reply, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// A request to be sent.
+/// A request to send.
 pub(super) struct HttpRequest {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
 }
 
-/// A reply, not checked yet.
+/// An unverified reply.
 pub(super) struct HttpResponse {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
-    /// From before the name lookup until the last byte.
+    /// The time from the name lookup to the last byte.
     pub(super) elapsed: Duration,
 }
 
 impl HttpResponse {
-    /// A header's value, several joined as RFC 9110, section 5.2, says; empty if there is none.
+    /// The value of a header, with several fields joined by RFC 9110, section 5.2; empty without the header.
     pub(super) fn header(&self, name: &str) -> String {
         let values: Vec<&str> = self
             .headers
@@ -44,21 +44,21 @@ impl HttpResponse {
     }
 }
 
-/// Sends `outgoing` and reads the whole reply. minreq counts whole seconds and knows no limit on name lookups:
-/// who needs `timeout` to the letter stops waiting for this.
-pub(super) fn fetch(outgoing: HttpRequest, timeout: Duration) -> Result<HttpResponse, Failure> {
+/// Sends `request` and reads the whole reply. minreq rounds `timeout` up to whole seconds and does not apply it to name
+/// lookups, so the caller abandons a call that takes longer.
+pub(super) fn fetch(request: HttpRequest, timeout: Duration) -> Result<HttpResponse, Failure> {
     let start = Instant::now();
-    resolve(&outgoing.url)?;
-    let mut request = minreq::post(outgoing.url)
-        .with_body(outgoing.body)
+    resolve(&request.url)?;
+    let mut pending = minreq::post(request.url)
+        .with_body(request.body)
         .with_timeout(timeout.as_secs() + 1)
         .with_follow_redirects(false)
         .with_max_headers_size(MAX_HEAD)
         .with_max_status_line_length(1024);
-    for (name, value) in outgoing.headers {
-        request = request.with_header(name, value);
+    for (name, value) in request.headers {
+        pending = pending.with_header(name, value);
     }
-    let mut response = request.send_lazy().map_err(|error| classify(&error))?;
+    let mut response = pending.send_lazy().map_err(|error| classify(&error))?;
     let mut body = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
     response.by_ref().take(limit).read_to_end(&mut body).map_err(|error| classify_io(&error))?;
@@ -66,27 +66,27 @@ pub(super) fn fetch(outgoing: HttpRequest, timeout: Duration) -> Result<HttpResp
         return Err(Failure::TooLarge);
     }
     let headers = std::mem::take(&mut response.headers);
-    // What minreq says for a connection that was closed without an answer, or whose answer is not HTTP.
+    // The peer closed the connection without a reply, or the reply is not HTTP.
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(if headers.is_empty() && body.is_empty() { Failure::Reset } else { Failure::BadReply });
     }
-    // RFC 9110, section 15: anything else is no status.
+    // RFC 9110, section 15: other numbers are not status codes.
     if !(100..600).contains(&response.status_code) {
         return Err(Failure::BadReply);
     }
     Ok(HttpResponse { status: response.status_code, headers, body, elapsed: start.elapsed() })
 }
 
-/// Looks the name up in this thread. minreq does so again, in a thread of its own that it leaves behind when
-/// time is up: with a name server that never answers these would pile up, uncounted.
+/// Resolves the host name in this thread. minreq resolves it again, in a thread that it leaves behind after a timeout:
+/// with a name server that never answers, these threads would accumulate without limit.
 fn resolve(url: &str) -> Result<(), Failure> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split('/').next().unwrap_or_default();
     let port = if scheme == "https" { 443 } else { 80 };
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-    let found =
+    let addresses =
         if has_port { authority.to_socket_addrs() } else { format!("{authority}:{port}").to_socket_addrs() };
-    match found.map(|mut addresses| addresses.next()) {
+    match addresses.map(|mut addresses| addresses.next()) {
         Ok(Some(_)) => Ok(()),
         Err(error) if is_resource_exhausted(&error) => Err(Failure::Other),
         Ok(None) | Err(_) => Err(Failure::Dns),
@@ -119,7 +119,7 @@ fn classify_io(error: &io::Error) -> Failure {
             Failure::Tls
         }
         _ if is_resource_exhausted(error) => Failure::Other,
-        // The standard library has no kind for a failed lookup, only this text.
+        // The standard library has no kind for a failed name lookup, only this text.
         _ if error.to_string().contains("failed to lookup address") => Failure::Dns,
         _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<minreq::Error>()) {
             Some(inner) => classify(inner),
@@ -128,7 +128,7 @@ fn classify_io(error: &io::Error) -> Failure {
     }
 }
 
-/// Whether this process or machine is short of descriptors or memory: nothing was learnt of the peer.
+/// Whether this process or machine has run out of descriptors or memory, which says nothing about the peer.
 fn is_resource_exhausted(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
@@ -142,55 +142,55 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a peer that answers with `reply`, and of how many bytes of it were taken.
-    fn answered_with(reply: &[&[u8]]) -> (Option<Failure>, usize) {
+    /// Calls a peer that answers with `reply`. Returns the failure and the number of bytes that were read.
+    fn fetch_reply(reply: &[&[u8]]) -> (Option<Failure>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/mon/n", listener.local_addr().expect("its address"));
         std::thread::scope(|scope| {
             let server = scope.spawn(move || {
                 let (mut stream, _) = listener.accept().expect("a connection");
                 let _ = stream.read(&mut [0; 4096]);
-                let taken = reply.iter().take_while(|part| stream.write_all(part).is_ok());
-                taken.map(|part| part.len()).sum()
+                let sent = reply.iter().take_while(|part| stream.write_all(part).is_ok());
+                sent.map(|part| part.len()).sum()
             });
-            let outgoing = HttpRequest { url, headers: Vec::new(), body: String::new() };
-            // As the peers' threads do.
-            let result = catch_unwind(AssertUnwindSafe(|| fetch(outgoing, Duration::from_secs(10))));
+            let request = HttpRequest { url, headers: Vec::new(), body: String::new() };
+            // The threads of peers catch panics, too.
+            let result = catch_unwind(AssertUnwindSafe(|| fetch(request, Duration::from_secs(10))));
             let failure = result.unwrap_or(Err(Failure::BadReply)).err();
             (failure, server.join().expect("the server"))
         })
     }
 
     #[test]
-    fn a_head_without_end_is_not_read() {
-        const MUCH: usize = 64 << 20;
+    fn an_endless_head_is_rejected() {
+        const TOTAL: usize = 64 << 20;
         let line = [b"a: ", &[b'x'; 1000][..], b"\r\n"].concat();
-        let lines = vec![&line[..]; MUCH / line.len()];
-        // Without a CR, minreq counts a line one byte too long: here that is one more than is left.
-        let odd = [b"a: ", &[b'x'; MAX_HEAD - 4][..], b"\n"].concat();
-        for first in [&b""[..], &odd] {
+        let lines = vec![&line[..]; TOTAL / line.len()];
+        // Without a CR, minreq counts a line one byte too long: here, one byte more than the limit allows.
+        let overlong = [b"a: ", &[b'x'; MAX_HEAD - 4][..], b"\n"].concat();
+        for first in [&b""[..], &overlong] {
             let reply = [&[b"HTTP/1.1 200 OK\r\n", first], &lines[..]].concat();
-            let (failure, taken) = answered_with(&reply);
+            let (failure, sent) = fetch_reply(&reply);
             assert!(matches!(failure, Some(Failure::TooLarge | Failure::BadReply)), "{failure:?}");
-            assert!(taken < MUCH / 2, "{taken}");
+            assert!(sent < TOTAL / 2, "{sent}");
         }
     }
 
     #[test]
-    fn what_is_no_answer() {
+    fn malformed_status_lines_are_failures() {
         for (reply, expected) in [
             (&b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"[..], Some(Failure::BadReply)),
             (b"HTTP/1.1 42 Odd\r\nContent-Length: 0\r\n\r\n", Some(Failure::BadReply)),
             (b"", Some(Failure::Reset)),
             (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", None),
         ] {
-            let (failure, _) = answered_with(&[reply]);
+            let (failure, _) = fetch_reply(&[reply]);
             assert_eq!(failure, expected, "{}", String::from_utf8_lossy(reply));
         }
     }
 
     #[test]
-    fn what_this_host_lacks_is_no_peers_failure() {
+    fn exhausted_resources_are_not_a_failure_of_the_peer() {
         for (errno, expected) in [
             (Errno::MFILE, Failure::Other),
             (Errno::NOBUFS, Failure::Other),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_is_no_secure_connection() {
+    fn plain_http_on_a_tls_port_is_a_tls_failure() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("https://{}/mon/n", listener.local_addr().expect("its address"));
         let server = std::thread::spawn(move || {
@@ -210,14 +210,14 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         });
-        let outgoing = HttpRequest { url, headers: Vec::new(), body: String::new() };
-        let result = fetch(outgoing, Duration::from_secs(10));
+        let request = HttpRequest { url, headers: Vec::new(), body: String::new() };
+        let result = fetch(request, Duration::from_secs(10));
         assert_eq!(result.err(), Some(Failure::Tls));
         server.join().expect("the server");
     }
 
     #[test]
-    fn names() {
+    fn host_names_are_resolved() {
         for (url, expected) in [
             ("http://127.0.0.1:8000/mon/n", Ok(())),
             ("https://127.0.0.1/mon/n", Ok(())),

@@ -1,7 +1,7 @@
-//! The calls to peers: one thread for each peer, and the exchange that it carries out.
+//! Calls to peers: one thread for each peer, and the exchange that it carries out.
 //!
-//! What to call when is decided in [`crate::mesh`]; here a call is made, its reply checked, and its end
-//! told to the collector.
+//! [`crate::mesh`] decides when to call which peer. This module makes the call, verifies the reply and sends the result
+//! to the event loop.
 
 mod exchange;
 mod http_client;

@@ -1,4 +1,4 @@
-//! The peers' threads: each carries out the calls to its peer, one after the other.
+//! The threads of the peers: each makes the calls to its peer, one after the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,32 +19,32 @@ use crate::mesh::wire::observation::Failure;
 use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
 
-/// Threads that one peer may have: more than one only while abandoned calls have not returned. A name server that
-/// never answers must not accumulate threads.
+/// The maximum number of threads for one peer: more than one only while abandoned calls have not ended. Without a limit,
+/// a name server that never answers would accumulate threads.
 const MAX_THREADS: usize = 4;
 
-/// How much longer than its timeout a call may take, since the HTTP client counts whole seconds.
+/// How much longer than its timeout a call may take, since the HTTP client rounds timeouts up to whole seconds.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 
 /// The prefix of the names of worker threads. They are not essential: a panic ends one call.
 const THREAD_PREFIX: &str = "peer-";
 
-/// One thread for each peer.
+/// The workers of all peers.
 pub struct PeerWorkers {
     node: Arc<NetworkHandle>,
     workers: BTreeMap<NodeId, PeerWorker>,
-    lines: LogLimiter,
+    log_limiter: LogLimiter,
 }
 
-/// The calls to one peer.
+/// The worker of one peer.
 #[derive(Default)]
 struct PeerWorker {
     thread: Option<WorkerThread>,
     /// The call in flight, and when it is overdue.
     in_flight: Option<(u64, Instant)>,
-    /// Held by each living thread of this peer.
+    /// Held by each running thread of this peer, to count them.
     alive: Arc<()>,
-    /// When the last [`THREADS`] calls were given up.
+    /// When the last [`MAX_THREADS`] abandoned calls were abandoned.
     abandoned: VecDeque<Instant>,
 }
 
@@ -56,24 +56,29 @@ struct WorkerThread {
 }
 
 impl PeerWorkers {
-    /// No threads yet.
+    /// Creates the workers, without threads.
     pub fn new(node: Arc<NetworkHandle>) -> Self {
-        Self { node, workers: BTreeMap::new(), lines: LogLimiter::default() }
+        Self { node, workers: BTreeMap::new(), log_limiter: LogLimiter::default() }
     }
 }
 
 impl PeerWorker {
-    /// Sends `call` to the peer's thread, which is started if there is none.
-    fn start(&mut self, node: &Arc<NetworkHandle>, call: Call, lines: &LogLimiter) -> Result<(), Failure> {
+    /// Sends `call` to the thread of the peer, and starts the thread if necessary.
+    fn start(
+        &mut self,
+        node: &Arc<NetworkHandle>,
+        call: Call,
+        log_limiter: &LogLimiter,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
         let id = call.id;
         let worker = match self.thread.take() {
             Some(worker) => worker,
             None if Arc::strong_count(&self.alive) > MAX_THREADS => return Err(self.stall_reason()),
             None => WorkerThread::start(node, &call.peer, self.alive.clone()).map_err(|error| {
-                if let Some(more) = lines.allow("thread") {
+                if let Some(more) = log_limiter.allow("thread") {
                     error!(
-                        "starting a thread to call {}: {error}; raise the limit on tasks{more}",
+                        "starting a thread to call {} failed: {error}; raise the limit on tasks (TasksMax=){more}",
                         call.peer
                     );
                 }
@@ -81,7 +86,7 @@ impl PeerWorker {
             })?,
         };
         if worker.calls.try_send(call).is_err() {
-            // The thread still has a call, which the engine never asks for; the next call gets a new thread.
+            // The thread still has a call, which the engine prevents; the next call gets a new thread.
             return Err(Failure::Other);
         }
         self.thread = Some(worker);
@@ -89,8 +94,8 @@ impl PeerWorker {
         Ok(())
     }
 
-    /// Why [`THREADS`] calls that were given up have not ended: the oldest of them was given up no later than
-    /// the oldest of the last so many, and nothing but a name lookup outlives its time by much.
+    /// Why [`MAX_THREADS`] abandoned calls have not ended. Only a name lookup exceeds the time limit by more than
+    /// [`OVERTIME`].
     fn stall_reason(&self) -> Failure {
         let oldest = self.abandoned.front().filter(|_| self.abandoned.len() == MAX_THREADS);
         if oldest.is_some_and(|at| at.elapsed() > OVERTIME) { Failure::Dns } else { Failure::Timeout }
@@ -124,10 +129,10 @@ impl WorkerThread {
 
 fn make_calls(node: &NetworkHandle, waiting: &Receiver<Call>) {
     for call in waiting {
-        // No reply of a peer may end the process, even if it makes the HTTP client panic.
-        let called = catch_unwind(AssertUnwindSafe(|| exchange(node, &call)));
-        let called = called.unwrap_or_else(|_| failed(&call, Failure::BadReply));
-        if !node.send(Event::CallFinished(called)) {
+        // A reply that makes the HTTP client panic must not end the process.
+        let result = catch_unwind(AssertUnwindSafe(|| exchange(node, &call)));
+        let finished = result.unwrap_or_else(|_| failed(&call, Failure::BadReply));
+        if !node.send(Event::CallFinished(finished)) {
             return;
         }
     }
@@ -149,16 +154,16 @@ impl Caller for PeerWorkers {
     }
 
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
-        let refused = failed(&call, Failure::Other);
-        let Some(worker) = self.workers.get_mut(&call.peer) else { return Err(Box::new(refused)) };
+        let not_started = failed(&call, Failure::Other);
+        let Some(worker) = self.workers.get_mut(&call.peer) else { return Err(Box::new(not_started)) };
         worker
-            .start(&self.node, call, &self.lines)
-            .map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..refused }))
+            .start(&self.node, call, &self.log_limiter)
+            .map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..not_started }))
     }
 
-    fn finished(&mut self, called: &CallFinished) {
-        if let Some(worker) = self.workers.get_mut(&called.peer) {
-            worker.in_flight = worker.in_flight.filter(|(id, _)| *id != called.id);
+    fn finished(&mut self, finished: &CallFinished) {
+        if let Some(worker) = self.workers.get_mut(&finished.peer) {
+            worker.in_flight = worker.in_flight.filter(|(id, _)| *id != finished.id);
         }
     }
 
@@ -185,7 +190,7 @@ impl Drop for PeerWorkers {
         let threads: Vec<_> = idle.map(|worker| worker.thread).collect();
         for thread in threads {
             if thread.join().is_err() {
-                error!("a peer's thread panicked");
+                error!("the thread of a peer panicked");
             }
         }
     }
@@ -204,7 +209,7 @@ mod tests {
         }
         assert_eq!((worker.abandoned.len(), worker.stall_reason()), (MAX_THREADS, Failure::Timeout));
         let long_ago = Instant::now().checked_sub(OVERTIME + Duration::from_secs(1));
-        worker.abandoned[0] = long_ago.expect("the clock runs for longer");
+        worker.abandoned[0] = long_ago.expect("the clock started earlier");
         assert_eq!(worker.stall_reason(), Failure::Dns);
     }
 }

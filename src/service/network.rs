@@ -48,7 +48,7 @@ impl RunningNetwork {
         let membership = Arc::new(key.membership.clone());
         let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
-        let epoch = files.take_epoch(now.wall_ms)?;
+        let epoch = files.next_epoch(now.wall_ms)?;
         let restored = files.read(&membership);
         let min_reports = restored.min_reports.iter().cloned().collect();
         log_start(key, &files, epoch);

@@ -1,4 +1,4 @@
-//! The two clocks of this process.
+//! The monotonic clock and the wall clock of this process.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,10 +6,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::mesh::Timestamps;
 
-/// Reads both clocks. Monotonic time counts from when the clock was made, from 1 ms on.
+/// Both clocks. Monotonic time starts at 1 ms when the clock is created.
 ///
-/// It is `CLOCK_BOOTTIME`: what was heard before the machine was suspended is older afterwards, whatever the
-/// wall clock says. `CLOCK_MONOTONIC`, and so [`Instant`](std::time::Instant), stands still meanwhile
+/// Monotonic time is `CLOCK_BOOTTIME`, which includes the time that the machine is suspended: reports received before
+/// are older afterwards. `CLOCK_MONOTONIC`, and so [`Instant`](std::time::Instant), stops meanwhile
 /// (`clock_gettime(2)`).
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -17,12 +17,12 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Creates a clock that starts now.
     pub fn start() -> Self {
         Self { start_ms: boot_ms() }
     }
 
-    /// This moment, by both clocks.
+    /// The current time of both clocks.
     pub fn now(&self) -> Timestamps {
         Timestamps { mono_ms: self.mono_ms(), wall_ms: wall_us() / 1000 }
     }
@@ -33,7 +33,7 @@ impl Clock {
     }
 }
 
-/// Time since the machine was started, in ms.
+/// Time since the machine booted, in ms.
 fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000

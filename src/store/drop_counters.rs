@@ -1,4 +1,4 @@
-//! What was dropped or refused, counted by kind, and told to the journal without flooding it.
+//! Counts dropped and rejected messages by kind, and logs them without flooding the journal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,9 +6,9 @@ use log::warn;
 
 use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
-use crate::mesh::verify::VerifyOutcome;
+use crate::mesh::verify::{AUTHOR_REPORTS_PER_SECOND, VerifyOutcome};
 
-/// Counts since the start of the process.
+/// Counters of dropped and rejected messages since the start of the process.
 #[derive(Default)]
 pub struct DropCounters {
     rejected_reports: AtomicU64,
@@ -16,73 +16,75 @@ pub struct DropCounters {
     stale: AtomicU64,
     queue_full: AtomicU64,
     rejected_requests: AtomicU64,
-    lines: LogLimiter,
+    log_limiter: LogLimiter,
 }
 
-/// The counts at one moment.
+/// The values of the counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct DropCounts {
-    /// Reports whose form, network, author or signature did not fit.
+    /// Rejected reports: malformed, of another network, of an unknown author, or with a bad signature.
     pub reports_refused: u64,
-    /// Reports beyond what an author may send.
+    /// Reports beyond the rate limit of their author.
     pub reports_surplus: u64,
     /// Reports that did not advance.
     pub reports_stale: u64,
-    /// Reports dropped because the collector was busy.
+    /// Reports dropped because the event queue was full.
     pub reports_overrun: u64,
-    /// Requests that were refused.
+    /// Rejected requests.
     pub requests_refused: u64,
 }
 
 impl DropCounters {
-    /// What a message of `sender` brought that was not kept.
-    pub fn count_verified(&self, network: &str, sender: &str, intake: &VerifyOutcome) {
-        self.stale.fetch_add(u64::from(intake.stale), Ordering::Relaxed);
-        if intake.rate_limited > 0 {
-            self.rate_limited.fetch_add(u64::from(intake.rate_limited), Ordering::Relaxed);
-            if let Some(more) = self.lines.allow(&format!("surplus {sender}")) {
+    /// Counts the reports in a message of `sender` that were dropped or rejected.
+    pub fn count_verified(&self, network: &str, sender: &str, outcome: &VerifyOutcome) {
+        self.stale.fetch_add(u64::from(outcome.stale), Ordering::Relaxed);
+        if outcome.rate_limited > 0 {
+            self.rate_limited.fetch_add(u64::from(outcome.rate_limited), Ordering::Relaxed);
+            if let Some(more) =
+                self.log_limiter.allow(&format!("dropped reports from {sender} beyond the rate limit"))
+            {
                 warn!(
                     MESSAGE_ID = message_id::DROPPED, DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
-                    "{network}: {sender} brought more new reports of one node than five a second, the surplus is dropped{more}"
+                    "{network}: dropped reports from {sender}: more than {AUTHOR_REPORTS_PER_SECOND} new reports of one node in a second{more}"
                 );
             }
         }
-        if let Some((error, count)) = intake.rejected {
+        if let Some((error, count)) = outcome.rejected {
             self.rejected_reports.fetch_add(u64::from(count), Ordering::Relaxed);
-            if let Some(more) = self.lines.allow(&format!("refused {sender} {error}")) {
+            if let Some(more) = self.log_limiter.allow(&format!("rejected a report from {sender}: {error}")) {
                 warn!(
                     MESSAGE_ID = message_id::REJECTED, DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
-                    "{network}: refused a report that {sender} brought: {error}{more}"
+                    "{network}: rejected a report from {sender}: {error}{more}"
                 );
             }
         }
     }
 
-    /// Reports that the collector had no room for.
+    /// Counts `reports` that were dropped because the event queue was full.
     pub fn count_queue_full(&self, network: &str, reports: usize) {
         self.queue_full.fetch_add(reports as u64, Ordering::Relaxed);
-        if let Some(more) = self.lines.allow("overrun") {
-            warn!(MESSAGE_ID = message_id::DROPPED, DISTOMON_NETWORK = network; "{network}: too much to take in at once, {reports} reports dropped for now{more}");
+        if let Some(more) = self.log_limiter.allow("event queue full") {
+            warn!(MESSAGE_ID = message_id::DROPPED, DISTOMON_NETWORK = network; "{network}: event queue full; dropped {reports} relayed reports{more}");
         }
     }
 
-    /// A request of `subject` (a known peer's name, or an address) that was refused: of one `kind` once a
-    /// minute, whatever differs in `why` from one request to the next.
+    /// Counts a rejected request of `subject`, a peer's id or an address. Logs one request of each `kind` in a minute,
+    /// even if `why` differs.
     pub fn count_rejected_request(&self, network: &str, subject: &str, kind: &str, why: &str) {
         self.rejected_requests.fetch_add(1, Ordering::Relaxed);
-        if let Some(more) = self.lines.allow(&format!("refused a request of {subject}: {kind}")) {
-            warn!(MESSAGE_ID = message_id::REJECTED, DISTOMON_NETWORK = network; "{network}: refused a request of {subject}: {why}{more}");
+        if let Some(more) = self.log_limiter.allow(&format!("rejected a request from {subject}: {kind}")) {
+            warn!(MESSAGE_ID = message_id::REJECTED, DISTOMON_NETWORK = network; "{network}: rejected a request from {subject}: {why}{more}");
         }
     }
 
-    /// Tells what the lines of the last minute left out, once nothing of the kind has come for a while.
+    /// Logs the numbers of suppressed lines whose minute is over.
     pub fn flush_suppressed(&self, network: &str) {
-        for (subject, more) in self.lines.overdue() {
+        for (subject, more) in self.log_limiter.overdue() {
             warn!(DISTOMON_NETWORK = network; "{network}: {subject}{more}");
         }
     }
 
-    /// The counts now.
+    /// The current values.
     pub fn counts(&self) -> DropCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         DropCounts {
@@ -100,19 +102,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_peer_varies_makes_no_new_lines() {
-        let tally = DropCounters::default();
+    fn one_line_is_logged_for_each_subject_and_kind() {
+        let counters = DropCounters::default();
         for number in 0..100 {
-            tally.count_rejected_request(
+            counters.count_rejected_request(
                 "net",
                 "a",
                 "Conflict",
                 &format!("the nonce is not larger than {number}"),
             );
         }
-        tally.count_rejected_request("net", "a", "Bad Request", "");
-        tally.count_rejected_request("net", "b", "Conflict", "");
-        assert_eq!(tally.counts().requests_refused, 102);
-        assert_eq!(format!("{:?}", tally.lines).matches("SubjectWindow").count(), 3);
+        counters.count_rejected_request("net", "a", "Bad Request", "");
+        counters.count_rejected_request("net", "b", "Conflict", "");
+        assert_eq!(counters.counts().requests_refused, 102);
+        assert_eq!(format!("{:?}", counters.log_limiter).matches("SubjectWindow").count(), 3);
     }
 }

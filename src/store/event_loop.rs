@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::network_handle::NetworkHandle;
 use super::published::SnapshotPublisher;
-use super::state_files::StateFiles;
+use super::state_files::{StateFiles, remedy};
 use crate::journal::message_id;
 use crate::mesh::engine::event::{Call, CallFinished, Notice};
 use crate::mesh::membership::Membership;
@@ -23,10 +23,10 @@ use crate::threads;
 /// The longest time between two ticks: health checks watch for them.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events handled in one tick at most, so that the snapshot follows.
+/// Events applied in one tick at most, so that the snapshot stays current.
 const MAX_BATCH: usize = 256;
 
-/// How much later overdue calls are abandoned while events wait.
+/// How much later overdue calls are abandoned while the queue is not empty.
 const CALL_GRACE: Duration = Duration::from_millis(250);
 
 /// How long a leaving node waits until its last report is delivered.
@@ -49,7 +49,7 @@ pub trait Caller: Send {
 /// Reports a notice to the operator, with the snapshot that it is about.
 pub type OnNotice = Box<dyn FnMut(&Snapshot, &Notice) + Send>;
 
-/// What an event loop works with.
+/// The parameters of an event loop.
 pub struct EventLoopInit {
     /// The engine, stepped by this loop alone.
     pub engine: Engine,
@@ -126,11 +126,12 @@ impl EventLoop {
         due.min(calls.unwrap_or(MAX_TICK_INTERVAL)).min(MAX_TICK_INTERVAL)
     }
 
-    /// Takes `first` and what else has come. Gives back what is to be taken next.
+    /// Steps the engine with the events in `first` and in the queue, and carries out its effects. Returns events to
+    /// start the next tick with.
     fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
         let mut effects = self.engine.step(self.node.clock.now(), Event::Tick);
         let mut membership = None;
-        // One that has ended in time may still wait in the channel: a slow turn must not fail it.
+        // A call that ended in time may still wait in the queue: a slow tick must not fail it.
         let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };
         let overdue = Instant::now().checked_sub(grace).map(|by| self.caller.abandon_overdue(by));
         first.extend(overdue.into_iter().flatten().map(Event::CallFinished));
@@ -148,15 +149,15 @@ impl EventLoop {
             self.caller.reconcile(&membership);
         }
         self.save(&effects);
-        // Calls read the snapshot, so it is shown first.
+        // Calls read the snapshot, so it is published first.
         if let Some(snapshot) = self.engine.take_snapshot(self.node.clock.now()) {
             self.publisher.publish(snapshot);
         }
         for effect in effects {
             match effect {
                 Effect::Call(call) => {
-                    if let Err(called) = self.caller.call(call) {
-                        first.push_back(Event::CallFinished(*called));
+                    if let Err(finished) = self.caller.call(call) {
+                        first.push_back(Event::CallFinished(*finished));
                     }
                 }
                 Effect::Notice(notice) => (self.on_notice)(&self.node.snapshot(), &notice),
@@ -167,7 +168,7 @@ impl EventLoop {
         first
     }
 
-    /// Keeps what must be on disk before anyone hears of it.
+    /// Saves the effects that must be on disk before any message depends on them.
     fn save(&self, effects: &[Effect]) {
         for effect in effects {
             let result = match effect {
@@ -178,7 +179,7 @@ impl EventLoop {
             if let Err(error) = result {
                 error!(
                     MESSAGE_ID = message_id::STATE_WRITE_FAILED;
-                    "writing to the state directory: {error}; free space or mend its permissions"
+                    "state directory: writing failed: {error}; {}; continuing from memory", remedy(&error)
                 );
             }
         }

@@ -1,7 +1,7 @@
-//! What the threads of a network share: the snapshot that all read, the queue of events, and the state directory. The
-//! event loop, the one thread that changes the snapshot, is in [`event_loop`].
+//! The state that the threads of a network share: the snapshot that all of them read, the queue of events, and the state
+//! directory. [`event_loop`] is the one thread that changes the snapshot.
 //!
-//! Decisions are made in [`crate::mesh`]; this module only carries them out.
+//! [`crate::mesh`] decides; this module only carries out its decisions.
 
 pub mod clock;
 pub mod drop_counters;

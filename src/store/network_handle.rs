@@ -1,4 +1,4 @@
-//! One network as the threads around its event loop use it.
+//! The handle of a network for the threads around its event loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::mesh::{Event, Snapshot};
 /// The capacity of the event loop's queue.
 pub const EVENT_QUEUE_LEN: usize = 1024;
 
-/// One network: reads what its event loop publishes, and sends it events.
+/// The handle of a network: reads the state that the event loop publishes, and sends events to the loop.
 pub struct NetworkHandle {
     /// Signs reports, requests and replies.
     pub keypair: Keypair,
@@ -29,7 +29,7 @@ pub struct NetworkHandle {
     pub clock: Clock,
     /// The last nonce of each peer.
     pub nonces: NonceStore,
-    /// Numbers of dropped and rejected messages.
+    /// Counters of dropped and rejected messages.
     pub drop_counters: DropCounters,
     verifier: ReportVerifier,
     published: Arc<Published>,
@@ -38,7 +38,7 @@ pub struct NetworkHandle {
 }
 
 impl NetworkHandle {
-    /// A handle that shows `snapshot` first and sends events to `events`, and what the event loop publishes with.
+    /// Creates a handle that starts with `snapshot` and sends events to `events`, and the publisher for the event loop.
     pub fn new(
         keypair: Keypair,
         clock: Clock,
@@ -66,7 +66,7 @@ impl NetworkHandle {
         self.published.snapshot()
     }
 
-    /// The last hour of every node.
+    /// The measurements of the last hour.
     pub fn trends(&self) -> RwLockReadGuard<'_, Trends> {
         self.published.trends()
     }
@@ -86,7 +86,7 @@ impl NetworkHandle {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Verifies the reports and proofs that a message brought; counts what is rejected or dropped.
+    /// Verifies the reports and proofs in a message, and counts those that are rejected or dropped.
     pub fn verify_message(&self, snapshot: &Snapshot, message: MessageReports<'_>) -> VerifyOutcome {
         self.verifier.verify(self.clock, &self.drop_counters, snapshot, message)
     }
@@ -96,8 +96,8 @@ impl NetworkHandle {
         self.events.send(event).is_ok()
     }
 
-    /// Sends what a peer's request brought. If the queue is full it is dropped and counted: the heads of later messages
-    /// show what is missing. Returns whether it was sent.
+    /// Sends the content of a peer's request. If the queue is full, the content is dropped and counted: the heads of
+    /// later messages show what is missing. Returns whether it was sent.
     pub fn try_send(&self, from: &NodeId, received: ReceivedReports) -> bool {
         let event = Event::RequestReceived { from: from.clone(), received };
         match self.events.try_send(event) {

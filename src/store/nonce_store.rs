@@ -1,4 +1,4 @@
-//! The last nonce of each peer: a request is answered only once.
+//! The last nonce of each peer, for replay protection: a request is answered only once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::crypto::Nonce;
 use crate::mesh::id::NodeId;
 
-/// The last nonce that was answered of each peer, and which of them are not on disk yet.
+/// The last accepted nonce of each peer, and which of them are not on disk yet.
 pub struct NonceStore {
     nonces: Mutex<Nonces>,
     wake: Sender<()>,
@@ -21,36 +21,36 @@ struct Nonces {
 }
 
 impl NonceStore {
-    /// A book that begins with what was kept; `wake` is told, without waiting, when there is something
-    /// to keep.
+    /// Creates a store with the nonces restored from disk. `wake` receives a message, without blocking, when there is a
+    /// nonce to save.
     pub fn new(last: BTreeMap<NodeId, Nonce>, wake: Sender<()>) -> Self {
         Self { nonces: Mutex::new(Nonces { last, unsaved: BTreeSet::new() }), wake }
     }
 
-    /// Takes `nonce` if it is larger than the last of this peer, else gives that.
+    /// Accepts `nonce` if it is larger than the last one of `peer`. Returns the last one otherwise.
     pub fn accept(&self, peer: &NodeId, nonce: Nonce) -> Result<(), Nonce> {
         {
-            let mut pages = self.nonces.lock();
-            match pages.last.get(peer) {
+            let mut nonces = self.nonces.lock();
+            match nonces.last.get(peer) {
                 Some(last) if *last >= nonce => return Err(*last),
                 _ => {}
             }
-            pages.last.insert(peer.clone(), nonce);
-            pages.unsaved.insert(peer.clone());
+            nonces.last.insert(peer.clone(), nonce);
+            nonces.unsaved.insert(peer.clone());
         }
-        // Full means that it is about to look anyway.
+        // If the channel is full, the writer is about to read the nonces anyway.
         let _ = self.wake.try_send(());
         Ok(())
     }
 
-    /// What has changed since this was last asked.
+    /// The nonces accepted since the last call, which are then no longer unsaved.
     pub fn unsaved(&self) -> Vec<(NodeId, Nonce)> {
-        let mut pages = self.nonces.lock();
-        let ids = std::mem::take(&mut pages.unsaved);
-        ids.into_iter().filter_map(|id| pages.last.get(&id).copied().map(|nonce| (id, nonce))).collect()
+        let mut nonces = self.nonces.lock();
+        let ids = std::mem::take(&mut nonces.unsaved);
+        ids.into_iter().filter_map(|id| nonces.last.get(&id).copied().map(|nonce| (id, nonce))).collect()
     }
 
-    /// Keeping these failed: they are to be kept still, at the latest state of each.
+    /// Marks the peers of `nonces`, which could not be saved, as unsaved again.
     pub fn mark_unsaved(&self, nonces: Vec<(NodeId, Nonce)>) {
         self.nonces.lock().unsaved.extend(nonces.into_iter().map(|(id, _)| id));
     }
@@ -61,9 +61,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_taken_once() {
+    fn a_nonce_is_accepted_once() {
         let (wake, woken) = crossbeam_channel::bounded(1);
-        let book = NonceStore::new(BTreeMap::new(), wake);
+        let store = NonceStore::new(BTreeMap::new(), wake);
         let peer: NodeId = "a".parse().expect("a name");
         let nonce = |epoch, counter| Nonce { epoch, counter };
         for (given, expected) in [
@@ -74,13 +74,13 @@ mod tests {
             (nonce(6, 1), Ok(())),
             (nonce(5, 9), Err(nonce(6, 1))),
         ] {
-            assert_eq!(book.accept(&peer, given), expected, "{given:?}");
+            assert_eq!(store.accept(&peer, given), expected, "{given:?}");
         }
         assert_eq!(woken.len(), 1);
-        assert_eq!(book.unsaved(), [(peer, nonce(6, 1))]);
-        assert!(book.unsaved().is_empty());
+        assert_eq!(store.unsaved(), [(peer, nonce(6, 1))]);
+        assert!(store.unsaved().is_empty());
         let peer: NodeId = "a".parse().expect("a name");
-        book.mark_unsaved(vec![(peer.clone(), nonce(5, 3))]);
-        assert_eq!(book.unsaved(), [(peer, nonce(6, 1))], "what could not be kept is to be kept still");
+        store.mark_unsaved(vec![(peer.clone(), nonce(5, 3))]);
+        assert_eq!(store.unsaved(), [(peer, nonce(6, 1))], "a failed write is retried with the newest nonce");
     }
 }

@@ -1,4 +1,5 @@
-//! What the event loop publishes and everyone reads: the newest snapshot, the last hour's measurements, the last tick.
+//! The state that the event loop publishes and all other threads read: the newest snapshot, the measurements of the last
+//! hour, and the time of the last tick.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +9,14 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use super::trends::Trends;
 use crate::mesh::Snapshot;
 
-/// The readers' side.
+/// The published state, for readers.
 pub(super) struct Published {
     snapshot: RwLock<Arc<Snapshot>>,
     trends: RwLock<Trends>,
     last_tick_ms: AtomicU64,
 }
 
-/// The writer's side: only the event loop owns it.
+/// The writer's access to the published state, which only the event loop owns.
 pub struct SnapshotPublisher(Arc<Published>);
 
 impl Published {

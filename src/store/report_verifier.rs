@@ -18,7 +18,7 @@ pub(super) struct ReportVerifier {
 }
 
 impl ReportVerifier {
-    /// Verifies the reports and proofs that a message of `sender` brought, and counts what is dropped.
+    /// Verifies the reports and proofs in a message, and counts those that are rejected or dropped.
     pub(super) fn verify(
         &self,
         clock: Clock,

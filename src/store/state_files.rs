@@ -1,7 +1,7 @@
 //! The state directory of one node in one network: its lock, epoch, last heads and nonces, and proofs.
 //!
-//! What must not be lost is written whole, synced and renamed; nonces, which change with every request,
-//! are overwritten in place, one fixed-width line a peer.
+//! Files that must survive a crash are replaced atomically. Nonces, which change with every request, are overwritten in
+//! place, one line of fixed width for each peer.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,37 +18,42 @@ use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::equivocation::EquivocationProof;
 
-/// The largest state file that is read, in bytes.
+/// The maximum size of a state file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
-/// A nonce's line: name, epoch and counter, padded, and the separators.
+/// The length of a line in `nonces`: name, epoch and counter, padded, with separators.
 const NONCE_LINE: usize = MAX_NAME + 1 + 16 + 1 + 16 + 1;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file or directory operation failed.
-    #[error("state directory: {action} {path}: {error}; it must be a directory that this user may write to")]
+    #[error("state directory: {action} {path}: {error}; {}", remedy(error))]
     Io {
-        /// What was being done.
+        /// The operation.
         action: &'static str,
-        /// To what.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
+        #[source]
         error: io::Error,
     },
     /// Another process holds the lock.
     #[error("state directory {0} is in use by another process: is this node already running?")]
     InUse(PathBuf),
-    /// The epoch file is not a number: going on could reuse an epoch.
-    #[error("state file {0} is damaged: expected one number; remove it, and the node heals with a new epoch")]
+    /// The epoch file is not a number: without it, an epoch could be used twice.
+    #[error(
+        "state file {0} is damaged: expected one number; remove it, and the node starts with a new epoch"
+    )]
     BadEpoch(PathBuf),
-    /// No epoch is left to take.
-    #[error("state file {0} holds the last epoch there is; give this node a new key and remove the file")]
+    /// The last possible epoch was used.
+    #[error(
+        "state file {0} contains the largest possible epoch; give this node a new key and remove the file"
+    )]
     NoEpoch(PathBuf),
 }
 
-/// The open state directory. The lock is held as long as this lives.
+/// The open state directory, locked until it is dropped.
 pub struct StateFiles {
     dir: PathBuf,
     _lock: File,
@@ -56,11 +61,11 @@ pub struct StateFiles {
     nonce_lines: BTreeMap<NodeId, u64>,
 }
 
-/// What an earlier process left.
+/// The state that an earlier process saved.
 pub struct RestoredState {
-    /// Nonces of peers.
+    /// The last nonce of each peer.
     pub nonces: BTreeMap<NodeId, Nonce>,
-    /// Newest reports of peers.
+    /// The id of the newest report of each node.
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
@@ -71,7 +76,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
 }
 
 impl StateFiles {
-    /// Opens `<state>/<network_id>/<node_id>/`, makes it where it is missing, and locks it.
+    /// Opens `<state>/<network_id>/<node_id>/`, creates it if it is missing, and locks it.
     pub fn open(state: &Path, membership: &Membership) -> Result<Self, StateError> {
         let dir = state.join(membership.network_id().as_str()).join(membership.own().id.as_str());
         let proofs = dir.join("proofs");
@@ -79,7 +84,7 @@ impl StateFiles {
             .recursive(true)
             .mode(0o700)
             .create(&proofs)
-            .map_err(failed("making", &proofs))?;
+            .map_err(failed("creating", &proofs))?;
         let lock_path = dir.join("lock");
         let lock = open(&lock_path).map_err(failed("opening", &lock_path))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -96,14 +101,13 @@ impl StateFiles {
         Ok(Self { dir, _lock: lock, nonces, nonce_lines: BTreeMap::new() })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Takes the next epoch: larger than any before, and at least `wall_ms`. It is on disk when this
-    /// returns.
-    pub fn take_epoch(&self, wall_ms: u64) -> Result<u64, StateError> {
+    /// Chooses the next epoch, larger than any before and at least `wall_ms`, and saves it.
+    pub fn next_epoch(&self, wall_ms: u64) -> Result<u64, StateError> {
         let path = self.dir.join("epoch");
         let last = match read_text(&path) {
             Ok(text) => text.trim().parse::<u64>().map_err(|_| StateError::BadEpoch(path.clone()))?,
@@ -118,12 +122,13 @@ impl StateFiles {
         Ok(epoch)
     }
 
-    /// Keeps `epoch` before it is used.
+    /// Saves `epoch`, which must not be used before.
     pub fn save_epoch(&self, epoch: u64) -> io::Result<()> {
         durable_file::replace(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
     }
 
-    /// Reads what an earlier process left. Damaged files are told and left out: what they held heals.
+    /// Reads the state that an earlier process saved. Damaged files are logged and ignored: the node recovers their
+    /// content from its peers.
     pub fn read(&mut self, membership: &Membership) -> RestoredState {
         let nonces = self.read_nonces(membership);
         RestoredState { nonces, min_reports: self.read_heads(), proofs: self.read_proofs(membership) }
@@ -138,12 +143,12 @@ impl StateFiles {
             Err(error) => {
                 warn!(
                     DISTOMON_NETWORK = network;
-                    "{}: {error}; an old request of each peer could be answered once more", path.display()
+                    "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
                 );
                 return found;
             }
         };
-        // By length, not by line ends: a line that was never written must not shift those behind it.
+        // Split by length, not by line ends: a line that was never written must not shift those after it.
         for (number, line) in (0..).zip(bytes.chunks(NONCE_LINE)) {
             let line = std::str::from_utf8(line).unwrap_or_default();
             let mut words = line.split_ascii_whitespace();
@@ -152,13 +157,13 @@ impl StateFiles {
             match (id, next(), next()) {
                 (Some(id), Some(epoch), Some(counter)) if line.ends_with('\n') => {
                     self.nonce_lines.insert(id.clone(), number);
-                    // A node that left the network keeps its line, in case it comes back.
+                    // A node that left the network keeps its line, in case it returns.
                     let last: &mut Nonce = found.entry(id).or_insert(Nonce { epoch, counter });
                     *last = (*last).max(Nonce { epoch, counter });
                 }
                 _ => warn!(
                     DISTOMON_NETWORK = network;
-                    "{}:{}: damaged line left out; an old request of one peer could be answered once more",
+                    "{}:{}: damaged line; ignoring it: an old request of one peer could be answered again",
                     path.display(), number + 1
                 ),
             }
@@ -166,7 +171,7 @@ impl StateFiles {
         found
     }
 
-    /// Keeps nonces, each in its peer's own line.
+    /// Saves nonces, each in the line of its peer.
     pub fn save_nonces(&mut self, nonces: &[(NodeId, Nonce)]) -> io::Result<()> {
         for (id, nonce) in nonces {
             let next = self.nonce_lines.values().max().map_or(0, |last| last + 1);
@@ -183,20 +188,26 @@ impl StateFiles {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
-                warn!("{}: {error}; older reports of peers could be taken once more", path.display());
+                warn!(
+                    "{}: {error}; ignoring it: old reports of peers could be accepted again",
+                    path.display()
+                );
                 return Vec::new();
             }
         };
         match serde_json::from_str::<BTreeMap<NodeId, ReportId>>(&text) {
             Ok(heads) => heads.into_iter().collect(),
             Err(error) => {
-                warn!("{}: {error}; older reports of peers could be taken once more", path.display());
+                warn!(
+                    "{}: {error}; ignoring it: old reports of peers could be accepted again",
+                    path.display()
+                );
                 Vec::new()
             }
         }
     }
 
-    /// Keeps the newest reports' places.
+    /// Saves the ids of the newest reports.
     pub fn save_heads(&self, heads: &BTreeMap<NodeId, ReportId>) -> io::Result<()> {
         let text = serde_json::to_vec(heads).map_err(io::Error::other)?;
         durable_file::replace(&self.dir.join("heads.json"), &text)
@@ -211,15 +222,15 @@ impl StateFiles {
                     Ok(text) => text,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
                     Err(error) => {
-                        warn!("{}: {error}; this proof is not used", path.display());
+                        warn!("{}: {error}; ignoring this proof", path.display());
                         return None;
                     }
                 };
                 match EquivocationProof::from_json(&text, membership) {
                     Ok(proof) => Some(proof),
                     Err(error) => {
-                        // With another key in the configuration, the proof against the old one is history.
-                        log::info!("{}: {error}; this proof is not used", path.display());
+                        // After a change of key, a proof against the old key no longer applies.
+                        log::info!("{}: {error}; ignoring this proof", path.display());
                         None
                     }
                 }
@@ -227,7 +238,7 @@ impl StateFiles {
             .collect()
     }
 
-    /// Keeps a proof.
+    /// Saves a proof.
     pub fn save_proof(&self, proof: &EquivocationProof) -> io::Result<()> {
         durable_file::replace(&self.proof_path(proof.author().as_str()), proof.to_json().as_bytes())
     }
@@ -236,9 +247,23 @@ impl StateFiles {
         self.dir.join("proofs").join(format!("{id}.json"))
     }
 
-    /// Waits until nonces are on disk, not only with the kernel.
+    /// Waits until all nonces are on disk, not only in the page cache.
     pub fn sync(&self) -> io::Result<()> {
         self.nonces.sync_data()
+    }
+}
+
+/// How an operator can remove the cause of `error` in the state directory, as a clause.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "let the user of this process write to it",
+        io::ErrorKind::StorageFull => "free space on its filesystem",
+        io::ErrorKind::QuotaExceeded => "free space or raise the quota of this user",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its filesystem writable",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "remove the file in place of the directory"
+        }
+        _ => "check this directory and its filesystem",
     }
 }
 
@@ -247,15 +272,18 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
-    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "expected UTF-8 text");
-    String::from_utf8(read_bytes(path)?).map_err(no_text)
+    let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "expected UTF-8 text");
+    String::from_utf8(read_bytes(path)?).map_err(not_text)
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are too many")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{length} bytes exceed the maximum of {MAX_FILE}"),
+        ));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -284,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_around_a_hole_stay_in_their_lines() {
+    fn nonces_survive_a_damaged_line_between_them() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let membership = membership();
         let nonce =
@@ -293,8 +321,8 @@ mod tests {
         files.save_nonces(&["a", "b", "c"].map(|name| nonce(name, 1))).expect("written");
         let path = files.dir().join("nonces");
         drop(files);
-        // As a full disk leaves it that took what came later, and a crash in the midst of a write.
-        let mut bytes = fs::read(&path).expect("kept");
+        // A write that a full disk rejected before later ones succeeded, and one that a crash interrupted.
+        let mut bytes = fs::read(&path).expect("the file of nonces");
         bytes[NONCE_LINE..2 * NONCE_LINE].fill(0);
         bytes.extend_from_slice(b"torn \xff");
         fs::write(&path, bytes).expect("written");
@@ -309,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn one_process_at_a_time() {
+    fn state_directory_is_locked() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let membership = membership();
         let files = StateFiles::open(dir.path(), &membership).expect("a new directory");
@@ -319,15 +347,25 @@ mod tests {
     }
 
     #[test]
-    fn epochs_only_grow() {
+    fn error_names_the_cause_and_its_remedy() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::write(dir.path().join("net"), "").expect("written");
+        let error = StateFiles::open(dir.path(), &membership()).err().expect("a file is in the way");
+        let text = error.to_string();
+        assert!(text.ends_with("remove the file in place of the directory"), "{text}");
+        assert!(std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>));
+    }
+
+    #[test]
+    fn epochs_increase() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let files = StateFiles::open(dir.path(), &membership()).expect("a new directory");
         for (wall_ms, expected) in [(0, 1), (500, 500), (100, 501), (500, 502)] {
-            assert_eq!(files.take_epoch(wall_ms).ok(), Some(expected), "{wall_ms}");
+            assert_eq!(files.next_epoch(wall_ms).ok(), Some(expected), "{wall_ms}");
         }
         fs::write(files.dir().join("epoch"), "x").expect("written");
-        assert!(matches!(files.take_epoch(1), Err(StateError::BadEpoch(_))));
+        assert!(matches!(files.next_epoch(1), Err(StateError::BadEpoch(_))));
         fs::write(files.dir().join("epoch"), MAX_INTEGER.to_string()).expect("written");
-        assert!(matches!(files.take_epoch(1), Err(StateError::NoEpoch(_))));
+        assert!(matches!(files.next_epoch(1), Err(StateError::NoEpoch(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that writes the state directory, so that a slow or full disk delays nobody else.
+//! The thread that writes the state directory, so that a slow or full disk delays no other thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,43 +11,43 @@ use log::error;
 use parking_lot::Mutex;
 
 use super::network_handle::NetworkHandle;
-use super::state_files::StateFiles;
+use super::state_files::{StateFiles, remedy};
 use crate::journal::log_limiter::LogLimiter;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::threads;
 
-/// How often the newest reports' places are kept.
+/// How often the ids of the newest reports are saved.
 const HEADS_PERIOD: Duration = Duration::from_secs(5);
 
-/// Writes what changes, until [`Keeper::stop`]; then everything is written.
+/// The thread that saves nonces and the ids of the newest reports until [`StateWriter::stop`].
 pub struct StateWriter {
     stop: crossbeam_channel::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl StateWriter {
-    /// Starts the thread. `kept` are the places that an earlier process left; `wake` is told
-    /// whenever a nonce was taken.
+    /// Starts the thread. `saved` are the ids that an earlier process saved; `wake` receives a message for each accepted
+    /// nonce.
     pub fn start(
         node: Arc<NetworkHandle>,
         files: Arc<Mutex<StateFiles>>,
-        kept: BTreeMap<NodeId, ReportId>,
+        saved: BTreeMap<NodeId, ReportId>,
         wake: Receiver<()>,
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let name = format!("keep-{}", node.snapshot().membership().network_id());
         let thread = threads::spawn_essential(name, move || {
-            write_until_stopped(&node, &files, kept, &wake, &stopped);
+            write_until_stopped(&node, &files, saved, &wake, &stopped);
         })?;
         Ok(Self { stop, thread })
     }
 
-    /// Ends the thread once everything is written.
+    /// Saves everything and ends the thread.
     pub fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
-            error!("the thread that writes the state directory panicked");
+            error!("state directory: the thread that writes it panicked");
         }
     }
 }
@@ -55,17 +55,17 @@ impl StateWriter {
 fn write_until_stopped(
     node: &NetworkHandle,
     files: &Mutex<StateFiles>,
-    mut kept: BTreeMap<NodeId, ReportId>,
+    mut saved: BTreeMap<NodeId, ReportId>,
     wake: &Receiver<()>,
     stopped: &Receiver<()>,
 ) {
-    let lines = LogLimiter::default();
-    let is_done = |what: &str, result: io::Result<()>| {
+    let log_limiter = LogLimiter::default();
+    let is_saved = |what: &str, result: io::Result<()>| {
         let Err(error) = result else { return true };
-        if let Some(more) = lines.allow(what) {
+        if let Some(more) = log_limiter.allow(what) {
             error!(
                 MESSAGE_ID = crate::journal::message_id::STATE_WRITE_FAILED;
-                "writing {what} to the state directory: {error}; going on from memory{more}"
+                "state directory: writing {what} failed: {error}; {}; continuing from memory{more}", remedy(&error)
             );
         }
         false
@@ -77,30 +77,29 @@ fn write_until_stopped(
         select.recv(stopped);
         let _ = select.ready_deadline(due);
         while wake.try_recv().is_ok() {}
-        let ending = matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
+        let is_stopping = matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
         let unsaved = node.nonces.unsaved();
-        if !is_done("nonces", files.lock().save_nonces(&unsaved)) {
+        if !is_saved("nonces", files.lock().save_nonces(&unsaved)) {
             node.nonces.mark_unsaved(unsaved);
         }
-        if ending || Instant::now() >= due {
-            let heads = heads(&node.snapshot(), &kept);
-            if heads != kept && is_done("heads", files.lock().save_heads(&heads)) {
-                kept = heads;
+        if is_stopping || Instant::now() >= due {
+            let heads = merged_heads(&node.snapshot(), &saved);
+            if heads != saved && is_saved("heads", files.lock().save_heads(&heads)) {
+                saved = heads;
             }
             due = Instant::now() + HEADS_PERIOD;
         }
-        if ending {
-            is_done("nonces", files.lock().sync());
+        if is_stopping {
+            is_saved("nonces", files.lock().sync());
             return;
         }
     }
 }
 
-/// The places of the newest reports. Of whom nothing was heard since the start, and of those who are no
-/// members any more, the place that was kept before stays: a dead node's old reports must not pass for new ones
-/// after the next start.
-fn heads(snapshot: &Snapshot, kept: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
-    let mut heads = kept.clone();
+/// The ids of the newest reports. The saved id of a node that is silent since the start, or no longer a member, stays:
+/// old reports of a dead node must not look new after the next start.
+fn merged_heads(snapshot: &Snapshot, saved: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
+    let mut heads = saved.clone();
     for (member, state) in snapshot.members() {
         if let Some(latest) = &state.latest {
             heads.insert(member.id.clone(), latest.id());
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_silent_node_stays() {
+    fn the_saved_id_of_a_silent_node_stays() {
         let key = Keypair::generate().expect("random source");
         let id = |name: &str| name.parse::<NodeId>().expect("a name");
         let member = |name: &str| Member {
@@ -144,28 +143,28 @@ mod tests {
         let membership =
             Membership::new(network, vec![member("me"), member("silent")], &id("me")).expect("a member");
         let report_id = |epoch, seq| ReportId { epoch, seq };
-        let kept = BTreeMap::from([
+        let saved = BTreeMap::from([
             (id("gone"), report_id(3, 9)),
             (id("me"), report_id(1, 5)),
             (id("silent"), report_id(2, 7)),
         ]);
-        let setup = EngineInit {
+        let init = EngineInit {
             membership: Arc::new(membership),
             signer: Box::new(Pen(key.clone())),
             seed: 1,
             epoch: 10,
-            min_reports: kept.clone().into_iter().collect(),
+            min_reports: saved.clone().into_iter().collect(),
             proofs: Vec::new(),
         };
         let now = Timestamps { mono_ms: 1, wall_ms: 1 };
-        let mut mesh = Engine::new(setup, now);
-        mesh.step(now, Event::Tick);
-        let snapshot = mesh.take_snapshot(now).expect("a first report");
+        let mut engine = Engine::new(init, now);
+        engine.step(now, Event::Tick);
+        let snapshot = engine.take_snapshot(now).expect("a first report");
         let expected = BTreeMap::from([
             (id("gone"), report_id(3, 9)),
             (id("me"), report_id(10, 1)),
             (id("silent"), report_id(2, 7)),
         ]);
-        assert_eq!(heads(&snapshot, &kept), expected);
+        assert_eq!(merged_heads(&snapshot, &saved), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The last hour of round-trip times and failures, in memory: what charts are drawn from.
+//! Trends: round-trip times and failures of the last hour, in memory, for charts.
 
 use std::collections::HashMap;
 
@@ -11,57 +11,57 @@ use crate::mesh::wire::observation::{Observation, ProbeStatus};
 /// The length of a minute, in ms.
 pub const MINUTE_MS: u64 = 60_000;
 
-/// So many minutes are kept, the current one among them.
+/// The number of minutes in the trends, including the current one.
 pub const MINUTES: usize = 61;
 
-/// Whose findings are meant.
+/// The observers whose measurements a trend covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// All observers', taken together.
+    /// All observers together.
     Everyone,
-    /// This node's own.
+    /// This node alone.
     Here,
 }
 
-/// What was found of one node in one minute.
+/// The measurements of one node in one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Minute {
-    /// When it began: Unix time in ms, a whole minute.
+    /// The start of the minute: Unix time in ms.
     pub start_ms: u64,
-    /// How many reports say that it is online; of this node's own findings, how many probes were answered.
+    /// The number of reports that observe the node online; with [`Source::Here`], of answered probes.
     pub answered: u32,
-    /// How many reports say that it is offline; of this node's own findings, how many probes were not answered.
+    /// The number of reports that observe the node offline; with [`Source::Here`], of failed probes.
     pub failed: u32,
-    /// The shortest round trip of those that succeeded, in µs; 0 where none was measured.
+    /// The shortest round-trip time, in µs; 0 if none was measured.
     pub shortest_us: u32,
-    /// The longest one, in µs.
+    /// The longest round-trip time, in µs.
     pub longest_us: u32,
-    /// How many were measured.
+    /// The number of measured round-trip times.
     pub measured: u32,
-    /// The sum of all that were measured, in µs.
+    /// The sum of the measured round-trip times, in µs.
     pub sum_us: u64,
 }
 
 impl Minute {
-    /// The mean round trip, in µs; none where nothing was measured.
+    /// The mean round-trip time, in µs; none if nothing was measured.
     pub fn mean_us(&self) -> Option<u32> {
         u32::try_from(self.sum_us.checked_div(u64::from(self.measured))?).ok()
     }
 
-    /// The part of the reports or probes that failed, from 0 to 1; none where there were none.
+    /// The fraction of reports or probes that failed, from 0 to 1; none without any report or probe.
     pub fn loss(&self) -> Option<f64> {
         let all = f64::from(self.answered) + f64::from(self.failed);
         (all > 0.0).then(|| f64::from(self.failed) / all)
     }
 
-    fn count(&mut self, found: &Observation) {
-        match found.status {
+    fn count(&mut self, observation: &Observation) {
+        match observation.status {
             ProbeStatus::Offline => self.failed = self.failed.saturating_add(1),
             ProbeStatus::Online => {
                 self.answered = self.answered.saturating_add(1);
-                self.measure(found.rtt_us);
+                self.measure(observation.rtt_us);
             }
-            // What is not known yet is neither.
+            // Neither answered nor failed.
             ProbeStatus::Unknown => {}
         }
     }
@@ -75,8 +75,7 @@ impl Minute {
     }
 }
 
-/// The minutes of one node, oldest first; those in which nothing was reported are not there. At most [`MINUTES`]
-/// of 40 bytes.
+/// The minutes of one node, oldest first, without those in which nothing was reported. At most [`MINUTES`] of 40 bytes.
 #[derive(Debug, Default)]
 struct Series(Vec<Minute>);
 
@@ -84,32 +83,32 @@ impl Series {
     fn at(&mut self, start_ms: u64) -> &mut Minute {
         let is_newest = self.0.last().is_some_and(|minute| minute.start_ms == start_ms);
         if !is_newest {
-            // A clock that was set back: what it calls the future is not the last hour.
+            // If the clock was set back, minutes in its future are removed as well.
             self.0.retain(|minute| {
                 minute.start_ms < start_ms && start_ms - minute.start_ms < MINUTE_MS * MINUTES as u64
             });
             self.0.push(Minute { start_ms, ..Minute::default() });
         }
-        self.0.last_mut().expect("it was pushed just now, or was there")
+        self.0.last_mut().expect("the minute exists or was just pushed")
     }
 }
 
-/// The last hour of every node of a network: some 2.5 KB a node, and as much again for those that this one observes.
+/// The trends of all nodes of a network: some 2.5 KB for each node, and as much again for a node that this one observes.
 #[derive(Debug, Default)]
 pub struct Trends {
-    /// The digest of the configuration that names these nodes.
+    /// The digest of the configuration that `nodes` follows.
     config: String,
-    /// In the order of that configuration's membership, so that a snapshot in which nothing is new costs next to nothing.
+    /// In the order of the membership, so that a snapshot without new reports costs almost nothing.
     nodes: Vec<Trend>,
 }
 
-/// One node.
+/// The trend of one node.
 #[derive(Debug)]
 struct Trend {
     id: NodeId,
-    /// Its newest report that was counted.
+    /// The newest report of the node that was counted.
     counted: Option<ReportId>,
-    /// This node's own probes of it that were counted.
+    /// The probes of the node by this one that were counted.
     probed: ProbeCounts,
     everyone: Series,
     here: Series,
@@ -128,9 +127,9 @@ impl Trends {
             if self.nodes[observer].counted.replace(report_id) == Some(report_id) {
                 continue;
             }
-            for (target, found) in state.observations() {
+            for (target, observation) in state.observations() {
                 let node = &mut self.nodes[target];
-                node.everyone.at(start_ms).count(found);
+                node.everyone.at(start_ms).count(observation);
             }
         }
         let own = &snapshot.states()[membership.me()];
@@ -146,12 +145,12 @@ impl Trends {
             minute.answered = minute.answered.saturating_add(answered);
             minute.failed = minute.failed.saturating_add(failed);
             if answered > 0 {
-                minute.measure(own.observation(target).and_then(|found| found.rtt_us));
+                minute.measure(own.observation(target).and_then(|observation| observation.rtt_us));
             }
         }
     }
 
-    /// Takes the nodes of another configuration: who stays keeps its past.
+    /// Follows a changed membership; nodes that stay members keep their trends.
     fn follow(&mut self, membership: &Membership) {
         let mut before: HashMap<NodeId, Trend> =
             self.nodes.drain(..).map(|node| (node.id.clone(), node)).collect();
@@ -167,7 +166,7 @@ impl Trends {
         membership.digest().clone_into(&mut self.config);
     }
 
-    /// What was found of the node `id`, oldest minute first. Minutes without a report are left out.
+    /// The minutes of the node `id`, oldest first, without those in which nothing was reported.
     pub fn of(&self, id: &str, source: Source) -> Vec<Minute> {
         let node =
             self.nodes.binary_search_by(|node| node.id.as_str().cmp(id)).ok().map(|at| &self.nodes[at]);
@@ -184,29 +183,29 @@ mod tests {
     use super::*;
     use crate::mesh::wire::observation::Failure;
 
-    fn found(status: ProbeStatus, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
+    fn observation(status: ProbeStatus, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
         Observation { status, since_ms: 0, rtt_us, took_us: None, clock_offset_ms: None, error, head: None }
     }
 
     #[test]
-    fn a_minute_counts() {
+    fn a_minute_counts_observations() {
         let mut minute = Minute::default();
         assert_eq!((minute.mean_us(), minute.loss()), (None, None));
         for us in [800, 400, 600] {
-            minute.count(&found(ProbeStatus::Online, Some(us), None));
+            minute.count(&observation(ProbeStatus::Online, Some(us), None));
         }
-        // Offline, and not known yet.
-        minute.count(&found(ProbeStatus::Offline, Some(9_999), Some(Failure::Timeout)));
-        minute.count(&found(ProbeStatus::Offline, None, None));
-        minute.count(&found(ProbeStatus::Unknown, None, None));
-        minute.count(&found(ProbeStatus::Online, None, None));
+        // Two are offline, one is unknown.
+        minute.count(&observation(ProbeStatus::Offline, Some(9_999), Some(Failure::Timeout)));
+        minute.count(&observation(ProbeStatus::Offline, None, None));
+        minute.count(&observation(ProbeStatus::Unknown, None, None));
+        minute.count(&observation(ProbeStatus::Online, None, None));
         assert_eq!((minute.answered, minute.failed, minute.measured), (4, 2, 3));
         assert_eq!((minute.shortest_us, minute.longest_us, minute.mean_us()), (400, 800, Some(600)));
         assert!((minute.loss().expect("some") - 2.0 / 6.0).abs() < 1e-9);
     }
 
     #[test]
-    fn an_hour_is_kept_and_gaps_stay_gaps() {
+    fn minutes_older_than_an_hour_are_removed() {
         let mut series = Series::default();
         let starts =
             |series: &Series| series.0.iter().map(|minute| minute.start_ms / MINUTE_MS).collect::<Vec<_>>();

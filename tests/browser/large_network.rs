@@ -107,7 +107,7 @@ impl LargeNetwork {
             membership: self.membership.clone(),
             signer: Box::new(sample::Pen(self.keypairs[0].clone())),
             seed: 1,
-            epoch: files.take_epoch(now.wall_ms).expect("a directory"),
+            epoch: files.next_epoch(now.wall_ms).expect("a directory"),
             min_reports: Vec::new(),
             proofs: Vec::new(),
         };

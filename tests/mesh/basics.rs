@@ -42,7 +42,7 @@ fn a_request_is_answered_once() {
     let second = call.send(host).expect("an answer");
     assert!(second.status == 409 && second.signed, "{second:?}");
     assert_eq!(second.headers["content-type"], "application/problem+json");
-    host.wait_log("refused a request of watcher: the nonce is not larger");
+    host.wait_log("rejected a request from watcher: the nonce is not larger");
     let later = wait("a later one is answered", || network.watcher.reports(host));
     assert!(later.contains_key("a"), "{later:?}");
 }

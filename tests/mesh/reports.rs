@@ -127,8 +127,8 @@ fn bad_ones_leave_no_trace() {
         assert_eq!(deliver(&network, &[envelope]), status, "{what}");
         assert_eq!(held(&network), None, "{what}");
     }
-    network.host("a").wait_log("refused a report that watcher brought: its signature does not verify");
-    network.host("a").wait_log("refused a report that watcher brought: a report of another network");
+    network.host("a").wait_log("rejected a report from watcher: its signature does not verify");
+    network.host("a").wait_log("rejected a report from watcher: a report of another network");
     // What names unknown nodes and errors is kept without them.
     let odd = changed(&|report| {
         report["observations"] = json!({

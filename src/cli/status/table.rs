@@ -210,7 +210,7 @@ lan, seen by a: 3 nodes, 2 online; Sun, 23 Nov 2025 08:01:52 GMT
 NODE  STATUS   SINCE      RTT      CLOCK          VERSION  REPORT     NOTES
 a     online   -          -        -              0.1.0    0.4 s      this node
 b     online   12 s       0.81 ms  -3 ±0.41 ms    0.2.0    1 min 5 s  stopped on purpose; other configuration; report is old
-c     offline  23 h 35 min  -        -              -        -          refused: nothing listens there; no public key, so it takes no part";
+c     offline  23 h 35 min  -        -              -        -          refused: nothing listens at its address; no public key, so it takes no part";
         let squeeze = |text: &str| {
             let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
             lines.collect::<Vec<_>>().join("\n")

@@ -38,18 +38,18 @@ impl CallPlanner<'_> {
         }
     }
 
-    /// Sends what the reply with these `heads` showed its sender to lack, where waiting would cost: this node's own
-    /// report, reports that it is several behind with, and reports that no other node seems to bring it.
+    /// Sends the reports that the sender of `heads` lacks and that should not wait for the next probe: this node's own,
+    /// those that the sender is several behind with, and those that no other node seems to send.
     pub(super) fn follow_up(&mut self, index: usize, heads: &Heads) {
         let membership = self.table.membership();
         if !heads.matches(membership) {
             return;
         }
-        let patience_ms = membership.max_poll_ms() / 4;
+        let max_wait_ms = membership.max_poll_ms() / 4;
         let reports = missing_reports(heads, self.table, |author, behind| {
             let state = &self.table.states()[author];
             let waited_ms = self.now.mono_ms.saturating_sub(state.received_ms);
-            author == membership.me() || behind != 1 || waited_ms >= patience_ms
+            author == membership.me() || behind != 1 || waited_ms >= max_wait_ms
         });
         let proofs = missing_proofs(heads, self.table);
         if !reports.is_empty() || !proofs.is_empty() {
@@ -76,7 +76,7 @@ impl CallPlanner<'_> {
         }
     }
 
-    /// Pushes a change that waited for a call that has ended, unless that call or a follow-up brought it.
+    /// Pushes a change that waited for a call to end, unless that call or a follow-up has sent it.
     pub(super) fn push_pending(&mut self, index: usize) {
         let own = self.own_report_for(index);
         if self.peers[index].in_flight.is_none() && !own.is_empty() {
@@ -84,7 +84,7 @@ impl CallPlanner<'_> {
         }
     }
 
-    /// Calls all reachable peers, so that they see this node alive.
+    /// Calls all reachable peers, to show them that this node is alive.
     pub(super) fn refute(&mut self) {
         let reachable: Vec<usize> = self.peers.reachable(self.table.membership()).collect();
         for index in reachable {
@@ -109,16 +109,16 @@ impl CallPlanner<'_> {
         self.effects.push(Effect::Call(call));
     }
 
-    /// Whether peers are still likely to lack this node's newest report. Of n nodes each fetches what it
-    /// lacks from each of p others once in an interval, so a report has reached half of them after ln(n) / p
-    /// intervals, and most after log2(n) / p; a follow-up brings it to a peer that lacks it later. (Of 16 nodes'
-    /// reports, one in five comes twice with this, one in two without, for 2 % more follow-ups.)
+    /// Whether peers are still likely to lack this node's newest report. Each of n nodes fetches the reports that it
+    /// lacks from p others once in an interval, so a report has reached half of the nodes after ln(n) / p intervals,
+    /// and most after log2(n) / p. Later, a follow-up sends it to a peer that lacks it. (With 16 nodes, one report in
+    /// five arrives twice with this rule, one in two without, for 2 % more follow-ups.)
     fn own_report_is_spreading(&self) -> bool {
         let membership = self.table.membership();
         let doublings = u64::from(membership.members().len().ilog2()) + 1;
         let spread_ms = membership.max_poll_ms() * doublings / (membership.exchange_peers() as u64).max(1);
-        let made_ms = self.table.states()[membership.me()].received_ms;
-        self.now.mono_ms.saturating_sub(made_ms) <= spread_ms
+        let published_ms = self.table.states()[membership.me()].received_ms;
+        self.now.mono_ms.saturating_sub(published_ms) <= spread_ms
     }
 
     /// This node's newest report, unless the peer is known to hold it.

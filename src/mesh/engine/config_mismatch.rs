@@ -1,5 +1,5 @@
-//! Reports that other nodes have had another configuration for long. While a change is rolled out a mismatch is
-//! expected; one that lasts means that a host was left out.
+//! Detects that other nodes have another configuration for more than a minute. A mismatch is expected while a change is
+//! rolled out; one that lasts means that a host was left out.
 
 use super::event::Notice;
 use crate::mesh::id::NodeId;

@@ -1,4 +1,4 @@
-//! When verdicts are evaluated, and what is kept of them: the current ones, since when they hold, and past ones.
+//! Schedules the evaluation of verdicts and holds the results: the current verdicts, their tracker and their history.
 
 use std::sync::Arc;
 

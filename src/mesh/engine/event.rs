@@ -1,4 +1,4 @@
-//! What the core is told, and what it asks for: its whole interface.
+//! The interface of the engine: the events that it applies and the effects that it returns.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
 use crate::mesh::wire::report::VerifiedReport;
 
-/// What happened.
+/// An input of the engine.
 #[derive(Debug)]
 pub enum Event {
     /// Time passed.
@@ -22,81 +22,81 @@ pub enum Event {
     RequestReceived {
         /// The peer.
         from: NodeId,
-        /// What it brought.
+        /// The content of the request.
         received: ReceivedReports,
     },
-    /// The configuration was read again.
+    /// The configuration was reloaded.
     Reconfigured(Arc<Membership>),
-    /// This node is being stopped on purpose.
+    /// The operator is stopping this node.
     Leaving,
 }
 
-/// What a verified message brought.
+/// The content of a verified message.
 #[derive(Debug)]
 pub struct ReceivedReports {
-    /// What its sender holds.
+    /// The reports that its sender holds.
     pub heads: Heads,
-    /// Reports, verified, that looked new when they came.
+    /// Verified reports that were new when they arrived.
     pub reports: Vec<VerifiedReport>,
-    /// Proofs of equivocation, verified.
+    /// Verified proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
 }
 
-/// Why this node calls a peer.
+/// The purpose of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallPurpose {
-    /// To see whether it answers. The only purpose whose failure counts.
+    /// To check whether the peer answers. Only a failed probe counts against the peer.
     Probe,
-    /// To hand over at once what its reply showed it to lack.
+    /// To send immediately the reports that the reply to a probe showed the peer to lack.
     FollowUp,
-    /// To hand over at once a change of this node's own report.
+    /// To send immediately this node's new report.
     Push,
 }
 
-/// A call to be made.
+/// A call to a peer.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Names this call among all of the process.
+    /// The id of the call, unique in the process.
     pub id: u64,
-    /// Whom to call.
+    /// The peer to call.
     pub peer: NodeId,
-    /// Why.
+    /// The purpose.
     pub purpose: CallPurpose,
-    /// When to stop waiting, in ms.
+    /// The time limit, in ms.
     pub timeout_ms: u64,
-    /// What to hand over.
+    /// Reports to send.
     pub reports: Vec<Arc<VerifiedReport>>,
-    /// Proofs to hand over.
+    /// Proofs to send.
     pub proofs: Vec<Arc<EquivocationProof>>,
     /// The epoch of the request's nonce.
     pub epoch: u64,
-    /// Name only heads that changed since; none for all.
+    /// Name only the heads that changed since; none for all.
     pub base: Option<DeltaBase>,
 }
 
-/// How a call ended.
+/// The result of a call.
 #[derive(Debug)]
 pub struct CallFinished {
     /// [`Call::id`].
     pub id: u64,
-    /// Whom it went to.
+    /// The peer that was called.
     pub peer: NodeId,
-    /// What came back, or why nothing did.
+    /// The reply, or why the call failed.
     pub outcome: Result<CallReply, Failure>,
-    /// Reports that a signed refusal carried as its evidence: this node's own newest at the peer.
+    /// The evidence in a signed refusal: the newest report under this node's key that the peer holds.
     pub evidence: Vec<VerifiedReport>,
 }
 
 /// A verified reply.
 #[derive(Debug)]
 pub struct CallReply {
-    /// The whole exchange less what the peer says it took, in µs.
+    /// The duration of the exchange less `took_us`, in µs.
     pub rtt_us: u32,
-    /// What the peer says it took, in µs.
+    /// The processing time that the peer reports, in µs.
     pub took_us: u32,
-    /// The peer's clock less ours, in ms.
+    /// The peer's clock minus this node's, in ms.
     pub clock_offset_ms: i64,
-    /// What it brought; heads as the reply names them.
+    /// The content of the reply, with the heads that it names.
     pub received: ReceivedReports,
     /// The number to return as `since` in the next request.
     pub mark: Option<u64>,
@@ -104,29 +104,29 @@ pub struct CallReply {
     pub snapshot_ms: u64,
 }
 
-/// What the core wants done, in this order.
+/// An action that the engine requests.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Keep this epoch before anything is sent with it.
+    /// Save this epoch before anything is sent with it.
     SaveEpoch(u64),
-    /// Keep this proof.
+    /// Save this proof.
     SaveProof(Arc<EquivocationProof>),
     /// Make a call.
     Call(Call),
-    /// Tell the operator.
+    /// Notify the operator.
     Notice(Notice),
 }
 
-/// What an operator should know.
+/// A message for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// What this node finds of a peer has changed.
+    /// The status of a peer, as this node observes it, has changed.
     PeerStatusChanged {
         /// The peer.
         peer: NodeId,
-        /// What was found before.
+        /// The status before.
         from: ProbeStatus,
-        /// What is found now.
+        /// The status now.
         to: ProbeStatus,
         /// The newest failure.
         error: Option<Failure>,
@@ -135,36 +135,36 @@ pub enum Notice {
     Equivocated {
         /// The node.
         node: NodeId,
-        /// Where both reports stand.
+        /// The id of both reports.
         report_id: ReportId,
     },
-    /// A peer held a newer report under this node's own key: this node had lost its state, or was
-    /// restored from an older copy. It goes on with a higher epoch.
+    /// A peer held a newer report under this node's own key: this node lost its state, or was restored from an older
+    /// copy. It continues with a higher epoch.
     Superseded {
         /// The report that the peer held.
         report_id: ReportId,
         /// The epoch from now on.
         epoch: u64,
     },
-    /// It happened again: another process signs with this node's key.
+    /// A peer held such a report again: another process signs with this node's key.
     DuplicateKey {
         /// The report that this node did not make.
         report_id: ReportId,
     },
-    /// This process did not run for a while (suspended, stopped, or a stalled machine).
+    /// This process did not run for a while: it was stopped, or the machine was suspended or stalled.
     ResumedAfterGap {
-        /// How long, in ms.
+        /// The length of the gap, in ms.
         gap_ms: u64,
     },
     /// A verdict has changed.
     VerdictChanged(VerdictChange),
-    /// This node's own doubt about itself has changed.
+    /// Whether this node is isolated has changed.
     IsolationChanged(bool),
-    /// Others have had another configuration than this node for a minute or more.
+    /// Other nodes have had another configuration than this node for a minute or more.
     ConfigMismatch {
-        /// Who, in the order of their ids.
+        /// The nodes, in the order of their ids.
         nodes: Vec<NodeId>,
     },
-    /// After that, all whose reports come have the same configuration as this node.
+    /// All nodes with fresh reports have the same configuration as this node again.
     ConfigMatch,
 }

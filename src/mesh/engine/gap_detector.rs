@@ -1,4 +1,4 @@
-//! Detects that this process did not run for a while: suspended, stopped, or on a stalled machine.
+//! Detects that this process did not run for a while: it was stopped, or the machine was suspended or stalled.
 
 use crate::mesh::timestamps::Timestamps;
 
@@ -9,7 +9,7 @@ const MIN_GAP_MS: u64 = 3_000;
 #[derive(Debug)]
 pub(super) struct GapDetector {
     last_step_ms: u64,
-    /// Until then, requests may come in that waited during a gap: monotonic time in ms.
+    /// Until when requests may arrive that waited during a gap: monotonic time in ms.
     backlog_until_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The engine: the state of a node in one network, and its one verb, [`Engine::step`].
+//! The engine: the state of a node in one network, changed only by [`Engine::step`].
 
 mod calls;
 mod config_mismatch;
@@ -37,7 +37,7 @@ use super::wire::heads::Heads;
 use super::wire::observation::{Failure, Observation, ProbeStatus};
 use super::wire::report::VerifiedReport;
 
-/// What a node starts with.
+/// The parameters of an [`Engine`].
 pub struct EngineInit {
     /// The network.
     pub membership: Arc<Membership>,
@@ -45,7 +45,7 @@ pub struct EngineInit {
     pub signer: Box<dyn Signer>,
     /// Spreads probes; any number.
     pub seed: u64,
-    /// Larger than any epoch that this node used before.
+    /// The first epoch, larger than any that this node used before.
     pub epoch: u64,
     /// Ids of reports that an earlier process held: older reports are not stored.
     pub min_reports: Vec<(NodeId, ReportId)>,
@@ -70,7 +70,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A node that knows nothing yet; its first probe is due immediately.
+    /// Creates the engine of a node that knows nothing yet; its first probe is due immediately.
     pub fn new(init: EngineInit, now: Timestamps) -> Self {
         let membership = init.membership;
         let mut states = vec![MemberState::awaited_since(now.mono_ms); membership.members().len()];
@@ -101,7 +101,7 @@ impl Engine {
         }
     }
 
-    /// Applies what happened and returns what is to be done, in this order.
+    /// Applies `event` and returns the effects to carry out, in this order.
     pub fn step(&mut self, now: Timestamps, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.detect_gap(now, &mut effects);
@@ -156,8 +156,8 @@ impl Engine {
         self.peers.are_idle()
     }
 
-    /// A long gap between two steps counts as a start: reports from before it say nothing about now, and failed calls
-    /// across it are this node's own fault.
+    /// Treats a long gap between two steps like a start: reports from before it are no sign of life, and calls that
+    /// failed during it do not count against peers.
     fn detect_gap(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         let Some(gap_ms) = self.gap_detector.step(now, self.table.membership().max_poll_ms()) else { return };
         effects.push(Effect::Notice(Notice::ResumedAfterGap { gap_ms }));
@@ -170,13 +170,13 @@ impl Engine {
         self.changed = true;
     }
 
-    /// Announces the stop in the next report, and begins nothing else.
+    /// Announces the stop in the next report, and starts nothing else.
     fn start_leaving(&mut self) {
         self.leaving = true;
         self.peers.cancel_pending_pushes();
     }
 
-    /// Continues with another membership. A member that still has one of its keys keeps what these keys signed.
+    /// Continues with another membership. A member that still has one of its keys keeps the reports that it signed.
     fn reconfigure(&mut self, now: Timestamps, membership: &Arc<Membership>) {
         let old = std::mem::replace(&mut self.table.membership, membership.clone());
         let states = std::mem::take(&mut self.table.states);
@@ -276,7 +276,7 @@ impl Engine {
         for report in finished.evidence {
             self.store_report(now, report, 0, false, effects);
         }
-        // Sent with an epoch that this node has left since, as the evidence may just have shown.
+        // The request had an epoch that this node has replaced since, perhaps because of the evidence.
         let is_outdated = call.epoch < self.publisher.last_id().epoch;
         let is_probe = call.purpose == CallPurpose::Probe;
         if is_probe {
@@ -336,7 +336,7 @@ impl Engine {
         before
     }
 
-    /// Only a failed probe counts; a refusal counts whatever the call was for.
+    /// Applies a failed call. Only a failed probe counts; a refusal counts whatever the purpose of the call.
     fn on_call_failure(
         &mut self,
         now: Timestamps,
@@ -392,13 +392,13 @@ impl Engine {
         self.ingest(now, None, received, effects);
     }
 
-    /// Learns from the peer's heads which of this node's reports it holds.
+    /// Records which of this node's reports the peer holds, by its heads.
     fn note_held_own_report(&mut self, index: usize, heads: &Heads) {
         let membership = &self.table.membership;
         self.peers[index].known_own_report = heads.get(membership, membership.me()).map(|head| head.id);
     }
 
-    /// Stores what a message brought; `replier` is set for a signed reply.
+    /// Stores the content of a message; `replier` is the sender's index if the message is a signed reply.
     fn ingest(
         &mut self,
         now: Timestamps,
@@ -443,7 +443,7 @@ impl Engine {
         if is_own && own_is_newer {
             return self.on_own_key_report(now, id, effects);
         }
-        // Right after a start, a report that was created before it may still advance what is held.
+        // Right after this node's start, a report that was created before may still advance the held one.
         let proves_alive =
             from_author || (self.peers[index].has_report && !self.gap_detector.may_be_backlog(now));
         match self.table.store(now, index, report, age_ms, proves_alive) {
@@ -490,7 +490,7 @@ impl Engine {
     }
 }
 
-/// What stays of `state` for the member with this index in `membership`: what its keys there signed.
+/// The part of `state` that stays valid for the member with this index in `membership`: reports signed by its keys.
 fn carry_over(state: &MemberState, membership: &Membership, index: usize, now: Timestamps) -> MemberState {
     let keys = &membership.members()[index].keys;
     let is_valid = |report: &VerifiedReport| keys.contains(report.key());

@@ -1,4 +1,4 @@
-//! This node's own reports: when the next one is due, and its place in the chain.
+//! Publishes this node's reports: decides when the next one is due and chains it to the previous one.
 
 use std::collections::VecDeque;
 
@@ -8,10 +8,11 @@ use crate::mesh::timestamps::Timestamps;
 use crate::mesh::wire::observation::Observation;
 use crate::mesh::wire::report::{Digest, Report, VerifiedReport};
 
-/// Two reports are at least this far apart, in ms.
+/// The shortest time between two reports, in ms.
 const MIN_GAP_MS: u64 = 100;
 
-/// Reports in any second at most: below what receivers take of one author (`intake::AUTHOR_RATE`).
+/// Reports in a second at most: fewer than receivers verify of one author
+/// ([`AUTHOR_REPORTS_PER_SECOND`](crate::mesh::verify::AUTHOR_REPORTS_PER_SECOND)).
 const MAX_PER_SECOND: usize = 4;
 
 /// Why a report is due.
@@ -29,27 +30,27 @@ impl PublishReason {
     }
 }
 
-/// Signs payloads with this node's key. Ed25519 is deterministic (RFC 8032), so this adds no randomness.
+/// Signs reports with this node's key. Ed25519 is deterministic (RFC 8032), so this adds no randomness.
 pub trait Signer: Send {
-    /// The report in a signed DSSE envelope.
+    /// Signs `report` as a DSSE envelope.
     fn sign(&self, report: Report) -> VerifiedReport;
 }
 
-/// What a report says besides its id and configuration.
+/// The content of a report besides its id and configuration.
 pub(super) struct ReportContent {
     pub(super) isolated: bool,
     pub(super) leaving: bool,
     pub(super) observations: Vec<(NodeId, Observation)>,
 }
 
-/// Makes this node's reports.
+/// The publisher of this node's reports.
 pub(super) struct Publisher {
     signer: Box<dyn Signer>,
     last_id: ReportId,
     prev: Option<Digest>,
     publish_requested: bool,
     final_published: bool,
-    /// When the newest few were made, in monotonic ms.
+    /// When the newest reports were published: monotonic times in ms.
     recent_ms: VecDeque<u64>,
 }
 
@@ -66,36 +67,37 @@ impl Publisher {
         }
     }
 
-    /// The newest report's place; `seq` 0 before the first.
+    /// The id of the newest report; its `seq` is 0 before the first.
     pub(super) fn last_id(&self) -> ReportId {
         self.last_id
     }
 
-    /// Something has changed that others should hear of at once.
+    /// Requests a report of a change, without waiting for the interval.
     pub(super) fn request_publish(&mut self) {
         self.publish_requested = true;
     }
 
-    /// Begins a new chain.
+    /// Starts a new chain in `epoch`.
     pub(super) fn start_epoch(&mut self, epoch: u64) {
         self.last_id = ReportId { epoch, seq: 0 };
         self.prev = None;
         self.publish_requested = true;
     }
 
-    /// When the next report is due, in monotonic ms.
+    /// When the next report is due: monotonic time in ms.
     pub(super) fn due_ms(&self, interval_ms: u64) -> u64 {
         if self.final_published {
             return u64::MAX;
         }
         let Some(&last_ms) = self.recent_ms.back() else { return 0 };
         let pause_ms = if self.publish_requested { MIN_GAP_MS } else { interval_ms.max(MIN_GAP_MS) };
-        let full = self.recent_ms.len() >= MAX_PER_SECOND;
-        let crowded_ms = if full { self.recent_ms[self.recent_ms.len() - MAX_PER_SECOND] + 1_000 } else { 0 };
-        (last_ms + pause_ms).max(crowded_ms)
+        let is_at_limit = self.recent_ms.len() >= MAX_PER_SECOND;
+        let rate_limit_ms =
+            if is_at_limit { self.recent_ms[self.recent_ms.len() - MAX_PER_SECOND] + 1_000 } else { 0 };
+        (last_ms + pause_ms).max(rate_limit_ms)
     }
 
-    /// Whether a report is due now. The last one, on leaving, waits for nothing and comes once.
+    /// Returns why a report is due now, if one is. With `leaving`, the final report is due immediately, and only once.
     pub(super) fn due(&mut self, now: Timestamps, interval_ms: u64, leaving: bool) -> Option<PublishReason> {
         if leaving {
             return (!std::mem::replace(&mut self.final_published, true)).then_some(PublishReason::Change);
@@ -106,7 +108,7 @@ impl Publisher {
         Some(if self.publish_requested { PublishReason::Change } else { PublishReason::Interval })
     }
 
-    /// Makes and seals the next report.
+    /// Creates and signs the next report.
     pub(super) fn publish(
         &mut self,
         now: Timestamps,
@@ -161,29 +163,29 @@ mod tests {
     }
 
     #[test]
-    fn each_report_names_the_one_before_and_an_epoch_begins_anew() {
+    fn reports_are_chained_within_an_epoch() {
         let mut publisher = publisher();
         let first = publish(&mut publisher, 0);
         assert_eq!((first.id(), first.report().prev), (ReportId { epoch: 7, seq: 1 }, None));
         let second = publish(&mut publisher, 1_000);
-        let place = ReportId { epoch: 7, seq: 2 };
-        assert_eq!((second.id(), second.report().prev), (place, Some(*first.digest())));
+        let second_id = ReportId { epoch: 7, seq: 2 };
+        assert_eq!((second.id(), second.report().prev), (second_id, Some(*first.digest())));
         publisher.start_epoch(9);
         let third = publish(&mut publisher, 2_000);
         assert_eq!((third.id(), third.report().prev), (ReportId { epoch: 9, seq: 1 }, None));
     }
 
     #[test]
-    fn a_change_waits_for_a_tenth_of_a_second_and_for_less_than_five_in_one() {
+    fn changes_are_limited_to_one_in_100_ms_and_four_in_a_second() {
         let mut publisher = publisher();
         assert_eq!(
             publisher.due(at(0), 1_000, false),
             Some(PublishReason::Change),
-            "the first is due at once"
+            "the first is due immediately"
         );
         publish(&mut publisher, 0);
         assert_eq!(publisher.due_ms(1_000), 1_000, "nothing has changed");
-        // Each change comes 10 ms after the report before it.
+        // When the last report was published, and when a change is due.
         for (last_ms, expected_ms) in [(0, 100), (100, 200), (200, 300), (300, 1_000), (1_000, 1_100)] {
             publisher.request_publish();
             assert_eq!(publisher.due_ms(1_000), expected_ms, "after the report of {last_ms}");
@@ -195,20 +197,20 @@ mod tests {
     }
 
     #[test]
-    fn no_interval_outruns_what_receivers_take() {
+    fn short_intervals_respect_the_rate_limit() {
         let mut publisher = publisher();
-        let mut made = 0;
+        let mut published = 0;
         for mono_ms in 0..10_000 {
             if publisher.due(at(mono_ms), 1, false).is_some() {
                 publish(&mut publisher, mono_ms);
-                made += 1;
+                published += 1;
             }
         }
-        assert_eq!(made, 40);
+        assert_eq!(published, 40);
     }
 
     #[test]
-    fn the_last_report_waits_for_nothing_and_comes_once() {
+    fn final_report_is_due_immediately_and_only_once() {
         let mut publisher = publisher();
         publish(&mut publisher, 0);
         assert_eq!(publisher.due(at(1), 1_000, true), Some(PublishReason::Change));

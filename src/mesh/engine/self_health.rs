@@ -24,7 +24,7 @@ pub(super) struct SelfHealth {
     next_refute_ms: u64,
 }
 
-/// What a report under this node's own key means that this process did not make.
+/// The meaning of a report under this node's own key that this process did not publish.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum OwnKeyReport {
     /// It is older than what this process published.
@@ -34,7 +34,7 @@ pub(super) enum OwnKeyReport {
         /// The epoch from now on.
         epoch: u64,
     },
-    /// It happened again: another process signs with the same key.
+    /// Not the first such report: another process signs with the same key.
     DuplicateKey,
 }
 
@@ -59,8 +59,8 @@ impl SelfHealth {
         std::mem::replace(&mut self.isolated, isolated) != isolated
     }
 
-    /// Begins to refute where more than a quarter of this node's observers say that it is offline by evidence older
-    /// than `own`, its newest report. Returns whether a report is to be published for it.
+    /// Starts to refute if more than a quarter of this node's observers report it offline by evidence older than `own`,
+    /// its newest report. Returns whether to publish a report for that.
     pub(super) fn update_refutation(
         &mut self,
         table: &ReportTable,
@@ -106,7 +106,7 @@ impl SelfHealth {
         (mono_ms < self.refute_until_ms).then_some(self.next_refute_ms)
     }
 
-    /// Judges a report `held` by a peer under this node's key; `own` is the newest that this process published.
+    /// Classifies a report `held` by a peer under this node's key; `own` is the newest that this process published.
     pub(super) fn on_own_key_report(
         &mut self,
         held: ReportId,

@@ -26,7 +26,7 @@ impl Core {
         for member in &mut members {
             member.poll_rate_ms = 10_000;
         }
-        let setup = EngineInit {
+        let init = EngineInit {
             membership: sample::membership(&members, 0),
             signer: Box::new(Pen(sample::keypair(0))),
             seed: 1,
@@ -36,7 +36,7 @@ impl Core {
         };
         // The wall clock is behind the epochs, as after a power cut.
         let now = Timestamps { mono_ms: 1, wall_ms: 500 };
-        Self { engine: Engine::new(setup, now), now, effects: Vec::new() }
+        Self { engine: Engine::new(init, now), now, effects: Vec::new() }
     }
 
     fn step(&mut self, event: Event) {
@@ -123,7 +123,7 @@ fn change_is_pushed_when_the_call_in_flight_ends() {
     let push = core.call();
     assert_eq!((push.purpose, push.reports[0].id()), (CallPurpose::Push, second.id()));
     core.answer(&push, vec![second.as_ref().clone()]);
-    assert_eq!(core.calls().count(), 0, "it is known to hold it");
+    assert_eq!(core.calls().count(), 0, "the peer is known to hold it");
 }
 
 #[test]
@@ -172,8 +172,8 @@ fn leaving_waits_only_for_calls_with_the_last_report() {
     let own = core.own().as_ref().clone();
     core.answer(&push, vec![own]);
     core.pass(10_000);
-    let hopeless = core.call();
-    assert_eq!(hopeless.peer, sample::node_id(2), "which never answered");
+    let unanswered = core.call();
+    assert_eq!(unanswered.peer, sample::node_id(2), "which never answered");
     core.step(Event::Leaving);
     let last = core.call();
     assert_eq!(last.peer, sample::node_id(1));
@@ -183,7 +183,7 @@ fn leaving_waits_only_for_calls_with_the_last_report() {
     core.answer(&last, vec![own]);
     assert!(core.engine.is_idle(), "not for the peer that never answered");
     assert_eq!(core.engine.deadline_ms(), u64::MAX);
-    core.finish(&hopeless, Err(Failure::Timeout), Vec::new());
+    core.finish(&unanswered, Err(Failure::Timeout), Vec::new());
     assert_eq!(core.calls().count(), 0);
 }
 
@@ -207,10 +207,10 @@ fn report_by_a_key_removed_meanwhile_is_not_stored() {
 
 #[test]
 fn impostor_at_a_peers_address_is_no_outage_if_configurations_differ() {
-    let differing = "AAAAAAAAAAA=".to_owned();
+    let other_config = "AAAAAAAAAAA=".to_owned();
     for (differs, expected) in [(true, ProbeStatus::Unknown), (false, ProbeStatus::Offline)] {
         let mut core = Core::start(2);
-        let config = if differs { differing.clone() } else { core.membership().digest().to_owned() };
+        let config = if differs { other_config.clone() } else { core.membership().digest().to_owned() };
         let report = |seq| sample::sealed(1, Report { config: config.clone(), ..sample::report(1, 7, seq) });
         core.step(Event::Tick);
         let probe = core.call();
@@ -227,9 +227,9 @@ fn impostor_at_a_peers_address_is_no_outage_if_configurations_differ() {
             let received = ReceivedReports { heads, reports: vec![report(seq)], proofs: Vec::new() };
             core.step(Event::RequestReceived { from: sample::node_id(1), received });
             core.finish(&probe, Err(Failure::HttpStatus), Vec::new());
-            let found = core.engine.peers[1].observation;
-            assert_eq!(found.error, Some(Failure::HttpStatus));
-            assert!(seq > 2 || found.status == ProbeStatus::Unknown, "it may have changed just now");
+            let observation = core.engine.peers[1].observation;
+            assert_eq!(observation.error, Some(Failure::HttpStatus));
+            assert!(seq > 2 || observation.status == ProbeStatus::Unknown, "it may have changed just now");
             core.pass(12_000);
         }
         assert_eq!(core.engine.peers[1].observation.status, expected);

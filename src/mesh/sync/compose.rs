@@ -52,12 +52,12 @@ pub struct ReplyContent<'a> {
     pub proofs: &'a [Arc<EquivocationProof>],
 }
 
-/// The ids and short digests of reports that just arrived, by index into the membership.
+/// The heads of reports that just arrived, by index into the membership.
 #[derive(Debug, Clone, Default)]
 pub struct ArrivedHeads(Vec<Option<(ReportId, [u8; 8])>>);
 
 impl ArrivedHeads {
-    /// What `reports` name.
+    /// The heads of `reports`.
     pub fn of(membership: &Membership, reports: &[VerifiedReport]) -> Self {
         let mut heads = vec![None; membership.members().len()];
         for report in reports {
@@ -109,8 +109,8 @@ fn capacity(table: &ReportTable, reports: &[Arc<VerifiedReport>]) -> usize {
     256 + 96 * table.states().len() + reports.iter().map(|report| report.envelope().len() + 1).sum::<usize>()
 }
 
-/// Writes the member `heads` and a comma: what `table` holds at `mono_ms`, and what of `arrived` is newer. With
-/// `since_ms` only what changed since then, and this node's own.
+/// Writes the member `heads` and a comma: the heads of `table` at `mono_ms`, or those of `arrived` that are newer. With
+/// `since_ms`, only heads that changed since then, and this node's own.
 fn write_heads(
     body: &mut String,
     table: &ReportTable,
@@ -134,7 +134,7 @@ fn write_heads(
                 let age_ms = mono_ms.saturating_sub(state.created_ms).min(MAX_INTEGER);
                 (latest.id(), latest.short_digest(), age_ms)
             }
-            // No report but a proof: named, so that the proof is not sent again and again.
+            // A proof without a report is named, so that the peer does not send the proof again.
             (None, None) if state.equivocation.is_some() => (ReportId::default(), [0; 8], 0),
             (None, None) => continue,
         };

@@ -37,11 +37,11 @@ pub fn missing_reports(
     });
     let mut behind: Vec<_> = behind.collect();
     behind.sort_unstable();
-    take_fitting(behind.into_iter().filter_map(|(_, _, index)| table.states()[index].latest.clone()))
+    within_size_limit(behind.into_iter().filter_map(|(_, _, index)| table.states()[index].latest.clone()))
 }
 
-/// As many of `reports` as one message carries; at least the first, since no report is larger than a message.
-fn take_fitting(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<VerifiedReport>> {
+/// The leading `reports` that fit in one message; at least the first, since no report exceeds [`FILL_BYTES`].
+fn within_size_limit(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<VerifiedReport>> {
     let mut bytes = 0;
     reports
         .take_while(|report| {
@@ -55,11 +55,11 @@ fn take_fitting(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<Arc<V
 /// [`FILL_BYTES`], so that a message with the same size of reports stays below the limit of the receiver.
 pub fn missing_proofs(heads: &Heads, table: &ReportTable) -> Vec<Arc<EquivocationProof>> {
     let states = table.states().iter().enumerate();
-    let lacking = states
+    let missing = states
         .filter(|(index, _)| heads.get(table.membership(), *index).is_none_or(|head| !head.equivocated))
         .filter_map(|(_, state)| state.equivocation.clone());
     let mut bytes = 0;
-    lacking
+    missing
         .enumerate()
         .take(MAX_PROOFS)
         .take_while(|(at, proof)| {

@@ -1,4 +1,4 @@
-//! What two nodes exchange: which reports the other lacks, and the bodies of messages.
+//! Composes messages: which reports the peer lacks, and the bodies of requests and replies.
 
 pub mod compose;
 pub mod missing;

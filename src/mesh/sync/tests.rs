@@ -1,4 +1,4 @@
-//! Messages written and read back, and what is not a message.
+//! Messages that are written and parsed again, and bodies that are no messages.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ fn requests_round_trip() {
 }
 
 #[test]
-fn replies_round_trip_and_name_what_just_arrived() {
+fn replies_round_trip_and_name_reports_that_just_arrived() {
     let snapshot = latest(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
     let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
     let content = ReplyContent {
@@ -90,13 +90,14 @@ fn replies_round_trip_and_name_what_just_arrived() {
     let body = write_reply(snapshot.table(), content);
     let reply = Reply::parse(body.as_bytes(), snapshot.membership()).expect("own message");
     assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
-    let place = |index| reply.heads.get(snapshot.membership(), index).map(|head| (head.id.seq, head.age_ms));
-    assert_eq!(place(1), Some((5, 0)), "it just arrived");
-    assert_eq!(place(2), Some((6, 200)), "a newer one is latest");
+    let seq_and_age =
+        |index| reply.heads.get(snapshot.membership(), index).map(|head| (head.id.seq, head.age_ms));
+    assert_eq!(seq_and_age(1), Some((5, 0)), "it just arrived");
+    assert_eq!(seq_and_age(2), Some((6, 200)), "a newer one is held");
 }
 
 #[test]
-fn bodies_that_are_no_messages() {
+fn malformed_bodies_are_rejected() {
     let membership = sample::membership(&sample::members(2), 0);
     let nested = format!(r#"{{"to":"a","heads":{},"reports":[]}}"#, "[".repeat(200_000));
     let deep = format!(r#"{{"to":"a","heads":{{}},"reports":[{}{}]}}"#, "[".repeat(500), "]".repeat(500));
@@ -122,7 +123,7 @@ fn bodies_that_are_no_messages() {
     ] {
         assert!(Request::parse(body.as_bytes(), &membership).is_err(), "{body:.80}");
     }
-    // Depth inside what is not read yet does no harm; it is refused when it is read.
+    // A report is parsed only later, and is rejected then if it is nested too deeply.
     let request = Request::parse(deep.as_bytes(), &membership).expect("a message");
     assert!(
         crate::mesh::wire::report::UnverifiedReport::parse(request.reports[0].get(), &membership).is_err()
@@ -139,7 +140,7 @@ fn bodies_that_are_no_messages() {
 }
 
 #[test]
-fn strangers_and_additions_are_ignored() {
+fn unknown_nodes_and_members_are_ignored() {
     let membership = sample::membership(&sample::members(2), 0);
     let body = r#"{"to":"a","new":[{}],"heads":{"stranger":"?","node-01":[1,2,"AAAAAAAAAAA=",3,1,{},[]]},"reports":[]}"#;
     let request = Request::parse(body.as_bytes(), &membership).expect("a message");
@@ -157,29 +158,29 @@ fn heads_are_found_after_the_configuration_has_changed() {
     let other = sample::membership(&members, 0);
     assert!(!heads.matches(&other));
     assert_eq!(heads.get(&other, 1).map(|head| head.id), Some(ReportId { epoch: 5, seq: 6 }), "node-02");
-    assert_eq!(heads.get(&other, 3), None, "node-04 was not there");
+    assert_eq!(heads.get(&other, 3), None, "node-04 was not a member");
     assert_eq!(heads.get(&other, 9), None);
 }
 
 #[test]
-fn what_the_other_lacks() {
+fn missing_reports_are_ordered_by_how_far_the_peer_is_behind() {
     let own = latest(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]);
     for (theirs, expected) in [
         (latest(&[]), vec!["node-00", "node-01", "node-02", "node-03"]),
         (latest(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]), vec![]),
         (latest(&[(0, 1, 4), (1, 3, 9), (2, 5, 7), (3, 2, 1)]), vec!["node-00"]),
-        // The longest-lagging first, behind one's own.
+        // This node's own first, then the furthest behind.
         (latest(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-02", "node-01"]),
         (latest(&[(0, 1, 5), (1, 2, 99), (2, 5, 1), (3, 1, 1)]), vec!["node-01", "node-02"]),
     ] {
         assert_eq!(authors(&missing_reports(&heads(&theirs), own.table(), |_, _| true)), expected);
     }
-    let some = missing_reports(&heads(&latest(&[])), own.table(), |author, _| author == 2);
-    assert_eq!(authors(&some), ["node-02"]);
+    let wanted = missing_reports(&heads(&latest(&[])), own.table(), |author, _| author == 2);
+    assert_eq!(authors(&wanted), ["node-02"]);
 }
 
 #[test]
-fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
+fn conflicting_reports_are_sent_until_the_proof_is_known() {
     let [one, other] =
         [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }));
     let own = sample::snapshot(3, &[one]);
@@ -192,7 +193,7 @@ fn payloads_that_differ_in_one_place_meet_until_the_proof_is_known() {
     theirs.table.states.get_mut(1).latest = None;
     let heads = heads(&theirs);
     assert!(missing_proofs(&heads, theirs.table()).is_empty(), "a proof is named without a report");
-    assert!(reports_behind(&heads, own.table(), 1).is_some(), "and the report is lacking still");
+    assert!(reports_behind(&heads, own.table(), 1).is_some(), "the report is still missing");
 }
 
 /// A report of about `bytes` bytes.
@@ -208,34 +209,34 @@ fn large(author: usize, bytes: usize, mark: u8) -> VerifiedReport {
 }
 
 #[test]
-fn no_message_is_larger_than_what_is_read() {
+fn messages_do_not_exceed_the_maximum_size() {
     let count = 12;
     let reports: Vec<_> = (0..count).map(|author| large(author, 127 * 1024, 0)).collect();
     let mut snapshot = sample::snapshot(count, &reports);
     for (author, report) in reports.into_iter().enumerate() {
-        let twin = large(author, 127 * 1024, 1);
-        let proof = EquivocationProof::new(report, twin).expect("they differ");
+        let conflicting = large(author, 127 * 1024, 1);
+        let proof = EquivocationProof::new(report, conflicting).expect("they differ");
         snapshot.table.states.get_mut(author).equivocation = Some(Arc::new(proof));
     }
     let none = Heads::empty(snapshot.membership().clone());
     let (reports, proofs) =
         (missing_reports(&none, snapshot.table(), |_, _| true), missing_proofs(&none, snapshot.table()));
-    assert_eq!(authors(&reports), ["node-00"], "its own, and no second one fits");
-    assert_eq!(proofs.len(), 1, "one always goes");
+    assert_eq!(authors(&reports), ["node-00"], "this node's own; a second one does not fit");
+    assert_eq!(proofs.len(), 1, "at least one");
     let body = request_body(&snapshot, 10_000, &reports, &proofs);
     assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_parsed_or_rejected(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let membership = sample::membership(&sample::members(2), 0);
         let _ = Request::parse(&body, &membership);
         let _ = Reply::parse(&body, &membership);
     }
 
     #[test]
-    fn a_truncated_or_damaged_message_does_not_panic(
+    fn truncated_and_damaged_messages_do_not_panic(
         cut in 0_usize..3_000,
         at in 0_usize..3_000,
         byte in any::<u8>(),

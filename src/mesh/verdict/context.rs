@@ -1,4 +1,4 @@
-//! Which nodes are alive and which may vote, by their reports and the ages of these.
+//! The context of an evaluation: which nodes are alive and which may vote, by their reports and the ages of these.
 
 use super::vote::{Abstention, Vote};
 use crate::mesh::id::ReportId;
@@ -22,22 +22,22 @@ pub(super) enum Liveness {
     NeverSeen,
 }
 
-/// The signs of life of a node.
+/// The liveness of a node, and whether it votes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NodeLiveness {
     /// How long its reports have not advanced, in ms.
     pub(super) silent_ms: u64,
-    /// What that means.
+    /// What that says about the node.
     pub(super) liveness: Liveness,
-    /// Whether it is isolated, by its own word or its observations.
+    /// Whether it is isolated, by its report or its observations.
     pub(super) isolated: bool,
     /// Why it does not vote; none if it does.
     pub(super) abstains: Option<Abstention>,
 }
 
 /// A report table at one moment, with what follows for each node.
-pub(super) struct EvalContext<'p> {
-    table: &'p ReportTable,
+pub(super) struct EvalContext<'t> {
+    table: &'t ReportTable,
     now_ms: u64,
     limits: SilenceLimits,
     nodes: Vec<NodeLiveness>,
@@ -45,8 +45,8 @@ pub(super) struct EvalContext<'p> {
     advances_ms: Vec<u64>,
 }
 
-impl<'p> EvalContext<'p> {
-    pub(super) fn of(table: &'p ReportTable, now_ms: u64) -> Self {
+impl<'t> EvalContext<'t> {
+    pub(super) fn of(table: &'t ReportTable, now_ms: u64) -> Self {
         let limits = SilenceLimits::of(table.membership());
         let mut context = Self { table, now_ms, limits, nodes: Vec::new(), advances_ms: Vec::new() };
         let keyed =
@@ -72,15 +72,15 @@ impl<'p> EvalContext<'p> {
         self.table.membership().me()
     }
 
-    pub(super) fn membership(&self) -> &'p Membership {
+    pub(super) fn membership(&self) -> &'t Membership {
         self.table.membership()
     }
 
-    pub(super) fn state(&self, index: usize) -> &'p MemberState {
+    pub(super) fn state(&self, index: usize) -> &'t MemberState {
         &self.table.states()[index]
     }
 
-    pub(super) fn report(&self, index: usize) -> Option<&'p Report> {
+    pub(super) fn report(&self, index: usize) -> Option<&'t Report> {
         self.state(index).latest.as_ref().map(|latest| latest.report())
     }
 
@@ -129,24 +129,24 @@ impl<'p> EvalContext<'p> {
 
     fn assess(&self, index: usize) -> NodeLiveness {
         let state = self.state(index);
-        let own = index == self.me();
+        let is_own = index == self.me();
         let silent_ms = self.now_ms.saturating_sub(self.silent_since_ms(index));
-        let stopped = !own
+        let stopped = !is_own
             && self.report(index).is_some_and(|report| report.leaving)
             && self.now_ms.saturating_sub(state.created_ms) <= LEAVE_GRACE_MS;
-        let sign = if stopped {
+        let liveness = if stopped {
             Liveness::Stopped
-        } else if own || (state.latest.is_some() && state.advanced && silent_ms <= self.limits.alive_ms) {
+        } else if is_own || (state.latest.is_some() && state.advanced && silent_ms <= self.limits.alive_ms) {
             Liveness::Alive
         } else if state.latest.is_none() && state.min_report == ReportId::default() {
             Liveness::NeverSeen
         } else {
             Liveness::Silent
         };
-        NodeLiveness { silent_ms, liveness: sign, isolated: false, abstains: None }
+        NodeLiveness { silent_ms, liveness, isolated: false, abstains: None }
     }
 
-    /// Whether a node's latest report says that it is isolated, or its observations do, whatever it says of itself.
+    /// Whether a node's latest report declares it isolated, or the observations in the report show it.
     fn is_isolated(&self, index: usize) -> bool {
         let Some(report) = self.report(index) else { return false };
         let counted = self.state(index).observations().filter(|(peer, _)| {

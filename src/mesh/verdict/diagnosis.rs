@@ -9,18 +9,18 @@ use super::partition::Partition;
 use super::vote::Vote;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
 
-/// What the latest report of `from` says of `to`, if `from` is alive.
+/// The observation of `to` in the latest report of `from`, if `from` is alive.
 fn reported_status(
     context: &EvalContext<'_>,
     from: usize,
     to: usize,
 ) -> Option<(ProbeStatus, Option<Failure>)> {
-    // An isolated node does not vote, but what it says of its own links counts here.
+    // An isolated node does not vote, but its observations of its links count here.
     if context.node(from).liveness != Liveness::Alive {
         return None;
     }
-    let found = context.state(from).observation(to)?;
-    Some((found.status, found.error))
+    let observation = context.state(from).observation(to)?;
+    Some((observation.status, observation.error))
 }
 
 /// The causes of the status of `nodes[index]`.
@@ -75,8 +75,8 @@ fn unknown_causes(
     causes
 }
 
-/// Whether no live node reaches it. The latest reports of all live nodes count, also those too old for a vote: in a
-/// large network reports travel for long.
+/// Whether no live node reaches it. The latest reports of all live nodes count, even those too old for a vote: in a
+/// large network reports take long to arrive.
 fn is_unreachable(context: &EvalContext<'_>, verdict: &Verdict) -> bool {
     let reaches = |vote: &Vote| {
         vote.status == ProbeStatus::Online && context.node(vote.voter).liveness == Liveness::Alive
@@ -84,7 +84,7 @@ fn is_unreachable(context: &EvalContext<'_>, verdict: &Verdict) -> bool {
     verdict.vote_count.offline >= 2 && !verdict.vote_count.votes.iter().any(reaches)
 }
 
-/// Whether it has not reported since a quorum observed it offline: a death looks the same at first.
+/// Whether it has not reported since a quorum observed it offline: at first, a dead node looks the same.
 fn may_be_dead(verdict: &Verdict) -> bool {
     verdict.vote_count.is_quorum(verdict.vote_count.unrefuted)
 }
@@ -133,11 +133,11 @@ pub(super) fn broken_links(context: &EvalContext<'_>, nodes: &[Verdict], causes:
             && matches!(reported_status(context, from, to), Some((ProbeStatus::Offline, _)))
     };
     let mut links = Vec::new();
-    let living = nodes.iter().enumerate().filter(|(_, node)| node.status.is_alive());
-    for (from, _) in living {
-        // Reading only what reports name is far less than all pairs where observers are rings.
-        for (to, found) in context.state(from).observations() {
-            if found.status != ProbeStatus::Offline || !broken(from, to) {
+    let alive = nodes.iter().enumerate().filter(|(_, node)| node.status.is_alive());
+    for (from, _) in alive {
+        // With observer rings, reports contain far fewer observations than there are pairs of nodes.
+        for (to, observation) in context.state(from).observations() {
+            if observation.status != ProbeStatus::Offline || !broken(from, to) {
                 continue;
             }
             let both = broken(to, from);

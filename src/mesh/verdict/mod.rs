@@ -1,4 +1,4 @@
-//! The verdicts on a network: which nodes are up, which links are broken, and why.
+//! Verdicts on a network: which nodes are up, which links are broken, and why.
 //!
 //! [`evaluate`] is a pure function of the report table and the time: with the same reports of the same ages every node
 //! reaches the same verdicts. [`tracker`] adds what depends on earlier verdicts: since when, and what was decided
@@ -67,25 +67,25 @@ fn evaluate_node(context: &EvalContext<'_>, index: usize, vote_count: VoteCount)
 }
 
 fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> (NodeStatus, Rule) {
-    let life = context.node(index);
+    let node = context.node(index);
     if context.state(index).equivocation.is_some() {
         return (NodeStatus::Conflict, Rule::Equivocation);
     }
-    match life.liveness {
+    match node.liveness {
         Liveness::Stopped => return (NodeStatus::Stopped, Rule::Left),
         Liveness::NeverSeen => return (NodeStatus::NeverSeen, Rule::NeverReported),
         Liveness::Alive | Liveness::Silent => {}
     }
     let is_own = index == context.me();
     if !is_own {
-        if let Some(rule) = down_rule(context, life.silent_ms, vote_count) {
+        if let Some(rule) = down_rule(context, node.silent_ms, vote_count) {
             return (NodeStatus::Down, rule);
         }
     }
-    if life.liveness == Liveness::Silent {
+    if node.liveness == Liveness::Silent {
         return (NodeStatus::Unknown, Rule::NoQuorum);
     }
-    let status = if vote_count.offline >= 2 || life.isolated { NodeStatus::Degraded } else { NodeStatus::Up };
+    let status = if vote_count.offline >= 2 || node.isolated { NodeStatus::Degraded } else { NodeStatus::Up };
     (status, if is_own { Rule::Own } else { Rule::Alive })
 }
 
@@ -94,12 +94,12 @@ fn down_rule(context: &EvalContext<'_>, silent_ms: u64, vote_count: &VoteCount) 
     if !vote_count.is_quorum(vote_count.offline) || !vote_count.is_witnessed {
         return None;
     }
-    let bounds = context.limits();
-    if silent_ms > bounds.refused_ms && vote_count.is_quorum(vote_count.refused) {
+    let limits = context.limits();
+    if silent_ms > limits.refused_ms && vote_count.is_quorum(vote_count.refused) {
         return Some(Rule::Refused);
     }
-    if silent_ms > bounds.unrefuted_ms && vote_count.is_quorum(vote_count.unrefuted) {
+    if silent_ms > limits.unrefuted_ms && vote_count.is_quorum(vote_count.unrefuted) {
         return Some(Rule::Unrefuted);
     }
-    (silent_ms > bounds.alive_ms).then_some(Rule::Silent)
+    (silent_ms > limits.alive_ms).then_some(Rule::Silent)
 }

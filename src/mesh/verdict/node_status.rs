@@ -1,17 +1,17 @@
-//! The words of a verdict.
+//! The status of a node.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// The verdict on a node in one word.
+/// The status of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeStatus {
-    /// Alive: some path brings its reports.
+    /// Alive: its reports arrive on some path.
     Up,
     /// Alive, but two voters or more do not reach it, or it is itself isolated.
     Degraded,
-    /// No path brings a sign of life, and a quorum confirms it.
+    /// No sign of life arrives on any path, and a quorum confirms it.
     Down,
     /// Its latest report announces its stop.
     Stopped,

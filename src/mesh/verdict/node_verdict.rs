@@ -50,7 +50,7 @@ impl Rule {
 /// The verdict on one node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Up, down and so on.
+    /// The status.
     pub status: NodeStatus,
     /// The causes that explain it equally well; none for a node that is up.
     pub causes: Vec<Cause>,

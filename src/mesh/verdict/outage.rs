@@ -1,4 +1,4 @@
-//! Outages: times without a sign of life of a node, and what the node did meanwhile.
+//! Outages: periods without a sign of life of a node, and what the node did meanwhile.
 
 use crate::mesh::id::ReportId;
 
@@ -13,14 +13,14 @@ pub struct Outage {
     pub kind: OutageKind,
 }
 
-/// What a node did during an outage, as the numbers of its reports show.
+/// What a node did during an outage, by the ids of its reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutageKind {
-    /// It ran and numbered its reports all the time: it was cut off, not down.
+    /// It published reports all the time: it was cut off, not down.
     CutOff,
     /// It restarted.
     Restarted,
-    /// The same process made no reports meanwhile: it or its host hung.
+    /// The same process published no reports meanwhile: it or its host hung.
     Hung,
 }
 

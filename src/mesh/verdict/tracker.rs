@@ -1,4 +1,4 @@
-//! Verdicts over time: since when each holds, what was decided before, and which outages ended.
+//! Tracks verdicts over time: since when each holds, the last decided status, and which outages ended.
 
 use super::cause::Cause;
 use super::node_status::NodeStatus;
@@ -8,10 +8,10 @@ use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::report_table::ReportTable;
 use crate::mesh::timestamps::Timestamps;
 
-/// The verdict on a node with its past.
+/// The verdict on a node, with its past.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackedVerdict {
-    /// Up, down and so on.
+    /// The status.
     pub status: NodeStatus,
     /// Since when: Unix time in ms. For a silent node, its last sign of life.
     pub since_ms: u64,
@@ -19,8 +19,8 @@ pub struct TrackedVerdict {
     pub decided: Option<(NodeStatus, u64)>,
     /// The latest outage that is over.
     pub outage: Option<Outage>,
-    /// The newest report that was a sign of life. A report that arrives right after a gap of this node is none, but
-    /// may later show that the node restarted.
+    /// The newest report that was a sign of life. A report that arrives right after a gap of this node does not count as
+    /// one, but may later show that the node restarted.
     newest: ReportId,
     open_outage: Option<OpenOutage>,
     causes: Vec<Cause>,
@@ -155,7 +155,7 @@ enum Phase {
     Silent,
     /// It ends with the next report.
     Alive,
-    /// There is none: stopped, never seen or in conflict.
+    /// No outage: stopped, never seen or in conflict.
     Other,
 }
 
@@ -182,7 +182,7 @@ fn since_ms(old: Option<&TrackedVerdict>, input: &TrackInput) -> u64 {
     let is_silent = input.status.is_silent();
     match old {
         Some(old) if old.status == input.status => old.since_ms,
-        // Between down and unknown the silence goes on.
+        // The silence continues between down and unknown.
         Some(old) if is_silent && old.status.is_silent() => old.since_ms,
         _ if is_silent => input.last_ms,
         _ => input.wall_ms,
@@ -265,40 +265,40 @@ mod tests {
     }
 
     #[test]
-    fn the_first_report_after_a_silence_tells_what_it_was() {
-        for (newest, ending) in
+    fn the_first_report_after_a_silence_determines_the_kind_of_outage() {
+        for (newest, kind) in
             [((7, 40), OutageKind::CutOff), ((7, 14), OutageKind::Hung), ((8, 1), OutageKind::Restarted)]
         {
-            let outage = Outage { from_ms: 103_000, to_ms: 130_000, kind: ending };
+            let outage = Outage { from_ms: 103_000, to_ms: 130_000, kind };
             assert_eq!(outage_after(&[down(), at(130_000, NodeStatus::Up, newest)]), Some(outage));
-            // It was decided before, or not at all.
+            // The same, if no quorum decided that it is down.
             let unknown = TrackInput { status: NodeStatus::Unknown, ..down() };
             assert_eq!(outage_after(&[unknown, at(130_000, NodeStatus::Degraded, newest)]), Some(outage));
         }
     }
 
     #[test]
-    fn that_others_reach_it_again_does_not_tell() {
+    fn an_outage_stays_open_until_a_report_arrives() {
         let early = at(128_000, NodeStatus::Degraded, (7, 13));
         assert_eq!(outage_after(&[down(), early]), None);
         let early = at(128_000, NodeStatus::Degraded, (7, 13));
-        let told = outage_after(&[down(), early, at(130_000, NodeStatus::Up, (8, 1))]);
-        assert_eq!(told.map(|outage| outage.kind), Some(OutageKind::Restarted));
+        let outage = outage_after(&[down(), early, at(130_000, NodeStatus::Up, (8, 1))]);
+        assert_eq!(outage.map(|outage| outage.kind), Some(OutageKind::Restarted));
     }
 
     #[test]
-    fn what_came_right_after_a_gap_does_not_hide_who_was_started_anew() {
+    fn a_report_right_after_a_gap_does_not_hide_a_restart() {
         let gap = TrackInput { advanced: false, ..at(106_000, NodeStatus::Unknown, (8, 1)) };
-        let told = outage_after(&[gap, at(107_000, NodeStatus::Up, (8, 2))]);
-        assert_eq!(told.map(|outage| outage.kind), Some(OutageKind::Restarted));
+        let outage = outage_after(&[gap, at(107_000, NodeStatus::Up, (8, 2))]);
+        assert_eq!(outage.map(|outage| outage.kind), Some(OutageKind::Restarted));
     }
 
     #[test]
-    fn a_silence_of_this_node_itself_is_no_outage_of_others() {
+    fn a_gap_of_this_node_is_no_outage_of_others() {
         let gap = || TrackInput { status: NodeStatus::Unknown, only_here: true, ..down() };
         assert_eq!(outage_after(&[gap(), at(130_000, NodeStatus::Up, (7, 40))]), None);
         // But the node may have died meanwhile.
-        let told = outage_after(&[gap(), down(), at(130_000, NodeStatus::Up, (8, 1))]);
-        assert_eq!(told.map(|outage| outage.kind), Some(OutageKind::Restarted));
+        let outage = outage_after(&[gap(), down(), at(130_000, NodeStatus::Up, (8, 1))]);
+        assert_eq!(outage.map(|outage| outage.kind), Some(OutageKind::Restarted));
     }
 }

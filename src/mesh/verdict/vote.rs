@@ -1,4 +1,4 @@
-//! One vote: what an observer says of a node, and whether that counts.
+//! Votes: the observation of a node by one observer, and whether it counts.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::mesh::wire::observation::{Failure, ProbeStatus};
 pub enum Abstention {
     /// The voter's newest report is too old.
     Stale,
-    /// The voter is isolated: it reports so, or most of its own observations are offline.
+    /// The voter is isolated: it reports so, or most of its observations are offline.
     Isolated,
     /// The voter signed two different reports with the same id.
     Conflict,
@@ -47,7 +47,7 @@ impl Serialize for Abstention {
     }
 }
 
-/// What the latest report of one node says of another.
+/// The observation of one node in the latest report of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {
     /// The observer, by index into the membership.

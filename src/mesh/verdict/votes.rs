@@ -25,18 +25,18 @@ pub struct VoteCount {
 }
 
 impl VoteCount {
-    /// Counts the votes on each node. They are collected report by report, not node by node: with thousands of
-    /// reports the latter reads memory far apart for every vote.
+    /// Counts the votes on each node. It collects them report by report, not node by node: with thousands of reports,
+    /// the latter would read distant memory for every vote.
     pub(super) fn all(context: &EvalContext<'_>) -> Vec<Self> {
         let membership = context.membership();
-        let room = |target| membership.observers(target).size_hint().1.unwrap_or_default();
-        let empty = |target| Self { votes: Vec::with_capacity(room(target)), ..Self::default() };
+        let capacity = |target| membership.observers(target).size_hint().1.unwrap_or_default();
+        let empty = |target| Self { votes: Vec::with_capacity(capacity(target)), ..Self::default() };
         let mut vote_counts: Vec<Self> = (0..context.count()).map(empty).collect();
         for voter in 0..context.count() {
             let Some(report_id) = context.report_id(voter) else { continue };
-            for (target, found) in context.state(voter).observations() {
+            for (target, observation) in context.state(voter).observations() {
                 if membership.observes(voter, target) {
-                    vote_counts[target].votes.push(vote(context, voter, report_id, target, found));
+                    vote_counts[target].votes.push(vote(context, voter, report_id, target, observation));
                 }
             }
         }
@@ -48,9 +48,9 @@ impl VoteCount {
     }
 
     fn count_for(mut self, context: &EvalContext<'_>, target: usize) -> Self {
-        let mut living = DistinctKeys::new(context, target);
+        let mut alive = DistinctKeys::new(context, target);
         for observer in context.membership().observers(target) {
-            if context.node(observer).liveness == Liveness::Alive && living.is_new(context, observer) {
+            if context.node(observer).liveness == Liveness::Alive && alive.is_new(context, observer) {
                 self.electorate += 1;
             }
         }
@@ -73,7 +73,7 @@ impl VoteCount {
     ///
     /// A node on the small side of a partition observes the other side offline only after the cut, and receives no
     /// younger report from beyond it. So it never has reports from more than half of all nodes that are younger than
-    /// the moment at which a quorum of its own side observed a node of the other side offline. Measuring from that
+    /// the moment at which a quorum on its side observed a node of the other side offline. Measuring from that
     /// moment works however long reports take to arrive; measuring from the silent node's last report does not,
     /// since reports from before the cut arrive at different times.
     fn is_witnessed(&self, context: &EvalContext<'_>, target: usize) -> bool {
@@ -129,16 +129,18 @@ fn vote(
     voter: usize,
     report_id: ReportId,
     target: usize,
-    found: &Observation,
+    observation: &Observation,
 ) -> Vote {
-    let refuted = found.status == ProbeStatus::Offline
-        && context.report_id(target).is_some_and(|newest| newest.refutes(found.head.unwrap_or_default()));
+    let refuted = observation.status == ProbeStatus::Offline
+        && context
+            .report_id(target)
+            .is_some_and(|newest| newest.refutes(observation.head.unwrap_or_default()));
     Vote {
         voter,
         report_id,
-        status: found.status,
-        error: found.error,
-        since_ms: found.since_ms,
+        status: observation.status,
+        error: observation.error,
+        since_ms: observation.since_ms,
         refuted,
         abstains: context.node(voter).abstains,
     }

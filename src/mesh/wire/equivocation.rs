@@ -1,4 +1,4 @@
-//! Proof of equivocation: what convicts a node, and the only ways to get it.
+//! Proofs of equivocation: two conflicting reports signed by one node.
 
 use super::report::{ReportError, UnverifiedReport, VerifiedReport};
 use crate::mesh::id::{NodeId, ReportId};
@@ -12,7 +12,7 @@ pub struct EquivocationProof {
 }
 
 impl EquivocationProof {
-    /// A proof, if author and id are the same and the payloads differ.
+    /// Creates a proof, if author and id are the same and the payloads differ.
     pub fn new(first: VerifiedReport, second: VerifiedReport) -> Option<Self> {
         let conflict = first.author() == second.author()
             && first.id() == second.id()
@@ -20,12 +20,12 @@ impl EquivocationProof {
         conflict.then_some(Self { first, second })
     }
 
-    /// Who equivocated.
+    /// The node that equivocated.
     pub fn author(&self) -> &NodeId {
         self.first.author()
     }
 
-    /// Where the two reports stand among the author's.
+    /// The id of the two reports.
     pub fn report_id(&self) -> ReportId {
         self.first.id()
     }
@@ -35,25 +35,25 @@ impl EquivocationProof {
         [&self.first, &self.second]
     }
 
-    /// The two envelopes as a JSON array, as messages and the state directory hold them.
+    /// The two envelopes as a JSON array, the form in messages and in the state directory.
     pub fn to_json(&self) -> String {
         format!("[{},{}]", self.first.envelope(), self.second.envelope())
     }
 
-    /// Reads and verifies what [`Proof::to_json`] wrote.
+    /// Parses and verifies the form of [`EquivocationProof::to_json`].
     pub fn from_json(json: &str, membership: &Membership) -> Result<Self, ReportError> {
         UnverifiedEquivocation::parse(json, membership)?.verify(membership)
     }
 }
 
-/// Two reports that would be a [`Proof`] if their signatures were good, which nobody checked yet.
+/// Two conflicting reports whose signatures have not been verified.
 pub struct UnverifiedEquivocation {
     first: UnverifiedReport,
     second: UnverifiedReport,
 }
 
 impl UnverifiedEquivocation {
-    /// Reads what [`Proof::to_json`] wrote. Cheap beside [`UnverifiedProof::verify`].
+    /// Parses the form of [`EquivocationProof::to_json`]. Cheap compared to [`UnverifiedEquivocation::verify`].
     pub fn parse(json: &str, membership: &Membership) -> Result<Self, ReportError> {
         let [first, second]: [&serde_json::value::RawValue; 2] =
             serde_json::from_str(json).map_err(|_| ReportError::Malformed)?;
@@ -65,12 +65,12 @@ impl UnverifiedEquivocation {
         if conflict { Ok(Self { first, second }) } else { Err(ReportError::Malformed) }
     }
 
-    /// The index in the membership of the node that would be convicted.
+    /// The author's index in the membership.
     pub fn author(&self) -> usize {
         self.first.author()
     }
 
-    /// Checks both signatures with the author's keys.
+    /// Verifies both signatures with the author's keys.
     pub fn verify(self, membership: &Membership) -> Result<EquivocationProof, ReportError> {
         Ok(EquivocationProof {
             first: self.first.verify(membership)?,
@@ -90,15 +90,20 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_two_reports_in_one_place() {
+    fn proof_needs_two_payloads_with_the_same_author_and_id() {
         let membership = sample::membership(&sample::members(3), 0);
         let [one, other] = conflicting();
         let proof = EquivocationProof::new(one.clone(), other.clone()).expect("they differ");
-        let again = EquivocationProof::from_json(&proof.to_json(), &membership).expect("own JSON");
-        assert_eq!((again.author(), again.report_id()), (&sample::node_id(1), ReportId { epoch: 5, seq: 3 }));
+        let parsed = EquivocationProof::from_json(&proof.to_json(), &membership).expect("own JSON");
+        assert_eq!(
+            (parsed.author(), parsed.report_id()),
+            (&sample::node_id(1), ReportId { epoch: 5, seq: 3 })
+        );
         let later = sample::sealed(1, sample::report(1, 5, 4));
-        let elsewhere = sample::sealed(2, sample::report(2, 5, 3));
-        for (what, second) in [("the same", &one), ("the next", &later), ("another's", &elsewhere)] {
+        let foreign = sample::sealed(2, sample::report(2, 5, 3));
+        for (what, second) in
+            [("the same payload", &one), ("another id", &later), ("another author", &foreign)]
+        {
             assert!(EquivocationProof::new(one.clone(), second.clone()).is_none(), "{what}");
             let json = format!("[{},{}]", one.envelope(), second.envelope());
             assert_eq!(
@@ -110,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_with_a_forged_half_convicts_nobody() {
+    fn proof_with_a_forged_report_is_rejected() {
         let membership = sample::membership(&sample::members(3), 0);
         let [one, _] = conflicting();
         let forged = sample::Pen(sample::keypair(2));

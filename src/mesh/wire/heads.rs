@@ -1,4 +1,5 @@
-//! Heads, which name the newest report that a node holds of each other: most bytes of a quiet mesh.
+//! Heads: for each member, the id of the newest report that the sender of a message holds. In a quiet network they are
+//! most of the traffic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,48 +12,48 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::membership::Membership;
 
-/// Names one node's newest report that the sender holds.
+/// The newest report of one node that the sender holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Which report; (0, 0) for none, where only a proof is held.
+    /// The report's id; (0, 0) if the sender holds only a proof.
     pub id: ReportId,
-    /// The first 8 bytes of SHA-256 of its payload.
+    /// The first 8 bytes of SHA-256 of the report's payload.
     pub hash: [u8; 8],
-    /// Its age at the sender when the message was written, in ms.
+    /// The report's age at the sender when the message was written, in ms.
     pub age_ms: u64,
     /// Whether the sender holds a proof that the node equivocated.
     pub equivocated: bool,
 }
 
-/// Heads by index into the membership that they were read with.
+/// The heads of a sender, by index into the membership that they were parsed with.
 #[derive(Debug, Clone)]
 pub struct Heads {
     membership: Arc<Membership>,
-    /// What the message itself names, in ascending order: only of these the ages say anything.
+    /// The heads in the message itself, in ascending order: only their ages are current.
     named: Vec<(usize, Head)>,
-    /// Of each member, also what was named earlier; empty where that is not known.
+    /// The heads of all members, including those of earlier messages; empty if those are not known.
     all: Arc<Vec<Option<Head>>>,
-    /// What is not named has not changed.
+    /// Whether the message omits heads that have not changed.
     partial: bool,
 }
 
 impl Heads {
-    /// No heads at all.
+    /// Creates an empty set of heads.
     pub fn empty(membership: Arc<Membership>) -> Self {
         Self { membership, named: Vec::new(), all: Arc::default(), partial: false }
     }
 
-    /// Whether those are left out that have not changed.
+    /// Whether the message omits heads that have not changed.
     pub fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// What these heads were read with.
+    /// The membership that these heads were parsed with.
     pub(in crate::mesh) fn membership(&self) -> &Arc<Membership> {
         &self.membership
     }
 
-    /// Puts what earlier messages named in the place of what is left out. `known` learns what is named here.
+    /// Completes these heads with those of earlier messages in `known`, and adds these to `known`.
     #[must_use]
     pub(in crate::mesh) fn merged_into(mut self, known: &mut Self) -> Self {
         let all = Arc::make_mut(&mut known.all);
@@ -64,14 +65,14 @@ impl Heads {
         self
     }
 
-    /// The same for later, when the ages say nothing any more.
+    /// The same heads without their ages, to be kept for later messages.
     #[must_use]
     pub(in crate::mesh) fn without_ages(&self) -> Self {
         Self { named: Vec::new(), ..self.clone() }
     }
 
-    /// The head of the member with this index in `membership`, which may be another than the one these heads
-    /// were read with: the configuration may have changed in between. Its age is that when it was named.
+    /// The head of the member with this index in `membership`, with its age when it was named. `membership` may differ
+    /// from the one these heads were parsed with, since the configuration may have changed in between.
     pub fn get(&self, membership: &Arc<Membership>, index: usize) -> Option<&Head> {
         let index = self.index_in(membership, index)?;
         if self.all.is_empty() {
@@ -80,8 +81,8 @@ impl Heads {
         self.all.get(index)?.as_ref()
     }
 
-    /// How old a report of that member is that came in the same message, in ms. One whose head was left out was
-    /// named earlier, and nobody knows how old it is by now.
+    /// The age of a report of that member in the same message, in ms. If its head is omitted, the age is unknown, and
+    /// [`MAX_INTEGER`] is returned.
     pub(in crate::mesh) fn age_ms(
         &self,
         membership: &Arc<Membership>,
@@ -93,13 +94,13 @@ impl Heads {
             Some(head) => head.age_ms,
             None if self.partial => MAX_INTEGER,
             None => match self.get(membership, index) {
-                Some(earlier) if earlier.id == report => MAX_INTEGER,
+                Some(known) if known.id == report => MAX_INTEGER,
                 _ => 0,
             },
         }
     }
 
-    /// What this very message names, by index into the membership that it was read with.
+    /// The heads in the message itself, by index into the membership that they were parsed with.
     pub(in crate::mesh) fn named(&self) -> &[(usize, Head)] {
         &self.named
     }
@@ -117,12 +118,12 @@ impl Heads {
         }
     }
 
-    /// Whether they name the member with this index in `membership`.
+    /// Whether they include the member with this index in `membership`.
     pub fn knows(&self, membership: &Arc<Membership>, index: usize) -> bool {
         self.get(membership, index).is_some()
     }
 
-    /// Reads the object of heads of a message. Ids that the membership lacks are ignored.
+    /// Parses the JSON object of heads in a message. Ids that the membership lacks are ignored.
     pub(in crate::mesh) fn parse(
         json: &str,
         membership: &Arc<Membership>,
@@ -130,12 +131,12 @@ impl Heads {
     ) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let mut named = NamedSeed(membership).deserialize(&mut reader)?;
-        // Of what is named twice, the last counts.
+        // If an id occurs twice, the last head counts.
         named.sort_by_key(|(index, _)| *index);
-        named.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
+        named.dedup_by(|next, previous| {
+            let same = next.0 == previous.0;
             if same {
-                *kept = *next;
+                *previous = *next;
             }
             same
         });
@@ -150,7 +151,7 @@ impl Heads {
         Ok(heads)
     }
 
-    /// Whether these heads were read with `membership`.
+    /// Whether these heads were parsed with `membership`.
     pub fn matches(&self, membership: &Arc<Membership>) -> bool {
         Arc::ptr_eq(&self.membership, membership)
     }
@@ -187,13 +188,13 @@ impl<'de> Visitor<'de> for NamedSeed<'_> {
     }
 }
 
-/// `[epoch, seq, "hash", age_ms]`, and a fifth 1 where the sender holds a proof of equivocation.
+/// A head in JSON: `[epoch, seq, "hash", age_ms]`, with a fifth element 1 if the sender holds a proof of equivocation.
 struct WireHead<'a> {
     epoch: u64,
     seq: u64,
     hash: std::borrow::Cow<'a, str>,
     age_ms: u64,
-    proven: bool,
+    equivocated: bool,
 }
 
 impl WireHead<'_> {
@@ -207,7 +208,7 @@ impl WireHead<'_> {
             _ => return Err(E::custom("expected the base64 of 8 bytes")),
         }
         let report_id = ReportId { epoch: self.epoch, seq: self.seq };
-        Ok(Head { id: report_id, hash, age_ms: self.age_ms, equivocated: self.proven })
+        Ok(Head { id: report_id, hash, age_ms: self.age_ms, equivocated: self.equivocated })
     }
 }
 
@@ -228,7 +229,7 @@ impl<'de> Deserialize<'de> for WireHead<'de> {
                     seq: seq.next_element()?.ok_or_else(short)?,
                     hash: seq.next_element()?.ok_or_else(short)?,
                     age_ms: seq.next_element()?.ok_or_else(short)?,
-                    proven: seq.next_element::<u8>()?.is_some_and(|flag| flag == 1),
+                    equivocated: seq.next_element::<u8>()?.is_some_and(|flag| flag == 1),
                 };
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(head)

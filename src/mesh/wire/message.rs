@@ -1,4 +1,4 @@
-//! The bodies of exchanges: the heads of what their sender holds, and the reports that the other side
+//! The bodies of exchanges: the heads of the reports that their sender holds, and reports and proofs that the receiver
 //! lacks.
 
 use std::fmt;
@@ -12,26 +12,26 @@ use super::heads::Heads;
 use crate::mesh::id::MAX_INTEGER;
 use crate::mesh::membership::Membership;
 
-/// Messages are filled with reports up to this many bytes.
+/// The maximum size of the reports in a message that this node sends, in bytes.
 pub const FILL_BYTES: usize = 256 * 1024;
 
-/// Reports in one message at most: one of each node of the largest network.
+/// The maximum number of reports in a message: one of each node of the largest network.
 pub const MAX_REPORTS: usize = 4096;
 
-/// The largest message that is read, in bytes.
+/// The maximum size of a received message, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// Proofs of equivocation in one message at most.
+/// The maximum number of proofs of equivocation in a message.
 pub const MAX_PROOFS: usize = 8;
 
-/// A request's body, read.
+/// The body of a request.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// Whom it is for.
+    /// The node that it is addressed to.
     pub to: String,
-    /// What its sender holds.
+    /// The heads of the sender.
     pub heads: Heads,
-    /// The mark of the answerer's reply that its sender read last: heads name what has changed since.
+    /// The mark of the last reply that the sender received: the heads name only what has changed since.
     pub since: Option<u64>,
     /// DSSE envelopes, unverified.
     pub reports: Vec<&'a RawValue>,
@@ -39,18 +39,18 @@ pub struct Request<'a> {
     pub proofs: Vec<&'a RawValue>,
 }
 
-/// A reply's body, read.
+/// The body of a reply.
 #[derive(Debug)]
 pub struct Reply<'a> {
-    /// Who answers.
+    /// The node that replies.
     pub from: String,
-    /// The answerer's wall clock when it wrote this: Unix time in ms.
+    /// The sender's wall clock when it wrote the reply: Unix time in ms.
     pub now_ms: u64,
-    /// How long the request had been with the answerer, in µs.
+    /// The time that the sender took to process the request, in µs.
     pub took_us: u32,
-    /// What the answerer holds.
+    /// The heads of the sender.
     pub heads: Heads,
-    /// What to hand back as `since` with the next request.
+    /// The value of `since` for the next request.
     pub mark: Option<u64>,
     /// DSSE envelopes, unverified.
     pub reports: Vec<&'a RawValue>,
@@ -58,13 +58,13 @@ pub struct Reply<'a> {
     pub proofs: Vec<&'a RawValue>,
 }
 
-/// A body that is not a message.
+/// Why a body is not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message: {0}")]
 pub struct MalformedMessage(String);
 
 impl<'a> Request<'a> {
-    /// Reads a request's body. Ids that the membership lacks are ignored.
+    /// Parses the body of a request. Ids that the membership lacks are ignored.
     pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MalformedMessage> {
         let raw: WireMessage<'a> =
             serde_json::from_slice(body).map_err(|e| MalformedMessage(e.to_string()))?;
@@ -75,7 +75,7 @@ impl<'a> Request<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Reads a reply's body. Ids that the membership lacks are ignored.
+    /// Parses the body of a reply. Ids that the membership lacks are ignored.
     pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MalformedMessage> {
         let raw: WireMessage<'a> =
             serde_json::from_slice(body).map_err(|e| MalformedMessage(e.to_string()))?;
@@ -97,7 +97,7 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// Both kinds of body at once.
+/// The members of both kinds of body.
 #[derive(Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow)]
@@ -118,7 +118,8 @@ struct WireMessage<'a> {
     proofs: Vec<&'a RawValue>,
 }
 
-/// At most one report of each node can be meant: a list of a million nothings would take memory alone.
+/// Reads a list of at most [`MAX_REPORTS`] envelopes. Without a bound, a list of a million empty values would use
+/// memory to no purpose.
 fn read_bounded_list<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<&'de RawValue>, D::Error> {

@@ -1,4 +1,4 @@
-//! What one node found of one peer.
+//! Observations: the result of one node's probes of one peer.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::mesh::id::{MAX_INTEGER, ReportId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeStatus {
-    /// The newest exchange with it succeeded, or too few failed in a row to say otherwise.
+    /// The newest exchange succeeded, or too few failed in a row.
     Online,
     /// `retry` + 1 exchanges in a row failed.
     Offline,
-    /// Nothing is known yet, or it answered and refused.
+    /// Nothing is known yet, or the peer answered with a refusal.
     Unknown,
 }
 
@@ -36,8 +36,8 @@ impl fmt::Display for ProbeStatus {
 }
 
 macro_rules! failures {
-    ($($(#[$doc:meta])* $name:ident = $word:literal, $hint:literal;)*) => {
-        /// Why an exchange failed: a closed set, so that nothing of a peer's choosing is repeated.
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $meaning:literal;)*) => {
+        /// Why an exchange failed: a closed set, so that no text that a peer chose is relayed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Failure {
             $($(#[$doc])* $name,)*
@@ -52,9 +52,9 @@ macro_rules! failures {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// What it means, in words for a person.
+            /// The explanation for the operator, as a clause about the peer.
             pub fn meaning(self) -> &'static str {
-                match self { $(Self::$name => $hint,)* }
+                match self { $(Self::$name => $meaning,)* }
             }
         }
     };
@@ -62,45 +62,45 @@ macro_rules! failures {
 
 failures! {
     /// The connection was refused.
-    Refused = "refused", "nothing listens there";
-    /// No whole answer in time.
+    Refused = "refused", "nothing listens at its address";
+    /// No complete reply within the timeout.
     Timeout = "timeout", "no answer in time";
     /// The name did not resolve.
     Dns = "dns", "its name does not resolve";
-    /// No secure connection could be made.
-    Tls = "tls", "no secure connection, or its certificate is not trusted";
+    /// The TLS handshake failed.
+    Tls = "tls", "no TLS connection, or its certificate is not trusted";
     /// No route to the network or host.
-    Unreachable = "unreachable", "no route to it";
+    Unreachable = "unreachable", "no route to its address";
     /// The connection ended early.
-    Reset = "reset", "the connection was cut";
+    Reset = "reset", "the connection was closed early";
     /// An HTTP status other than 200, without the peer's signature.
-    HttpStatus = "http-status", "something other than a node answered, perhaps a proxy";
-    /// The answer is not signed by the peer's key, or not for this request.
-    BadSignature = "bad-signature", "the answer is not signed with its key";
-    /// The answer names another node.
+    HttpStatus = "http-status", "something other than a node answers at its address, perhaps a proxy";
+    /// The reply is not signed with the peer's key, or not for this request.
+    BadSignature = "bad-signature", "the reply is not signed with its key";
+    /// The reply names another node.
     WrongNode = "wrong-node", "another node answers at its address";
-    /// The answer is signed, but not an answer.
-    BadReply = "bad-reply", "it answers in a form that is not understood";
-    /// The answer is larger than is read.
-    TooLarge = "too-large", "its answer is too large";
-    /// Signed refusal: the request's number was used before.
-    Replayed = "replayed", "it refuses: it has seen a later request of this node, perhaps a twin's";
+    /// The reply is signed, but malformed.
+    BadReply = "bad-reply", "the reply is malformed";
+    /// The reply exceeds the maximum size.
+    TooLarge = "too-large", "the reply is too large";
+    /// Signed refusal: the nonce is not larger than the last one.
+    Replayed = "replayed", "it rejects the request: it has received a later one, perhaps from another process with the same key";
     /// Signed refusal: the request was for another node.
-    Misdirected = "misdirected", "it refuses: it is another node than the configuration says";
+    Misdirected = "misdirected", "it rejects the request: it is not the node that is configured at its address";
     /// Signed refusal of another kind.
-    Rejected = "rejected", "it refuses";
-    /// A kind this version does not know.
-    Other = "other", "a failure of another kind";
+    Rejected = "rejected", "it rejects the request";
+    /// A failure at this host, or of a kind that this version does not know.
+    Other = "other", "an unspecified failure";
 }
 
 impl Failure {
-    /// Whether the peer itself refused, which shows that it lives.
+    /// Whether it is a signed refusal, which proves that the peer is alive.
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::Replayed | Self::Misdirected | Self::Rejected)
     }
 
-    /// Whether something answered that does not show itself to be the peer.
-    pub fn is_strange(self) -> bool {
+    /// Whether something answered that did not prove to be the peer.
+    pub fn is_impostor(self) -> bool {
         matches!(self, Self::HttpStatus | Self::BadSignature | Self::WrongNode)
     }
 }
@@ -124,21 +124,21 @@ impl<'de> Deserialize<'de> for Failure {
     }
 }
 
-/// What one node found of one peer, as it stands in the node's report.
+/// An observation of one peer, as the observer's report contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// Whether the peer answered.
     pub status: ProbeStatus,
-    /// Since when, by the observer's wall clock: Unix time in ms.
+    /// Since when the status holds, by the observer's wall clock: Unix time in ms.
     #[serde(rename = "since", deserialize_with = "bounded")]
     pub since_ms: u64,
-    /// The newest exchange's whole time less what the peer says it took, in µs.
+    /// The duration of the newest exchange less `took_us`, in µs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<u32>,
-    /// What the peer says that exchange took inside it, in µs.
+    /// The processing time of that exchange that the peer reported, in µs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_us: Option<u32>,
-    /// The peer's clock less the observer's, in ms, exact to ± `rtt_us` / 2 (RFC 5905, section 8).
+    /// The peer's clock minus the observer's, in ms, accurate to ± `rtt_us` / 2 (RFC 5905, section 8).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded_offset")]
     pub clock_offset_ms: Option<i64>,
     /// Why the newest exchange failed.

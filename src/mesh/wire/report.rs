@@ -1,4 +1,5 @@
-//! A node's signed statement of all its observations, and the only ways to get a verified one.
+//! Reports: the signed observations of a node. A [`VerifiedReport`] exists only for a report whose signature was
+//! verified or made by this node.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::crypto::dsse::{self, DsseError};
 use crate::mesh::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 
-/// The longest `version` and `config` taken from a report, in characters.
+/// The maximum length of `version` and `config` in a report, in characters.
 const MAX_TEXT: usize = 32;
 
 /// SHA-256 of a payload.
@@ -23,77 +24,77 @@ pub type Digest = [u8; 32];
 /// The payload of a report (media type `application/vnd.distomon.report.v1+json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The network it belongs to.
+    /// The author's network.
     pub network_id: NetworkId,
-    /// Who observed and signed.
+    /// The author: the node that observed and signed.
     pub node_id: NodeId,
-    /// The start of the node that it comes from.
+    /// The epoch of the author's process, larger at each start.
     pub epoch: u64,
-    /// Its number since that start.
+    /// The sequence number in the epoch.
     pub seq: u64,
-    /// SHA-256 of the node's previous payload; none for the first of an epoch.
+    /// SHA-256 of the author's previous payload; none for the first of an epoch.
     #[serde(with = "digest_base64")]
     pub prev: Option<Digest>,
-    /// When it was made, by its author's wall clock: Unix time in ms. Shown, never trusted.
+    /// When it was published, by its author's wall clock: Unix time in ms. For display, never trusted.
     #[serde(rename = "at")]
     pub at_ms: u64,
-    /// How often its author means to report, in ms. Shown, never trusted.
+    /// The author's interval between reports, in ms. For display, never trusted.
     pub interval_ms: u64,
-    /// The author's version.
+    /// The author's software version.
     pub version: String,
     /// [`Membership::digest`] of the author's configuration.
     pub config: String,
-    /// The author sees more than half of the others offline and doubts itself.
+    /// Whether the author observes more than half of its peers offline, so that it may be cut off itself.
     pub isolated: bool,
-    /// The author is being stopped on purpose; its last report.
+    /// Whether the author announces its stop: this is its last report.
     pub leaving: bool,
-    /// What it found of each peer, in the order of their ids.
+    /// The observations of the author's peers, in the order of their ids.
     #[serde(serialize_with = "write_observations", deserialize_with = "read_observations")]
     pub observations: Vec<(NodeId, Observation)>,
 }
 
 impl Report {
-    /// Its place among its author's reports.
+    /// The report's id.
     pub fn id(&self) -> ReportId {
         ReportId { epoch: self.epoch, seq: self.seq }
     }
 
-    /// What it says of `peer`.
+    /// The observation of `peer`.
     pub fn observation(&self, peer: &str) -> Option<&Observation> {
         let at = self.observations.binary_search_by(|(id, _)| id.as_str().cmp(peer)).ok()?;
         Some(&self.observations[at].1)
     }
 
-    /// The bytes that are signed.
+    /// The signed bytes.
     pub fn to_payload(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a report has only plain members")
     }
 }
 
-/// Why a report was not taken.
+/// Why a report was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// Not a DSSE envelope of ours with a payload of ours.
+    /// Not a DSSE envelope with the payload of a report.
     #[error("not a report")]
     Malformed,
-    /// Larger than a report may be.
-    #[error("larger than a report may be")]
+    /// Larger than the maximum size of a report.
+    #[error("larger than the maximum size of a report")]
     TooLarge,
-    /// Of another network.
+    /// A report of another network.
     #[error("a report of another network")]
     OtherNetwork,
-    /// Its author is not in the configuration, or has no key there.
-    #[error("its author is not in the configuration")]
+    /// The author is not configured, or has no key.
+    #[error("its author is not configured, or has no public key")]
     UnknownAuthor,
     /// The envelope's `keyid` is not the payload's `node_id`.
-    #[error("signed by another than its author")]
+    #[error("signed by another node than its author")]
     OtherSigner,
     /// The signature does not verify.
     #[error("its signature does not verify")]
     BadSignature,
 }
 
-/// A report whose form, network and author fit, but whose signature nobody checked yet.
+/// A well-formed report of a member, whose signature has not been verified.
 pub struct UnverifiedReport {
     report: Report,
     envelope: dsse::Envelope,
@@ -103,7 +104,7 @@ pub struct UnverifiedReport {
 }
 
 impl UnverifiedReport {
-    /// Reads one DSSE envelope. Cheap beside [`UnverifiedReport::verify`].
+    /// Parses a DSSE envelope. Cheap compared to [`UnverifiedReport::verify`].
     pub fn parse(json: &str, membership: &Membership) -> Result<Self, ReportError> {
         let envelope = dsse::Envelope::parse(json).map_err(|error| match error {
             DsseError::TooLarge => ReportError::TooLarge,
@@ -121,7 +122,7 @@ impl UnverifiedReport {
         if membership.members()[author].keys.is_empty() {
             return Err(ReportError::UnknownAuthor);
         }
-        check(&report)?;
+        check_bounds(&report)?;
         intern(&mut report, membership);
         let digest = Sha256::digest(&envelope.payload).into();
         Ok(Self { report, envelope, json: json.into(), author, digest })
@@ -132,17 +133,17 @@ impl UnverifiedReport {
         self.author
     }
 
-    /// Its claimed place among its author's reports.
+    /// The report's id, as claimed.
     pub fn id(&self) -> ReportId {
         self.report.id()
     }
 
-    /// SHA-256 of its payload.
+    /// SHA-256 of the payload.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Checks the signature with the author's keys.
+    /// Verifies the signature with the author's keys.
     pub fn verify(self, membership: &Membership) -> Result<VerifiedReport, ReportError> {
         let keys = &membership.members()[self.author].keys;
         let key = keys.iter().find(|key| self.envelope.verify(key)).ok_or(ReportError::BadSignature)?;
@@ -150,8 +151,8 @@ impl UnverifiedReport {
     }
 }
 
-/// Bounds of what a payload may say.
-fn check(report: &Report) -> Result<(), ReportError> {
+/// Checks the bounds of the payload's texts and numbers.
+fn check_bounds(report: &Report) -> Result<(), ReportError> {
     let texts_fit = [&report.version, &report.config].into_iter().all(|text| text.len() <= MAX_TEXT)
         && report.version.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
         && report.config.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
@@ -161,7 +162,7 @@ fn check(report: &Report) -> Result<(), ReportError> {
     if texts_fit && numbers_fit { Ok(()) } else { Err(ReportError::Malformed) }
 }
 
-/// Drops observations of nodes that the membership lacks and shares the membership's copies of the ids.
+/// Drops observations of nodes that the membership lacks, and shares the membership's copies of the ids.
 fn intern(report: &mut Report, membership: &Membership) {
     report.node_id = match membership.member(report.node_id.as_str()) {
         Some(member) => member.id.clone(),
@@ -177,7 +178,7 @@ fn intern(report: &mut Report, membership: &Membership) {
     });
 }
 
-/// A report whose author's signature was checked, with the bytes that prove it.
+/// A report with a verified signature, and the envelope that proves it.
 #[derive(Clone)]
 pub struct VerifiedReport {
     report: Report,
@@ -187,29 +188,29 @@ pub struct VerifiedReport {
 }
 
 impl VerifiedReport {
-    /// A report of this node's own, just sealed: `envelope` is the DSSE JSON over `payload`, which is
-    /// `report`'s, signed by `key`.
+    /// Creates a report that this node just signed with `key`: `envelope` is the DSSE JSON over `payload`, the payload
+    /// of `report`.
     pub fn own(report: Report, payload: &[u8], envelope: String, key: PublicKey) -> Self {
         let digest = Sha256::digest(payload).into();
         Self { report, digest, key, json: envelope.into() }
     }
 
-    /// The statement itself.
+    /// The content of the report.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Its place among its author's reports.
+    /// The report's id.
     pub fn id(&self) -> ReportId {
         self.report.id()
     }
 
-    /// Who signed it.
+    /// The author.
     pub fn author(&self) -> &NodeId {
         &self.report.node_id
     }
 
-    /// SHA-256 of its payload.
+    /// SHA-256 of the payload.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
@@ -221,12 +222,12 @@ impl VerifiedReport {
         short
     }
 
-    /// The key that the signature verified with.
+    /// The author's key that verified the signature.
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// The DSSE envelope as it came, to be relayed unchanged.
+    /// The DSSE envelope as received, to be relayed unchanged.
     pub fn envelope(&self) -> &Arc<str> {
         &self.json
     }
@@ -267,7 +268,7 @@ fn read_observations<'de, D: Deserializer<'de>>(
             }
             list.sort_by(|a, b| a.0.cmp(&b.0));
             if list.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-                return Err(serde::de::Error::custom("a node stands there twice"));
+                return Err(serde::de::Error::custom("a node occurs twice"));
             }
             Ok(list)
         }
@@ -282,7 +283,7 @@ mod digest_base64 {
 
     use super::Digest;
 
-    #[expect(clippy::ref_option, reason = "serde's `with` hands over a reference to the member")]
+    #[expect(clippy::ref_option, reason = "serde's `with` passes a reference to the member")]
     pub(in crate::mesh) fn serialize<S: Serializer>(
         digest: &Option<Digest>,
         serializer: S,
