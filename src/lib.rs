@@ -21,10 +21,6 @@
 //! One way only: `mesh` and `crypto` know none of the others; `store` knows `mesh`; `monitor` and
 //! `server` talk to `store`; `service` puts them together; `cli` starts `service`.
 
-// Unit tests share samples with the simulator, which names this crate from outside.
-#[cfg(test)]
-extern crate self as distomon;
-
 pub mod cli;
 pub mod config;
 pub mod crypto;

@@ -26,15 +26,15 @@ use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::{Event, Signer as _};
-use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};
 use rustix::time::{ClockId, clock_gettime};
+use virtual_host::{Clock, Disk, HostInit, Response, Sender, SignedRequest, Transport, VirtualHost, WALL_MS};
 
-#[path = "../simulation/machine.rs"]
-#[allow(dead_code, reason = "the simulator asks more of its machines")]
-mod machine;
-#[path = "../simulation/sample.rs"]
-#[allow(dead_code, reason = "the simulator needs more samples")]
-mod sample;
+#[path = "../simulation/fixtures.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod fixtures;
+#[path = "../simulation/virtual_host.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod virtual_host;
 
 /// What the larger network may cost a node, beside the smaller one.
 const TARGET: f64 = 1.5;
@@ -121,7 +121,7 @@ struct Author {
 /// One node with its partners, amid a network.
 struct Sample {
     /// The first is measured.
-    machines: Vec<Machine>,
+    machines: Vec<VirtualHost>,
     authors: Vec<Author>,
     /// Which report comes when to which machine.
     coming: BinaryHeap<Reverse<(u64, usize, usize)>>,
@@ -136,7 +136,7 @@ fn node_id(number: usize) -> NodeId {
 }
 
 fn measure(count: usize) -> Cost {
-    let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
+    let keypairs: Vec<Keypair> = (0..count).map(|number| fixtures::keypair(number as u64)).collect();
     let members: Vec<Member> = keypairs
         .iter()
         .enumerate()
@@ -145,12 +145,12 @@ fn measure(count: usize) -> Cost {
             url: Some(format!("http://node-{number:05}:8000")),
             keys: vec![keypair.public().clone()],
             poll_rate_ms: POLL_MS,
-            ..sample::member(0)
+            ..fixtures::member(0)
         })
         .collect();
     let seen_by = |number: usize| {
         let membership =
-            Membership::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
+            Membership::new(fixtures::network_id(), members.clone(), &node_id(number)).expect("a member");
         Arc::new(membership.with_observers(ObserverPolicy::Rings(RINGS)))
     };
     // Ids are as long as each other, so that their order is that of the numbers.
@@ -159,11 +159,17 @@ fn measure(count: usize) -> Cost {
     let real: Vec<usize> = std::iter::once(0).chain(partners).collect();
     let mut rng = fastrand::Rng::with_seed(1);
     let machines = real.iter().map(|&number| {
-        let pen = Box::new(sample::Pen(keypairs[number].clone()));
-        let (disk, clock) = (Disk::default(), Clock::default());
-        Machine::start(pen, Wire::Whole, seen_by(number), disk, clock, 0, number as u64)
+        let init = HostInit {
+            signer: Box::new(fixtures::KeySigner(keypairs[number].clone())),
+            transport: Transport::Encoded,
+            membership: seen_by(number),
+            disk: Disk::default(),
+            clock: Clock::default(),
+            seed: number as u64,
+        };
+        VirtualHost::start(init, 0)
     });
-    let machines: Vec<Machine> = machines.collect();
+    let machines: Vec<VirtualHost> = machines.collect();
     let publish_ms = membership.publish_ms();
     let authors = keypairs.into_iter().enumerate().filter(|(number, _)| !real.contains(number));
     let authors: Vec<Author> = authors
@@ -217,14 +223,14 @@ impl Sample {
         self.publish(now_ms);
         self.feed(now_ms);
         for machine in 0..self.machines.len() {
-            if self.machines[machine].wakes_ms(now_ms) <= now_ms {
+            if self.machines[machine].next_tick_ms(now_ms) <= now_ms {
                 self.tell(now_ms, machine, Event::Tick);
             }
         }
     }
 
     /// Does something on a machine, and counts its time if it is the measured one.
-    fn on<T>(&mut self, machine: usize, work: impl FnOnce(&mut Machine) -> T) -> T {
+    fn on<T>(&mut self, machine: usize, work: impl FnOnce(&mut VirtualHost) -> T) -> T {
         let before = processor_time();
         let done = work(&mut self.machines[machine]);
         if machine == 0 {
@@ -262,19 +268,20 @@ impl Sample {
                 evidence: Vec::new(),
             };
         };
-        let (nonce, body, beside) = self.on(from, |machine| machine.write(now_ms, call));
+        let (nonce, body, payload) = self.on(from, |machine| machine.write_request(now_ms, call));
         let own = self.machines[from].snapshot.membership().own();
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
-        let (response, delivery) =
-            self.on(to, |machine| machine.answer(now_ms, &sender, nonce, &body, beside));
+        let from_id = sender.id.clone();
+        let request = SignedRequest { sender, nonce, body, payload };
+        let (response, delivery) = self.on(to, |machine| machine.on_request(now_ms, request));
         if let Response::Reply(reply, _) = &response {
             self.count(to, from, reply);
         }
         if let Some(delivery) = delivery {
-            self.tell(now_ms, to, Event::RequestReceived { from: sender.id, received: delivery });
+            self.tell(now_ms, to, Event::RequestReceived { from: from_id, received: delivery });
         }
-        self.on(from, |machine| machine.read(now_ms, call, response, 2))
+        self.on(from, |machine| machine.on_response(now_ms, call, response, 2))
     }
 
     fn count(&mut self, from: usize, to: usize, body: &str) {
@@ -339,12 +346,12 @@ impl Author {
             error: None,
             head: None,
         };
-        let report = sample::Pen(self.keypair.clone()).sign(Report {
+        let report = fixtures::KeySigner(self.keypair.clone()).sign(Report {
             node_id: self.id.clone(),
             prev: self.prev,
             at_ms: WALL_MS + now_ms,
             observations: self.observed.iter().map(|id| (id.clone(), online)).collect(),
-            ..sample::report(0, WALL_MS, self.seq)
+            ..fixtures::report(0, WALL_MS, self.seq)
         });
         self.prev = Some(*report.digest());
         report

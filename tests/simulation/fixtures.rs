@@ -1,4 +1,7 @@
-//! Keys, members and reports for tests.
+//! Keys, members and reports for the simulator and the benchmark that uses its hosts.
+//!
+//! The unit tests of the mesh have their own copy in `src/mesh/sample.rs`. Sharing one would need known private keys
+//! and a constructor of verified reports in the public interface of the library.
 
 use std::sync::Arc;
 
@@ -11,9 +14,9 @@ use distomon::mesh::id::{NetworkId, NodeId};
 use distomon::mesh::membership::{Member, Membership};
 use distomon::mesh::wire::report::{Report, VerifiedReport};
 
-/// The same key for the same number.
+/// The key pair that belongs to a number.
 pub(crate) fn keypair(number: u64) -> Keypair {
-    // PKCS#8 of an Ed25519 key is this head and the 32 bytes of the seed (RFC 8410, section 7).
+    // PKCS#8 of an Ed25519 key is this prefix and the 32 bytes of the seed (RFC 8410, section 7).
     let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
     der.extend_from_slice(&[number.to_be_bytes(); 4].concat());
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
@@ -22,14 +25,14 @@ pub(crate) fn keypair(number: u64) -> Keypair {
 
 /// `node-00`, `node-01` and so on.
 pub(crate) fn node_id(number: usize) -> NodeId {
-    format!("node-{number:02}").parse().expect("a name")
+    format!("node-{number:02}").parse().expect("a valid name")
 }
 
 pub(crate) fn network_id() -> NetworkId {
-    "net".parse().expect("a name")
+    "net".parse().expect("a valid name")
 }
 
-/// A member with the key of its number, probed each second, two retries, timeout 1 s.
+/// The member with this number: its key has the same number, poll rate 1 s, two retries, timeout 1 s.
 pub(crate) fn member(number: usize) -> Member {
     Member {
         id: node_id(number),
@@ -46,12 +49,13 @@ pub(crate) fn members(count: usize) -> Vec<Member> {
     (0..count).map(member).collect()
 }
 
-/// `members` as the one with the number `me` sees them.
+/// `members` as the node with the number `me` sees them.
 pub(crate) fn membership(members: &[Member], me: usize) -> Arc<Membership> {
-    Arc::new(Membership::new(network_id(), members.to_vec(), &node_id(me)).expect("distinct members with me"))
+    let membership = Membership::new(network_id(), members.to_vec(), &node_id(me));
+    Arc::new(membership.expect("distinct members, `me` among them"))
 }
 
-/// A report of `author` that says nothing of others.
+/// A report without observations.
 pub(crate) fn report(author: usize, epoch: u64, seq: u64) -> Report {
     Report {
         network_id: network_id(),
@@ -69,15 +73,10 @@ pub(crate) fn report(author: usize, epoch: u64, seq: u64) -> Report {
     }
 }
 
-/// `report` signed with the key of its author's number.
-pub(crate) fn sealed(author: usize, report: Report) -> VerifiedReport {
-    Pen(keypair(author as u64)).sign(report)
-}
+/// Signs reports as the service does.
+pub(crate) struct KeySigner(pub(crate) Keypair);
 
-/// Signs as the service does.
-pub(crate) struct Pen(pub(crate) Keypair);
-
-impl Signer for Pen {
+impl Signer for KeySigner {
     fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
