@@ -1,18 +1,20 @@
-//! What a network does when nothing is wrong, and the plainest thing that can go wrong.
+//! A network without faults, with a killed node and with a stopped node.
 
 use std::fs;
 
-use crate::network::{Network, wait};
+use crate::network::Network;
+use crate::wait::wait;
+use crate::watcher::Watcher;
 
 #[test]
-fn three_nodes_see_each_other_and_one_that_is_killed() {
+fn a_killed_node_is_offline_and_online_again_after_its_start() {
     let mut network = Network::running(&["a", "b", "c"]);
     network.wait_all_online();
     network.host_mut("c").kill();
     for at in ["a", "b"] {
         for observer in ["a", "b"] {
-            network.wait_found(at, observer, "c", "offline");
-            network.wait_found(at, observer, if observer == "a" { "b" } else { "a" }, "online");
+            network.wait_reported(at, observer, "c", "offline");
+            network.wait_reported(at, observer, if observer == "a" { "b" } else { "a" }, "online");
         }
     }
     network.host_mut("c").start();
@@ -20,48 +22,50 @@ fn three_nodes_see_each_other_and_one_that_is_killed() {
 }
 
 #[test]
-fn a_stop_is_quick_and_told() {
+fn a_stopping_node_reports_that_it_leaves_and_keeps_its_epoch() {
     let mut network = Network::running(&["a", "b", "c"]);
     network.wait_all_online();
     let status = network.host_mut("c").stop();
     assert!(status.success(), "{status}\n{}", network.logs());
-    let report = network.watcher.reports(network.host("a")).expect("an answer").remove("c");
-    assert!(report.expect("a report of c").leaving, "c told a that it leaves");
+    network.wait("a holds a report in which c leaves", || {
+        network.watcher.reports(network.host("a"))?["c"].leaving.then_some(())
+    });
     let epoch =
-        fs::read_to_string(network.dir.path().join("c/state/net/c/epoch")).expect("its epoch is kept");
+        fs::read_to_string(network.dir.path().join("c/state/net/c/epoch")).expect("the epoch is stored");
     assert!(epoch.trim().parse::<u64>().is_ok(), "{epoch:?}");
 }
 
 #[test]
-fn a_request_is_answered_once() {
+fn a_replayed_request_is_rejected() {
     let network = Network::running(&["a"]);
     let host = network.host("a");
-    let call = network.watcher.call(network.watcher.empty(host).to_string()).sign();
-    let first = call.send(host).expect("an answer");
+    let call = network.watcher.call(Watcher::empty(host).to_string()).sign();
+    let first = call.send(host).expect("a reply");
     assert!(first.status == 200 && first.signed, "{first:?}");
-    let second = call.send(host).expect("an answer");
+    let second = call.send(host).expect("a reply");
     assert!(second.status == 409 && second.signed, "{second:?}");
     assert_eq!(second.headers["content-type"], "application/problem+json");
     host.wait_log("refused a request of watcher: the nonce is not larger");
-    let later = wait("a later one is answered", || network.watcher.reports(host));
+    let later = wait("a reply to a later request", || network.watcher.reports(host));
     assert!(later.contains_key("a"), "{later:?}");
 }
 
 #[test]
-fn every_survivor_concludes_that_a_killed_node_is_down_and_says_why() {
+fn every_survivor_finds_a_killed_node_down_and_explains_it() {
     let mut network = Network::running(&["a", "b", "c", "d"]);
     network.wait_all_online();
-    let concludes = |network: &Network, at: &str, node: &str, standing: &str| {
+    let view_if = |network: &Network, at: &str, node: &str, status: &str| {
         let view = network.host(at).get("/view/net")?;
-        (view["verdicts"][node]["status"] == standing).then_some(view)
+        (view["verdicts"][node]["status"] == status).then_some(view)
     };
     for at in ["a", "b", "c", "d"] {
-        network.wait("all are up", || concludes(&network, at, "d", "up"));
+        network.wait("all are up", || view_if(&network, at, "d", "up"));
     }
-    let last = network.watcher.reports(network.host("d")).expect("an answer").remove("d").expect("its own");
+    let last =
+        network.watcher.reports(network.host("d")).expect("a reply").remove("d").expect("its own report");
     network.host_mut("d").kill();
     for at in ["a", "b", "c"] {
-        let view = network.wait("d is down", || concludes(&network, at, "d", "down"));
+        let view = network.wait("d is down", || view_if(&network, at, "d", "down"));
         let verdict = &view["verdicts"]["d"];
         assert_eq!(verdict["cause"], "node", "{verdict}");
         assert!(verdict["votes"]["offline"].as_array().is_some_and(|votes| votes.len() >= 2), "{verdict}");
@@ -71,8 +75,8 @@ fn every_survivor_concludes_that_a_killed_node_is_down_and_says_why() {
             "{}",
             view["headline"]
         );
-        for living in ["a", "b", "c"] {
-            assert_ne!(view["verdicts"][living]["status"], "down");
+        for survivor in ["a", "b", "c"] {
+            assert_ne!(view["verdicts"][survivor]["status"], "down");
         }
         let explained = network.host(at).get("/explain/net/d").expect("an explanation");
         assert_eq!(explained["verdict"]["status"], "down");
@@ -80,6 +84,6 @@ fn every_survivor_concludes_that_a_killed_node_is_down_and_says_why() {
     }
     network.host_mut("d").start();
     for at in ["a", "b", "c"] {
-        network.wait("d is up again", || concludes(&network, at, "d", "up"));
+        network.wait("d is up again", || view_if(&network, at, "d", "up"));
     }
 }

@@ -1,4 +1,4 @@
-//! Reports that are not what they should be, inside of exchanges that are: nothing of them is kept or passed on.
+//! Invalid reports in valid exchanges: a node neither stores nor relays them.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,11 @@ use distomon::crypto::{Keypair, dsse};
 use distomon::mesh::wire::report::Report;
 use serde_json::{Value, json};
 
-use crate::network::{NETWORK, Network};
+use crate::host::NETWORK;
+use crate::network::Network;
 use crate::watcher::WATCHER;
 
-/// A report of the watcher, as JSON.
+/// A report of the watcher as JSON.
 fn report(epoch: u64, seq: u64) -> Value {
     json!({
         "network_id": NETWORK, "node_id": WATCHER, "epoch": epoch, "seq": seq, "prev": null,
@@ -23,49 +24,50 @@ fn seal(key: &Keypair, keyid: &str, report: &Value) -> Value {
     serde_json::from_str(&envelope).expect("JSON")
 }
 
-/// Hands `envelopes` to node `a` in a good exchange; gives the status of the answer.
-fn deliver(network: &Network, envelopes: &[Value]) -> u16 {
+/// Sends `envelopes` to node `a` in a valid exchange; returns the status of the reply.
+fn send(network: &Network, envelopes: &[Value]) -> u16 {
     let body = json!({"to": "a", "heads": {}, "reports": envelopes});
-    let reply = network.watcher.call(body.to_string()).sign().send(network.host("a")).expect("an answer");
+    let reply = network.watcher.call(body.to_string()).sign().send(network.host("a")).expect("a reply");
     assert!(reply.signed, "{reply:?}");
     reply.status
 }
 
-/// What `a` holds of the watcher.
-fn held(network: &Network) -> Option<Report> {
-    network.watcher.reports(network.host("a")).expect("an answer").remove(WATCHER)
+/// The report of the watcher that `a` holds.
+fn stored(network: &Network) -> Option<Report> {
+    network.watcher.reports(network.host("a")).expect("a reply").remove(WATCHER)
 }
 
+/// A network in which only `a` runs.
 fn network() -> Network {
-    let mut network = Network::of(&["a", "b"]);
+    let mut network = Network::new(&["a", "b"]);
     network.host_mut("a").start();
     network
 }
 
-fn wait_held(network: &Network, epoch: u64, seq: u64) {
-    crate::network::wait("the report is held", || {
-        held(network).filter(|report| (report.epoch, report.seq) == (epoch, seq))
+fn wait_stored(network: &Network, epoch: u64, seq: u64) {
+    crate::wait::wait("the report is stored", || {
+        stored(network).filter(|report| (report.epoch, report.seq) == (epoch, seq))
     });
 }
 
 #[test]
-fn a_good_one_is_kept_and_older_ones_are_not() {
+fn a_newer_report_is_stored_and_older_ones_are_not() {
     let network = network();
     let key = network.watcher.keypair();
-    assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(5, 7))]), 200);
-    wait_held(&network, 5, 7);
+    assert_eq!(send(&network, &[seal(key, WATCHER, &report(5, 7))]), 200);
+    wait_stored(&network, 5, 7);
     for (epoch, seq) in [(5, 6), (5, 7), (4, 99)] {
-        assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(epoch, seq))]), 200);
+        assert_eq!(send(&network, &[seal(key, WATCHER, &report(epoch, seq))]), 200);
     }
-    assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(6, 1))]), 200);
-    wait_held(&network, 6, 1);
+    assert_eq!(send(&network, &[seal(key, WATCHER, &report(6, 1))]), 200);
+    wait_stored(&network, 6, 1);
 }
 
 #[test]
-fn bad_ones_leave_no_trace() {
+fn invalid_reports_are_not_stored() {
     let network = network();
     let key = network.watcher.keypair();
-    let stranger = Keypair::generate().expect("randomness");
+    let unknown = Keypair::generate().expect("randomness");
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut report = report(1, 1);
         change(&mut report);
@@ -79,11 +81,11 @@ fn bad_ones_leave_no_trace() {
     let signature = edited(&|_| {})["signatures"][0].clone();
     let long = "n".repeat(200 * 1024);
     for (what, envelope, status) in [
-        ("forged", seal(&stranger, WATCHER, &report(1, 1)), 400),
+        ("forged", seal(&unknown, WATCHER, &report(1, 1)), 400),
         ("of another signer", seal(key, "b", &report(1, 1)), 200),
-        ("another's statement", changed(&|report| report["node_id"] = json!("b")), 200),
+        ("about another node", changed(&|report| report["node_id"] = json!("b")), 200),
         (
-            "another's, by its keyid",
+            "about another node, with its keyid",
             seal(key, "b", &{
                 let mut r = report(1, 1);
                 r["node_id"] = json!("b");
@@ -93,8 +95,8 @@ fn bad_ones_leave_no_trace() {
         ),
         ("of another network", changed(&|report| report["network_id"] = json!("other")), 200),
         (
-            "of a stranger",
-            seal(&stranger, "nobody", &{
+            "of an unknown node",
+            seal(&unknown, "nobody", &{
                 let mut r = report(1, 1);
                 r["node_id"] = json!("nobody");
                 r
@@ -102,7 +104,11 @@ fn bad_ones_leave_no_trace() {
             200,
         ),
         ("without a signature", edited(&|envelope| envelope["signatures"] = json!([])), 200),
-        ("with two", edited(&|envelope| envelope["signatures"] = json!([signature, signature])), 200),
+        (
+            "with two signatures",
+            edited(&|envelope| envelope["signatures"] = json!([signature, signature])),
+            200,
+        ),
         ("another type", edited(&|envelope| envelope["payloadType"] = json!("text/plain")), 200),
         ("no payload", edited(&|envelope| envelope["payload"] = json!("")), 200),
         ("too large", changed(&|report| report["padding"] = json!(long)), 200),
@@ -112,60 +118,62 @@ fn bad_ones_leave_no_trace() {
         ("control characters", changed(&|report| report["version"] = json!("1\u{1b}[31m")), 200),
         ("a long version", changed(&|report| report["version"] = json!("1".repeat(33))), 200),
         (
-            "a status of its own",
+            "an unknown status",
             changed(&|report| report["observations"] = json!({"a": {"status": "fine", "since": 1}})),
             200,
         ),
         (
-            "an id that is none",
+            "an invalid node id",
             changed(&|report| report["observations"] = json!({"../a": {"status": "online", "since": 1}})),
             200,
         ),
         ("not an object", json!([1, 2]), 200),
         ("null", Value::Null, 200),
     ] {
-        assert_eq!(deliver(&network, &[envelope]), status, "{what}");
-        assert_eq!(held(&network), None, "{what}");
+        assert_eq!(send(&network, &[envelope]), status, "{what}");
+        assert_eq!(stored(&network), None, "{what}");
     }
     network.host("a").wait_log("refused a report that watcher brought: its signature does not verify");
     network.host("a").wait_log("refused a report that watcher brought: a report of another network");
-    // What names unknown nodes and errors is kept without them.
-    let odd = changed(&|report| {
+    // Observations of unknown nodes and unknown errors are removed, and the rest is stored.
+    let with_unknown = changed(&|report| {
         report["observations"] = json!({
             "nobody": {"status": "online", "since": 1},
             "b": {"status": "offline", "since": 1, "error": "<script>"},
         });
     });
-    assert_eq!(deliver(&network, &[odd]), 200);
-    wait_held(&network, 1, 1);
+    assert_eq!(send(&network, &[with_unknown]), 200);
+    wait_stored(&network, 1, 1);
 }
 
 #[test]
-fn after_a_forged_one_nothing_of_the_message_counts() {
+fn reports_after_a_forged_one_are_not_stored() {
     let network = network();
-    let stranger = Keypair::generate().expect("randomness");
-    let forged = seal(&stranger, WATCHER, &report(2, 1));
+    let unknown = Keypair::generate().expect("randomness");
+    let forged = seal(&unknown, WATCHER, &report(2, 1));
     let good = seal(network.watcher.keypair(), WATCHER, &report(2, 1));
-    assert_eq!(deliver(&network, &[forged, good]), 400);
-    assert_eq!(held(&network), None);
+    assert_eq!(send(&network, &[forged, good]), 400);
+    assert_eq!(stored(&network), None);
 }
 
 #[test]
-fn a_flood_is_slowed_to_five_a_second() {
+fn at_most_five_new_reports_a_second_are_accepted_of_an_author() {
     let network = Network::running(&["a", "b"]);
     network.wait_all_online();
     let key = network.watcher.keypair();
     let start = Instant::now();
     for seq in 1..=60 {
-        assert_eq!(deliver(&network, &[seal(key, WATCHER, &report(3, seq))]), 200);
+        assert_eq!(send(&network, &[seal(key, WATCHER, &report(3, seq))]), 200);
     }
     let took = start.elapsed() + Duration::from_secs(1);
-    let reply = network.watcher.reports(network.host("a")).expect("an answer");
-    assert!(reply.contains_key("a") && reply.contains_key("b"), "others are not slowed");
-    let view = network.host("a").get(&format!("/view/{NETWORK}")).expect("a view");
-    let dropped = view["counters"]["reports_surplus"].as_u64().expect("a count");
+    let reports = network.watcher.reports(network.host("a")).expect("a reply");
+    assert!(reports.contains_key("a") && reports.contains_key("b"), "reports of other authors");
     let most = 5 + 5 * took.as_secs();
-    assert!(60 - dropped <= most, "{dropped} of 60 dropped within {took:?}");
+    network.wait(&format!("at most {most} of 60 accepted within {took:?}"), || {
+        let view = network.host("a").get(&format!("/view/{NETWORK}"))?;
+        let dropped = view["counters"]["reports_surplus"].as_u64().expect("a count");
+        (60 - dropped <= most).then_some(())
+    });
     let lines = network.host("a").log().matches("more new reports of one node").count();
     assert_eq!(lines, 1, "{}", network.host("a").log());
     network.wait_all_online();

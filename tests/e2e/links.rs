@@ -1,25 +1,23 @@
-//! Links that do not work, and nodes that are not what their state says.
+//! Broken links, lost state and a cloned node.
 
 use std::fs;
 
-use crate::network::{Host, Network, free_address, wait};
+use crate::host::{free_address, write_private};
+use crate::network::Network;
+use crate::wait::wait;
 
-/// Lets `host` believe that `peer` is at an address where nobody is.
-fn misdirect(network: &Network, host: &str, peer: &str) {
-    let dead = format!("http://{}", free_address());
-    let yml = network.config_yml(|id| if id == peer { Some(dead.clone()) } else { url(network, id) });
+/// Writes an unused address of `peer` to the configuration of `host`.
+fn break_link(network: &Network, host: &str, peer: &str) {
+    let unused = format!("http://{}", free_address());
+    let yml = network.config_yml(|id| if id == peer { Some(unused.clone()) } else { network.url_of(id) });
     network.host(host).write(&yml);
 }
 
-fn url(network: &Network, id: &str) -> Option<String> {
-    network.hosts.iter().find(|host| host.id == id).map(Host::url)
-}
-
 #[test]
-fn reports_go_around_a_broken_link() {
-    let mut network = Network::of(&["a", "b", "c"]);
-    misdirect(&network, "a", "b");
-    misdirect(&network, "b", "a");
+fn reports_are_relayed_around_a_broken_link() {
+    let mut network = Network::new(&["a", "b", "c"]);
+    break_link(&network, "a", "b");
+    break_link(&network, "b", "a");
     for host in &mut network.hosts {
         host.start();
     }
@@ -27,57 +25,57 @@ fn reports_go_around_a_broken_link() {
         [("a", "b", "offline"), ("b", "a", "offline"), ("c", "a", "online"), ("c", "b", "online")]
     {
         for at in ["a", "b", "c"] {
-            network.wait_found(at, observer, target, status);
+            network.wait_reported(at, observer, target, status);
         }
     }
-    // They keep coming, not only once.
+    // Not only the first report is relayed.
     let seq =
         |at: &str, author: &str| network.watcher.reports(network.host(at)).map(|reports| reports[author].seq);
     for (at, author) in [("a", "b"), ("b", "a")] {
-        let before = wait("an answer", || seq(at, author));
-        wait("reports go on", || (seq(at, author)? > before + 3).then_some(()));
+        let before = wait("a reply", || seq(at, author));
+        wait("new reports", || (seq(at, author)? > before + 3).then_some(()));
     }
 }
 
 #[test]
-fn a_link_that_is_broken_one_way() {
-    let mut network = Network::of(&["a", "b", "c"]);
-    misdirect(&network, "a", "b");
+fn a_link_broken_in_one_direction_is_offline_in_that_direction() {
+    let mut network = Network::new(&["a", "b", "c"]);
+    break_link(&network, "a", "b");
     for host in &mut network.hosts {
         host.start();
     }
-    network.wait_found("c", "a", "b", "offline");
+    network.wait_reported("c", "a", "b", "offline");
     for (observer, target) in [("b", "a"), ("c", "b"), ("c", "a"), ("a", "c")] {
-        network.wait_found("c", observer, target, "online");
+        network.wait_reported("c", observer, target, "online");
     }
 }
 
 #[test]
-fn a_node_that_only_calls_out_takes_part() {
-    let mut network = Network::of(&["a", "b", "caller"]);
+fn an_outbound_only_node_is_online_until_it_is_killed() {
+    let mut network = Network::new(&["a", "b", "caller"]);
     for host in &network.hosts {
-        host.write(&network.config_yml(|id| if id == "caller" { None } else { url(&network, id) }));
+        host.write(&network.config_yml(|id| if id == "caller" { None } else { network.url_of(id) }));
     }
     for host in &mut network.hosts {
         host.start();
     }
     for at in ["a", "b"] {
         for observer in ["a", "b"] {
-            network.wait_found(at, observer, "caller", "online");
+            network.wait_reported(at, observer, "caller", "online");
         }
-        network.wait_found(at, "caller", "a", "online");
+        network.wait_reported(at, "caller", "a", "online");
     }
     network.host_mut("caller").kill();
     for at in ["a", "b"] {
-        network.wait_found(at, at, "caller", "offline");
+        network.wait_reported(at, at, "caller", "offline");
     }
 }
 
 #[test]
-fn lost_state_heals_with_a_higher_epoch() {
+fn a_node_that_lost_its_state_resumes_with_a_higher_epoch() {
     let mut network = Network::running(&["a", "b", "c"]);
     network.wait_all_online();
-    // An epoch from a clock that was far ahead.
+    // An epoch of a clock that was far ahead.
     network.host_mut("c").stop();
     fs::write(network.host("c").node_dir().join("epoch"), "2763884800000\n").expect("a file");
     network.host_mut("c").start();
@@ -89,31 +87,31 @@ fn lost_state_heals_with_a_higher_epoch() {
     network.host_mut("c").start();
     network.host("c").wait_log("its state was lost or restored");
     network.wait_all_online();
-    let kept = fs::read_to_string(network.host("c").node_dir().join("epoch")).expect("kept");
-    let kept: u64 = kept.trim().parse().expect("a number");
-    assert!(kept > 2_763_884_800_001, "larger than any it used before: {kept}");
-    wait("a takes its reports again", || {
-        (network.watcher.reports(network.host("a"))?["c"].epoch == kept).then_some(())
+    let epoch = fs::read_to_string(network.host("c").node_dir().join("epoch")).expect("the epoch is stored");
+    let epoch: u64 = epoch.trim().parse().expect("a number");
+    assert!(epoch > 2_763_884_800_001, "not larger than the epochs before: {epoch}");
+    wait("a accepts its reports again", || {
+        (network.watcher.reports(network.host("a"))?["c"].epoch == epoch).then_some(())
     });
     assert!(!network.host("c").log().contains("another process signs"), "{}", network.host("c").log());
 }
 
 #[test]
-fn a_cloned_machine_is_noticed() {
+fn a_clone_and_its_original_detect_the_duplicate_key() {
     let network = Network::running(&["a", "b", "c"]);
     network.wait_all_online();
-    // The clone of c has its key and its state, and another address.
+    // The clone of c has the same key and state, and another address.
     let clone = network.dir.path().join("clone");
     let copied = std::process::Command::new("cp").arg("-a").arg(&network.host("c").dir).arg(&clone).status();
     assert!(copied.expect("cp runs").success());
     let nodeconf = clone.join("nodeconf.yml");
     let (own, other) = (network.host("c").address.to_string(), free_address().to_string());
     let text = fs::read_to_string(&nodeconf).expect("a file").replace(&own, &other);
-    crate::network::write_private(&nodeconf, &text);
-    let mut twin = network.host("c").copy_at(&clone);
-    twin.spawn(&mut twin.command());
-    wait("one of the two says that it has a twin", || {
-        let both = network.host("c").log() + &twin.log();
+    write_private(&nodeconf, &text);
+    let mut copy = network.host("c").copy_at(&clone);
+    copy.spawn(&mut copy.run_command());
+    wait("one of the two logs a duplicate key", || {
+        let both = network.host("c").log() + &copy.log();
         both.contains("another process signs with this node's key").then_some(())
     });
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests: processes of the built program that exchange reports over real sockets.
 
 mod basics;
+mod host;
 mod invalid_reports;
 mod invalid_requests;
 mod links;
@@ -11,4 +12,5 @@ mod rogue_peer;
 mod service;
 mod v0_compat;
 mod verdict_history;
+mod wait;
 mod watcher;

@@ -1,4 +1,4 @@
-//! Clients that want too much of a node at once: it goes on with its peers, and is itself again afterwards.
+//! Clients that overload a node: it keeps serving its peers within bounds of memory and log lines.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use crate::network::{Host, NETWORK, Network, wait};
+use crate::host::{Host, NETWORK};
+use crate::network::Network;
+use crate::wait::wait;
 
-/// A connection to `host` from an address of its own, so that no verified peer shares it.
-fn stranger(host: &Host, number: u8) -> Option<TcpStream> {
-    // A node that another test starts meanwhile must not inherit it: some may open few files.
+/// A connection to `host` from an address that no verified peer shares; none if it is refused.
+fn connect_unknown(host: &Host, number: u8) -> Option<TcpStream> {
+    // Nodes that other threads spawn must not inherit it, since some may open only few files.
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
     bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 9, 0, number), 0))).ok()?;
     let stream = TcpStream::from(socket);
@@ -20,12 +22,15 @@ fn stranger(host: &Host, number: u8) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Three nodes, of which `a` may open few files.
+/// A network of three nodes, of which `a` may open 256 files.
 fn network() -> Network {
-    let mut network = Network::of(&["a", "b", "c"]);
-    let whole = network.host("a").command();
+    let mut network = Network::new(&["a", "b", "c"]);
+    let command = network.host("a").run_command();
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(whole.get_program()).args(whole.get_args());
+    limited
+        .args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args());
     network.host_mut("a").spawn(&mut limited);
     network.host_mut("b").start();
     network.host_mut("c").start();
@@ -34,27 +39,26 @@ fn network() -> Network {
 }
 
 fn seq(network: &Network, author: &str) -> u64 {
-    wait("an answer of a", || {
-        network.watcher.reports(network.host("a"))?.get(author).map(|report| report.seq)
-    })
+    wait("a report at a", || network.watcher.reports(network.host("a"))?.get(author).map(|report| report.seq))
 }
 
-/// While `a` is pressed, it and its peers go on: it reports, and it hears of them.
+/// Checks that `a` is healthy, and that it and its peers exchange reports.
 #[track_caller]
-fn check_goes_on(network: &Network) {
+fn check_serves_peers(network: &Network) {
     for author in ["a", "b", "c"] {
         let before = seq(network, author);
-        wait("reports go on", || (seq(network, author) > before + 3).then_some(()));
+        wait("new reports", || (seq(network, author) > before + 3).then_some(()));
     }
-    assert!(network.host("a").is_well(), "{}", network.host("a").log());
+    assert!(network.host("a").is_healthy(), "{}", network.host("a").log());
     for (observer, target) in [("a", "b"), ("a", "c"), ("b", "a"), ("c", "a")] {
-        network.wait_found("a", observer, target, "online");
+        network.wait_reported("a", observer, target, "online");
     }
 }
 
+/// Checks peak memory and the number of log lines.
 fn check_bounds(host: &Host) {
     let status = format!("/proc/{}/status", host.pid().as_raw_nonzero());
-    let status = std::fs::read_to_string(status).expect("it runs");
+    let status = std::fs::read_to_string(status).expect("the process runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
     let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
     assert!(peak_kb < 96 * 1024, "{peak_kb} kB");
@@ -63,57 +67,57 @@ fn check_bounds(host: &Host) {
 }
 
 #[test]
-fn half_open_connections_beyond_all_descriptors() {
+fn more_half_open_connections_than_descriptors_leave_peers_served() {
     let network = network();
     let host = network.host("a");
-    let mut crowd = Vec::new();
+    let mut connections = Vec::new();
     for number in 0..1500_u32 {
         let from = u8::try_from(number % 250 + 1).expect("small");
-        let Some(mut stream) = stranger(host, from) else { continue };
+        let Some(mut stream) = connect_unknown(host, from) else { continue };
         let _ = stream.write_all(b"POST /token HTTP/1.1\r\nHost: a\r\n");
-        crowd.push(stream);
+        connections.push(stream);
     }
-    assert!(crowd.len() > 500, "only {} connections", crowd.len());
-    check_goes_on(&network);
-    drop(crowd);
-    check_goes_on(&network);
+    assert!(connections.len() > 500, "only {} connections", connections.len());
+    check_serves_peers(&network);
+    drop(connections);
+    check_serves_peers(&network);
     check_bounds(host);
 }
 
 #[test]
-fn heads_and_bodies_without_end() {
+fn unfinished_heads_and_bodies_leave_peers_served() {
     let network = network();
     let host = network.host("a");
-    let mut crowd = Vec::new();
+    let mut connections = Vec::new();
     for number in 1..=60 {
-        let Some(mut stream) = stranger(host, number) else { continue };
+        let Some(mut stream) = connect_unknown(host, number) else { continue };
         let _ = stream.write_all(b"POST /token HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nslow");
-        crowd.push(stream);
+        connections.push(stream);
     }
-    let mut long = stranger(host, 200).expect("a connection");
+    let mut long = connect_unknown(host, 200).expect("a connection");
     let _ = long.write_all(b"GET / HTTP/1.1\r\nX: ");
-    // Up to 100 MB in one line, or until it is refused.
+    // Up to 100 MB in one line.
     let piece = vec![b'x'; 65_536];
     let sent = (0..1_600).take_while(|_| long.write_all(&piece).is_ok()).count();
-    assert!(sent < 1_600, "nobody minded 100 MB of head");
-    check_goes_on(&network);
-    drop(crowd);
+    assert!(sent < 1_600, "a head of 100 MB was accepted");
+    check_serves_peers(&network);
+    drop(connections);
     check_bounds(host);
 }
 
 #[test]
-fn wrong_passwords_in_a_loop() {
+fn wrong_passwords_are_limited_and_leave_peers_served() {
     let network = network();
     let host = network.host("a");
-    let ask = || {
+    let log_in = || {
         let reply = minreq::post(format!("{}/token", host.url()))
             .with_header("Authorization", "Basic YWRtaW46d3Jvbmc=")
             .with_body("")
             .with_timeout(5)
             .send();
-        reply.expect("an answer")
+        reply.expect("a reply")
     };
-    let replies: Vec<_> = (0..60).map(|_| ask()).collect();
+    let replies: Vec<_> = (0..60).map(|_| log_in()).collect();
     let count = |status| replies.iter().filter(|reply| reply.status_code == status).count();
     assert!(
         count(401) >= 5 && count(429) >= 30 && count(401) + count(429) == 60,
@@ -121,16 +125,16 @@ fn wrong_passwords_in_a_loop() {
         count(401),
         count(429)
     );
-    let refused = replies.iter().find(|reply| reply.status_code == 429).expect("one");
-    let wait_s: u64 = refused.header("retry-after").expect("a field").parse().expect("seconds");
+    let limited = replies.iter().find(|reply| reply.status_code == 429).expect("one of them");
+    let wait_s: u64 = limited.header("retry-after").expect("a field").parse().expect("seconds");
     assert!((1..=60).contains(&wait_s), "{wait_s}");
     host.wait_log("wrong password from 127.0.0.1");
-    check_goes_on(&network);
+    check_serves_peers(&network);
     check_bounds(host);
 }
 
 #[test]
-fn garbage_at_every_route() {
+fn garbage_at_every_route_causes_no_server_error() {
     let network = network();
     let host = network.host("a");
     for path in [
@@ -165,11 +169,11 @@ fn garbage_at_every_route() {
                 assert!(reply.status_code < 500, "{method} {path}: {}", reply.status_code);
                 assert!(
                     !String::from_utf8_lossy(reply.as_bytes()).contains(NETWORK),
-                    "{method} {path} tells of the network"
+                    "{method} {path} reveals the network"
                 );
             }
         }
     }
-    check_goes_on(&network);
+    check_serves_peers(&network);
     check_bounds(host);
 }

@@ -1,4 +1,4 @@
-//! A peer that is not what it should be: a server of the test's at the address of a member whose key it has.
+//! Rogue peers: a server of the test at the address of a member, with or without that member's key.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,15 +11,16 @@ use distomon::crypto::{self, Keypair};
 use distomon::store::clock::wall_us;
 use serde_json::json;
 
-use crate::network::{Network, free_address};
+use crate::host::free_address;
+use crate::network::Network;
 
-/// A request as it came.
-pub(crate) struct Asked {
+/// A received request.
+struct ReceivedRequest {
     head: String,
     path: String,
 }
 
-impl Asked {
+impl ReceivedRequest {
     fn field(&self, name: &str) -> String {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
@@ -27,7 +28,7 @@ impl Asked {
             .map_or(String::new(), |(_, value)| value.to_owned())
     }
 
-    /// A reply that is signed by `key` as `keyid` for this request.
+    /// A reply to this request, signed by `key` as `keyid`.
     fn reply(&self, key: &Keypair, keyid: &str, status: u16, body: &str) -> Vec<u8> {
         let digest = crypto::content_digest(body.as_bytes());
         let (input, signature) = (self.field("signature-input"), self.field("signature"));
@@ -54,20 +55,20 @@ impl Asked {
     }
 }
 
-/// A body that is as it should be.
-fn body(from: &str) -> String {
+/// A valid body of a reply.
+fn valid_body(from: &str) -> String {
     json!({"from": from, "now": wall_us() / 1000, "took_us": 1, "heads": {}, "reports": []}).to_string()
 }
 
-/// A server that ends with this value.
+/// A server that stops when it is dropped.
 struct Server {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// Answers each request, once it was read, with what `answer` writes.
-    fn start(answer: impl Fn(&Asked, &mut TcpStream) + Send + Sync + 'static) -> Self {
+    /// Starts a server that passes each complete request to `answer`.
+    fn start(answer: impl Fn(&ReceivedRequest, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let address = free_address();
         let listener = TcpListener::bind(address).expect("a free address");
         let stop = Arc::new(AtomicBool::new(false));
@@ -79,8 +80,8 @@ impl Server {
                 }
                 let (mut stream, answer) = (stream.expect("a connection"), answer.clone());
                 std::thread::spawn(move || {
-                    if let Some(asked) = read(&mut stream) {
-                        answer(&asked, &mut stream);
+                    if let Some(request) = read(&mut stream) {
+                        answer(&request, &mut stream);
                     }
                 });
             }
@@ -97,7 +98,7 @@ impl Drop for Server {
 }
 
 /// Reads one request to its end.
-fn read(stream: &mut TcpStream) -> Option<Asked> {
+fn read(stream: &mut TcpStream) -> Option<ReceivedRequest> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -105,35 +106,35 @@ fn read(stream: &mut TcpStream) -> Option<Asked> {
         bytes.extend_from_slice(&buffer[..length]);
         let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let asked = Asked { head: head.to_owned(), path: head.split(' ').nth(1)?.to_owned() };
-        if body.len() >= asked.field("content-length").parse().ok()? {
-            return Some(asked);
+        let request = ReceivedRequest { head: head.to_owned(), path: head.split(' ').nth(1)?.to_owned() };
+        if body.len() >= request.field("content-length").parse().ok()? {
+            return Some(request);
         }
     }
 }
 
-/// Lets node `a` call an impostor in place of `b`, and waits until it says `status` with `error` of it; `c` is
-/// a real node, and stays online.
+/// Runs node `a` with a rogue peer in place of `b`, and waits until it reports `status` with `error` of it. The real
+/// node `c` stays online.
 fn check(
     what: &str,
     status: &str,
     error: &str,
-    answer: impl Fn(&Keypair, &Asked, &mut TcpStream) + Send + Sync + 'static,
+    answer: impl Fn(&Keypair, &ReceivedRequest, &mut TcpStream) + Send + Sync + 'static,
 ) -> Network {
-    let mut network = Network::of(&["a", "b", "c"]);
+    let mut network = Network::new(&["a", "b", "c"]);
     let key = network.host("b").keypair.clone();
-    let server = Server::start(move |asked, stream| answer(&key, asked, stream));
+    let server = Server::start(move |request, stream| answer(&key, request, stream));
     network.host_mut("b").address = server.address;
-    network.write();
+    network.write_configs();
     network.host_mut("a").start();
     network.host_mut("c").start();
-    crate::network::wait(&format!("{what}: {status}, {error}"), || {
+    crate::wait::wait(&format!("{what}: {status}, {error}"), || {
         let reports = network.watcher.reports(network.host("a"))?;
-        let found = reports.get("a")?.observation("b")?;
-        let error_found = found.error.map_or("", |error| error.as_str());
-        (found.status.as_str() == status && error_found == error).then_some(())
+        let observation = reports.get("a")?.observation("b")?;
+        let found_error = observation.error.map_or("", |error| error.as_str());
+        (observation.status.as_str() == status && found_error == error).then_some(())
     });
-    network.wait_found("a", "a", "c", "online");
+    network.wait_reported("a", "a", "c", "online");
     drop(server);
     network
 }
@@ -143,52 +144,52 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[test]
-fn a_true_one_is_online() {
-    check("a peer made by the test", "online", "", |key, asked, stream| {
-        send(stream, &asked.reply(key, "b", 200, &body("b")));
+fn a_peer_with_valid_replies_is_online() {
+    check("valid replies", "online", "", |key, request, stream| {
+        send(stream, &request.reply(key, "b", 200, &valid_body("b")));
     });
 }
 
 #[test]
-fn another_nodes_key() {
-    check("another key under the right name", "offline", "bad-signature", |_, asked, stream| {
-        let stranger = Keypair::generate().expect("randomness");
-        send(stream, &asked.reply(&stranger, "b", 200, &body("b")));
+fn replies_of_another_node_are_offline() {
+    check("another key under the right name", "offline", "bad-signature", |_, request, stream| {
+        let other_key = Keypair::generate().expect("randomness");
+        send(stream, &request.reply(&other_key, "b", 200, &valid_body("b")));
     });
-    check("another node", "offline", "wrong-node", |_, asked, stream| {
-        let stranger = Keypair::generate().expect("randomness");
-        send(stream, &asked.reply(&stranger, "c", 200, &body("c")));
+    check("another node", "offline", "wrong-node", |_, request, stream| {
+        let other_key = Keypair::generate().expect("randomness");
+        send(stream, &request.reply(&other_key, "c", 200, &valid_body("c")));
     });
-    check("another node in the body", "offline", "wrong-node", |key, asked, stream| {
-        send(stream, &asked.reply(key, "b", 200, &body("c")));
+    check("another node in the body", "offline", "wrong-node", |key, request, stream| {
+        send(stream, &request.reply(key, "b", 200, &valid_body("c")));
     });
 }
 
 #[test]
-fn unsigned_and_replayed_replies() {
+fn unsigned_replayed_and_altered_replies_are_offline() {
     check("no signature", "offline", "bad-signature", |_, _, stream| {
         send(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     });
     let first = std::sync::OnceLock::new();
-    check("the reply to another request", "offline", "bad-signature", move |key, asked, stream| {
-        let reply = first.get_or_init(|| asked.reply(key, "b", 200, &body("b")));
-        // The first one is answered truly, or there would be nothing to replay.
+    check("the reply to another request", "offline", "bad-signature", move |key, request, stream| {
+        let reply = first.get_or_init(|| request.reply(key, "b", 200, &valid_body("b")));
+        // The first reply is valid, and then replayed.
         send(stream, reply);
     });
-    check("another body", "offline", "bad-signature", |key, asked, stream| {
-        let reply = String::from_utf8(asked.reply(key, "b", 200, &body("b"))).expect("text");
+    check("another body", "offline", "bad-signature", |key, request, stream| {
+        let reply = String::from_utf8(request.reply(key, "b", 200, &valid_body("b"))).expect("text");
         send(stream, reply.replace("\"took_us\":1", "\"took_us\":2").as_bytes());
     });
-    check("garbage, signed", "offline", "bad-reply", |key, asked, stream| {
-        send(stream, &asked.reply(key, "b", 200, "garbage"));
+    check("signed garbage", "offline", "bad-reply", |key, request, stream| {
+        send(stream, &request.reply(key, "b", 200, "garbage"));
     });
 }
 
 #[test]
-fn refusals_are_signs_of_life_if_signed() {
+fn a_peer_with_signed_rejections_is_unknown_and_with_unsigned_ones_offline() {
     for (status, error) in [(409, "replayed"), (421, "misdirected"), (400, "rejected"), (500, "rejected")] {
-        check(&format!("a signed {status}"), "unknown", error, move |key, asked, stream| {
-            send(stream, &asked.reply(key, "b", status, "{}"));
+        check(&format!("a signed {status}"), "unknown", error, move |key, request, stream| {
+            send(stream, &request.reply(key, "b", status, "{}"));
         });
     }
     check("an unsigned 403", "offline", "http-status", |_, _, stream| {
@@ -200,7 +201,7 @@ fn refusals_are_signs_of_life_if_signed() {
 }
 
 #[test]
-fn no_http() {
+fn a_peer_without_http_is_offline() {
     check("garbage", "offline", "bad-reply", |_, _, stream| {
         send(stream, b"220 smtp\r\nx: y\r\nready\r\n\r\n");
     });
@@ -215,11 +216,11 @@ fn no_http() {
 }
 
 #[test]
-fn endless_replies_take_no_memory() {
+fn endless_replies_are_cut_off_with_bounded_memory() {
     let flood = |head: &'static [u8], piece: Vec<u8>| {
-        move |_: &Keypair, _: &Asked, stream: &mut TcpStream| {
+        move |_: &Keypair, _: &ReceivedRequest, stream: &mut TcpStream| {
             let mut sent = stream.write_all(head);
-            // 100 MB, or until nobody reads any more.
+            // 100 MB, or until the node closes the connection.
             for _ in 0..(100_000_000 / piece.len()) {
                 sent = sent.and_then(|()| stream.write_all(&piece));
             }
@@ -236,7 +237,7 @@ fn endless_replies_take_no_memory() {
     ] {
         let network = check(what, "offline", "too-large", flood(head, piece));
         let status = format!("/proc/{}/status", network.host("a").pid().as_raw_nonzero());
-        let status = std::fs::read_to_string(status).expect("it runs");
+        let status = std::fs::read_to_string(status).expect("the process runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
         let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
         assert!(peak_kb < 64 * 1024, "{what}: {peak_kb} kB");

@@ -1,4 +1,4 @@
-//! Configuration directories of the Python Distomon v0.1 run as they are.
+//! Configuration directories of the Python Distomon v0.1, which run unchanged.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,10 +11,11 @@ use distomon::crypto::Keypair;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::network::wait;
+use crate::wait::wait;
 
 const PASSWORD: &str = "hunter22";
 
+/// A running node.
 struct Node {
     dir: PathBuf,
     port: u16,
@@ -28,12 +29,10 @@ impl Drop for Node {
     }
 }
 
-/// The two directories, as v0.1 had them: public keys as files, private ones readable by all, and no word
-/// about where to listen or where state goes.
+/// Writes two directories as v0.1 did: public keys as files, private keys readable by all, and neither a listen address
+/// nor a state directory. Returns them with their ports.
 fn write(root: &TempDir) -> Vec<(PathBuf, u16)> {
-    let ports: Vec<u16> = (0..2)
-        .map(|_| TcpListener::bind("[::]:0").and_then(|any| any.local_addr()).expect("a port").port())
-        .collect();
+    let ports = free_ports();
     let keys: Vec<_> = (0..2).map(|_| Keypair::generate().expect("randomness")).collect();
     let mut config = "network_id: test-network\nnode_config:\n".to_owned();
     for (number, port) in ports.iter().enumerate() {
@@ -59,7 +58,7 @@ fn write(root: &TempDir) -> Vec<(PathBuf, u16)> {
         }
         let private = dir.join(format!(".private_keys/node-{number}_test-network.key"));
         fs::write(&private, keys[number].to_pem().as_bytes()).expect("a file");
-        fs::set_permissions(&private, fs::Permissions::from_mode(0o644)).expect("its own file");
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o644)).expect("a file of this test");
     };
     let dirs = ports.iter().enumerate().map(|(number, port)| {
         let dir = root.path().join(format!("host-{number}"));
@@ -67,6 +66,14 @@ fn write(root: &TempDir) -> Vec<(PathBuf, u16)> {
         (dir, *port)
     });
     dirs.collect()
+}
+
+/// Two free ports. They are below the range from which the kernel takes the source ports of connections, so that no
+/// connection of another test occupies them before the node listens.
+fn free_ports() -> Vec<u16> {
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).expect("below 20,000");
+    let candidates = (first..32_000).filter(|port| TcpListener::bind(("::", *port)).is_ok());
+    candidates.take(2).collect()
 }
 
 #[test]
@@ -114,8 +121,8 @@ fn a_directory_of_v0_1_runs_unchanged() {
         assert_eq!(
             mode.expect("a file").permissions().mode() & 0o777,
             0o600,
-            "its key is no longer open to all"
+            "only the owner can read the key"
         );
-        assert!(node.dir.join("state/test-network").is_dir(), "state lies beside the configuration");
+        assert!(node.dir.join("state/test-network").is_dir(), "state is beside the configuration");
     }
 }

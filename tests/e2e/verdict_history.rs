@@ -1,32 +1,32 @@
-//! What verdicts were, and why, is answered later as well.
+//! Past verdicts and their explanations.
 
 use serde_json::Value;
 
 use crate::network::Network;
 
-/// Waits until `at` concludes that of `node`; since when that stands there, in ms of Unix time.
-fn concluded(network: &Network, at: &str, node: &str, standing: &str) -> u64 {
-    network.wait(&format!("{node} is {standing} at {at}"), || {
+/// Waits until the verdict of `at` on `node` has this status; returns the Unix time of that change, in ms.
+fn wait_verdict(network: &Network, at: &str, node: &str, status: &str) -> u64 {
+    network.wait(&format!("{node} is {status} at {at}"), || {
         let changes = network.host(at).get(&format!("/changes/net?node={node}&limit=1"))?;
         let newest = &changes["changes"][0];
-        (newest["status"] == standing).then(|| newest["at"].as_u64().expect("a time"))
+        (newest["status"] == status).then(|| newest["at"].as_u64().expect("a time"))
     })
 }
 
 #[test]
-fn why_a_node_was_down_is_told_when_it_is_up_again() {
+fn a_past_outage_is_explained_after_the_node_is_up_again() {
     let mut network = Network::running(&["a", "b", "c", "d"]);
     network.wait_all_online();
-    concluded(&network, "a", "c", "up");
+    wait_verdict(&network, "a", "c", "up");
     network.host_mut("c").kill();
-    let down_ms = concluded(&network, "a", "c", "down");
+    let down_ms = wait_verdict(&network, "a", "c", "down");
     network.host_mut("c").start();
-    let up_ms = concluded(&network, "a", "c", "up");
+    let up_ms = wait_verdict(&network, "a", "c", "up");
     let host = network.host("a");
 
-    // Between the two it may have been something else for a moment.
+    // Between down and up another verdict is possible for a moment.
     let first = host.get(&format!("/explain/net/c?at={down_ms}")).expect("an explanation");
-    let until_ms = first["until"].as_u64().expect("it is over");
+    let until_ms = first["until"].as_u64().expect("the verdict has ended");
     assert!(down_ms < until_ms && until_ms <= up_ms, "{first}");
     for at in [down_ms, until_ms - 1] {
         let then = host.get(&format!("/explain/net/c?at={at}")).expect("an explanation");
@@ -35,9 +35,9 @@ fn why_a_node_was_down_is_told_when_it_is_up_again() {
         assert_eq!(then["asked_at"], at, "{then}");
         assert_eq!(then["at"], down_ms, "{then}");
         assert_eq!(then["until"], until_ms, "{then}");
-        let ballot = then["ballot"].as_array().expect("votes");
-        let says = |vote: &&Value| vote["says"] == "offline" && vote["error"] == "refused";
-        assert!(ballot.iter().filter(says).count() >= 2, "{then}");
+        let votes = then["ballot"].as_array().expect("votes");
+        let is_refused = |vote: &&Value| vote["says"] == "offline" && vote["error"] == "refused";
+        assert!(votes.iter().filter(is_refused).count() >= 2, "{then}");
     }
     let now = host.get(&format!("/explain/net/c?at={up_ms}")).expect("an explanation");
     assert!(now["verdict"]["status"] == "up" && now["until"] == Value::Null, "{now}");
@@ -45,22 +45,22 @@ fn why_a_node_was_down_is_told_when_it_is_up_again() {
     assert!(now["verdict"]["status"] == "up" && now.get("asked_at").is_none(), "{now}");
 
     let at = (until_ms - 1).to_string();
-    let story = host.command_line(&["explain", "net", "c", "--at", &at]).expect("a story");
-    assert!(story.starts_with("c of net was down, cause: node at "), "{story}");
-    assert!(story.contains("b: offline (refused), by its report ("), "{story}");
-    let list = host.command_line(&["changes", "net", "--node", "c"]).expect("a list");
+    let text = host.run_subcommand(&["explain", "net", "c", "--at", &at]).expect("an explanation");
+    assert!(text.starts_with("c of net was down, cause: node at "), "{text}");
+    assert!(text.contains("b: offline (refused), by its report ("), "{text}");
+    let list = host.run_subcommand(&["changes", "net", "--node", "c"]).expect("a list");
     let lines: Vec<_> = list.lines().collect();
     assert!(lines.len() >= 3 && lines.iter().any(|line| line.contains("c is up")), "{list}");
     assert!(list.contains("c is down, cause: node (was "), "{list}");
 }
 
 #[test]
-fn times_that_nothing_is_kept_of_are_refused() {
+fn times_outside_the_history_and_invalid_times_are_rejected() {
     let network = Network::running(&["a", "b", "c"]);
     network.wait_all_online();
     let host = network.host("a");
     let check = |path: &str, status: u16, expected: &str| {
-        let reply = host.request(path).expect("an answer");
+        let reply = host.request(path).expect("a reply");
         let text = reply.as_str().expect("text");
         assert!(
             reply.status_code == status && text.contains(expected),
@@ -83,8 +83,8 @@ fn times_that_nothing_is_kept_of_are_refused() {
     check("/changes/net?node=a%20b", 400, "node: expected the node_id");
     check("/changes/net?node=x", 200, "\"changes\":[]");
     check("/changes/other", 404, "no such network");
-    let error = host.command_line(&["explain", "net", "c", "--at", "1d"]).expect_err("too long ago");
+    let error = host.run_subcommand(&["explain", "net", "c", "--at", "1d"]).expect_err("before the history");
     assert!(error.contains("status 404: the oldest verdict on c that is kept is from "), "{error}");
-    let error = host.command_line(&["explain", "net", "c", "--at", "3 a.m."]).expect_err("no time");
+    let error = host.run_subcommand(&["explain", "net", "c", "--at", "3 a.m."]).expect_err("an invalid time");
     assert!(error.contains("or how long ago: 90s, 15m, 2h, 1d"), "{error}");
 }

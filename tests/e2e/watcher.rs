@@ -1,4 +1,4 @@
-//! A member of the network that only calls out: the test itself, made of the library's own parts.
+//! The test itself as an outbound-only member, built from parts of the library.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,27 +9,27 @@ use distomon::crypto::{self, Keypair, Nonce, dsse};
 use distomon::mesh::wire::report::Report;
 use serde_json::{Value, json};
 
-use crate::network::Host;
+use crate::host::Host;
 
-/// A request to be signed: everything that a test may want to falsify.
+/// A request of the watcher, every part of which a test can falsify.
 pub(crate) struct Call {
     pub(crate) keyid: String,
     pub(crate) keypair: Keypair,
     pub(crate) nonce: Nonce,
-    /// The path that is signed.
+    /// The path, which is signed.
     pub(crate) path: String,
     pub(crate) body: Vec<u8>,
-    /// Header fields, the signature's among them once [`Call::sign`] has run.
+    /// Header fields. [`Call::sign`] adds those of the signature.
     pub(crate) headers: Vec<(String, String)>,
 }
 
-/// What came back.
+/// A reply of a node.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
-    /// Whether the node's own signature fits this reply and its request.
+    /// Whether the node signed this reply to this request.
     pub(crate) signed: bool,
 }
 
@@ -41,7 +41,7 @@ impl Reply {
     }
 }
 
-/// Its `node_id`.
+/// The `node_id` of the watcher.
 pub(crate) const WATCHER: &str = "watcher";
 
 /// The member [`WATCHER`].
@@ -68,7 +68,7 @@ impl Watcher {
         Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
-    /// A good request to `host` with that body, not signed yet.
+    /// A valid request with this body, not signed yet.
     pub(crate) fn call(&self, body: impl Into<Vec<u8>>) -> Call {
         Call {
             keyid: WATCHER.to_owned(),
@@ -80,15 +80,14 @@ impl Watcher {
         }
     }
 
-    /// The body of a request that brings nothing and holds nothing.
-    #[expect(clippy::unused_self, reason = "it is the watcher who asks")]
-    pub(crate) fn empty(&self, host: &Host) -> Value {
+    /// The body of a request to `host` without heads and reports.
+    pub(crate) fn empty(host: &Host) -> Value {
         json!({"to": host.id, "heads": {}, "reports": []})
     }
 
-    /// All reports that `host` holds; None if it does not answer.
+    /// All reports that `host` holds, by author; none if it does not reply.
     pub(crate) fn reports(&self, host: &Host) -> Option<BTreeMap<String, Report>> {
-        let reply = self.call(self.empty(host).to_string()).sign().send(host)?;
+        let reply = self.call(Self::empty(host).to_string()).sign().send(host)?;
         assert!(reply.status == 200 && reply.signed, "{reply:?}");
         let envelopes = reply.json()["reports"].as_array().expect("an array").clone();
         let reports = envelopes.iter().map(|envelope| {
@@ -124,7 +123,7 @@ impl Call {
         self
     }
 
-    /// Sets a header field, or replaces it.
+    /// Sets a header field.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.headers.retain(|(known, _)| known != name);
         self.headers.push((name.to_owned(), value.into()));
@@ -134,7 +133,7 @@ impl Call {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
-    /// Sends it; None if there is no answer.
+    /// Sends the request; none if there is no reply.
     pub(crate) fn send(&self, host: &Host) -> Option<Reply> {
         let mut request = minreq::post(format!("{}{}", host.url(), self.path))
             .with_body(self.body.clone())
