@@ -26,12 +26,16 @@ use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::{Event, Signer as _};
+use message::{Response, Sender, SignedRequest, Transport};
 use rustix::time::{ClockId, clock_gettime};
-use virtual_host::{Clock, Disk, HostInit, Response, Sender, SignedRequest, Transport, VirtualHost, WALL_MS};
+use virtual_host::{Clock, Disk, HostInit, VirtualHost, WALL_MS};
 
 #[path = "../simulation/fixtures.rs"]
 #[allow(dead_code, reason = "the simulator uses more of it")]
 mod fixtures;
+#[path = "../simulation/message.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod message;
 #[path = "../simulation/virtual_host.rs"]
 #[allow(dead_code, reason = "the simulator uses more of it")]
 mod virtual_host;

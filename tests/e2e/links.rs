@@ -85,7 +85,7 @@ fn a_node_that_lost_its_state_resumes_with_a_higher_epoch() {
         fs::remove_file(network.host("c").node_dir().join(file)).expect("a file");
     }
     network.host_mut("c").start();
-    network.host("c").wait_log("its state was lost or restored");
+    network.host("c").wait_log("the state of this node was lost or restored");
     network.wait_all_online();
     let epoch = fs::read_to_string(network.host("c").node_dir().join("epoch")).expect("the epoch is stored");
     let epoch: u64 = epoch.trim().parse().expect("a number");

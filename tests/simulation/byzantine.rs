@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::fixtures::{self, KeySigner};
-use crate::virtual_host::{Payload, Transport};
+use crate::message::{Payload, Transport};
 use distomon::crypto::Keypair;
 use distomon::mesh::Signer;
 use distomon::mesh::id::{MAX_INTEGER, NodeId, ReportId};

@@ -8,9 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::invariant_checker::check_scenario;
+use crate::message::Transport;
 use crate::scenario::Scenario;
 use crate::violation::Violation;
-use crate::virtual_host::Transport;
 use distomon::present::journal::notice_text;
 
 /// Scenarios in an ordinary run.

@@ -1,6 +1,7 @@
 //! Runs a scenario and compares the verdicts of every node with the ground truth, whenever they change and four
 //! times a second.
 
+use crate::message::Transport;
 use crate::network::Network;
 use crate::node_set::NodeSet;
 use crate::outage_rule::OutageRule;
@@ -10,7 +11,6 @@ use crate::scenario_run::ScenarioRun;
 use crate::steady_state::{RECOVERY_MS, SteadyState};
 use crate::tolerance::Tolerance;
 use crate::violation::Violation;
-use crate::virtual_host::Transport;
 use distomon::mesh::verdict::NodeStatus;
 
 /// The time between two checks of all nodes, in ms.

@@ -16,6 +16,7 @@ mod invariant_checker;
 mod isolation;
 mod link_model;
 mod membership;
+mod message;
 mod network;
 mod node_set;
 mod outage_rule;

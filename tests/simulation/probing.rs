@@ -118,7 +118,7 @@ fn an_outbound_only_node_is_measured_by_the_interval_of_its_calls() {
     for seed in seeds() {
         let mut members = fixtures::members(3);
         members[0].url = None;
-        // Node 0 calls node 1 every 8 s, which is longer than three of its own poll rates.
+        // Node 0 calls node 1 every 8 s, which is longer than three of its poll rates.
         members[1].poll_rate_ms = 8_000;
         let mut network = Setup::new(members, seed).start();
         network.run_until(12_000, "all online", Network::is_converged);

@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::fault::FaultKind;
 use crate::fixtures;
+use crate::message::Payload;
 use crate::network::Network;
 use crate::scenario_run::ScenarioRun;
 use crate::violation::Violation;
-use crate::virtual_host::{Payload, VirtualHost};
+use crate::virtual_host::VirtualHost;
 use distomon::mesh::id::ReportId;
 
 /// Replays random captured messages.

@@ -7,11 +7,12 @@ use crate::fault::{Fault, FaultKind};
 use crate::fixtures;
 use crate::ground_truth::{Conditions, GroundTruth};
 use crate::link_model::LinkModel;
+use crate::message::Transport;
 use crate::network::{Network, Setup};
 use crate::node_set::NodeSet;
 use crate::scenario::Scenario;
 use crate::violation::Violation;
-use crate::virtual_host::{Disk, Transport};
+use crate::virtual_host::Disk;
 use distomon::mesh::Event;
 use distomon::mesh::id::ReportId;
 

@@ -1,5 +1,6 @@
 //! A simulated network: virtual hosts, and the packets between them, in virtual time.
 
+mod host_table;
 mod inspect;
 mod packet;
 pub(crate) mod setup;
@@ -7,18 +8,18 @@ pub(crate) mod setup;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::byzantine::{Behavior, Misbehavior};
+use crate::byzantine::Misbehavior;
 use crate::fixtures;
 use crate::link_model::LinkModel;
-use crate::virtual_host::{
-    Clock, Disk, HostInit, Payload, Response, Sender, SignedRequest, Transport, VirtualHost,
-};
-use distomon::crypto::{Keypair, PublicKey};
+use crate::message::{Payload, Response, Sender, SignedRequest, Transport};
+use crate::virtual_host::{Clock, Disk, HostInit, VirtualHost};
+use distomon::crypto::Keypair;
 use distomon::mesh::Event;
 use distomon::mesh::engine::event::{Call, CallFinished, CallPurpose};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::wire::observation::Failure;
+use host_table::HostTable;
 use packet::{Packet, PacketQueue};
 pub(crate) use setup::Setup;
 
@@ -32,7 +33,7 @@ pub(crate) struct Network {
     /// The number of a node's key where that is not the node's number.
     pub(crate) keys: BTreeMap<usize, u64>,
     pub(crate) traffic: Traffic,
-    slots: Vec<Slot>,
+    hosts: HostTable,
     /// The host at a node's first address.
     addresses: BTreeMap<NodeId, usize>,
     /// The host at a url that a node has moved to.
@@ -48,18 +49,6 @@ pub(crate) struct Network {
     steps_without_progress: u32,
     rng: fastrand::Rng,
     seed: u64,
-}
-
-/// A place for a virtual host, which may be off.
-#[derive(Default)]
-struct Slot {
-    host: Option<VirtualHost>,
-    /// The key that the process signs with.
-    key: Option<PublicKey>,
-    frozen_until_ms: u64,
-    /// When the event loop ticks next, as of its last step; none while the host is off.
-    next_tick_ms: Option<u64>,
-    behavior: Arc<Behavior>,
 }
 
 /// The number of calls by purpose, and the bytes of all messages.
@@ -104,7 +93,7 @@ impl Network {
             observers,
             keys: BTreeMap::new(),
             traffic: Traffic::default(),
-            slots: (0..count).map(|_| Slot::default()).collect(),
+            hosts: HostTable::default(),
             addresses: (0..count).map(|index| (fixtures::node_id(index), index)).collect(),
             moved: BTreeMap::new(),
             captured: None,
@@ -116,6 +105,7 @@ impl Network {
             rng: fastrand::Rng::with_seed(seed),
             seed,
         };
+        network.hosts.allocate(count - 1);
         for (index, clock) in clocks.iter().enumerate() {
             network.boot_with(index, index, Disk::default(), *clock);
             let until_ms = network.now_ms + network.rng.u64(0..=500 / count as u64);
@@ -131,16 +121,15 @@ impl Network {
 
     /// Starts a node with a given clock.
     pub(crate) fn boot_with(&mut self, host: usize, node: usize, disk: Disk, clock: Clock) {
-        self.allocate(host);
+        self.hosts.allocate(host);
         let membership = self.membership(node);
         let seed = self.rng.u64(..);
         let key = self.key(node);
-        let slot = &mut self.slots[host];
-        slot.key = Some(key.public().clone());
-        let signer = slot.behavior.signer(key, self.transport);
+        let public_key = key.public().clone();
+        let signer = self.hosts.behavior(host).signer(key, self.transport);
         let init = HostInit { signer, transport: self.transport, membership, disk, clock, seed };
-        slot.host = Some(VirtualHost::start(init, self.now_ms));
-        self.schedule_tick(host);
+        self.hosts.start(host, VirtualHost::start(init, self.now_ms), public_key);
+        self.hosts.schedule_tick(host, self.now_ms);
     }
 
     /// The key that a node's next process signs with.
@@ -148,36 +137,27 @@ impl Network {
         fixtures::keypair(self.keys.get(&node).copied().unwrap_or(node as u64))
     }
 
-    /// Makes `host` a valid number; the host is off.
-    fn allocate(&mut self, host: usize) {
-        let count = self.slots.len().max(host + 1);
-        self.slots.resize_with(count, Slot::default);
-    }
-
     /// Kills the process on `host` and returns its disk.
     pub(crate) fn kill(&mut self, host: usize) -> Disk {
         self.pending.retain(|_, pending| pending.from != host);
-        let slot = &mut self.slots[host];
-        slot.frozen_until_ms = 0;
-        slot.next_tick_ms = None;
-        slot.host.take().expect("the host runs").into_disk()
+        self.hosts.stop(host).expect("the host runs").into_disk()
     }
 
     /// Suspends the process on `host` for a time, in ms.
     pub(crate) fn freeze(&mut self, host: usize, for_ms: u64) {
-        self.slots[host].frozen_until_ms = self.now_ms + for_ms;
-        self.schedule_tick(host);
+        self.hosts.freeze(host, self.now_ms + for_ms);
+        self.hosts.schedule_tick(host, self.now_ms);
     }
 
     /// Changes the clock of a running host.
     pub(crate) fn change_clock(&mut self, host: usize, change: impl FnOnce(&mut Clock)) {
         change(&mut self.host_mut(host).clock);
-        self.schedule_tick(host);
+        self.hosts.schedule_tick(host, self.now_ms);
     }
 
     /// Sets how the node on `host` misbehaves from now on; none makes it honest.
     pub(crate) fn set_misbehavior(&self, host: usize, misbehavior: Option<Misbehavior>) {
-        self.slots[host].behavior.set(misbehavior);
+        self.hosts.behavior(host).set(misbehavior);
     }
 
     /// Adds the next node to the configuration. Nodes learn of it when they are reconfigured.
@@ -185,7 +165,7 @@ impl Network {
         let number = self.members.len();
         self.members.push(fixtures::member(number));
         self.addresses.insert(fixtures::node_id(number), number);
-        self.allocate(number);
+        self.hosts.allocate(number);
     }
 
     /// Gives a node in the configuration the url of `host`.
@@ -193,7 +173,7 @@ impl Network {
         let url = format!("http://host-{host:02}:8000");
         self.members[node].url = Some(url.clone());
         self.moved.insert(url, host);
-        self.allocate(host);
+        self.hosts.allocate(host);
     }
 
     /// Applies the current configuration, as the node with the number `node` sees it, to `host`.
@@ -211,22 +191,21 @@ impl Network {
 /// Access to hosts.
 impl Network {
     pub(crate) fn host(&self, host: usize) -> &VirtualHost {
-        self.slots[host].host.as_ref().expect("the host runs")
+        self.hosts.get(host).expect("the host runs")
     }
 
     fn host_mut(&mut self, host: usize) -> &mut VirtualHost {
-        self.slots[host].host.as_mut().expect("the host runs")
+        self.hosts.get_mut(host).expect("the host runs")
     }
 
     /// The running hosts with their numbers.
     pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &VirtualHost)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.host.as_ref()?)))
+        self.hosts.running()
     }
 
     /// Whether `host` runs and is not frozen.
     pub(crate) fn is_responsive(&self, host: usize) -> bool {
-        let slot = &self.slots[host];
-        slot.host.is_some() && slot.frozen_until_ms <= self.now_ms
+        self.hosts.get(host).is_some() && self.hosts.frozen_until_ms(host) <= self.now_ms
     }
 
     /// The host at the node's first address.
@@ -294,8 +273,7 @@ impl Network {
             self.deliver(packet);
             return Some(recipient);
         }
-        let is_due = |slot: &Slot| slot.next_tick_ms.is_some_and(|tick_ms| tick_ms <= next_ms);
-        let due = self.slots.iter().position(is_due).expect("a packet or a tick is due");
+        let due = self.hosts.due(next_ms).expect("a packet or a tick is due");
         self.step(due, Event::Tick);
         Some(due)
     }
@@ -306,14 +284,8 @@ impl Network {
 
     /// When the next packet arrives or the next tick is due, in ms.
     fn next_ms(&self) -> Option<u64> {
-        let ticks = self.slots.iter().filter_map(|slot| slot.next_tick_ms);
-        ticks.chain(self.queue.next_ms()).min().map(|next_ms| next_ms.max(self.now_ms))
-    }
-
-    fn schedule_tick(&mut self, host: usize) {
-        let slot = &mut self.slots[host];
-        let tick_ms = slot.host.as_ref().map(|running| running.next_tick_ms(self.now_ms));
-        slot.next_tick_ms = tick_ms.map(|tick_ms| tick_ms.max(slot.frozen_until_ms));
+        let next = [self.hosts.next_tick_ms(), self.queue.next_ms()].into_iter().flatten().min();
+        next.map(|next_ms| next_ms.max(self.now_ms))
     }
 }
 
@@ -323,7 +295,7 @@ impl Network {
     pub(crate) fn step(&mut self, host: usize, event: Event) {
         let now_ms = self.now_ms;
         let calls = self.host_mut(host).step(now_ms, event);
-        self.schedule_tick(host);
+        self.hosts.schedule_tick(host, now_ms);
         for call in calls {
             self.send(host, call);
         }
@@ -342,7 +314,7 @@ impl Network {
     /// Sends a captured request again to the same host.
     pub(crate) fn replay(&mut self, CapturedRequest { to, request }: CapturedRequest) {
         let now_ms = self.now_ms;
-        let Some(host) = self.slots[to].host.as_mut() else { return };
+        let Some(host) = self.hosts.get_mut(to) else { return };
         let from = request.sender.id.clone();
         let (_, received) = host.on_request(now_ms, request);
         if let Some(received) = received {
@@ -353,7 +325,7 @@ impl Network {
     /// Sends `payload` beside the heads in `body` to `to` as the member `from`.
     pub(crate) fn inject(&mut self, to: usize, from: &NodeId, body: &str, payload: Payload) {
         let now_ms = self.now_ms;
-        let Some(host) = self.slots[to].host.as_mut() else { return };
+        let Some(host) = self.hosts.get_mut(to) else { return };
         let received = host.verify_request(now_ms, from, body, payload);
         self.step(to, Event::RequestReceived { from: from.clone(), received });
     }
@@ -373,18 +345,14 @@ impl Network {
         (!lost && !link.cut).then_some(self.now_ms + delay_ms)
     }
 
-    fn public_key(&self, host: usize) -> PublicKey {
-        self.slots[host].key.clone().expect("a process has run here")
-    }
-
     fn send(&mut self, from: usize, call: Call) {
         let now_ms = self.now_ms;
         let to = self.resolve(from, &call.peer);
-        let key = self.public_key(from);
+        let key = self.hosts.key(from);
         let host = self.host_mut(from);
         let (nonce, body, mut payload) = host.write_request(now_ms, &call);
         let sender = Sender { id: host.id().clone(), key };
-        self.slots[from].behavior.tamper(&mut payload, &sender.id, to);
+        self.hosts.behavior(from).tamper(&mut payload, &sender.id, to);
         self.last_call += 1;
         let number = self.last_call;
         self.traffic.bytes += body.len();
@@ -404,7 +372,7 @@ impl Network {
     }
 
     fn deliver(&mut self, packet: Packet) {
-        let thaws_ms = self.slots[packet.recipient()].frozen_until_ms;
+        let thaws_ms = self.hosts.frozen_until_ms(packet.recipient());
         if thaws_ms > self.now_ms {
             return self.queue.push(thaws_ms, packet);
         }
@@ -434,7 +402,7 @@ impl Network {
     fn answer(&mut self, from: usize, to: usize, call: u64, request: SignedRequest) {
         let now_ms = self.now_ms;
         let arrival_ms = self.arrival_ms(to, from);
-        if self.slots[to].host.is_none() {
+        if self.hosts.get(to).is_none() {
             // The host's kernel refuses the connection.
             if let Some(arrival_ms) = arrival_ms {
                 let refused = Packet::Failed { to: from, call, failure: Failure::Refused };
@@ -451,10 +419,10 @@ impl Network {
         let id = host.id().clone();
         if let Response::Reply(body, payload) = &mut response {
             self.traffic.bytes += body.len();
-            self.slots[to].behavior.tamper(payload, &id, from);
+            self.hosts.behavior(to).tamper(payload, &id, from);
         }
         if let Some(arrival_ms) = arrival_ms {
-            let signer = self.public_key(to);
+            let signer = self.hosts.key(to);
             self.queue.push(arrival_ms, Packet::Response { to: from, call, signer, response });
         }
         if let Some(received) = received {

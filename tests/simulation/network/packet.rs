@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::virtual_host::{Response, SignedRequest};
+use crate::message::{Response, SignedRequest};
 use distomon::crypto::PublicKey;
 use distomon::mesh::wire::observation::Failure;
 
-/// What one host sends to another, or what a host learns of its own call. `call` numbers the call.
+/// What one host sends to another, or the failure of a call. `call` numbers the call.
 pub(super) enum Packet {
     Request { from: usize, to: usize, call: u64, request: SignedRequest },
     Response { to: usize, call: u64, signer: PublicKey, response: Response },

@@ -2,7 +2,8 @@
 
 use super::{Network, Traffic};
 use crate::fixtures;
-use crate::virtual_host::{Clock, Transport};
+use crate::message::Transport;
+use crate::virtual_host::Clock;
 use distomon::mesh::membership::{Member, ObserverPolicy};
 
 /// Everything that determines a simulated network.
