@@ -26,10 +26,6 @@
 //! imports nothing and serves all but `mesh` and `crypto`; `threads` and `durable_file`
 //! import nothing either.
 
-// Unit tests share samples with the simulator, which names this crate from outside.
-#[cfg(test)]
-extern crate self as distomon;
-
 pub mod cli;
 pub mod config;
 pub mod crypto;

@@ -1,17 +1,22 @@
-//! Sample tables and snapshots for unit tests; the samples that the simulator shares are in its directory.
+//! Keys, members, reports and snapshots for unit tests.
+//!
+//! The simulator has its own copy of the first three in `tests/simulation/fixtures.rs`. Sharing one would need known
+//! private keys and a constructor of verified reports in the public interface of the library.
 
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::member_state::MemberState;
 use super::report_table::ReportTable;
 use super::snapshot::{Counters, Snapshot};
 use super::timestamps::Timestamps;
-use crate::mesh::wire::report::VerifiedReport;
-
-#[path = "../../tests/simulation/sample.rs"]
-mod shared;
-
-pub(super) use shared::*;
+use crate::crypto::{Keypair, dsse};
+use crate::mesh::Signer;
+use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::membership::{Member, Membership};
+use crate::mesh::wire::report::{Report, VerifiedReport};
 
 /// The report table of node 0 of `count` nodes with the reports `latest`, each one second old at 10,000 ms of
 /// monotonic time.
@@ -40,5 +45,80 @@ pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
         verdicts: Arc::default(),
         tracker: Arc::default(),
         history: Arc::default(),
+    }
+}
+
+/// The key pair that belongs to a number.
+pub(super) fn keypair(number: u64) -> Keypair {
+    // PKCS#8 of an Ed25519 key is this prefix and the 32 bytes of the seed (RFC 8410, section 7).
+    let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    der.extend_from_slice(&[number.to_be_bytes(); 4].concat());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
+    Keypair::from_pem(&pem).expect("a well-formed key")
+}
+
+/// `node-00`, `node-01` and so on.
+pub(super) fn node_id(number: usize) -> NodeId {
+    format!("node-{number:02}").parse().expect("a valid name")
+}
+
+pub(super) fn network_id() -> NetworkId {
+    "net".parse().expect("a valid name")
+}
+
+/// The member with this number: its key has the same number, poll rate 1 s, two retries, timeout 1 s.
+pub(super) fn member(number: usize) -> Member {
+    Member {
+        id: node_id(number),
+        url: Some(format!("http://node-{number:02}:8000")),
+        poll_rate_ms: 1_000,
+        retry: 2,
+        timeout_ms: 1_000,
+        keys: vec![keypair(number as u64).public().clone()],
+        site: None,
+    }
+}
+
+pub(super) fn members(count: usize) -> Vec<Member> {
+    (0..count).map(member).collect()
+}
+
+/// `members` as the node with the number `me` sees them.
+pub(super) fn membership(members: &[Member], me: usize) -> Arc<Membership> {
+    let membership = Membership::new(network_id(), members.to_vec(), &node_id(me));
+    Arc::new(membership.expect("distinct members, `me` among them"))
+}
+
+/// A report without observations.
+pub(super) fn report(author: usize, epoch: u64, seq: u64) -> Report {
+    Report {
+        network_id: network_id(),
+        node_id: node_id(author),
+        epoch,
+        seq,
+        prev: None,
+        at_ms: 1_763_884_800_000,
+        interval_ms: 1_000,
+        version: "0.1.0".to_owned(),
+        config: "AAAAAAAAAAA=".to_owned(),
+        isolated: false,
+        leaving: false,
+        observations: Vec::new(),
+    }
+}
+
+/// `report`, signed with the key of its author's number.
+pub(super) fn sealed(author: usize, report: Report) -> VerifiedReport {
+    Pen(keypair(author as u64)).sign(report)
+}
+
+/// Signs reports as the service does.
+pub(super) struct Pen(pub(super) Keypair);
+
+impl Signer for Pen {
+    fn sign(&self, report: Report) -> VerifiedReport {
+        let payload = report.to_payload();
+        let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
+        VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
     }
 }

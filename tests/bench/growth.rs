@@ -25,15 +25,19 @@ use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::{Event, Signer as _};
-use machine::{Clock, Disk, Machine, Response, Sender, WALL_MS, Wire};
+use message::{Response, Sender, SignedRequest, Transport};
 use rustix::time::{ClockId, clock_gettime};
+use virtual_host::{Clock, Disk, HostInit, VirtualHost, WALL_MS};
 
-#[path = "../simulation/machine.rs"]
-#[allow(dead_code, reason = "only the simulator uses all of it")]
-mod machine;
-#[path = "../simulation/sample.rs"]
-#[allow(dead_code, reason = "only the simulator uses all of it")]
-mod sample;
+#[path = "../simulation/fixtures.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod fixtures;
+#[path = "../simulation/message.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod message;
+#[path = "../simulation/virtual_host.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod virtual_host;
 
 /// Highest ratio of a node's processor time in the larger network to that in the smaller one.
 const TARGET: f64 = 1.5;
@@ -120,7 +124,7 @@ struct Author {
 /// The measured node with its partners and all other authors.
 struct Testbed {
     /// The first one is measured.
-    machines: Vec<Machine>,
+    machines: Vec<VirtualHost>,
     authors: Vec<Author>,
     /// Time in ms, machine and report of each coming delivery.
     arrivals: BinaryHeap<Reverse<(u64, usize, usize)>>,
@@ -135,7 +139,7 @@ fn node_id(number: usize) -> NodeId {
 }
 
 fn measure(count: usize) -> Cost {
-    let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
+    let keypairs: Vec<Keypair> = (0..count).map(|number| fixtures::keypair(number as u64)).collect();
     let members: Vec<Member> = keypairs
         .iter()
         .enumerate()
@@ -144,12 +148,12 @@ fn measure(count: usize) -> Cost {
             url: Some(format!("http://node-{number:05}:8000")),
             keys: vec![keypair.public().clone()],
             poll_rate_ms: POLL_MS,
-            ..sample::member(0)
+            ..fixtures::member(0)
         })
         .collect();
     let membership_of = |number: usize| {
         let membership =
-            Membership::new(sample::network_id(), members.clone(), &node_id(number)).expect("a member");
+            Membership::new(fixtures::network_id(), members.clone(), &node_id(number)).expect("a member");
         Arc::new(membership.with_observers(ObserverPolicy::Rings(RINGS)))
     };
     // All ids have one length, so that they sort by number.
@@ -158,11 +162,17 @@ fn measure(count: usize) -> Cost {
     let simulated: Vec<usize> = std::iter::once(0).chain(partners).collect();
     let mut rng = fastrand::Rng::with_seed(1);
     let machines = simulated.iter().map(|&number| {
-        let signer = Box::new(sample::Pen(keypairs[number].clone()));
-        let (disk, clock) = (Disk::default(), Clock::default());
-        Machine::start(signer, Wire::Whole, membership_of(number), disk, clock, 0, number as u64)
+        let init = HostInit {
+            signer: Box::new(fixtures::KeySigner(keypairs[number].clone())),
+            transport: Transport::Encoded,
+            membership: membership_of(number),
+            disk: Disk::default(),
+            clock: Clock::default(),
+            seed: number as u64,
+        };
+        VirtualHost::start(init, 0)
     });
-    let machines: Vec<Machine> = machines.collect();
+    let machines: Vec<VirtualHost> = machines.collect();
     let publish_ms = membership.publish_ms();
     let authors = keypairs.into_iter().enumerate().filter(|(number, _)| !simulated.contains(number));
     let authors: Vec<Author> = authors
@@ -216,14 +226,14 @@ impl Testbed {
         self.publish(now_ms);
         self.deliver(now_ms);
         for machine in 0..self.machines.len() {
-            if self.machines[machine].wakes_ms(now_ms) <= now_ms {
+            if self.machines[machine].next_tick_ms(now_ms) <= now_ms {
                 self.step(now_ms, machine, Event::Tick);
             }
         }
     }
 
     /// Runs `work` on a machine, and adds its processor time to the cost if the machine is the measured one.
-    fn run_on<T>(&mut self, machine: usize, work: impl FnOnce(&mut Machine) -> T) -> T {
+    fn run_on<T>(&mut self, machine: usize, work: impl FnOnce(&mut VirtualHost) -> T) -> T {
         let before = processor_time();
         let done = work(&mut self.machines[machine]);
         if machine == 0 {
@@ -261,19 +271,20 @@ impl Testbed {
                 evidence: Vec::new(),
             };
         };
-        let (nonce, body, beside) = self.run_on(from, |machine| machine.write(now_ms, call));
+        let (nonce, body, payload) = self.run_on(from, |machine| machine.write_request(now_ms, call));
         let own = self.machines[from].snapshot.membership().own();
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
-        let (response, received) =
-            self.run_on(to, |machine| machine.answer(now_ms, &sender, nonce, &body, beside));
+        let from_id = sender.id.clone();
+        let request = SignedRequest { sender, nonce, body, payload };
+        let (response, received) = self.run_on(to, |machine| machine.on_request(now_ms, request));
         if let Response::Reply(reply, _) = &response {
             self.count(to, from, reply);
         }
         if let Some(received) = received {
-            self.step(now_ms, to, Event::RequestReceived { from: sender.id, received });
+            self.step(now_ms, to, Event::RequestReceived { from: from_id, received });
         }
-        self.run_on(from, |machine| machine.read(now_ms, call, response, 2))
+        self.run_on(from, |machine| machine.on_response(now_ms, call, response, 2))
     }
 
     fn count(&mut self, from: usize, to: usize, body: &str) {
@@ -338,12 +349,12 @@ impl Author {
             error: None,
             head: None,
         };
-        let report = sample::Pen(self.keypair.clone()).sign(Report {
+        let report = fixtures::KeySigner(self.keypair.clone()).sign(Report {
             node_id: self.id.clone(),
             prev: self.prev,
             at_ms: WALL_MS + now_ms,
             observations: self.observed.iter().map(|id| (id.clone(), online)).collect(),
-            ..sample::report(0, WALL_MS, self.seq)
+            ..fixtures::report(0, WALL_MS, self.seq)
         });
         self.prev = Some(*report.digest());
         report

@@ -29,9 +29,9 @@ use distomon::store::nonce_store::NonceStore;
 use distomon::store::{NetworkHandle, StateFiles};
 use parking_lot::Mutex;
 
-#[path = "../simulation/sample.rs"]
-#[allow(dead_code, reason = "only the simulator uses all of it")]
-mod sample;
+#[path = "../simulation/fixtures.rs"]
+#[allow(dead_code, reason = "the simulator uses more of it")]
+mod fixtures;
 
 const POLL_MS: u64 = 5_000;
 /// Largest network in which all nodes observe all others.
@@ -56,13 +56,13 @@ fn main() {
     let listener = Listener::bind(&[any], Limits::default()).expect("a free port");
     let instance = ServedInstance {
         name: "large-network".to_owned(),
-        nodes: BTreeMap::from([(sample::network_id(), node.clone())]),
+        nodes: BTreeMap::from([(fixtures::network_id(), node.clone())]),
         login: Some(Password::from_plain(password)),
         secure: false,
     };
     let handle = listener.start(Arc::new(Routes::new(instance))).expect("a thread");
     std::thread::spawn(move || network.publish(&node));
-    println!("http://{}/network/{}", handle.addresses()[0], sample::network_id());
+    println!("http://{}/network/{}", handle.addresses()[0], fixtures::network_id());
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
 }
 
@@ -83,19 +83,19 @@ fn site(number: usize) -> Option<distomon::mesh::id::Site> {
 
 impl LargeNetwork {
     fn new(count: usize) -> Self {
-        let keypairs: Vec<Keypair> = (0..count).map(|number| sample::keypair(number as u64)).collect();
+        let keypairs: Vec<Keypair> = (0..count).map(|number| fixtures::keypair(number as u64)).collect();
         let members = keypairs.iter().enumerate().map(|(number, keypair)| Member {
             id: node_id(number),
             url: Some(format!("http://node-{number:04}:8000")),
             keys: vec![keypair.public().clone()],
             poll_rate_ms: POLL_MS,
             site: site(number),
-            ..sample::member(0)
+            ..fixtures::member(0)
         });
         let observers =
             if count > MAX_OBSERVED_BY_ALL { ObserverPolicy::Rings(RINGS) } else { ObserverPolicy::All };
         let membership =
-            Membership::new(sample::network_id(), members.collect(), &node_id(0)).expect("node 0");
+            Membership::new(fixtures::network_id(), members.collect(), &node_id(0)).expect("node 0");
         Self { keypairs, membership: Arc::new(membership.with_observers(observers)), clock: Clock::start() }
     }
 
@@ -105,7 +105,7 @@ impl LargeNetwork {
         let now = self.clock.now();
         let init = EngineInit {
             membership: self.membership.clone(),
-            signer: Box::new(sample::Pen(self.keypairs[0].clone())),
+            signer: Box::new(fixtures::KeySigner(self.keypairs[0].clone())),
             seed: 1,
             epoch: files.next_epoch(now.wall_ms).expect("a directory"),
             min_reports: Vec::new(),
@@ -153,7 +153,7 @@ impl LargeNetwork {
                 }
             }
             let report = self.report(author, round as u64 + 1, prev[author], round > 0, extra);
-            let sealed = sample::Pen(self.keypairs[author].clone()).sign(report);
+            let sealed = fixtures::KeySigner(self.keypairs[author].clone()).sign(report);
             prev[author] = Some(*sealed.digest());
             let heads = Heads::empty(self.membership.clone());
             let received = ReceivedReports { heads, reports: vec![sealed], proofs: Vec::new() };
@@ -197,7 +197,7 @@ impl LargeNetwork {
             interval_ms: POLL_MS,
             config: self.membership.digest().to_owned(),
             observations: observed.map(|target| (node_id(target), found(target))).collect(),
-            ..sample::report(0, wall_us() / 1_000_000 * 1_000 - 60_000_000, seq)
+            ..fixtures::report(0, wall_us() / 1_000_000 * 1_000 - 60_000_000, seq)
         }
     }
 }

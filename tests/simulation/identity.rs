@@ -1,62 +1,71 @@
-//! One key in two places, and a node that lost its memory.
+//! One key used by two processes, and nodes that lost their state.
 
-use crate::machine::Disk;
-use crate::network::{Network, tracked};
-use crate::{sample, seeds};
-use distomon::mesh::Event;
+use crate::network::Network;
+use crate::network::setup::converged;
+use crate::virtual_host::{Clock, Disk};
+use crate::{fixtures, seeds};
 use distomon::mesh::engine::event::{Notice, ReceivedReports};
 use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::report::Report;
+use distomon::mesh::{Event, Signer as _};
 
-fn proofs(network: &Network) -> usize {
-    let machines = network.running();
-    machines.filter(|(_, machine)| machine.snapshot.states()[0].equivocation.is_some()).count()
+/// The number of running hosts with a proof that node 0 equivocated.
+fn count_proofs(network: &Network) -> usize {
+    let hosts = network.running();
+    hosts.filter(|(_, host)| host.snapshot.states()[0].equivocation.is_some()).count()
 }
 
-/// A thief of node 0's key, while that is away, tells node 1 one thing and node 3 another, in one place.
-fn robbed(seed: u64) -> Network {
-    let mut network = tracked(5, seed);
+/// A network in which a thief of node 0's key sent different reports with one id to nodes 1 and 3, while node 0 is
+/// off.
+fn with_stolen_key(seed: u64) -> Network {
+    let mut network = converged(5, seed);
     network.kill(0);
     network.run(100);
-    let epoch = network.machine(1).holds(&sample::node_id(0)).expect("tracked").id().epoch + 1_000;
+    let epoch =
+        network.host(1).latest(&fixtures::node_id(0)).expect("a converged network").id().epoch + 1_000;
     for (victim, isolated) in [(1, true), (3, false)] {
-        let report = sample::sealed(0, Report { isolated, ..sample::report(0, epoch, 7) });
-        let heads = Heads::empty(network.machine(victim).snapshot.membership().clone());
-        let delivery = ReceivedReports { heads, reports: vec![report], proofs: Vec::new() };
-        network.tell(victim, Event::RequestReceived { from: sample::node_id(0), received: delivery });
+        let report = Report { isolated, ..fixtures::report(0, epoch, 7) };
+        let report = fixtures::KeySigner(fixtures::keypair(0)).sign(report);
+        let heads = Heads::empty(network.host(victim).snapshot.membership().clone());
+        let received = ReceivedReports { heads, reports: vec![report], proofs: Vec::new() };
+        network.step(victim, Event::RequestReceived { from: fixtures::node_id(0), received });
     }
     network
 }
 
 #[test]
-fn an_equivocation_is_proven_kept_and_relayed_to_everybody() {
+fn a_proof_of_equivocation_is_stored_and_relayed_to_all_nodes() {
     for seed in seeds() {
-        let mut network = robbed(seed);
-        assert_eq!(proofs(&network), 0);
+        let mut network = with_stolen_key(seed);
+        assert_eq!(count_proofs(&network), 0);
         let disk = network.kill(4);
-        network.wait(3_000, "the two meet, and all that run hold the proof", |network| proofs(network) == 3);
-        assert_eq!(network.machine(2).disk.proofs.len(), 1, "kept once");
-        assert_eq!(network.told(2, |note| matches!(note, Notice::Equivocated { .. })), 1, "told once");
+        network.run_until(3_000, "all running nodes hold the proof", |network| count_proofs(network) == 3);
+        assert_eq!(network.host(2).disk.proofs.len(), 1, "stored once");
+        assert_eq!(
+            network.count_notices(2, |notice| matches!(notice, Notice::Equivocated { .. })),
+            1,
+            "logged once"
+        );
         network.boot(4, 4, disk);
         network.boot(0, 0, Disk::default());
-        network.wait(4_000, "who was away hears of it", |network| proofs(network) == 5);
-        assert!(network.running().all(|(_, machine)| machine.received.refused == 0), "nothing was forged");
+        network.run_until(4_000, "restarted nodes hold the proof", |network| count_proofs(network) == 5);
+        assert!(network.running().all(|(_, host)| host.received.rejected == 0), "no report was forged");
     }
 }
 
 #[test]
-fn a_proof_outlives_a_restart_and_is_not_sent_again_and_again() {
+fn a_proof_survives_a_restart_and_causes_no_repeated_follow_ups() {
     for seed in seeds() {
-        let mut network = robbed(seed);
-        network.wait(3_000, "all hold the proof", |network| proofs(network) == 4);
-        // The culprit stays away, so that after this nobody holds a report of it any more.
-        let disks = [1, 2, 3, 4].map(|machine| (machine, network.kill(machine)));
-        for (machine, disk) in disks {
-            network.boot(machine, machine, disk);
+        let mut network = with_stolen_key(seed);
+        network.run_until(3_000, "all hold the proof", |network| count_proofs(network) == 4);
+        // Node 0 stays off, so that no node holds a report of it after the restart.
+        let disks = [1, 2, 3, 4].map(|host| (host, network.kill(host)));
+        for (host, disk) in disks {
+            network.boot(host, host, disk);
         }
         network.run(5_000);
-        assert_eq!(proofs(&network), 4);
-        assert!((1..5).all(|machine| network.machine(machine).holds(&sample::node_id(0)).is_none()));
+        assert_eq!(count_proofs(&network), 4);
+        assert!((1..5).all(|host| network.host(host).latest(&fixtures::node_id(0)).is_none()));
         let before = network.traffic;
         network.run(10_000);
         let (probes, follow_ups) =
@@ -66,77 +75,76 @@ fn a_proof_outlives_a_restart_and_is_not_sent_again_and_again() {
 }
 
 #[test]
-fn a_clone_beside_its_original_is_noticed() {
+fn a_clone_and_its_original_detect_the_duplicate_key() {
     for seed in seeds() {
-        let mut network = tracked(5, seed);
+        let mut network = converged(5, seed);
         let disk = network.kill(0);
         network.boot(0, 0, disk.clone());
         network.boot(5, 0, disk);
-        network.wait(10_000, "one of the two says it has a twin", |network| {
-            [0, 5].into_iter().any(|machine| network.machine(machine).snapshot.duplicate_key())
+        network.run_until(10_000, "one of the two reports a duplicate key", |network| {
+            [0, 5].into_iter().any(|host| network.host(host).snapshot.duplicate_key())
         });
     }
 }
 
 #[test]
-fn lost_state_heals_with_a_higher_epoch() {
+fn a_node_that_lost_its_state_resumes_with_a_higher_epoch() {
     for seed in seeds() {
-        let mut network = tracked(4, seed);
+        let day_behind = Clock { skew_ms: -86_400_000, ..Clock::default() };
+        let mut network = converged(4, seed);
         network.kill(0);
         network.run(3_000);
-        // No memory, and a clock that is a day behind: its epoch is lower than any it used.
-        network.boot_skewed(0, 0, Disk::default(), -86_400_000);
-        network.wait(5_000, "whole again", Network::is_whole);
-        assert_eq!(network.told(0, |note| matches!(note, Notice::Superseded { .. })), 1);
-        assert!(!network.machine(0).snapshot.duplicate_key());
-        network.run_checking(10_000, "it stays healed", Network::is_whole);
-        let epoch = network.machine(0).snapshot.own_report().expect("it reports").id().epoch;
-        assert_eq!(network.machine(0).disk.epoch, epoch, "kept before it was used");
-        // The next start goes on from there, whatever the clock says.
+        // Without state, and with a clock that is a day behind, its epoch is lower than any that it used before.
+        network.boot_with(0, 0, Disk::default(), day_behind);
+        network.run_until(5_000, "converged again", Network::is_converged);
+        assert_eq!(network.count_notices(0, |notice| matches!(notice, Notice::Superseded { .. })), 1);
+        assert!(!network.host(0).snapshot.duplicate_key());
+        network.run_asserting(10_000, "it stays converged", Network::is_converged);
+        let epoch = network.host(0).snapshot.own_report().expect("each node reports").id().epoch;
+        assert_eq!(network.host(0).disk.epoch, epoch, "stored before it was used");
+        // The next start continues from that epoch in spite of the clock.
         let disk = network.kill(0);
-        network.boot_skewed(0, 0, disk, -86_400_000);
-        network.wait(5_000, "whole again", Network::is_whole);
-        assert_eq!(network.told(0, |note| matches!(note, Notice::Superseded { .. })), 0);
+        network.boot_with(0, 0, disk, day_behind);
+        network.run_until(5_000, "converged again", Network::is_converged);
+        assert_eq!(network.count_notices(0, |notice| matches!(notice, Notice::Superseded { .. })), 0);
     }
 }
 
 #[test]
-fn the_second_time_it_is_a_twin() {
+fn a_second_newer_report_under_the_own_key_means_a_duplicate_key() {
     for seed in seeds() {
-        let mut network = tracked(4, seed);
-        // The clone starts later, so its epoch is higher and its reports replace the first one's.
+        let mut network = converged(4, seed);
+        // The clone starts later, so its epoch is higher and its reports replace those of the original.
         network.run(1_000);
         network.boot(4, 0, Disk::default());
-        network.wait(10_000, "the twins notice", |network| {
-            [0, 4].into_iter().any(|machine| network.machine(machine).snapshot.duplicate_key())
+        network.run_until(10_000, "one of the two reports a duplicate key", |network| {
+            [0, 4].into_iter().any(|host| network.host(host).snapshot.duplicate_key())
         });
-        for machine in [0, 4] {
-            let superseded = network.told(machine, |note| matches!(note, Notice::Superseded { .. }));
-            assert!(superseded <= 1, "machine {machine} took a higher epoch {superseded} times");
+        for host in [0, 4] {
+            let superseded =
+                network.count_notices(host, |notice| matches!(notice, Notice::Superseded { .. }));
+            assert!(superseded <= 1, "host {host} chose a higher epoch {superseded} times");
         }
         for bystander in 1..4 {
-            assert!(!network.machine(bystander).snapshot.duplicate_key());
+            assert!(!network.host(bystander).snapshot.duplicate_key());
         }
     }
 }
 
 #[test]
-fn a_restart_is_no_twin_and_older_reports_are_not_taken_again() {
+fn a_restart_is_not_a_duplicate_key() {
     for seed in seeds() {
-        let mut network = tracked(4, seed);
+        let mut network = converged(4, seed);
         for _ in 0..3 {
             let disk = network.kill(0);
             network.boot(0, 0, disk);
-            network.wait(3_000, "whole again", Network::is_whole);
-            assert!(
-                network
-                    .machine(0)
-                    .notes
-                    .iter()
-                    .all(|note| matches!(note, Notice::PeerStatusChanged { .. } | Notice::VerdictChanged(_)))
-            );
+            network.run_until(3_000, "converged again", Network::is_converged);
+            let unexpected = network.count_notices(0, |notice| {
+                !matches!(notice, Notice::PeerStatusChanged { .. } | Notice::VerdictChanged(_))
+            });
+            assert_eq!(unexpected, 0, "{}", network.describe());
         }
-        assert!(network.running().all(|(_, machine)| machine.received.refused == 0));
-        assert_eq!(sample::node_id(0), *network.machine(0).id());
+        assert!(network.running().all(|(_, host)| host.received.rejected == 0));
+        assert_eq!(fixtures::node_id(0), *network.host(0).id());
     }
 }

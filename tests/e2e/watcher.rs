@@ -1,0 +1,161 @@
+//! The test itself as an outbound-only member, built from parts of the library.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use distomon::crypto::http_signature::{self, SignatureParams, SignedReply, SignedRequest};
+use distomon::crypto::{self, Keypair, Nonce, dsse};
+use distomon::mesh::wire::report::Report;
+use serde_json::{Value, json};
+
+use crate::host::Host;
+
+/// A request of the watcher, every part of which a test can falsify.
+pub(crate) struct Call {
+    pub(crate) keyid: String,
+    pub(crate) keypair: Keypair,
+    pub(crate) nonce: Nonce,
+    /// The path, which is signed.
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+    /// Header fields. [`Call::sign`] adds those of the signature.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// A reply of a node.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the node signed this reply to this request.
+    pub(crate) signed: bool,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{} is no JSON: {error}: {}", self.status, String::from_utf8_lossy(&self.body))
+        })
+    }
+}
+
+/// The `node_id` of the watcher.
+pub(crate) const WATCHER: &str = "watcher";
+
+/// The member [`WATCHER`].
+pub(crate) struct Watcher {
+    network: String,
+    keypair: Keypair,
+    epoch: u64,
+    counter: AtomicU64,
+}
+
+impl Watcher {
+    pub(crate) fn new(network: &str) -> Self {
+        let keypair = Keypair::generate().expect("randomness");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let epoch = u64::try_from(since.as_millis()).expect("a time that fits");
+        Self { network: network.to_owned(), keypair, epoch, counter: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn keypair(&self) -> &Keypair {
+        &self.keypair
+    }
+
+    pub(crate) fn next_nonce(&self) -> Nonce {
+        Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// A valid request with this body, not signed yet.
+    pub(crate) fn call(&self, body: impl Into<Vec<u8>>) -> Call {
+        Call {
+            keyid: WATCHER.to_owned(),
+            keypair: self.keypair.clone(),
+            nonce: self.next_nonce(),
+            path: format!("/mon/{}", self.network),
+            body: body.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The body of a request to `host` without heads and reports.
+    pub(crate) fn empty(host: &Host) -> Value {
+        json!({"to": host.id, "heads": {}, "reports": []})
+    }
+
+    /// All reports that `host` holds, by author; none if it does not reply.
+    pub(crate) fn reports(&self, host: &Host) -> Option<BTreeMap<String, Report>> {
+        let reply = self.call(Self::empty(host).to_string()).sign().send(host)?;
+        assert!(reply.status == 200 && reply.signed, "{reply:?}");
+        let envelopes = reply.json()["reports"].as_array().expect("an array").clone();
+        let reports = envelopes.iter().map(|envelope| {
+            let envelope = dsse::Envelope::parse(&envelope.to_string()).expect("an envelope");
+            let report: Report = serde_json::from_slice(&envelope.payload).expect("a report");
+            (envelope.keyid, report)
+        });
+        Some(reports.collect())
+    }
+}
+
+impl Call {
+    /// Adds the header fields of a signed request.
+    pub(crate) fn sign(mut self) -> Self {
+        let digest = crypto::content_digest(&self.body);
+        let created_s = self.nonce.epoch / 1000;
+        let params = SignatureParams { keyid: &self.keyid, created_s, nonce: self.nonce };
+        let head = http_signature::sign_request(&self.keypair, &params, &self.path, &digest);
+        for (name, value) in [
+            ("Content-Type", "application/json".to_owned()),
+            ("Content-Digest", digest),
+            ("Signature-Input", head.signature_input),
+            ("Signature", head.signature),
+        ] {
+            self.set(name, value);
+        }
+        self
+    }
+
+    /// Sets a header field.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.to_owned(), value.into()));
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Sends the request; none if there is no reply.
+    pub(crate) fn send(&self, host: &Host) -> Option<Reply> {
+        let mut request = minreq::post(format!("{}{}", host.url(), self.path))
+            .with_body(self.body.clone())
+            .with_timeout(5)
+            .with_follow_redirects(false);
+        for (name, value) in &self.headers {
+            request = request.with_header(name, value);
+        }
+        let response = request.send().ok()?;
+        let headers: BTreeMap<_, _> =
+            response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
+        let field = |name: &str| headers.get(name).map_or("", String::as_str);
+        let context = SignedRequest {
+            path: &self.path,
+            content_digest: self.header("Content-Digest"),
+            signature_input: self.header("Signature-Input"),
+            signature: self.header("Signature"),
+        };
+        let status = response.status_code;
+        let reply = SignedReply {
+            status,
+            content_digest: field("content-digest"),
+            signature_input: field("signature-input"),
+            signature: field("signature"),
+        };
+        let keys = [host.keypair.public().clone()];
+        let signed = http_signature::verify_reply(&reply, &context, &host.id, &keys).is_ok()
+            && crypto::digest_matches(field("content-digest"), response.as_bytes());
+        Some(Reply { status, body: response.as_bytes().to_vec(), signed, headers: headers.clone() })
+    }
+}

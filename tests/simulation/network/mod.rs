@@ -1,0 +1,432 @@
+//! A simulated network: virtual hosts, and the packets between them, in virtual time.
+
+mod host_table;
+mod inspect;
+mod packet;
+pub(crate) mod setup;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::byzantine::Misbehavior;
+use crate::fixtures;
+use crate::link_model::LinkModel;
+use crate::message::{Payload, Response, Sender, SignedRequest, Transport};
+use crate::virtual_host::{Clock, Disk, HostInit, VirtualHost};
+use distomon::crypto::Keypair;
+use distomon::mesh::Event;
+use distomon::mesh::engine::event::{Call, CallFinished, CallPurpose};
+use distomon::mesh::id::NodeId;
+use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
+use distomon::mesh::wire::observation::Failure;
+use host_table::HostTable;
+use packet::{Packet, PacketQueue};
+pub(crate) use setup::Setup;
+
+/// A network under virtual time. Hosts have numbers; at first each runs the node of its number.
+pub(crate) struct Network {
+    pub(crate) now_ms: u64,
+    pub(crate) links: LinkModel,
+    /// The configuration that the next start or reconfiguration of a node applies.
+    pub(crate) members: Vec<Member>,
+    pub(crate) observers: ObserverPolicy,
+    /// The number of a node's key where that is not the node's number.
+    pub(crate) keys: BTreeMap<usize, u64>,
+    pub(crate) traffic: Traffic,
+    hosts: HostTable,
+    /// The host at a node's first address.
+    addresses: BTreeMap<NodeId, usize>,
+    /// The host at a url that a node has moved to.
+    moved: BTreeMap<String, usize>,
+    /// The requests that arrived since capturing began, if it did.
+    captured: Option<Vec<CapturedRequest>>,
+    transport: Transport,
+    queue: PacketQueue,
+    /// Calls in flight, by number.
+    pending: BTreeMap<u64, PendingCall>,
+    last_call: u64,
+    /// Steps since time last advanced, to detect an engine that is always due.
+    steps_without_progress: u32,
+    rng: fastrand::Rng,
+    seed: u64,
+}
+
+/// The number of calls by purpose, and the bytes of all messages.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub(crate) probes: u32,
+    pub(crate) follow_ups: u32,
+    pub(crate) pushes: u32,
+    pub(crate) bytes: usize,
+}
+
+struct PendingCall {
+    from: usize,
+    call: Call,
+    sent_ms: u64,
+}
+
+/// A request as it arrived at a host.
+#[derive(Clone)]
+pub(crate) struct CapturedRequest {
+    pub(crate) to: usize,
+    pub(crate) request: SignedRequest,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with DISTOMON_SEED={} at {} ms", self.seed, self.now_ms);
+        }
+    }
+}
+
+/// Setup, and changes to hosts and configuration.
+impl Network {
+    fn start(setup: Setup) -> Self {
+        let Setup { transport, observers, members, clocks, seed } = setup;
+        let count = members.len();
+        let mut network = Self {
+            now_ms: 0,
+            links: LinkModel::new(),
+            members,
+            observers,
+            keys: BTreeMap::new(),
+            traffic: Traffic::default(),
+            hosts: HostTable::default(),
+            addresses: (0..count).map(|index| (fixtures::node_id(index), index)).collect(),
+            moved: BTreeMap::new(),
+            captured: None,
+            transport,
+            queue: PacketQueue::default(),
+            pending: BTreeMap::new(),
+            last_call: 0,
+            steps_without_progress: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            seed,
+        };
+        network.hosts.allocate(count - 1);
+        for (index, clock) in clocks.iter().enumerate() {
+            network.boot_with(index, index, Disk::default(), *clock);
+            let until_ms = network.now_ms + network.rng.u64(0..=500 / count as u64);
+            network.advance_to(until_ms);
+        }
+        network
+    }
+
+    /// Starts the node with the number `node` on `host`.
+    pub(crate) fn boot(&mut self, host: usize, node: usize, disk: Disk) {
+        self.boot_with(host, node, disk, Clock::default());
+    }
+
+    /// Starts a node with a given clock.
+    pub(crate) fn boot_with(&mut self, host: usize, node: usize, disk: Disk, clock: Clock) {
+        self.hosts.allocate(host);
+        let membership = self.membership(node);
+        let seed = self.rng.u64(..);
+        let key = self.key(node);
+        let public_key = key.public().clone();
+        let signer = self.hosts.behavior(host).signer(key, self.transport);
+        let init = HostInit { signer, transport: self.transport, membership, disk, clock, seed };
+        self.hosts.start(host, VirtualHost::start(init, self.now_ms), public_key);
+        self.hosts.schedule_tick(host, self.now_ms);
+    }
+
+    /// The key that a node's next process signs with.
+    pub(crate) fn key(&self, node: usize) -> Keypair {
+        fixtures::keypair(self.keys.get(&node).copied().unwrap_or(node as u64))
+    }
+
+    /// Kills the process on `host` and returns its disk.
+    pub(crate) fn kill(&mut self, host: usize) -> Disk {
+        self.pending.retain(|_, pending| pending.from != host);
+        self.hosts.stop(host).expect("the host runs").into_disk()
+    }
+
+    /// Suspends the process on `host` for a time, in ms.
+    pub(crate) fn freeze(&mut self, host: usize, for_ms: u64) {
+        self.hosts.freeze(host, self.now_ms + for_ms);
+        self.hosts.schedule_tick(host, self.now_ms);
+    }
+
+    /// Changes the clock of a running host.
+    pub(crate) fn change_clock(&mut self, host: usize, change: impl FnOnce(&mut Clock)) {
+        change(&mut self.host_mut(host).clock);
+        self.hosts.schedule_tick(host, self.now_ms);
+    }
+
+    /// Sets how the node on `host` misbehaves from now on; none makes it honest.
+    pub(crate) fn set_misbehavior(&self, host: usize, misbehavior: Option<Misbehavior>) {
+        self.hosts.behavior(host).set(misbehavior);
+    }
+
+    /// Adds the next node to the configuration. Nodes learn of it when they are reconfigured.
+    pub(crate) fn add_member(&mut self) {
+        let number = self.members.len();
+        self.members.push(fixtures::member(number));
+        self.addresses.insert(fixtures::node_id(number), number);
+        self.hosts.allocate(number);
+    }
+
+    /// Gives a node in the configuration the url of `host`.
+    pub(crate) fn move_member(&mut self, node: usize, host: usize) {
+        let url = format!("http://host-{host:02}:8000");
+        self.members[node].url = Some(url.clone());
+        self.moved.insert(url, host);
+        self.hosts.allocate(host);
+    }
+
+    /// Applies the current configuration, as the node with the number `node` sees it, to `host`.
+    pub(crate) fn reconfigure(&mut self, host: usize, node: usize) {
+        let membership = self.membership(node);
+        self.step(host, Event::Reconfigured(membership));
+    }
+
+    fn membership(&self, node: usize) -> Arc<Membership> {
+        let membership = fixtures::membership(&self.members, node);
+        Arc::new(Arc::unwrap_or_clone(membership).with_observers(self.observers))
+    }
+}
+
+/// Access to hosts.
+impl Network {
+    pub(crate) fn host(&self, host: usize) -> &VirtualHost {
+        self.hosts.get(host).expect("the host runs")
+    }
+
+    fn host_mut(&mut self, host: usize) -> &mut VirtualHost {
+        self.hosts.get_mut(host).expect("the host runs")
+    }
+
+    /// The running hosts with their numbers.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &VirtualHost)> {
+        self.hosts.running()
+    }
+
+    /// Whether `host` runs and is not frozen.
+    pub(crate) fn is_responsive(&self, host: usize) -> bool {
+        self.hosts.get(host).is_some() && self.hosts.frozen_until_ms(host) <= self.now_ms
+    }
+
+    /// The host at the node's first address.
+    pub(crate) fn host_of(&self, id: &NodeId) -> usize {
+        self.addresses[id]
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+/// Time.
+impl Network {
+    /// Runs until `condition` holds and returns the time that took, in ms; panics after `limit_ms`.
+    pub(crate) fn run_until(
+        &mut self,
+        limit_ms: u64,
+        what: &str,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) -> u64 {
+        let start_ms = self.now_ms;
+        while !condition(self) {
+            let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= start_ms + limit_ms) else {
+                panic!("{what}: not within {limit_ms} ms\n{}", self.describe());
+            };
+            self.advance_to(next_ms);
+        }
+        self.now_ms - start_ms
+    }
+
+    /// Runs for a time, in ms.
+    pub(crate) fn run(&mut self, for_ms: u64) {
+        self.advance_to(self.now_ms + for_ms);
+    }
+
+    /// Runs for a time, in ms, and asserts `invariant` whenever time advances.
+    pub(crate) fn run_asserting(
+        &mut self,
+        for_ms: u64,
+        what: &str,
+        mut invariant: impl FnMut(&Self) -> bool,
+    ) {
+        let end_ms = self.now_ms + for_ms;
+        while let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) {
+            self.advance_to(next_ms);
+            assert!(invariant(self), "violated: {what}\n{}", self.describe());
+        }
+        self.now_ms = end_ms;
+    }
+
+    /// Runs until the next packet or tick and returns the host it concerned. If none is due by `end_ms`, only
+    /// time advances.
+    pub(crate) fn advance(&mut self, end_ms: u64) -> Option<usize> {
+        let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) else {
+            self.now_ms = end_ms.max(self.now_ms);
+            return None;
+        };
+        self.steps_without_progress =
+            if next_ms == self.now_ms { self.steps_without_progress + 1 } else { 0 };
+        assert!(self.steps_without_progress < 10_000, "time does not advance\n{}", self.describe());
+        self.now_ms = next_ms;
+        if let Some(packet) = self.queue.pop(next_ms) {
+            let recipient = packet.recipient();
+            self.deliver(packet);
+            return Some(recipient);
+        }
+        let due = self.hosts.due(next_ms).expect("a packet or a tick is due");
+        self.step(due, Event::Tick);
+        Some(due)
+    }
+
+    fn advance_to(&mut self, end_ms: u64) {
+        while self.advance(end_ms).is_some() {}
+    }
+
+    /// When the next packet arrives or the next tick is due, in ms.
+    fn next_ms(&self) -> Option<u64> {
+        let next = [self.hosts.next_tick_ms(), self.queue.next_ms()].into_iter().flatten().min();
+        next.map(|next_ms| next_ms.max(self.now_ms))
+    }
+}
+
+/// Messages.
+impl Network {
+    /// Passes an event to the engine on `host` and sends the calls that it asks for.
+    pub(crate) fn step(&mut self, host: usize, event: Event) {
+        let now_ms = self.now_ms;
+        let calls = self.host_mut(host).step(now_ms, event);
+        self.hosts.schedule_tick(host, now_ms);
+        for call in calls {
+            self.send(host, call);
+        }
+    }
+
+    /// Starts or stops capturing requests.
+    pub(crate) fn capture(&mut self, on: bool) {
+        self.captured = on.then(|| self.captured.take().unwrap_or_default());
+    }
+
+    /// The captured requests, oldest first.
+    pub(crate) fn captured(&self) -> &[CapturedRequest] {
+        self.captured.as_deref().unwrap_or_default()
+    }
+
+    /// Sends a captured request again to the same host.
+    pub(crate) fn replay(&mut self, CapturedRequest { to, request }: CapturedRequest) {
+        let now_ms = self.now_ms;
+        let Some(host) = self.hosts.get_mut(to) else { return };
+        let from = request.sender.id.clone();
+        let (_, received) = host.on_request(now_ms, request);
+        if let Some(received) = received {
+            self.step(to, Event::RequestReceived { from, received });
+        }
+    }
+
+    /// Sends `payload` beside the heads in `body` to `to` as the member `from`.
+    pub(crate) fn inject(&mut self, to: usize, from: &NodeId, body: &str, payload: Payload) {
+        let now_ms = self.now_ms;
+        let Some(host) = self.hosts.get_mut(to) else { return };
+        let received = host.verify_request(now_ms, from, body, payload);
+        self.step(to, Event::RequestReceived { from: from.clone(), received });
+    }
+
+    /// The host that `from` reaches at the url configured for a node.
+    fn resolve(&self, from: usize, id: &NodeId) -> usize {
+        let member = self.host(from).snapshot.membership().member(id.as_str());
+        let url = member.and_then(|member| member.url.as_ref());
+        url.and_then(|url| self.moved.get(url)).copied().unwrap_or(self.addresses[id])
+    }
+
+    /// When a message that is sent now arrives, in ms; none if it is lost.
+    fn arrival_ms(&mut self, from: usize, to: usize) -> Option<u64> {
+        let link = self.links.get(from, to);
+        let lost = self.rng.u8(0..100) < link.loss_percent;
+        let delay_ms = self.rng.u64(link.delay_ms..=2 * link.delay_ms);
+        (!lost && !link.cut).then_some(self.now_ms + delay_ms)
+    }
+
+    fn send(&mut self, from: usize, call: Call) {
+        let now_ms = self.now_ms;
+        let to = self.resolve(from, &call.peer);
+        let key = self.hosts.key(from);
+        let host = self.host_mut(from);
+        let (nonce, body, mut payload) = host.write_request(now_ms, &call);
+        let sender = Sender { id: host.id().clone(), key };
+        self.hosts.behavior(from).tamper(&mut payload, &sender.id, to);
+        self.last_call += 1;
+        let number = self.last_call;
+        self.traffic.bytes += body.len();
+        match call.purpose {
+            CallPurpose::Probe => self.traffic.probes += 1,
+            CallPurpose::FollowUp => self.traffic.follow_ups += 1,
+            CallPurpose::Push => self.traffic.pushes += 1,
+        }
+        let timeout = Packet::Failed { to: from, call: number, failure: Failure::Timeout };
+        self.queue.push(now_ms + call.timeout_ms, timeout);
+        self.pending.insert(number, PendingCall { from, call, sent_ms: now_ms });
+        let arrival_ms = self.arrival_ms(from, to).filter(|_| self.links.admits(from, to));
+        if let Some(arrival_ms) = arrival_ms {
+            let request = SignedRequest { sender, nonce, body, payload };
+            self.queue.push(arrival_ms, Packet::Request { from, to, call: number, request });
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        let thaws_ms = self.hosts.frozen_until_ms(packet.recipient());
+        if thaws_ms > self.now_ms {
+            return self.queue.push(thaws_ms, packet);
+        }
+        match packet {
+            Packet::Request { from, to, call, request } => self.answer(from, to, call, request),
+            Packet::Response { to, call, signer, response } => {
+                let Some(PendingCall { call, sent_ms, .. }) = self.pending.remove(&call) else { return };
+                let now_ms = self.now_ms;
+                let host = self.host_mut(to);
+                let response = host.verify_signer(&call.peer, &signer, response);
+                let finished = host.on_response(now_ms, &call, response, now_ms - sent_ms);
+                self.step(to, Event::CallFinished(finished));
+            }
+            Packet::Failed { to, call, failure } => {
+                let Some(PendingCall { call, .. }) = self.pending.remove(&call) else { return };
+                let finished = CallFinished {
+                    id: call.id,
+                    peer: call.peer,
+                    outcome: Err(failure),
+                    evidence: Vec::new(),
+                };
+                self.step(to, Event::CallFinished(finished));
+            }
+        }
+    }
+
+    fn answer(&mut self, from: usize, to: usize, call: u64, request: SignedRequest) {
+        let now_ms = self.now_ms;
+        let arrival_ms = self.arrival_ms(to, from);
+        if self.hosts.get(to).is_none() {
+            // The host's kernel refuses the connection.
+            if let Some(arrival_ms) = arrival_ms {
+                let refused = Packet::Failed { to: from, call, failure: Failure::Refused };
+                self.queue.push(arrival_ms, refused);
+            }
+            return;
+        }
+        if let Some(captured) = &mut self.captured {
+            captured.push(CapturedRequest { to, request: request.clone() });
+        }
+        let peer = request.sender.id.clone();
+        let host = self.host_mut(to);
+        let (mut response, received) = host.on_request(now_ms, request);
+        let id = host.id().clone();
+        if let Response::Reply(body, payload) = &mut response {
+            self.traffic.bytes += body.len();
+            self.hosts.behavior(to).tamper(payload, &id, from);
+        }
+        if let Some(arrival_ms) = arrival_ms {
+            let signer = self.hosts.key(to);
+            self.queue.push(arrival_ms, Packet::Response { to: from, call, signer, response });
+        }
+        if let Some(received) = received {
+            self.step(to, Event::RequestReceived { from: peer, received });
+        }
+    }
+}
