@@ -18,12 +18,13 @@ use distomon::crypto::{Keypair, dsse};
 use distomon::mesh::engine::event::ReceivedReports;
 use distomon::mesh::id::{NetworkId, NodeId};
 use distomon::mesh::membership::{Member, Membership};
-use distomon::mesh::verify::{self, MessageReports};
+use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports};
 use distomon::mesh::wire::message;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Report, VerifiedReport};
 use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
+use parking_lot::Mutex;
 
 /// Lowest share of the rate of `verify_strict` alone, in per cent.
 const TARGET: f64 = 80.0;
@@ -43,7 +44,50 @@ fn main() -> ExitCode {
     for (nodes, together) in [(3, false), (3, true), (64, false), (64, true)] {
         measure(nodes, together);
     }
+    measure_rate_limit();
     ExitCode::SUCCESS
+}
+
+/// Compares two homes of the author rate limit while one author's reports flood in and the event loop does not publish:
+/// shared by the threads that receive, or read from the snapshot, which nothing changes meanwhile.
+fn measure_rate_limit() {
+    const MESSAGES: u64 = 512;
+    let keys: Vec<Keypair> = (0..3).map(|_| Keypair::generate().expect("random source")).collect();
+    let membership = Arc::new(membership(&keys));
+    let now = Timestamps { mono_ms: 1, wall_ms: START_MS };
+    let mut engine = new_engine(&membership, keys[membership.me()].clone(), now);
+    let snapshot = engine.take_snapshot(now).expect("a new engine has a snapshot");
+    let author = (membership.me() + 1) % keys.len();
+    let bodies: Vec<String> = (1..=MESSAGES)
+        .map(|seq| sample(&membership, &keys[author], author, seq).envelope)
+        .map(|envelope| format!("{{\"to\":\"node-0\",\"heads\":{{}},\"reports\":[{envelope}]}}"))
+        .collect();
+    let shared = Mutex::new(AuthorRateLimit::default());
+    let verify_all = |limit: &dyn Fn(usize, bool) -> bool| {
+        let start = Instant::now();
+        let verified = bodies.iter().map(|body| {
+            let message =
+                message::Request::parse(body.as_bytes(), &membership).expect("a well-formed message");
+            let reports =
+                MessageReports { sender: "node-01", reports: &message.reports, proofs: &message.proofs };
+            verify::verify_message(snapshot.table(), reports, limit).reports.len()
+        });
+        (verified.sum::<usize>(), start.elapsed())
+    };
+    let (by_shared, shared_time) = verify_all(&|author, consume| {
+        let mut limit = shared.lock();
+        if consume {
+            limit.consume(author, now.mono_ms);
+        }
+        limit.allows(author, now.mono_ms)
+    });
+    let (by_snapshot, snapshot_time) = verify_all(&|_, _| true);
+    println!(
+        "rate limit, {MESSAGES} reports of one author between two snapshots: shared limit verifies {by_shared} in \
+         {:.1} ms, limit in the snapshot {by_snapshot} in {:.1} ms",
+        shared_time.as_secs_f64() * 1e3,
+        snapshot_time.as_secs_f64() * 1e3,
+    );
 }
 
 /// A signed report as an envelope, and as the arguments of `verify_strict`.
