@@ -38,7 +38,7 @@ fn made_shown_and_replaced() {
     let mut network = Network::of(&["a"]);
     write_login(network.host("a"), "");
     let refused = network.host("a").command_line(&["password"]).expect_err("nothing was made yet");
-    assert!(refused.contains("there is no password yet") && refused.contains("distomon run"), "{refused}");
+    assert!(refused.contains("no password yet") && refused.contains("distomon run"), "{refused}");
     network.host_mut("a").start();
 
     let host = network.host("a");
