@@ -113,10 +113,10 @@ fn nodes_answer_and_end_without_leftovers() {
 
         kill_process(demo.nodes[2].pid, Signal::KILL).expect("it runs");
         let line = demo.wait_for_line("node-3 was killed");
-        assert!(line.contains("The others go on; 2 left."), "{line}");
+        assert!(line.contains("2 nodes are left."), "{line}");
 
         kill_process(demo.own_pid(), signal).expect("it runs");
-        demo.wait_for_line("Nothing of it is left.");
+        demo.wait_for_line("has stopped and removed its files");
         assert_eq!(demo.child.wait().expect("its status").code(), Some(0), "{signal:?}");
         assert!(demo.all_nodes_ended(), "{signal:?}");
         assert_eq!(demo.directory(), None, "{signal:?}");
@@ -155,7 +155,7 @@ fn listen_between_free_ports() -> TcpListener {
 fn a_demo_that_cannot_start_reports_the_cause() {
     let taken = listen_between_free_ports();
     let port = taken.local_addr().expect("its address").port();
-    let named = format!("127.0.0.1:{port} is taken by another program");
+    let named = format!("127.0.0.1:{port} is in use by another program");
     let port = (port - 1).to_string();
     for (args, status, expected) in [
         (&["--port", &port][..], 69, named.as_str()),

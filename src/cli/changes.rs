@@ -1,4 +1,4 @@
-//! `distomon changes`: how the verdicts of the node on this host have changed.
+//! `distomon changes`: the latest changes of verdicts.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use crate::config::NodeUrl;
 use crate::mesh::id::{MAX_NAME, is_name};
 use crate::present::timestamp;
 
-/// The most characters of a cause.
-const CAUSE: usize = 100;
+/// The length limit of a cause in characters.
+const MAX_CAUSE: usize = 100;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,31 +22,31 @@ Examples:
   sudo distomon changes production --node node-3 --limit 10
   sudo distomon changes production --json | jq -r '.changes[].status'";
 
-/// List how verdicts have changed, newest first
+/// List changes of verdicts, newest first
 ///
-/// They are those of the node on this host since it was started, as far as it remembers: at least the last few
-/// of each node, 64 at most. The journal has them all. distomon explain --at tells how it came to any of them.
+/// The node on this host remembers the latest changes since its start: at least a few and at most 64 for each node.
+/// The journal has all of them. distomon explain --at explains any of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The network: its network_id or its directory under networks/
     network: String,
-    /// Only those about this node
+    /// Only changes of the verdict on this node
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
-    /// So many at most
+    /// The maximum number of changes
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
-    /// Print the node's answer as JSON
+    /// Print the node's reply as JSON
     #[arg(long)]
     json: bool,
-    /// Ask the node at this address instead of the one on this host
+    /// Query the node at this address instead of the one on this host
     #[arg(long, value_name = "URL", value_parser = NodeUrl::parse)]
     url: Option<NodeUrl>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ChangesReply {
     changes: Vec<Change>,
     more: bool,
 }
@@ -62,7 +62,7 @@ struct Change {
     electorate: u64,
 }
 
-/// Prints the changes. Exit status 0, 64 for a name that is none, 69 where the node does not answer it.
+/// Prints the changes. Exit status 0, 64 for an invalid name, 69 if the node does not return them.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     match changes(args, global) {
         Ok(text) => {
@@ -82,18 +82,18 @@ fn changes(args: &Args, global: &Global) -> Result<String, CliError> {
         None => String::new(),
     };
     let path = |network: &str| format!("/changes/{network}?limit={}{node}", args.limit);
-    let body = query(global, &args.network, args.url.as_ref(), "tell its changes", path)?;
+    let body = query(global, &args.network, args.url.as_ref(), "return its changes", path)?;
     if args.json {
         return Ok(body + "\n");
     }
-    let answer = serde_json::from_str(&body)
-        .map_err(|_| CliError::new(EX_UNAVAILABLE, "the node answers in a form that is not understood"))?;
-    Ok(table(&answer))
+    let reply = serde_json::from_str(&body)
+        .map_err(|_| CliError::new(EX_UNAVAILABLE, "the node sent a malformed reply"))?;
+    Ok(table(&reply))
 }
 
-fn table(answer: &Answer) -> String {
+fn table(reply: &ChangesReply) -> String {
     let mut out = String::new();
-    for change in &answer.changes {
+    for change in &reply.changes {
         let name = |text: &str| sanitize(text, MAX_NAME);
         let _ = write!(
             out,
@@ -103,7 +103,7 @@ fn table(answer: &Answer) -> String {
             name(&change.status)
         );
         if let Some(cause) = &change.cause {
-            let _ = write!(out, ", cause: {}", sanitize(cause, CAUSE));
+            let _ = write!(out, ", cause: {}", sanitize(cause, MAX_CAUSE));
         }
         match &change.from {
             Some(from) if *from != change.status => {
@@ -116,10 +116,10 @@ fn table(answer: &Answer) -> String {
         }
         out.push('\n');
     }
-    if answer.changes.is_empty() {
-        out.push_str("nothing has changed\n");
-    } else if answer.more {
-        out.push_str("older ones are left out; --limit shows more, and the journal has them all\n");
+    if reply.changes.is_empty() {
+        out.push_str("no verdict has changed\n");
+    } else if reply.more {
+        out.push_str("older changes are omitted: raise --limit, or search the journal\n");
     }
     out
 }
@@ -129,14 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table() {
-        let answer = serde_json::json!({"more": true, "changes": [
+    fn renders_a_line_for_each_change() {
+        let reply = serde_json::json!({"more": true, "changes": [
             {"at": 1_769_828_400_000_u64, "node_id": "c", "from": "up", "status": "down", "cause": "node",
              "offline": 2, "electorate": 2},
             {"at": 1_769_828_300_000_u64, "node_id": "c\u{1b}[31m", "from": null, "status": "up", "cause": null,
              "offline": 0, "electorate": 2},
         ]});
-        let text = table(&serde_json::from_value(answer).expect("an answer"));
+        let text = table(&serde_json::from_value(reply).expect("a reply"));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
             "2026-01-31T03:00:00Z  c is down, cause: node (was up); 2 of 2 observers do not reach it"
         );
         assert!(lines[1].starts_with("2026-01-31T02:58:20Z  c") && lines[1].ends_with(" is up"), "{text}");
-        assert!(!text.contains('\u{1b}'), "nothing of a node's steers the terminal");
-        assert_eq!(table(&Answer { changes: Vec::new(), more: false }), "nothing has changed\n");
+        assert!(!text.contains('\u{1b}'), "no control character reaches the terminal");
+        assert_eq!(table(&ChangesReply { changes: Vec::new(), more: false }), "no verdict has changed\n");
     }
 }

@@ -1,18 +1,18 @@
-//! `distomon check`: whether `run` would start, and everything that keeps it from it.
+//! `distomon check`: validates the configuration and the keys.
 
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, Global};
 use crate::config::{self, Config, LoginConfig, Network, OwnKey};
 
-/// Check the configuration and the keys, changing nothing
+/// Check the configuration and the keys without changing anything
 ///
-/// Prints a line for each network, or every mistake of all files as path:line:column: key: message.
-/// Exit status 0 if `distomon run` would start with it, 78 if not.
+/// Prints a line for each network, or every error of all files as path:line:column: key: message.
+/// Exit status 0 if the configuration is valid, otherwise 78.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-/// Checks, prints, and returns 0 or 78.
+/// Prints the result and returns 0 or 78.
 pub(super) fn run(_: &Args, global: &Global) -> ExitCode {
     let credentials = global.credentials_dir();
     match config::inspect(&global.config, credentials.as_deref(), &global.state_dir()) {
@@ -34,14 +34,12 @@ fn summary(config: &Config, keys: &[Option<OwnKey>]) -> String {
     let lines = config.networks.iter().zip(keys).map(|(network, key)| line(network, key.as_ref()));
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let login = match &config.login {
-        LoginConfig::Configured(password) if password.is_costly() => "by hashed password",
-        LoginConfig::Configured(_) => "by password",
-        LoginConfig::Credential(..) => "by the credential's password",
-        LoginConfig::Generated(Some(_)) => "by the password that it made (distomon password shows it)",
-        LoginConfig::Generated(None) => {
-            "by a password that the first start makes (distomon password shows it)"
-        }
-        LoginConfig::Off => "none",
+        LoginConfig::Configured(password) if password.is_costly() => "password hash in nodeconf.yml",
+        LoginConfig::Configured(_) => "password in nodeconf.yml",
+        LoginConfig::Credential(..) => "password from a credential",
+        LoginConfig::Generated(Some(_)) => "generated password (distomon password shows it)",
+        LoginConfig::Generated(None) => "password generated at the first start (distomon password shows it)",
+        LoginConfig::Off => "disabled",
     };
     lines.collect::<String>() + &format!("ok: listens on {}, login: {login}\n", listen.join(", "))
 }
@@ -52,7 +50,7 @@ fn line(network: &Network, key: Option<&OwnKey>) -> String {
     let with_key = members.iter().filter(|member| !member.keys.is_empty()).count();
     let key = match key {
         Some(key) => format!("key {} in {}", key.keypair.public().fingerprint(), key.path.display()),
-        None => "its key is made at the first start".into(),
+        None => "its key will be generated at the first start".into(),
     };
     format!(
         "ok: {}: this is {} of {} {}, {with_key} with a public key; {key}\n",

@@ -1,4 +1,4 @@
-//! Asks a running node over HTTP, on behalf of a user: with limits on time and size, and no redirects.
+//! HTTP client for the API of a node, with limits on time and size and without redirects.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -10,26 +10,26 @@ use serde::Deserialize;
 use super::styled_line::sanitize;
 use crate::crypto::token::{MAX_TOKEN, SUBJECT};
 
-/// The time for one whole request, in seconds.
+/// The timeout of a whole request in seconds.
 const TIMEOUT_S: u64 = 5;
 
-/// The largest answer, in bytes.
-const MAX_ANSWER: u64 = 16 << 20;
+/// The largest body of a successful reply in bytes.
+const MAX_BODY: u64 = 16 << 20;
 
-/// The largest head of an answer, in bytes.
+/// The largest head of a reply in bytes.
 const MAX_HEAD: usize = 16 << 10;
 
-/// The largest explanation of a refusal, in bytes.
+/// The largest body of an error reply in bytes.
 const MAX_PROBLEM: u64 = 4 << 10;
 
-/// Why there is no answer.
+/// Error of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ClientError {
-    /// No connection, or it ended early, or it took too long.
+    /// No connection, a connection that closed early, or a timeout.
     Unreachable(String),
-    /// A status other than 200, and what the node says about it, fit to be printed.
+    /// A status other than 200, with the detail of the reply, sanitized for a terminal.
     Refused(u16, String),
-    /// An answer that is none.
+    /// A reply that cannot be used.
     Malformed(&'static str),
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for ClientError {
     }
 }
 
-/// The body of `GET url` with a bearer token.
+/// Returns the body of `GET url` with a bearer token.
 pub(super) fn get(url: &str, token: &str) -> Result<String, ClientError> {
     if !is_token(token) {
         return Err(ClientError::Malformed("expected a token of three parts in base64url"));
@@ -54,7 +54,7 @@ pub(super) fn get(url: &str, token: &str) -> Result<String, ClientError> {
     send(minreq::get(url).with_header("Authorization", format!("Bearer {token}")))
 }
 
-/// A token of the node at `url`, for its password.
+/// Returns a token of the node at `url` for its password.
 pub(super) fn log_in(url: &str, password: &str) -> Result<String, ClientError> {
     #[derive(Deserialize)]
     struct Reply {
@@ -63,14 +63,14 @@ pub(super) fn log_in(url: &str, password: &str) -> Result<String, ClientError> {
     let credentials = STANDARD.encode(format!("{SUBJECT}:{password}"));
     let request =
         minreq::post(format!("{url}/token")).with_header("Authorization", format!("Basic {credentials}"));
-    let malformed = ClientError::Malformed("it answers, and not with a token: is this a node?");
+    let malformed = ClientError::Malformed("it answers, but not with a token: is this a node?");
     match serde_json::from_str::<Reply>(&send(request)?) {
         Ok(reply) if is_token(&reply.access_token) => Ok(reply.access_token),
         _ => Err(malformed),
     }
 }
 
-/// Whether `text` has the letters of a JWT, and so cannot be another header or an order to a terminal.
+/// Returns whether `text` consists of the characters of a JWT, so that it cannot add a header or control a terminal.
 pub(super) fn is_token(text: &str) -> bool {
     let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(letter)
@@ -82,9 +82,9 @@ fn send(request: minreq::Request) -> Result<String, ClientError> {
         .with_follow_redirects(false)
         .with_max_headers_size(MAX_HEAD)
         .with_max_status_line_length(1024);
-    // An answer must not end the program in a panic, whatever the client library makes of it.
+    // The client library may panic on a malformed reply.
     let result = std::panic::catch_unwind(|| fetch(request));
-    result.unwrap_or(Err(ClientError::Malformed("it answers in a form that is not understood")))
+    result.unwrap_or(Err(ClientError::Malformed("it sent a malformed reply")))
 }
 
 fn fetch(request: minreq::Request) -> Result<String, ClientError> {
@@ -93,7 +93,7 @@ fn fetch(request: minreq::Request) -> Result<String, ClientError> {
         error => ClientError::Unreachable(sanitize(&error.to_string(), 200)),
     })?;
     let status = reply.status_code;
-    let limit = if status == 200 { MAX_ANSWER } else { MAX_PROBLEM };
+    let limit = if status == 200 { MAX_BODY } else { MAX_PROBLEM };
     let mut body = Vec::new();
     let read = (&mut reply).take(limit + 1).read_to_end(&mut body);
     if status != 200 {
@@ -114,7 +114,7 @@ fn unreachable(error: &io::Error) -> ClientError {
     })
 }
 
-/// What a problem (RFC 9457) says.
+/// Returns the detail of a problem (RFC 9457), sanitized for a terminal.
 fn detail(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Problem {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refusal_says() {
+    fn details_of_problems() {
         let check = |body: &str, expected: &str| assert_eq!(detail(body.as_bytes()), expected, "{body}");
         check(r#"{"title":"Unauthorized","detail":"log in"}"#, "log in");
         check(r#"{"title":"Unauthorized"}"#, "Unauthorized");

@@ -1,4 +1,4 @@
-//! `distomon demo`: a whole network on this machine, each node a process of its own, until Ctrl-C.
+//! `distomon demo`: a network on this machine with a process for each node, until Ctrl-C.
 
 mod directory;
 mod node;
@@ -20,37 +20,37 @@ use node::{Node, Nodes};
 /// The network's name.
 const NETWORK: &str = "demo";
 
-/// How long all nodes together may take until they answer.
-const START: Duration = Duration::from_secs(20);
+/// The timeout for the start of all nodes.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often the nodes are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// The interval of checks of the nodes.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Start a whole network on this machine, to look at and to play with
+/// Run a network of several nodes on this machine, to try out
 ///
-/// Each node is a process of its own, with a configuration as `distomon init` writes it, in a temporary
-/// directory. Ctrl-C ends them all and leaves nothing behind.
+/// Each node is a separate process with a configuration as distomon init writes it, in a temporary directory. Ctrl-C
+/// stops all nodes and removes the directory.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How many nodes, 2 to 64
+    /// The number of nodes, 2 to 64
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=64))]
     nodes: u16,
-    /// The first node's port, the others take the following ones; 0: any that are free
+    /// The port of the first node; the others use the following ports. 0: any free ports
     #[arg(long, default_value_t = 8000)]
     port: u16,
-    /// Time between probes of a node, in seconds, 0.1 to 86400
+    /// The time between probes of a node in seconds, 0.1 to 86400
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     poll_rate: f64,
     /// The address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     bind: IpAddr,
-    /// Show what the nodes log
+    /// Show the log lines of the nodes
     #[arg(long, short)]
     verbose: bool,
 }
 
-/// Runs the demo until it is told to stop. Exit status 0, or 64 for arguments that make no network, 69 for
-/// a taken port or when no node is left, 70 where a node does not start, 73 where nothing can be written.
+/// Runs the demo until a signal stops it. Exit status 0, 64 for invalid arguments, 69 for a port in use or when no node
+/// is left, 70 if a node does not start, 73 for a file that cannot be written.
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     match demo(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,36 +59,35 @@ pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
 }
 
 fn demo(args: &Args) -> Result<(), CliError> {
-    // First of all: from here on Ctrl-C goes through the end of this function.
+    // First, so that Ctrl-C always reaches the cleanup below.
     let signals = Signals::listen()
-        .map_err(|error| CliError::new(EX_SOFTWARE, format!("listening to signals: {error}")))?;
+        .map_err(|error| CliError::new(EX_SOFTWARE, format!("installing signal handlers: {error}")))?;
     let addresses = free_addresses(args)?;
-    let dir = DemoDir::make()
-        .map_err(|error| CliError::new(EX_CANTCREAT, format!("making a temporary directory: {error}")))?;
+    let dir = DemoDir::create()
+        .map_err(|error| CliError::new(EX_CANTCREAT, format!("creating a temporary directory: {error}")))?;
     let members: Vec<_> =
         addresses.iter().enumerate().map(|(index, &address)| (node_id(index), url(address))).collect();
-    let told = members.iter().map(|(id, url)| format!("{id}={url}")).collect();
+    let nodes_arg = members.iter().map(|(id, url)| format!("{id}={url}")).collect();
     let times = (args.poll_rate, timeout_s(args.poll_rate));
-    let password = init::write_network(dir.path(), NETWORK, told, times, args.bind)?;
+    let password = init::write_network(dir.path(), NETWORK, nodes_arg, times, args.bind)?;
 
-    // Below the dir: the nodes end before it goes.
+    // Declared after `dir`, so that the nodes end before the directory is removed.
     let mut nodes = Nodes::default();
     for (id, url) in members {
         let command = dir.command(&id).map_err(|error| cannot_start(&id, &error))?;
         let node = Node::start(id.clone(), url, command, args.verbose);
         nodes.push(node.map_err(|error| cannot_start(&id, &error))?);
     }
-    let result = match all_answer(&mut nodes, &signals)? {
-        Told::ToStop => Ok(()),
-        Told::Nothing => {
-            super::print(&instructions(&nodes, &password));
-            watch(&mut nodes, &signals, &dir)
-        }
+    let result = if wait_until_healthy(&mut nodes, &signals)? {
+        super::print(&instructions(&nodes, &password));
+        watch(&mut nodes, &signals, &dir)
+    } else {
+        Ok(())
     };
     nodes.stop();
     dir.remove().map_err(|error| CliError::new(EX_CANTCREAT, error.to_string()))?;
     result?;
-    super::print("\nThe demo has ended. Nothing of it is left.\n");
+    super::print("\nThe demo has stopped and removed its files.\n");
     Ok(())
 }
 
@@ -100,7 +99,7 @@ fn node_id(index: usize) -> String {
     format!("node-{}", index + 1)
 }
 
-/// Where the node that listens on `address` is reached from this machine.
+/// Returns the URL on this machine of the node that listens on `address`.
 fn url(address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
@@ -110,111 +109,100 @@ fn url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(host, address.port()))
 }
 
-/// On one machine an answer comes at once or not at all: no need to wait as long as `init` would have it.
+/// Returns the timeout in seconds: less than the default of `init`, since replies on one machine are fast.
 fn timeout_s(poll_rate: f64) -> u32 {
     [1, 2, 3, 4].into_iter().find(|&timeout| f64::from(timeout) >= poll_rate).unwrap_or(5)
 }
 
-/// An address for each node, all of them free a moment ago.
+/// Returns a free address for each node.
 fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, CliError> {
     let range = || {
         format!(
-            "--port {}: expected a port that leaves room for {} nodes below 65536, or 0 for any free ones",
+            "--port {}: expected a port that leaves room for {} nodes below 65536, or 0 for any free ports",
             args.port, args.nodes
         )
     };
-    let (mut listeners, mut refused) = (Vec::new(), Vec::new());
+    let (mut listeners, mut errors) = (Vec::new(), Vec::new());
     for index in 0..args.nodes {
         let port = match args.port {
             0 => 0,
             first => first.checked_add(index).ok_or_else(|| CliError::new(EX_USAGE, range()))?,
         };
-        // Kept until the last is found, so that no two of any free ones are the same.
+        // All are bound until the last is found, so that no two are the same.
         match std::net::TcpListener::bind((args.bind, port)) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => refused.push((port, error)),
+            Err(error) => errors.push((port, error)),
         }
     }
-    if refused.is_empty() {
+    if errors.is_empty() {
         let addresses = listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>();
         return addresses.map_err(|error| CliError::new(EX_SOFTWARE, format!("finding ports: {error}")));
     }
     let mut message = String::new();
-    for (port, error) in &refused {
+    for (port, error) in &errors {
         let address = SocketAddr::new(args.bind, *port);
         let _ = match error.kind() {
-            std::io::ErrorKind::AddrInUse => writeln!(message, "{address} is taken by another program"),
+            std::io::ErrorKind::AddrInUse => writeln!(message, "{address} is in use by another program"),
             _ => writeln!(message, "listening on {address}: {error}"),
         };
     }
-    message += "stop what listens there, or say --port with another first port (0: any free ones), or --bind";
+    message += "stop that program, or choose another first port with --port (0: any free ports) or another address with --bind";
     Err(CliError::new(EX_UNAVAILABLE, message))
 }
 
-/// Whether the demo was asked to end.
-enum Told {
-    ToStop,
-    Nothing,
+/// Waits for `time` or a signal, and returns whether the demo is to stop. A closed terminal (SIGHUP) also stops it.
+fn wait_for_stop(time: Duration, signals: &Signals) -> bool {
+    signals.controls().recv_timeout(time) != Err(RecvTimeoutError::Timeout)
 }
 
-impl Told {
-    /// Waits for `time`, or until the demo is asked to end. A closed terminal (SIGHUP) asks for that too.
-    fn within(time: Duration, signals: &Signals) -> Self {
-        match signals.controls().recv_timeout(time) {
-            Err(RecvTimeoutError::Timeout) => Self::Nothing,
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => Self::ToStop,
-        }
-    }
-}
-
-/// Waits until each node answers that it is well.
-fn all_answer(nodes: &mut Nodes, signals: &Signals) -> Result<Told, CliError> {
-    let deadline = Instant::now() + START;
+/// Waits until each node is healthy. Returns false if the demo is to stop before that.
+fn wait_until_healthy(nodes: &mut Nodes, signals: &Signals) -> Result<bool, CliError> {
+    let deadline = Instant::now() + START_TIMEOUT;
     for node in nodes.iter_mut() {
-        while let Err(why) = node.is_well() {
-            let why = match node.end() {
+        while let Err(reason) = node.check_health() {
+            let failure = match node.end() {
                 Some(end) => Some(end.to_string()),
                 None => (Instant::now() > deadline)
-                    .then(|| format!("is not well after {} s ({why})", START.as_secs())),
+                    .then(|| format!("is not healthy after {} s ({reason})", START_TIMEOUT.as_secs())),
             };
-            if let Some(why) = why {
+            if let Some(failure) = failure {
                 let lines = node.last_lines();
-                let message = format!("{} {why}; its last log lines:\n{lines}", node.id());
+                let message = format!("{} {failure}; its last log lines:\n{lines}", node.id());
                 return Err(CliError::new(EX_SOFTWARE, message));
             }
-            if let Told::ToStop = Told::within(LOOK, signals) {
-                return Ok(Told::ToStop);
+            if wait_for_stop(CHECK_INTERVAL, signals) {
+                return Ok(false);
             }
         }
     }
-    Ok(Told::Nothing)
+    Ok(true)
 }
 
-/// Says when a node ends, until the demo is asked to end or no node is left.
+/// Reports nodes that end, until the demo is to stop or no node is left.
 fn watch(nodes: &mut Nodes, signals: &Signals, dir: &DemoDir) -> Result<(), CliError> {
     let mut left = nodes.iter_mut().count();
-    while let Told::Nothing = Told::within(LOOK, signals) {
+    while !wait_for_stop(CHECK_INTERVAL, signals) {
         for node in nodes.iter_mut() {
-            let Some(end) = node.news_of_end() else { continue };
+            let Some(end) = node.take_end() else { continue };
             left -= 1;
-            let lines = if end.was_asked_for() { String::new() } else { node.last_lines() };
+            let lines = if end.is_intended() { String::new() } else { node.last_lines() };
             super::print(&format!(
-                "\n{} {end}. The others go on; {left} left. To start it again, elsewhere:\n  {}\n{lines}",
+                "\n{} {end}. {left} nodes are left. To start it again, run in another terminal:\n  {}\n{lines}",
                 node.id(),
                 dir.command_line(node.id())
             ));
         }
         if left == 0 {
-            return Err(CliError::new(EX_UNAVAILABLE, "no node is left, the demo ends"));
+            return Err(CliError::new(EX_UNAVAILABLE, "no node is left: stopping"));
         }
     }
     Ok(())
 }
 
-/// What there is, and what to do with it.
+/// Returns the addresses of the nodes and some things to try.
 fn instructions(nodes: &Nodes, password: &str) -> String {
     let mut text =
-        format!("\n{} nodes watch each other, each a process of its own:\n\n", nodes.iter().count());
+        format!("\n{} nodes monitor each other, each in a separate process:\n\n", nodes.iter().count());
     let _ = writeln!(text, "  {:<8}  {:<28}  process", "node", "dashboard");
     for node in nodes.iter() {
         let _ = writeln!(text, "  {:<8}  {:<28}  {}", node.id(), node.url(), node.pid());
@@ -231,14 +219,14 @@ Three things to try:
 
   1. Open {url} in a browser.
 
-  2. Ask the API, as a script would:
+  2. Query the API from a script:
        token=$(curl -s -u admin:{password} -X POST {url}/token | sed 's/.*"access_token": *"\([^"]*\)".*/\1/')
        curl -s -H "Authorization: Bearer $token" {url}/view/{NETWORK}
 
-  3. Kill {last_id}, and see what the others make of it:
+  3. Kill {last_id}, and see how the others report it:
        kill -9 {last_pid}
 
-Ctrl-C ends the demo and removes everything.
+Ctrl-C stops the demo and removes its files.
 "#,
         last_id = last.id(),
         last_pid = last.pid(),
@@ -246,7 +234,7 @@ Ctrl-C ends the demo and removes everything.
     text
 }
 
-/// The text as one word of a shell's command line.
+/// Quotes the path for a shell.
 fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@%".contains(letter);
@@ -284,20 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn free_ports_are_each_another() {
+    fn free_ports_differ() {
         let addresses = free_addresses(&args(16, 0)).unwrap_or_else(|error| panic!("{}", error.message));
         let ports: std::collections::HashSet<_> = addresses.iter().map(SocketAddr::port).collect();
         assert_eq!(ports.len(), 16);
     }
 
     #[test]
-    fn taken_ports_are_named() {
+    fn ports_in_use_are_reported() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("its address");
         // As the second port of three, so that more than the first is looked at.
         let error = free_addresses(&args(3, address.port() - 1)).expect_err("taken");
         assert_eq!(error.status, EX_UNAVAILABLE);
-        let line = format!("{address} is taken by another program\n");
+        let line = format!("{address} is in use by another program\n");
         assert!(error.message.contains(&line), "{}", error.message);
     }
 
@@ -310,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_a_shell() {
+    fn shell_quoting() {
         for (path, expected) in [
             ("/usr/bin/distomon", "/usr/bin/distomon"),
             ("/home/o'b/a b", r"'/home/o'\''b/a b'"),

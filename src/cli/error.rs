@@ -1,13 +1,13 @@
-//! Why a subcommand did not do what it was asked: a message for the user and an exit status.
+//! Errors of subcommands: a message for the user and an exit status.
 
 use std::process::ExitCode;
 
-/// The end of a subcommand that failed.
+/// Error of a subcommand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CliError {
     /// The exit status.
     pub(super) status: u8,
-    /// For the user.
+    /// The text for the user.
     pub(super) message: String,
 }
 
@@ -16,7 +16,7 @@ impl CliError {
         Self { status, message: message.into() }
     }
 
-    /// Tells the user of `distomon COMMAND`; gives the exit status.
+    /// Prints the message of `distomon COMMAND` to standard error and returns the exit status.
     pub(super) fn report(&self, command: &str) -> ExitCode {
         eprintln!("distomon {command}: {}", self.message);
         ExitCode::from(self.status)

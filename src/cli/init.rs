@@ -1,4 +1,4 @@
-//! `distomon init`: writes the configuration of a new network, for one node or for all of them at once.
+//! `distomon init`: writes the configuration of a new network, for one node or for all nodes.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -20,42 +20,41 @@ use crate::mesh::id::{NetworkId, NodeId};
 
 /// Write the configuration of a new network
 ///
-/// Without --self, one directory for each node: DIR/<node_id>/ with nodeconf.yml, the network's
-/// config.yml, which names all nodes and their public keys, and the node's private key. Copy each to its
+/// Without --self, this command writes one directory for each node: DIR/<node_id>/ with nodeconf.yml, the network's
+/// config.yml, which lists all nodes and their public keys, and the node's private key. Copy each directory to its
 /// host as /etc/distomon/<node_id> and start distomon@<node_id> there.
 ///
-/// With --self, DIR itself is the directory of that one node; the other nodes' public keys are to be added
-/// to config.yml later.
+/// With --self, DIR is the directory of that node only; add the other nodes' public keys to config.yml later.
 ///
-/// One password is made for all nodes and printed once. Nothing that exists is overwritten.
+/// It generates one password for all nodes and prints it once. It never overwrites existing files.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory to write to, as /etc/distomon
+    /// The directory to write to, for example /etc/distomon
     dir: PathBuf,
     /// The network's name
     #[arg(long, value_name = "NAME")]
     network: String,
-    /// A node and where the others reach it; without =URL: one that only calls out. Repeat for each node
+    /// A node and its URL for other nodes; without =URL, the node only calls out. Repeat for each node
     #[arg(long = "node", value_name = "ID=URL", required = true)]
     nodes: Vec<String>,
-    /// Write only this node's directory, with a key for it alone
+    /// Write only the directory and the key of this node
     #[arg(long = "self", value_name = "ID")]
     own: Option<String>,
-    /// Time between probes of a node, in seconds, 0.1 to 86400
+    /// The time between probes of a node in seconds, 0.1 to 86400
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     poll_rate: f64,
-    /// Store the password itself in .private_keys/login_password, instead of its argon2id hash in nodeconf.yml
+    /// Store the password in .private_keys/login_password instead of its argon2id hash in nodeconf.yml
     #[arg(long)]
     plain_password: bool,
 }
 
-/// Writes the files. Exit status 0, 64 for arguments that make no network, 73 where nothing can be written.
+/// Writes the files. Exit status 0, 64 for invalid arguments, 73 for a file that cannot be written.
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
-    let plan = match Plan::of(args) {
+    let plan = match Plan::from_args(args) {
         Ok(plan) => plan,
         Err(message) => return CliError::new(EX_USAGE, message).report("init"),
     };
-    match plan.carry_out(args) {
+    match plan.execute(args) {
         Ok(written) => {
             super::print(&written.instructions);
             ExitCode::SUCCESS
@@ -64,10 +63,10 @@ pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     }
 }
 
-/// Writes the directories of the network `network` below `dir`, one for each of `nodes` (`ID=URL`), as the
-/// command does. Each node listens at the port of its url, on the address `bind` alone. Returns the password.
+/// Writes a directory for each of `nodes` (`ID=URL`) of the network `network` below `dir`, and returns the password.
+/// Each node listens only on the address `bind` and the port of its URL.
 ///
-/// `poll_rate` and `timeout` in seconds. Errors are in words of the command's options.
+/// `poll_rate` and `timeout` are in seconds. Errors refer to the options of the command.
 pub(super) fn write_network(
     dir: &Path,
     network: &str,
@@ -77,41 +76,41 @@ pub(super) fn write_network(
 ) -> Result<Zeroizing<String>, CliError> {
     let (dir, network) = (dir.to_owned(), network.to_owned());
     let args = Args { dir, network, nodes, own: None, poll_rate, plain_password: false };
-    let plan = Plan::of(&args).map_err(|message| CliError::new(EX_USAGE, message))?;
+    let plan = Plan::from_args(&args).map_err(|message| CliError::new(EX_USAGE, message))?;
     let plan = Plan { timeout, bind: Some(bind), ..plan };
-    plan.carry_out(&args).map(|written| written.password)
+    plan.execute(&args).map(|written| written.password)
 }
 
-/// Why `path` was not written.
-fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
+/// Returns the error for `path` that cannot be written.
+fn write_error(what: &str, path: &Path, error: &io::Error) -> CliError {
     CliError::new(
         EX_CANTCREAT,
         match error.kind() {
-            io::ErrorKind::AlreadyExists => format!("{} exists already, and stays as it is", path.display()),
+            io::ErrorKind::AlreadyExists => format!("{} exists and is not overwritten", path.display()),
             _ => format!("{what} {}: {error}", path.display()),
         },
     )
 }
 
-/// What came of a plan.
-struct Written {
+/// Result of a plan.
+struct PlanOutput {
     instructions: String,
     password: Zeroizing<String>,
 }
 
-/// A network that makes sense.
+/// Validated arguments.
 struct Plan {
     network_id: NetworkId,
     nodes: Vec<(NodeId, Option<NodeUrl>)>,
     own: Option<NodeId>,
     poll_rate: f64,
     timeout: u32,
-    /// Where the nodes listen, each at the port of its url. None: the default.
+    /// The address to listen on, with the port of the URL; `None` for the default.
     bind: Option<IpAddr>,
 }
 
 impl Plan {
-    fn of(args: &Args) -> Result<Self, String> {
+    fn from_args(args: &Args) -> Result<Self, String> {
         let network_id =
             args.network.parse().map_err(|error| format!("--network {}: {error}", args.network))?;
         let mut nodes: Vec<(NodeId, Option<NodeUrl>)> = Vec::new();
@@ -122,10 +121,10 @@ impl Plan {
             let url =
                 url.map(NodeUrl::parse).transpose().map_err(|error| format!("--node {text}: {error}"))?;
             if nodes.iter().any(|(other, _)| *other == id) {
-                return Err(format!("--node {text}: {id} is there already"));
+                return Err(format!("--node {text}: {id} occurs twice"));
             }
             if url.as_ref().is_some_and(|url| !urls.insert(url.as_str().to_owned())) {
-                return Err(format!("--node {text}: another node has this url"));
+                return Err(format!("--node {text}: another node has this URL"));
             }
             nodes.push((id, url));
         }
@@ -142,9 +141,9 @@ impl Plan {
         Ok(Self { network_id, nodes, own, poll_rate: args.poll_rate, timeout: 5, bind: None })
     }
 
-    /// Writes and checks everything, or leaves nothing behind.
-    fn carry_out(&self, args: &Args) -> Result<Written, CliError> {
-        let mut files = Files::default();
+    /// Writes and checks all files, or removes them on an error.
+    fn execute(&self, args: &Args) -> Result<PlanOutput, CliError> {
+        let mut files = WrittenFiles::default();
         let result = self.write(args, &mut files).and_then(|written| self.check(args).map(|()| written));
         if result.is_err() {
             files.remove();
@@ -152,8 +151,8 @@ impl Plan {
         result
     }
 
-    /// The nodes whose directories are written, each with its directory.
-    fn written<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (&'a NodeId, PathBuf)> {
+    /// Returns the nodes to write with their directories.
+    fn selected_nodes<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (&'a NodeId, PathBuf)> {
         let all = self.nodes.iter().map(|(id, _)| id);
         all.filter(|id| self.own.as_ref().is_none_or(|own| own == *id)).map(|id| (id, self.dir_of(dir, id)))
     }
@@ -162,13 +161,13 @@ impl Plan {
         if self.own.is_some() { dir.to_owned() } else { dir.join(id.as_str()) }
     }
 
-    /// Writes everything.
-    fn write(&self, args: &Args, files: &mut Files) -> Result<Written, CliError> {
+    /// Writes all files.
+    fn write(&self, args: &Args, files: &mut WrittenFiles) -> Result<PlanOutput, CliError> {
         let random = |error: &dyn std::fmt::Display| {
-            CliError::new(EX_SOFTWARE, format!("making keys and password: {error}"))
+            CliError::new(EX_SOFTWARE, format!("generating keys and password: {error}"))
         };
         let mut keypairs = Vec::new();
-        for (id, dir) in self.written(&args.dir) {
+        for (id, dir) in self.selected_nodes(&args.dir) {
             keypairs.push((id, dir, Keypair::generate().map_err(|error| random(&error))?));
         }
         let password = password::generate().map_err(|error| random(&error))?;
@@ -189,19 +188,19 @@ impl Plan {
             }
             files.file(&dir.join("nodeconf.yml"), 0o644, &self.nodeconf(id, hash.as_deref()))?;
         }
-        Ok(Written { instructions: self.instructions(args, &keypairs, &password), password })
+        Ok(PlanOutput { instructions: self.instructions(args, &keypairs, &password), password })
     }
 
-    /// Whether what was written would start.
+    /// Checks that the service accepts the written configuration.
     fn check(&self, args: &Args) -> Result<(), CliError> {
-        for (_, dir) in self.written(&args.dir) {
+        for (_, dir) in self.selected_nodes(&args.dir) {
             config::inspect(&dir, None, &dir.join("state"))
                 .map_err(|errors| CliError::new(EX_SOFTWARE, errors.to_string()))?;
         }
         Ok(())
     }
 
-    /// config.yml, which is the same for all nodes.
+    /// Returns the text of config.yml, the same for all nodes.
     fn network_file(&self, keypairs: &[(&NodeId, PathBuf, Keypair)]) -> String {
         let node = |(id, url): &(NodeId, Option<NodeUrl>)| NodeDoc {
             node_id: id.to_string(),
@@ -220,7 +219,7 @@ impl Plan {
         head.to_owned() + &yaml(&doc)
     }
 
-    /// nodeconf.yml of the node `id`.
+    /// Returns the text of nodeconf.yml of the node `id`.
     fn nodeconf(&self, id: &NodeId, hash: Option<&str>) -> String {
         let doc = NodeconfDoc {
             networks: vec![MembershipDoc { name: self.network_id.to_string(), node_id: id.to_string() }],
@@ -231,13 +230,13 @@ impl Plan {
         head.to_owned() + &yaml(&doc)
     }
 
-    /// Where `id` is to listen, if that is not the default.
+    /// Returns the address that `id` listens on, unless it is the default.
     fn listen(&self, id: &NodeId) -> Option<String> {
         let (_, url) = self.nodes.iter().find(|(node, _)| node == id)?;
         Some(SocketAddr::new(self.bind?, url.as_ref()?.listen_port()).to_string())
     }
 
-    /// What was made, and the next commands.
+    /// Returns a summary and the next commands.
     fn instructions(&self, args: &Args, keypairs: &[(&NodeId, PathBuf, Keypair)], password: &str) -> String {
         let mut text = String::new();
         for (id, dir, keypair) in keypairs {
@@ -245,32 +244,33 @@ impl Plan {
             let _ = writeln!(text, "{id} of {}: {}, key {fingerprint}", self.network_id, dir.display());
         }
         let stored = if args.plain_password {
-            "it is in .private_keys/login_password"
+            "stored in .private_keys/login_password"
         } else {
-            "shown only now: its hash is stored"
+            "shown only once: nodeconf.yml has its hash"
         };
         let _ = writeln!(text, "log in as admin with {password} ({stored})\n");
         if let (Some(own), [(_, dir, keypair)]) = (&self.own, keypairs) {
             let key = keypair.public().to_base64_spki();
             let _ = writeln!(
                 text,
-                "next: give this to the other nodes, for {own} in their config.yml, and add theirs here:\n  \
+                "next: add this public key of {own} to config.yml of the other nodes, and theirs to this one:\n  \
                  public_key: {key}\nthen:\n{}",
-                start(dir)
+                start_command(dir)
             );
             return text;
         }
         text + &self.next_commands(&args.dir)
     }
 
-    /// Copies to the other hosts, and starts: the first node is taken to be this host.
+    /// Returns the commands that copy the directories and start the nodes, on the assumption that this host is the first
+    /// node.
     fn next_commands(&self, dir: &Path) -> String {
         let (mut copies, mut starts) = (String::new(), String::new());
         for (index, (id, url)) in self.nodes.iter().enumerate() {
             let host = url.as_ref().map_or_else(|| format!("HOST-OF-{id}"), |url| url.host().to_owned());
             let here = dir.join(id.as_str());
             if index == 0 || is_loopback(&host) {
-                let _ = writeln!(starts, "{}", start(&here));
+                let _ = writeln!(starts, "{}", start_command(&here));
             } else {
                 let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 let _ = writeln!(copies, "  scp -rp {} root@{bracketed}:/etc/distomon/", here.display());
@@ -323,13 +323,13 @@ fn yaml<T: Serialize>(doc: &T) -> String {
     serde_yaml::to_string(doc).expect("maps of texts and numbers have a YAML form")
 }
 
-/// `10` rather than `10.0`.
+/// Formats whole numbers without a fraction: `10`, not `10.0`.
 fn number(value: f64) -> serde_yaml::Number {
     format!("{value}").parse::<u64>().map_or_else(|_| value.into(), Into::into)
 }
 
-/// The command that starts the node of the directory `dir` on this host.
-fn start(dir: &Path) -> String {
+/// Returns the command that starts the node of the directory `dir` on this host.
+fn start_command(dir: &Path) -> String {
     match dir.file_name() {
         Some(instance) if dir.parent() == Some(Path::new("/etc/distomon")) => {
             format!("  systemctl enable --now distomon@{}", instance.to_string_lossy())
@@ -342,24 +342,24 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What was written so far, to be taken back if the rest fails.
+/// Files and directories to remove if a later step fails.
 #[derive(Default)]
-struct Files {
+struct WrittenFiles {
     files: Vec<PathBuf>,
     directories: Vec<PathBuf>,
 }
 
-impl Files {
-    /// Makes the directory `path`, which must not exist.
+impl WrittenFiles {
+    /// Creates the directory `path`, which must not exist.
     fn directory(&mut self, path: &Path, mode: u32) -> Result<(), CliError> {
-        let failed = |error: io::Error| cannot("making", path, &error);
+        let failed = |error: io::Error| write_error("creating", path, &error);
         DirBuilder::new().mode(mode).create(path).map_err(failed)?;
         self.directories.push(path.to_owned());
-        // The service reads this as another user than the one who writes it, whatever that one's umask.
+        // The service reads it as another user, so the umask of this user must not apply.
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
     }
 
-    /// Makes those directories of `path` that are missing.
+    /// Creates the missing directories of `path`.
     fn directories(&mut self, path: &Path, mode: u32) -> Result<(), CliError> {
         if path.as_os_str().is_empty() || path.is_dir() {
             return Ok(());
@@ -372,7 +372,7 @@ impl Files {
 
     /// Writes the new file `path`.
     fn file(&mut self, path: &Path, mode: u32, text: &str) -> Result<(), CliError> {
-        let failed = |error: io::Error| cannot("writing", path, &error);
+        let failed = |error: io::Error| write_error("writing", path, &error);
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
         self.files.push(path.to_owned());
@@ -380,18 +380,18 @@ impl Files {
         closed.and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all()).map_err(failed)
     }
 
-    /// Writes a private key, in a directory for the owner alone.
+    /// Writes a private key.
     fn key(&mut self, path: &Path, keypair: &Keypair) -> Result<(), CliError> {
         if let Some(dir) = path.parent() {
-            // The service has to see that nothing else is there; what is there, systemd hands over.
+            // The service lists this directory, but reads its files as credentials from systemd.
             self.directories(dir, 0o755)?;
         }
-        keys::write(path, keypair).map_err(|error| cannot("writing", path, &error))?;
+        keys::write(path, keypair).map_err(|error| write_error("writing", path, &error))?;
         self.files.push(path.to_owned());
         Ok(())
     }
 
-    /// Takes it all back, as far as that can be done: what failed first is what gets reported.
+    /// Removes everything. Errors are ignored, since the first error is reported.
     fn remove(self) {
         for file in self.files {
             let _ = std::fs::remove_file(file);

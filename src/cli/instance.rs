@@ -1,5 +1,5 @@
-//! The instance on this host, as its configuration tells: where its node answers, and tokens signed with its
-//! key. Whoever may read the key needs no password. Nothing is written, and no key is made.
+//! The configured instance on this host: the address of its node, and tokens signed with its key, so that a user with
+//! access to the key needs no password. This module only reads.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigErrors, LoginConfig, keys};
 use crate::crypto::Keypair;
 use crate::crypto::token::{self, Claims};
 
-/// Where the package keeps the configuration of each instance.
+/// The parent directory of the configuration directories of installed instances.
 pub(super) const INSTALLED: &str = "/etc/distomon";
 
 /// A configured instance.
@@ -22,34 +22,35 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Reads the configuration.
+    /// Loads the configuration.
     pub(super) fn open(global: &Global) -> Result<Self, CliError> {
-        let config = config::load(&global.config).map_err(|errors| unreadable(&errors))?;
+        let config = config::load(&global.config).map_err(|errors| config_error(&errors))?;
         Ok(Self { config, credentials_dir: global.credentials_dir(), state_dir: global.state_dir() })
     }
 
-    /// A node without a login takes no token, however well it is signed.
+    /// Returns an error if login is disabled, since the node then accepts no token.
     pub(super) fn check_login(&self) -> Result<(), CliError> {
         if !matches!(self.config.login, LoginConfig::Off) {
             return Ok(());
         }
         let message = format!(
-            "the node of {} has no login, so it takes no token: remove login: false from its nodeconf.yml and \
-             reload it",
+            "the node of {} has no login, so it accepts no token: remove login: false from its nodeconf.yml and \
+             reload the service",
             self.config.dir.display()
         );
         Err(CliError::new(EX_CONFIG, message))
     }
 
-    /// The id of the network that is called `name`, by its id or its directory.
+    /// Returns the id of the network with the id or directory `name`.
     pub(super) fn network_id(&self, name: &str) -> Result<String, CliError> {
-        let network = key::named(&self.config, name).map_err(|message| CliError::new(EX_USAGE, message))?;
+        let network =
+            key::find_network(&self.config, name).map_err(|message| CliError::new(EX_USAGE, message))?;
         Ok(network.membership.network_id().to_string())
     }
 
-    /// What signs tokens for `network` alone, or for all networks as the node of the first.
+    /// Returns a signer of tokens for `network`, or for all networks with the key of the first.
     pub(super) fn signer(&self, network: Option<&str>) -> Result<Signer, CliError> {
-        let named = network.map(|name| key::named(&self.config, name)).transpose();
+        let named = network.map(|name| key::find_network(&self.config, name)).transpose();
         let named = named.map_err(|message| CliError::new(EX_USAGE, message))?;
         let audience = match named {
             Some(network) => vec![network.membership.network_id().to_string()],
@@ -58,15 +59,14 @@ impl Instance {
             }
         };
         let Some(network) = named.or_else(|| self.config.networks.first()) else {
-            return Err(CliError::new(EX_CONFIG, "the configuration names no network"));
+            return Err(CliError::new(EX_CONFIG, "the configuration has no network"));
         };
         let (dir, credentials) = (&self.config.dir, self.credentials_dir.as_deref());
         let membership = &network.membership;
         let found = keys::load(dir, credentials, &self.state_dir, membership);
-        let Some(found) = found.map_err(|errors| unreadable(&errors))? else {
+        let Some(found) = found.map_err(|errors| config_error(&errors))? else {
             let message = format!(
-                "{} in {} has no key yet: expected one in {}; the node makes it at its first start, or \
-                 distomon key generate does",
+                "{} in {} has no key yet: expected one in {}; start the service or run distomon key generate",
                 membership.own().id,
                 membership.network_id(),
                 keys::state_path(&self.state_dir, membership.network_id(), &membership.own().id).display()
@@ -77,23 +77,23 @@ impl Instance {
         Ok(Signer { keypair: found.keypair, network_id, node_id, audience })
     }
 
-    /// Where the node answers on this host.
+    /// Returns the URL of the node on this host.
     pub(super) fn url(&self) -> Result<String, CliError> {
-        let address = local(&self.config.listen).ok_or_else(|| {
+        let address = local_address(&self.config.listen).ok_or_else(|| {
             let message =
-                "listen in nodeconf.yml leaves the port to chance: say where the node is with --url";
+                "`listen` in nodeconf.yml has port 0, any free one: give the address of the node with --url";
             CliError::new(EX_CONFIG, message)
         })?;
         Ok(format!("http://{address}"))
     }
 
-    /// How to find out why the node does not answer.
+    /// Returns the next step if the node does not answer.
     pub(super) fn advice(&self) -> String {
         advice(&self.config.dir)
     }
 }
 
-/// The key of this host's node in one network, to sign tokens.
+/// Signer of tokens with the key of this host's node in one network.
 pub(super) struct Signer {
     keypair: Keypair,
     network_id: String,
@@ -102,7 +102,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// A token that ends after `lifetime_s`.
+    /// Returns a token that expires after `lifetime_s` seconds.
     pub(super) fn token(&self, lifetime_s: u64) -> Result<String, CliError> {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let kid = format!("{}/{}", self.network_id, self.node_id);
@@ -110,7 +110,7 @@ impl Signer {
             token::sign(&self.keypair, &kid, &Claims::new(&self.node_id, &self.audience, now_s, lifetime_s));
         if token.len() > token::MAX_TOKEN {
             let message = format!(
-                "a token for {} networks is longer than {} bytes, which no node takes: name one network",
+                "a token for {} networks exceeds the limit of {} bytes: select one network",
                 self.audience.len(),
                 token::MAX_TOKEN
             );
@@ -120,7 +120,7 @@ impl Signer {
     }
 }
 
-/// The name of the instance whose configuration is in `dir`, if that is where the package has it.
+/// Returns the name of the installed instance with the configuration directory `dir`.
 pub(super) fn installed(dir: &Path) -> Option<String> {
     let mut rest = dir.strip_prefix(INSTALLED).ok()?.components();
     match (rest.next(), rest.next()) {
@@ -129,12 +129,12 @@ pub(super) fn installed(dir: &Path) -> Option<String> {
     }
 }
 
-/// Which of the addresses to use on this host: one that answers on loopback, if any does.
-fn local(listen: &[SocketAddr]) -> Option<SocketAddr> {
+/// Returns the address to use on this host: one that is reachable by loopback, if any.
+fn local_address(listen: &[SocketAddr]) -> Option<SocketAddr> {
     let near = |address: &&SocketAddr| address.ip().is_unspecified() || address.ip().is_loopback();
     let mut address = *listen.iter().find(near).or_else(|| listen.first())?;
     if address.ip().is_unspecified() {
-        // [::] serves IPv4 as well, and a host may lack IPv6.
+        // [::] also serves IPv4, and the host may lack IPv6.
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     (address.port() != 0).then_some(address)
@@ -147,12 +147,12 @@ fn advice(dir: &Path) -> String {
     }
 }
 
-/// Mistakes of the configuration, or that this user may not read it.
-fn unreadable(errors: &ConfigErrors) -> CliError {
+/// Converts errors of the configuration, with advice if this user lacks the permission to read it.
+fn config_error(errors: &ConfigErrors) -> CliError {
     let text = errors.to_string();
     if errors.is_permission_denied() && !rustix::process::geteuid().is_root() {
-        let hint = "try it with sudo; or ask for a token with a password: distomon token --url URL \
-                    --password-file FILE";
+        let hint =
+            "use sudo, or fetch a token with a password: distomon token --url URL --password-file FILE";
         return CliError::new(EX_NOPERM, format!("{text}\n{hint}"));
     }
     CliError::new(EX_CONFIG, text)
@@ -163,11 +163,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_address() {
+    fn prefers_loopback_addresses() {
         let check = |listen: &[&str], expected: Option<&str>| {
             let listen: Vec<SocketAddr> =
                 listen.iter().map(|text| text.parse().expect("an address")).collect();
-            assert_eq!(local(&listen).map(|address| address.to_string()).as_deref(), expected, "{listen:?}");
+            assert_eq!(
+                local_address(&listen).map(|address| address.to_string()).as_deref(),
+                expected,
+                "{listen:?}"
+            );
         };
         check(&["[::]:8000"], Some("127.0.0.1:8000"));
         check(&["0.0.0.0:81"], Some("127.0.0.1:81"));
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_do_about_silence() {
+    fn advice_for_installed_and_other_instances() {
         let check = |dir: &str, name: Option<&str>, expected: &str| {
             assert_eq!(installed(Path::new(dir)).as_deref(), name, "{dir}");
             assert_eq!(advice(Path::new(dir)), expected, "{dir}");

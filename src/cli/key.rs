@@ -1,4 +1,4 @@
-//! `distomon key`: shows the public keys of the networks, makes a private one.
+//! `distomon key`: shows public keys, generates key pairs.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,7 +11,7 @@ use super::{EX_CANTCREAT, EX_CONFIG, EX_USAGE, Global};
 use crate::config::{self, Config, ConfigErrors, Network, keys};
 use crate::crypto::Keypair;
 
-/// Show or make the keys of this host's nodes
+/// Show keys, or generate a key for this host's node
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -20,47 +20,48 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the public keys of all nodes, with fingerprints to compare by eye
-    Show(Show),
-    /// Make a new key pair for this host's node in a network
+    /// Show the public keys and fingerprints of all nodes
+    Show(ShowArgs),
+    /// Generate a key pair for this host's node in a network
     ///
     /// Writes the private key to the state directory, or to FILE, and prints the public key as PEM (for
     /// pubkeys/<node_id>.pub) and as base64 (for public_key in config.yml). Never overwrites a key.
-    Generate(Generate),
+    Generate(GenerateArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct Show {
+struct ShowArgs {
     /// Only this network: its network_id or its directory under networks/
     network: Option<String>,
-    /// Print the own node's public key alone, as PEM
+    /// Print only the public key of this host's node, as PEM
     #[arg(long)]
     pem: bool,
 }
 
 #[derive(Debug, clap::Args)]
-struct Generate {
-    /// The network: its network_id or its directory under networks/; may be left out if there is just one
+struct GenerateArgs {
+    /// The network: its network_id or its directory under networks/; optional if there is only one
     network: Option<String>,
-    /// Write the private key to this new file instead, as for a key that will replace the present one
+    /// Write the private key to this new file instead, for example for a key that will replace the current one
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// Shows or makes keys. Exit status 0, 64 for an unknown network, 73 where nothing can be written, 78.
+/// Shows or generates keys. Exit status 0, 64 for an unknown network, 73 for a file that cannot be written, 78 for an
+/// invalid configuration.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     let config = match config::load(&global.config) {
         Ok(config) => config,
         Err(errors) => return fail(EX_CONFIG, &errors.to_string()),
     };
     match &args.command {
-        Command::Show(show) => run_show(show, global, &config),
-        Command::Generate(generate) => run_generate(generate, global, &config),
+        Command::Show(args) => show(args, global, &config),
+        Command::Generate(args) => generate(args, global, &config),
     }
 }
 
-fn run_show(args: &Show, global: &Global, config: &Config) -> ExitCode {
-    let networks: Vec<&Network> = match args.network.as_deref().map(|name| named(config, name)) {
+fn show(args: &ShowArgs, global: &Global, config: &Config) -> ExitCode {
+    let networks: Vec<&Network> = match args.network.as_deref().map(|name| find_network(config, name)) {
         None => config.networks.iter().collect(),
         Some(Ok(network)) => vec![network],
         Some(Err(message)) => return fail(EX_USAGE, &message),
@@ -88,7 +89,7 @@ fn run_show(args: &Show, global: &Global, config: &Config) -> ExitCode {
     if errors.is_empty() { ExitCode::SUCCESS } else { fail(EX_CONFIG, &errors.join("\n")) }
 }
 
-/// The members of `network`, a line for each of their keys.
+/// Lists the members of `network` with a line for each key.
 fn listing(network: &Network, own: Option<&keys::OwnKey>) -> String {
     let membership = own.map_or(&network.membership, |own| &own.membership);
     let mut text = format!("{}\n", membership.network_id());
@@ -108,11 +109,11 @@ fn listing(network: &Network, own: Option<&keys::OwnKey>) -> String {
     text
 }
 
-fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
+fn generate(args: &GenerateArgs, global: &Global, config: &Config) -> ExitCode {
     let network = match (&args.network, &config.networks[..]) {
         (None, [only]) => only,
-        (None, _) => return fail(EX_USAGE, &format!("say for which network: {}", names(config))),
-        (Some(name), _) => match named(config, name) {
+        (None, _) => return fail(EX_USAGE, &format!("expected a network, one of: {}", network_ids(config))),
+        (Some(name), _) => match find_network(config, name) {
             Ok(network) => network,
             Err(message) => return fail(EX_USAGE, &message),
         },
@@ -122,18 +123,18 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
     let path = if let Some(path) = &args.out {
         path.clone()
     } else if let Some(path) = keys::existing_path(&config.dir, credentials.as_deref(), &state, membership) {
-        return fail(EX_CANTCREAT, &taken(&path));
+        return fail(EX_CANTCREAT, &key_exists(&path));
     } else {
         keys::state_path(&state, membership.network_id(), &membership.own().id)
     };
     let keypair = match Keypair::generate() {
         Ok(keypair) => keypair,
-        Err(error) => return fail(EX_CANTCREAT, &format!("making a key: {error}")),
+        Err(error) => return fail(EX_CANTCREAT, &format!("generating a key: {error}")),
     };
     match keys::write(&path, &keypair) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return fail(EX_CANTCREAT, &taken(&path));
+            return fail(EX_CANTCREAT, &key_exists(&path));
         }
         Err(error) => return fail(EX_CANTCREAT, &format!("writing {}: {error}", path.display())),
     }
@@ -142,32 +143,30 @@ fn run_generate(args: &Generate, global: &Global, config: &Config) -> ExitCode {
     let id = &membership.own().id;
     eprintln!("private key of {id} in {}: {}", membership.network_id(), path.display());
     if membership.own().keys.is_empty() {
-        eprintln!("next, on every node: public_key of {id} in networks/{}/config.yml", network.name);
+        eprintln!("next, on every host: set public_key of {id} in networks/{}/config.yml", network.name);
     } else {
         eprintln!(
-            "next, on every node: add it to public_key of {id} in networks/{}/config.yml (a list of two), \
-             reload; then put the new private key in the old one's place and restart; then remove the old public_key",
+            "next: 1. on every host, add it to public_key of {id} in networks/{}/config.yml (a list of two) and reload; \
+             2. on this host, replace the old private key and restart; 3. on every host, remove the old public_key \
+             and reload",
             network.name
         );
     }
     ExitCode::SUCCESS
 }
 
-fn taken(path: &Path) -> String {
-    format!(
-        "{}: there is a key already, and it stays: for one that will replace it, say --out FILE",
-        path.display()
-    )
+fn key_exists(path: &Path) -> String {
+    format!("{} exists and is not overwritten: to generate a replacement, use --out FILE", path.display())
 }
 
-/// The network that is called `name`, by its id or its directory.
-pub(super) fn named<'c>(config: &'c Config, name: &str) -> Result<&'c Network, String> {
+/// Returns the network with the id or directory `name`.
+pub(super) fn find_network<'c>(config: &'c Config, name: &str) -> Result<&'c Network, String> {
     let by_id = config.networks.iter().find(|network| network.membership.network_id().as_str() == name);
     let found = by_id.or_else(|| config.networks.iter().find(|network| network.name == name));
-    found.ok_or_else(|| format!("no network {name}: expected one of {}", names(config)))
+    found.ok_or_else(|| format!("no network {name}: expected one of {}", network_ids(config)))
 }
 
-fn names(config: &Config) -> String {
+fn network_ids(config: &Config) -> String {
     let names: Vec<_> =
         config.networks.iter().map(|network| network.membership.network_id().as_str()).collect();
     names.join(", ")

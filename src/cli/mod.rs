@@ -1,9 +1,6 @@
 //! The command line: one file for each subcommand.
 
-#![allow(
-    clippy::doc_markdown,
-    reason = "clap shows these comments to users as they stand, backticks included"
-)]
+#![allow(clippy::doc_markdown, reason = "clap shows these comments to users verbatim, backticks included")]
 
 mod changes;
 mod check;
@@ -30,31 +27,31 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Exit status: the command was used wrongly (`EX_USAGE` of sysexits.h).
+/// Exit status: the command line is invalid (`EX_USAGE` of sysexits.h).
 const EX_USAGE: u8 = 64;
 /// Exit status: an input file cannot be read (`EX_NOINPUT` of sysexits.h).
 const EX_NOINPUT: u8 = 66;
-/// Exit status: something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
+/// Exit status: something required is not available (`EX_UNAVAILABLE` of sysexits.h).
 const EX_UNAVAILABLE: u8 = 69;
-/// Exit status: an error inside of this program (`EX_SOFTWARE` of sysexits.h).
+/// Exit status: an internal error (`EX_SOFTWARE` of sysexits.h).
 const EX_SOFTWARE: u8 = 70;
-/// Exit status: the system refused something (`EX_OSERR` of sysexits.h).
+/// Exit status: the operating system returned an error (`EX_OSERR` of sysexits.h).
 const EX_OSERR: u8 = 71;
 /// Exit status: an output file cannot be created (`EX_CANTCREAT` of sysexits.h).
 const EX_CANTCREAT: u8 = 73;
-/// Exit status: try again later (`EX_TEMPFAIL` of sysexits.h).
+/// Exit status: a temporary failure, try again later (`EX_TEMPFAIL` of sysexits.h).
 const EX_TEMPFAIL: u8 = 75;
-/// Exit status: the other side answered what it should not (`EX_PROTOCOL` of sysexits.h).
+/// Exit status: the other side sent an unexpected reply (`EX_PROTOCOL` of sysexits.h).
 const EX_PROTOCOL: u8 = 76;
-/// Exit status: this user may not do that (`EX_NOPERM` of sysexits.h).
+/// Exit status: this user lacks the permission (`EX_NOPERM` of sysexits.h).
 const EX_NOPERM: u8 = 77;
-/// Exit status: something is wrong with the configuration (`EX_CONFIG` of sysexits.h).
+/// Exit status: the configuration is invalid (`EX_CONFIG` of sysexits.h).
 const EX_CONFIG: u8 = 78;
 
-/// The directory that is meant where none is named.
+/// The default configuration directory.
 const DEFAULT_CONFIG: &str = "/etc/distomon/network";
 
-/// Every host of a network watches every other, signs what it saw, and anyone can check it.
+/// A distributed network monitor: every host probes the others and signs its observations
 #[derive(Debug, Parser)]
 #[command(name = "distomon", version, arg_required_else_help = true)]
 struct Cli {
@@ -64,23 +61,24 @@ struct Cli {
     command: Command,
 }
 
-/// The options of all subcommands.
+/// Options of all subcommands.
 #[derive(Debug, clap::Args)]
 pub struct Global {
-    /// Directory with nodeconf.yml, or that file under another name
+    /// The directory with nodeconf.yml, or that file under another name
     #[arg(long, global = true, value_name = "DIR|FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
-    /// Directory for keys, numbers and history [default: $STATE_DIRECTORY; else, for /etc/distomon/NAME,
-    /// /var/lib/distomon/NAME if there is one; else state in the configuration directory]
+    /// The directory for keys and sequence numbers [default: $STATE_DIRECTORY; otherwise, for /etc/distomon/NAME,
+    /// /var/lib/distomon/NAME if it exists; otherwise state/ in the configuration directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
 }
 
 impl Global {
-    /// Where state lies: as asked for, else where systemd puts it, else beside the configuration.
+    /// Returns the state directory: that of --state, of systemd, of the installed service, or in the configuration
+    /// directory.
     pub fn state_dir(&self) -> PathBuf {
         let from_systemd = || {
-            // systemd joins several directories by colons; ours is the first.
+            // systemd separates directories by colons; the state is in the first.
             let paths = std::env::var_os("STATE_DIRECTORY")?;
             std::env::split_paths(&paths).next().filter(|path| !path.as_os_str().is_empty())
         };
@@ -91,14 +89,14 @@ impl Global {
         })
     }
 
-    /// Where systemd put credentials, if it did: for this process, else for the running service.
+    /// Returns the directory of credentials of this process, or of the running service.
     pub fn credentials_dir(&self) -> Option<PathBuf> {
         let given = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty());
         given.map(PathBuf::from).or_else(|| self.of_service("/run/credentials/distomon@", ".service"))
     }
 
-    /// What belongs to the service that runs with this configuration, so that an administrator's commands
-    /// find what it finds. To see that it is there, one need not be allowed to look into it.
+    /// Returns the existing path `before` + instance + `after` of the installed service with this configuration, so that
+    /// commands of an administrator use the same files. The user need not have access to the directory itself.
     fn of_service(&self, before: &str, after: &str) -> Option<PathBuf> {
         let name = instance::installed(&crate::config::locate(&self.config).0)?;
         let path = PathBuf::from(format!("{before}{name}{after}"));
@@ -121,7 +119,7 @@ enum Command {
     Version(version::Args),
 }
 
-/// The command line as `--help` shows it: what man pages and completions are made from.
+/// Returns the definition of the command line, from which man pages and completions are generated.
 pub fn command() -> clap::Command {
     Cli::command()
 }
@@ -131,7 +129,7 @@ pub fn main() -> ExitCode {
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way as well. Nobody is left to tell if printing fails.
+            // Includes --help and --version. A failure to print cannot be reported.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
@@ -151,7 +149,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints `text` to standard output. Whoever closed it early has seen enough.
+/// Prints `text` to standard output. If the reader has closed it, the rest is not needed.
 fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

@@ -1,4 +1,4 @@
-//! Asks a running node about one of its networks, as whoever owns its key.
+//! Queries to a running node about one of its networks, with a token signed with the key of this host's node.
 
 use super::client;
 use super::error::CliError;
@@ -6,12 +6,13 @@ use super::instance::Instance;
 use super::{EX_UNAVAILABLE, Global};
 use crate::config::NodeUrl;
 
-/// How long the token that is signed for the request is good, in seconds.
-const LIFETIME_S: u64 = 60;
+/// The lifetime of the token for one request, in seconds.
+const TOKEN_LIFETIME_S: u64 = 60;
 
-/// The node's answer to `GET` of a path that `path` makes of the network's id. `network`: that id, or the
-/// directory under networks/; `url`: the node to ask, none for the one of this configuration. `verb` is what a
-/// node that refuses does not do.
+/// Returns the body of the reply to `GET` of the path that `path` returns for the network's id.
+///
+/// `network` is that id or the directory under networks/. `url` is the node to query, by default the one of this
+/// configuration. `verb` completes the error "the node does not …".
 pub(super) fn query(
     global: &Global,
     network: &str,
@@ -22,14 +23,14 @@ pub(super) fn query(
     let instance = Instance::open(global)?;
     instance.check_login()?;
     let network = instance.network_id(network)?;
-    let token = instance.signer(Some(&network))?.token(LIFETIME_S)?;
+    let token = instance.signer(Some(&network))?.token(TOKEN_LIFETIME_S)?;
     let url = match url {
         Some(url) => url.as_str().to_owned(),
         None => instance.url()?,
     };
     client::get(&format!("{url}{}", path(&network)), &token).map_err(|error| {
         let advice = match error {
-            // It is there and has said why.
+            // The node runs, and its reply has the reason.
             client::ClientError::Refused(400 | 404, _) => String::new(),
             _ => format!("\n{}", instance.advice()),
         };

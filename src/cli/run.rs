@@ -1,4 +1,4 @@
-//! `distomon run`: the service itself.
+//! `distomon run`: the service.
 
 use std::process::ExitCode;
 
@@ -9,17 +9,18 @@ use crate::journal;
 use crate::journal::message_id;
 use crate::service::lifecycle::{self, Options, RunError};
 
-/// Run the node until it is told to stop
+/// Run the node until a signal stops it
 ///
-/// This is what systemd starts: systemctl start distomon@network. SIGTERM and Ctrl-C stop it, SIGHUP reads
-/// the configuration again (one with mistakes changes nothing). Exit status 0 after a stop, 69 for an address
-/// that is taken, 73 for a state directory that cannot be used, 78 for a configuration with mistakes.
+/// systemd runs this command: systemctl start distomon@network. SIGTERM and Ctrl-C stop it. SIGHUP reloads the
+/// configuration; an invalid one is rejected and logged. Exit status 0 after a stop, 69 for an address in use, 70
+/// after an internal error, 71 for an error of the operating system, 73 for an unusable state directory, 78 for an
+/// invalid configuration.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How much to log
+    /// The least severe level to log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log_level: String,
-    /// Stop when standard input ends, as whoever started this ends
+    /// Stop at the end of standard input, which ends with the parent process
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
 }

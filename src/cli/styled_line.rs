@@ -1,22 +1,22 @@
-//! A line for a terminal: texts with styles, cut to a width before any colour comes in. What others wrote is
-//! cleaned first, so that no node's name can give orders to the terminal of whoever looks at it.
+//! Lines for a terminal: texts with styles, truncated to a width. Texts from other nodes are sanitized first, so that
+//! they cannot control the terminal.
 
 use std::fmt::Write as _;
 
-/// What a text is to look like.
+/// The look of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    /// As the terminal has it.
+    /// The terminal's default.
     Plain,
     /// A heading.
     Heading,
-    /// Of less weight.
+    /// Less important.
     Dim,
-    /// As it should be.
+    /// A good state.
     Good,
-    /// As it should not be.
+    /// A problem.
     Bad,
-    /// Not known.
+    /// An unknown state.
     Unknown,
 }
 
@@ -34,12 +34,12 @@ impl Style {
     }
 }
 
-/// A line of text without its end.
+/// A line of text without a line feed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StyledLine(Vec<(String, Style)>);
 
 impl StyledLine {
-    /// A line of one text.
+    /// Returns a line of one text.
     pub(super) fn new(text: impl Into<String>, style: Style) -> Self {
         Self(vec![(text.into(), style)])
     }
@@ -49,7 +49,7 @@ impl StyledLine {
         self.0.push((text.into(), style));
     }
 
-    /// The line as it goes to a terminal, of at most `width` characters; `colour`: with styles.
+    /// Formats the line with at most `width` characters, and with styles if `colour`.
     pub(super) fn render(&self, width: usize, colour: bool) -> String {
         let mut left = width;
         let mut out = String::new();
@@ -68,16 +68,15 @@ impl StyledLine {
     }
 }
 
-/// `text` as a terminal may show it: a question mark for each character other than printable ASCII, and at
-/// most `most` characters.
-pub(super) fn sanitize(text: &str, most: usize) -> String {
+/// Returns `text` with a question mark for each character except printable ASCII, and with at most `max` characters.
+pub(super) fn sanitize(text: &str, max: usize) -> String {
     let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    let mut sanitize: String = text.chars().take(most + 1).map(printable).collect();
-    if sanitize.len() > most {
-        sanitize.truncate(most.saturating_sub(2));
-        sanitize += "..";
+    let mut sanitized: String = text.chars().take(max + 1).map(printable).collect();
+    if sanitized.len() > max {
+        sanitized.truncate(max.saturating_sub(2));
+        sanitized += "..";
     }
-    sanitize
+    sanitized
 }
 
 #[cfg(test)]
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rendering() {
+    fn rendering_truncates_and_styles() {
         let mut line = StyledLine::new("node", Style::Heading);
         line.push("  ", Style::Plain);
         line.push("up  ", Style::Good);
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn cleaning() {
+    fn sanitizing() {
         let check = |text: &str, most, expected: &str| assert_eq!(sanitize(text, most), expected, "{text:?}");
         check("node-1", 64, "node-1");
         check("a\u{1b}[31mb\n\r\t\0", 64, "a?[31mb????");

@@ -1,4 +1,4 @@
-//! Times as people at a terminal write them.
+//! Time arguments as people write them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,21 +6,21 @@ use crate::present::timestamp;
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Unix time in ms of what `text` says now, for clap.
+/// Parses a time argument, relative to now, to Unix time in ms.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     read(text, u64::try_from(now.as_millis()).unwrap_or(0)).ok_or_else(|| {
-        "expected a time as 2026-01-31T03:00:00Z, \"2026-01-31 03:00\" or 03:00 (UTC), or how long ago: \
+        "expected a time as 2026-01-31T03:00:00Z, \"2026-01-31 03:00\" or 03:00 (UTC), or a duration before now: \
          90s, 15m, 2h, 1d"
             .to_owned()
     })
 }
 
-/// A time of day is the last such time before `now_ms`. Whatever names no zone is UTC, as all times are that
-/// are printed.
+/// Parses a time argument relative to `now_ms`. A time of day is the last one before `now_ms`; a time without an offset
+/// is UTC, as in all output.
 fn read(text: &str, now_ms: u64) -> Option<u64> {
     let text = text.trim();
-    // A short number may mean anything, and Unix time in ms has had twelve digits since 1973.
+    // A short number is ambiguous; Unix time in ms has had twelve digits since 1973.
     if text.len() < 12 && text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -37,7 +37,7 @@ fn read(text: &str, now_ms: u64) -> Option<u64> {
         })
 }
 
-/// A length of time, in ms.
+/// Parses a duration to ms.
 fn ago(text: &str) -> Option<u64> {
     let text = text.strip_suffix("ago").unwrap_or(text).trim_end();
     let text = text.strip_prefix('-').unwrap_or(text);
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write() {
+    fn accepted_forms() {
         let now_ms = timestamp::parse("2026-01-31T12:30:00Z").expect("a time");
         let check = |text: &str, expected: Option<&str>| {
             assert_eq!(read(text, now_ms).map(timestamp::format).as_deref(), expected, "{text:?}");

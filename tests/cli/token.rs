@@ -35,7 +35,7 @@ fn no_token() {
         assert_eq!(stdout, "", "{args:?}");
         assert!(stderr.starts_with("distomon token: ") && stderr.contains(expected), "{stderr}");
     };
-    check(&Host::new(8000, "login: false\n"), &["token"], 78, "has no login, so it takes no token");
+    check(&Host::new(8000, "login: false\n"), &["token"], 78, "has no login, so it accepts no token");
 
     let host = Host::new(8000, LOGIN);
     check(&host, &["token", "--network", "man"], 64, "no network man: expected one of lan, wan");

@@ -153,15 +153,15 @@ fn failed_init_changes_nothing() {
     let nodeconf = root.join("b/nodeconf.yml");
     let before = fs::read_to_string(&nodeconf).expect("read");
     let (_, stderr) = init(&root, &NODES, 73);
-    assert!(stderr.contains("b exists already"), "{stderr}");
+    assert!(stderr.contains("b exists and is not overwritten"), "{stderr}");
     assert!(!root.join("a").exists(), "the directory created before the failure is removed");
     assert_eq!(fs::read_to_string(&nodeconf).expect("read"), before);
     let (_, stderr) = init(&root.join("b"), &[&NODES[..], &["--self", "b"]].concat(), 73);
-    assert!(stderr.contains("exists already"), "{stderr}");
+    assert!(stderr.contains("exists and is not overwritten"), "{stderr}");
     assert_eq!(fs::read_to_string(&nodeconf).expect("read"), before);
     run(&["check", "--config", text(&root.join("b"))], 0);
     let (_, stderr) = init(&nodeconf.join("x"), &NODES, 73);
-    assert!(stderr.contains("nodeconf.yml exists already"), "{stderr}");
+    assert!(stderr.contains("nodeconf.yml exists and is not overwritten"), "{stderr}");
 
     let none = dir.path().join("none");
     for bad in [

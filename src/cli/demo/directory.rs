@@ -1,4 +1,4 @@
-//! The demo's temporary directory, and how a node in it is started.
+//! The temporary directory of the demo, and the commands that start its nodes.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -8,8 +8,8 @@ use std::process::Command;
 
 use super::shell_word;
 
-/// What systemd sets for a service of its own: the demo may run in one, its nodes do not.
-const FOREIGN: [&str; 13] = [
+/// Variables that systemd sets for a service: the demo may run in one, but its nodes are not services.
+const SERVICE_VARIABLES: [&str; 13] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -25,15 +25,15 @@ const FOREIGN: [&str; 13] = [
     "MAINPID",
 ];
 
-/// A new directory that only this user can read. It goes with this value.
+/// Directory that only this user can access, removed on drop.
 pub(super) struct DemoDir {
     path: PathBuf,
     removed: bool,
 }
 
 impl DemoDir {
-    /// Makes the directory.
-    pub(super) fn make() -> io::Result<Self> {
+    /// Creates the directory.
+    pub(super) fn create() -> io::Result<Self> {
         let mut attempts = 0;
         loop {
             let path = std::env::temp_dir().join(format!("distomon-demo-{:08x}", fastrand::u32(..)));
@@ -51,19 +51,19 @@ impl DemoDir {
         &self.path
     }
 
-    /// Starts the node whose configuration is in the directory of its name.
+    /// Returns the command that starts the node `id`.
     pub(super) fn command(&self, id: &str) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("run").arg("--config").arg(self.path.join(id)).arg("--state").arg(self.state(id));
-        // The node ends when the demo does, even if that is killed.
+        // The node ends with the demo, even if the demo is killed.
         command.arg("--exit-with-stdin");
-        for name in FOREIGN {
+        for name in SERVICE_VARIABLES {
             command.env_remove(name);
         }
         Ok(command)
     }
 
-    /// Likewise, for a terminal.
+    /// Returns the command line that starts the node `id` in a terminal.
     pub(super) fn command_line(&self, id: &str) -> String {
         let program = std::env::current_exe().unwrap_or_else(|_| "distomon".into());
         let (config, state) = (self.path.join(id), self.state(id));
@@ -75,7 +75,7 @@ impl DemoDir {
         self.path.join(id).join("state")
     }
 
-    /// Removes the directory and says if that fails.
+    /// Removes the directory.
     pub(super) fn remove(mut self) -> io::Result<()> {
         self.remove_once()
     }

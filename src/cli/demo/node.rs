@@ -1,4 +1,4 @@
-//! A node of the demo: its process, and the last of what it logged.
+//! Nodes of the demo: their processes and latest log lines.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,42 +12,42 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long the nodes have to stop. One takes at most 5 s.
-const STOP: Duration = Duration::from_secs(6);
+/// The timeout of a stop. A node stops within 5 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How often a stopping node is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// The interval of checks of a stopping node.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many log lines of a node are kept.
-const LINES: usize = 20;
+/// The number of latest log lines to keep.
+const MAX_LINES: usize = 20;
 
-/// The most bytes of a log line; what is longer is several.
-const LINE_BYTES: u64 = 2048;
+/// The length limit of a log line in bytes; a longer one is split.
+const MAX_LINE_BYTES: u64 = 2048;
 
-/// A process and what is known of it.
+/// Process of one node.
 pub(super) struct Node {
     id: String,
     url: String,
     child: Child,
     lines: Arc<Mutex<VecDeque<String>>>,
-    // The thread ends because the process does, and its end of the pipe with it.
+    // The end of the process closes the pipe, which ends the thread.
     reader: Option<JoinHandle<()>>,
-    end_told: bool,
+    end_reported: bool,
 }
 
 impl Node {
-    /// Starts `command` in a process group of its own, which Ctrl-C does not reach, with a pipe as standard
-    /// input that closes when this process ends. `echo`: its log lines are shown as they come.
+    /// Starts `command` in a separate process group, which Ctrl-C does not reach, with a pipe as standard input that
+    /// closes when this process ends. `echo` prints its log lines.
     pub(super) fn start(id: String, url: String, mut command: Command, echo: bool) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let stderr = child.stderr.take();
-        let mut node = Self { id, url, child, lines: Arc::clone(&lines), reader: None, end_told: false };
+        let mut node = Self { id, url, child, lines: Arc::clone(&lines), reader: None, end_reported: false };
         if let Some(stderr) = stderr {
-            let front = echo.then(|| format!("{} | ", node.id));
+            let prefix = echo.then(|| format!("{} | ", node.id));
             let thread = std::thread::Builder::new().name(node.id.clone());
-            match thread.spawn(move || read(stderr, front.as_deref(), &lines)) {
+            match thread.spawn(move || read_lines(stderr, prefix.as_deref(), &lines)) {
                 Ok(reader) => node.reader = Some(reader),
                 Err(error) => {
                     node.kill();
@@ -70,8 +70,8 @@ impl Node {
         self.child.id()
     }
 
-    /// Asks the node. The error says how it does not answer.
-    pub(super) fn is_well(&self) -> Result<(), String> {
+    /// Queries the health of the node. The error is the reason why it is not healthy.
+    pub(super) fn check_health(&self) -> Result<(), String> {
         let request = minreq::get(format!("{}/healthz", self.url)).with_follow_redirects(false);
         match request.with_timeout(1).send_lazy() {
             Ok(reply) if reply.status_code == 200 => Ok(()),
@@ -80,22 +80,22 @@ impl Node {
         }
     }
 
-    /// How the process ended, if it did.
+    /// Returns how the process ended, if it did.
     pub(super) fn end(&mut self) -> Option<End> {
         self.child.try_wait().ok().flatten().map(End)
     }
 
-    /// Likewise, once.
-    pub(super) fn news_of_end(&mut self) -> Option<End> {
-        if self.end_told {
+    /// Returns how the process ended, only once.
+    pub(super) fn take_end(&mut self) -> Option<End> {
+        if self.end_reported {
             return None;
         }
         let end = self.end();
-        self.end_told = end.is_some();
+        self.end_reported = end.is_some();
         end
     }
 
-    /// The last log lines, each with two spaces in front.
+    /// Returns the latest log lines, indented by two spaces.
     pub(super) fn last_lines(&mut self) -> String {
         if self.end().is_some() {
             self.join();
@@ -105,12 +105,12 @@ impl Node {
 
     fn join(&mut self) {
         if let Some(reader) = self.reader.take() {
-            // It cannot panic, and if it did that would have been shown.
+            // The default panic hook has printed any panic.
             let _ = reader.join();
         }
     }
 
-    /// Asks the process to stop, unless it has ended. Until it is waited for, its id is no other's.
+    /// Sends SIGTERM to the process unless it has ended. Its id is not reused until it is waited for.
     fn terminate(&mut self) {
         if self.end().is_none() {
             if let Ok(pid) = i32::try_from(self.child.id()) {
@@ -121,13 +121,13 @@ impl Node {
     }
 
     fn kill(&mut self) {
-        // Both fail only for a process that has ended and was waited for.
+        // Both fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// All nodes. They end with this value.
+/// All nodes of the demo, stopped on drop.
 #[derive(Default)]
 pub(super) struct Nodes(Vec<Node>);
 
@@ -144,9 +144,9 @@ impl Nodes {
         self.0.iter_mut()
     }
 
-    /// Stops all nodes at the same time; kills those that do not stop in time, and says so.
+    /// Stops all nodes in parallel; kills and reports those that do not stop in time.
     pub(super) fn stop(&mut self) {
-        self.stop_within(STOP);
+        self.stop_within(STOP_TIMEOUT);
     }
 
     fn stop_within(&mut self, time: Duration) {
@@ -156,14 +156,10 @@ impl Nodes {
         let deadline = Instant::now() + time;
         for mut node in self.0.drain(..) {
             while node.end().is_none() && Instant::now() < deadline {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(CHECK_INTERVAL);
             }
             if node.end().is_none() {
-                eprintln!(
-                    "distomon demo: {} did not stop within {} s and is killed",
-                    node.id,
-                    time.as_secs()
-                );
+                eprintln!("distomon demo: {} did not stop within {} s: killed", node.id, time.as_secs());
                 node.kill();
             }
             node.join();
@@ -177,13 +173,13 @@ impl Drop for Nodes {
     }
 }
 
-/// How a process ended. Displays as what it did: "ended with status 78".
+/// Exit status of a process. Displays as a predicate: "ended with status 78".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End(ExitStatus);
 
 impl End {
-    /// Whether it looks as if the user did it: by a signal, or by asking the node to stop.
-    pub(super) fn was_asked_for(self) -> bool {
+    /// Returns whether the user probably stopped the node, by a signal or gracefully.
+    pub(super) fn is_intended(self) -> bool {
         self.0.success() || matches!(self.0.signal(), Some(2 | 9 | 15))
     }
 }
@@ -199,23 +195,23 @@ impl fmt::Display for End {
     }
 }
 
-/// Keeps the last lines, and shows all of them with `front` before each if there is one.
-fn read(from: ChildStderr, front: Option<&str>, lines: &Mutex<VecDeque<String>>) {
+/// Keeps the latest lines, and prints all of them with `prefix`, if given.
+fn read_lines(from: ChildStderr, prefix: Option<&str>, lines: &Mutex<VecDeque<String>>) {
     let mut from = BufReader::new(from);
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        match from.by_ref().take(LINE_BYTES).read_until(b'\n', &mut bytes) {
+        match from.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         let line = String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
-        if let Some(front) = front {
+        if let Some(prefix) = prefix {
             // One write, so that lines of several nodes do not mix.
-            let _ = io::stderr().write_all(format!("{front}{line}\n").as_bytes());
+            let _ = io::stderr().write_all(format!("{prefix}{line}\n").as_bytes());
         }
         let mut lines = lines.lock();
-        if lines.len() == LINES {
+        if lines.len() == MAX_LINES {
             lines.pop_front();
         }
         lines.push_back(line);
@@ -241,13 +237,13 @@ mod tests {
         let deadline = Instant::now() + DEADLINE;
         while !done() {
             assert!(Instant::now() < deadline, "{what} did not happen");
-            std::thread::sleep(LOOK);
+            std::thread::sleep(CHECK_INTERVAL);
         }
     }
 
     #[test]
-    fn ends_in_words() {
-        for (script, expected, asked_for) in [
+    fn ends_as_text() {
+        for (script, expected, intended) in [
             ("exit 0", "has stopped", true),
             ("exit 78", "ended with status 78", false),
             ("kill -9 $$", "was killed", true),
@@ -256,24 +252,24 @@ mod tests {
         ] {
             let mut node = shell(script);
             wait(|| node.end().is_some(), script);
-            let end = node.news_of_end().expect("the first time");
-            assert_eq!((end.to_string().as_str(), end.was_asked_for()), (expected, asked_for), "{script}");
-            assert_eq!(node.news_of_end(), None, "{script}");
+            let end = node.take_end().expect("the first time");
+            assert_eq!((end.to_string().as_str(), end.is_intended()), (expected, intended), "{script}");
+            assert_eq!(node.take_end(), None, "{script}");
         }
     }
 
     #[test]
-    fn the_last_lines_are_kept() {
+    fn the_latest_lines_are_kept() {
         let mut node =
             shell("i=0; while [ $i -lt 50 ]; do echo line $i >&2; i=$((i+1)); done; printf end >&2");
         wait(|| node.end().is_some(), "the end");
         let lines = node.last_lines();
-        assert_eq!(lines.lines().count(), LINES);
+        assert_eq!(lines.lines().count(), MAX_LINES);
         assert!(lines.starts_with("  line 31\n") && lines.ends_with("  line 49\n  end\n"), "{lines}");
     }
 
     #[test]
-    fn long_lines_are_cut() {
+    fn long_lines_are_split() {
         let mut node = shell("head -c 10000 /dev/zero | tr '\\0' x >&2");
         wait(|| node.end().is_some(), "the end");
         let lengths: Vec<_> = node.last_lines().lines().map(str::len).collect();
@@ -281,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn some_stop_and_others_must_be_killed() {
+    fn nodes_that_do_not_stop_are_killed() {
         let ready = "echo ready >&2";
         let mut nodes = Nodes::default();
         for script in [
@@ -305,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn standard_input_ends_with_the_value() {
+    fn closing_standard_input_ends_the_process() {
         let mut node = shell("cat; exit 5");
         assert_eq!(node.end(), None);
         drop(node.child.stdin.take());
@@ -314,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_asked_for() {
+    fn health_is_queried() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         let mut node = shell("exec cat");
@@ -334,11 +330,11 @@ mod tests {
                     let reply = format!("HTTP/1.1 {status_line}\r\nContent-Length: 0\r\n\r\n");
                     stream.write_all(reply.as_bytes()).expect("written");
                 });
-                assert_eq!(node.is_well(), expected, "{status_line}");
+                assert_eq!(node.check_health(), expected, "{status_line}");
             });
         }
         drop(listener);
-        assert!(node.is_well().is_err());
+        assert!(node.check_health().is_err());
         node.kill();
     }
 }
