@@ -95,7 +95,7 @@ fn write_until_stopped(
     }
 }
 
-/// The ids of the newest reports. The saved id of a node that is silent since the start, or no longer a member, stays:
+/// The ids of the newest reports. For a node that is silent since the start, or no longer a member, it is the saved id:
 /// old reports of a dead node must not look new after the next start.
 fn merged_heads(snapshot: &Snapshot, saved: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
     let mut heads = saved.clone();

@@ -18,7 +18,7 @@ pub(super) struct Peers {
     rng: fastrand::Rng,
 }
 
-/// What a call is for and what it carries.
+/// The purpose and the content of a call.
 pub(super) struct CallContent {
     pub(super) purpose: CallPurpose,
     pub(super) reports: Vec<Arc<VerifiedReport>>,
