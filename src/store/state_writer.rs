@@ -115,9 +115,9 @@ mod tests {
     use crate::mesh::wire::report::{Report, VerifiedReport};
     use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
 
-    struct Pen(Keypair);
+    struct TestSigner(Keypair);
 
-    impl Signer for Pen {
+    impl Signer for TestSigner {
         fn sign(&self, report: Report) -> VerifiedReport {
             let payload = report.to_payload();
             let envelope = crate::crypto::dsse::seal(&self.0, report.node_id.as_str(), &payload);
@@ -149,7 +149,7 @@ mod tests {
         ]);
         let init = EngineInit {
             membership: Arc::new(membership),
-            signer: Box::new(Pen(key.clone())),
+            signer: Box::new(TestSigner(key.clone())),
             seed: 1,
             epoch: 10,
             min_reports: saved.clone().into_iter().collect(),
