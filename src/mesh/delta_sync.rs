@@ -60,7 +60,7 @@ impl PartnerSync {
         self.base
     }
 
-    /// Learns from a reply of the partner, and returns all of the partner's heads.
+    /// Applies the heads of a reply, and returns all of the partner's heads.
     pub(crate) fn on_reply(&mut self, membership: &Arc<Membership>, reply: ReplyHeads) -> Heads {
         if !applies_to(membership) {
             *self = Self::default();
@@ -74,8 +74,8 @@ impl PartnerSync {
         heads
     }
 
-    /// All heads of the member `partner` after a request that names `named`; or `named` and false where it omits heads
-    /// that are not known here. Learns nothing: the event loop does, by `on_request`.
+    /// Completes the heads `named` in a request of the member `partner`; false if omitted heads are not known here.
+    /// Changes nothing: the event loop applies the heads by `on_request`.
     pub fn completed(&self, membership: &Membership, partner: usize, named: Heads) -> (Heads, bool) {
         if !applies_to(membership) || !membership.exchanges_with(partner) {
             let complete = !named.is_partial();
@@ -84,8 +84,7 @@ impl PartnerSync {
         self.clone().complete(named)
     }
 
-    /// Learns from the heads of a request of the member `partner`, and returns all of the partner's heads, as far as
-    /// they are known.
+    /// Applies the heads of a request of the member `partner`, and returns all of the partner's heads that are known.
     pub(crate) fn on_request(&mut self, membership: &Membership, partner: usize, named: Heads) -> Heads {
         if !applies_to(membership) || !membership.exchanges_with(partner) {
             return named;
@@ -93,7 +92,7 @@ impl PartnerSync {
         self.complete(named).0
     }
 
-    /// All heads after a message that names `named`; false where it omits heads that are not known here.
+    /// Completes the heads `named` in a message, and keeps them; false if omitted heads are not known here.
     fn complete(&mut self, named: Heads) -> (Heads, bool) {
         if !named.is_partial() {
             self.peer_heads = Some(named.without_ages());
@@ -149,7 +148,7 @@ mod tests {
         ReplyHeads { base, snapshot_ms: SNAPSHOT_MS, heads, mark: Some(mark) }
     }
 
-    /// Completes a request's heads as an I/O thread does, then learns them as the event loop does.
+    /// Completes the heads of a request as an I/O thread does, then applies them as the event loop does.
     fn request(sync: &mut PartnerSync, membership: &Arc<Membership>, named: Heads) -> (Heads, bool) {
         let partner = index(membership, 5);
         let completed = sync.completed(membership, partner, named.clone());

@@ -17,8 +17,8 @@ pub struct MemberState {
     /// For each observation in that report, the observed member's index and the position in the report, in
     /// ascending order of the index. Verdicts read all observations on every evaluation.
     pub observation_index: Arc<[(u32, u32)]>,
-    /// When that report was created, as far as the age that any sender claimed shows; never later than
-    /// `received_ms`: monotonic time in ms.
+    /// When that report was created, by the lowest age that any sender claimed, but not later than `received_ms`:
+    /// monotonic time in ms.
     pub created_ms: u64,
     /// When that report first arrived here: monotonic time in ms.
     pub received_ms: u64,

@@ -17,8 +17,8 @@ use crate::crypto::PublicKey;
 /// ([`AUTHOR_REPORTS_PER_SECOND`](super::verify::AUTHOR_REPORTS_PER_SECOND)).
 const MIN_INTERVAL_MS: u64 = 250;
 
-/// The largest network whose nodes report once in each `poll_rate`. In larger networks each node reports less often,
-/// in proportion, so that the number of reports to verify in a second stays the same. Changes are still reported
+/// The maximum number of nodes that report once in each `poll_rate`. In larger networks each node reports less often, in
+/// proportion, so that the number of reports to verify in a second stays the same. Changes are still reported
 /// immediately.
 pub const FULL_RATE_NODES: u64 = 1_000;
 

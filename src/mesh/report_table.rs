@@ -116,8 +116,8 @@ impl ReportTable {
         state.advanced = true;
     }
 
-    /// Keeps `proof` if none is held of its author and the author's keys signed both reports. Returns it if it was
-    /// kept.
+    /// Stores `proof` if its author's keys signed both reports and no proof against the author is stored. Returns the
+    /// proof if it was stored.
     pub(super) fn record_equivocation(
         &mut self,
         now: Timestamps,
@@ -136,8 +136,8 @@ impl ReportTable {
         Some(proof)
     }
 
-    /// Learns from `heads` how old the held reports are: as young as any sender claims, but never younger than their
-    /// arrival here. `replier` is the index of the sender of a signed reply: its own report counts as a sign of life.
+    /// Updates the ages of the held reports by `heads`: a report is as young as any sender claims, but not younger than
+    /// its arrival here. `replier` is the index of the sender of a signed reply: its own report counts as a sign of life.
     pub(super) fn update_ages(&mut self, now: Timestamps, replier: Option<usize>, heads: &Heads) {
         for (position, head) in heads.named() {
             let known = if heads.matches(&self.membership) {
@@ -156,7 +156,7 @@ impl ReportTable {
             let claimed_ms = now.mono_ms.saturating_sub(head.age_ms);
             let created_ms = state.created_ms.max(claimed_ms).min(state.received_ms);
             let advanced = state.advanced || replier == Some(index);
-            // Most heads bring nothing new; an unchanged state stays shared with earlier snapshots.
+            // Most heads change nothing; an unchanged state remains shared with earlier snapshots.
             if (state.created_ms, state.advanced) != (created_ms, advanced) {
                 let state = self.states.get_mut(index);
                 (state.created_ms, state.advanced) = (created_ms, advanced);

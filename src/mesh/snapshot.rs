@@ -113,7 +113,7 @@ impl Snapshot {
         &self.tracker
     }
 
-    /// Past verdicts, as far as they are kept.
+    /// The history of verdicts, within its bounds.
     pub fn history(&self) -> &History {
         &self.history
     }

@@ -114,7 +114,7 @@ struct MessageVerifier<'t, L> {
     table: &'t ReportTable,
     sender: &'t str,
     limit: L,
-    /// The authors whose reports were in the message already.
+    /// Whether a report of each author has occurred in the message.
     seen: Vec<bool>,
     outcome: VerifyOutcome,
 }

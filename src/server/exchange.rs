@@ -26,7 +26,7 @@ use crate::mesh::sync::compose::{ArrivedHeads, ReplyContent, write_reply};
 use crate::mesh::sync::missing::{missing_proofs, missing_reports};
 use crate::mesh::verify::MessageReports;
 use crate::mesh::wire::heads::Heads;
-use crate::mesh::wire::message::{self};
+use crate::mesh::wire::message;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
@@ -179,7 +179,7 @@ pub(super) fn respond(request: &Request, admitted: &AdmittedExchange) -> Respons
 }
 
 fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, ExchangeError> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let bad = |detail: String| ExchangeError::new(400, "Bad Request", truncated(detail));
     let node = &admitted.node;
     let mut body = Vec::new();
@@ -206,7 +206,7 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     let is_forged = verified.is_forged();
     let arrived = ArrivedHeads::of(snapshot.membership(), &verified.reports);
     let (heads, complete) = complete_heads(&snapshot, &admitted.sender, message.heads.clone());
-    // Sent even if a later report was forged: the reports before it were verified and used up tokens of their authors,
+    // Sent even if a later report was forged: the reports before it were verified and consumed tokens of their authors,
     // which a member must not be able to waste.
     let received =
         ReceivedReports { heads: message.heads, reports: verified.reports, proofs: verified.proofs };
@@ -218,8 +218,8 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     let missing =
         missing_reports(&heads, table, |index, _| complete || heads.knows(snapshot.membership(), index));
     let proofs = if complete { missing_proofs(&heads, table) } else { Vec::new() };
-    // The transfer time of the body belongs to the network, not to this node.
-    let took = admitted.verified_in + begun.elapsed();
+    // The transfer time of the body is not processing time.
+    let took = admitted.verified_in + start.elapsed();
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let now = node.clock.now();
     let content = ReplyContent {
@@ -229,7 +229,7 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
         mono_ms: now.mono_ms,
         // A request with omitted heads that are not known here is answered in full; then the peer names all heads.
         since: message.since.filter(|_| complete),
-        // Without a mark the peer names all heads next time, since the event loop did not learn these.
+        // Without a mark the peer names all heads next time, which it must if the event loop did not receive these.
         mark: delta_sync::mark(snapshot.membership(), snapshot.at()).filter(|_| was_sent),
         arrived: &arrived,
         reports: &missing,
@@ -238,7 +238,7 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     Ok(write_reply(table, content))
 }
 
-/// All heads of the member `sender` after a request that names `named`; false where omitted ones are not known here.
+/// Completes the heads `named` in a request of the member `sender`. False if omitted heads are not known here.
 fn complete_heads(snapshot: &Snapshot, sender: &NodeId, named: Heads) -> (Heads, bool) {
     let membership = snapshot.membership();
     if let Some(index) = membership.index(sender.as_str()) {
@@ -341,11 +341,11 @@ mod tests {
         let body =
             format!("{{\"to\":\"node-00\",\"heads\":{{}},\"reports\":[{},{forged}]}}", good.envelope());
         assert_eq!(exchange(&net, &node, &body).status_code, 400);
-        let Some(Event::RequestReceived { from, received: delivery }) = events.try_iter().next() else {
+        let Some(Event::RequestReceived { from, received }) = events.try_iter().next() else {
             panic!("no event was sent")
         };
         assert_eq!(from, node_id(2));
-        let reports: Vec<_> = delivery.reports.iter().map(|report| (report.author(), report.id())).collect();
+        let reports: Vec<_> = received.reports.iter().map(|report| (report.author(), report.id())).collect();
         assert_eq!(reports, [(good.author(), good.id())]);
     }
 

@@ -77,7 +77,7 @@ impl DropCounters {
         }
     }
 
-    /// Logs the numbers of suppressed lines whose minute is over.
+    /// Logs the number of lines suppressed in each minute that is over.
     pub fn flush_suppressed(&self, network: &str) {
         for (subject, more) in self.log_limiter.overdue() {
             warn!(DISTOMON_NETWORK = network; "{network}: {subject}{more}");

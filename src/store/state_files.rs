@@ -135,7 +135,7 @@ impl StateFiles {
     }
 
     fn read_nonces(&mut self, membership: &Membership) -> BTreeMap<NodeId, Nonce> {
-        let mut found = BTreeMap::new();
+        let mut nonces = BTreeMap::new();
         let path = self.dir.join("nonces");
         let network = membership.network_id().as_str();
         let bytes = match read_bytes(&path) {
@@ -145,7 +145,7 @@ impl StateFiles {
                     DISTOMON_NETWORK = network;
                     "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
                 );
-                return found;
+                return nonces;
             }
         };
         // Split by length, not by line ends: a line that was never written must not shift those after it.
@@ -158,7 +158,7 @@ impl StateFiles {
                 (Some(id), Some(epoch), Some(counter)) if line.ends_with('\n') => {
                     self.nonce_lines.insert(id.clone(), number);
                     // A node that left the network keeps its line, in case it returns.
-                    let last: &mut Nonce = found.entry(id).or_insert(Nonce { epoch, counter });
+                    let last: &mut Nonce = nonces.entry(id).or_insert(Nonce { epoch, counter });
                     *last = (*last).max(Nonce { epoch, counter });
                 }
                 _ => warn!(
@@ -168,7 +168,7 @@ impl StateFiles {
                 ),
             }
         }
-        found
+        nonces
     }
 
     /// Saves nonces, each in the line of its peer.

@@ -96,7 +96,7 @@ fn write_until_stopped(
     }
 }
 
-/// The ids of the newest reports. The saved id of a node that is silent since the start, or no longer a member, stays:
+/// The ids of the newest reports. For a node that is silent since the start, or no longer a member, it is the saved id:
 /// old reports of a dead node must not look new after the next start.
 fn merged_heads(snapshot: &Snapshot, saved: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
     let mut heads = saved.clone();
@@ -116,9 +116,9 @@ mod tests {
     use crate::mesh::wire::report::{Report, VerifiedReport};
     use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
 
-    struct Pen(Keypair);
+    struct TestSigner(Keypair);
 
-    impl Signer for Pen {
+    impl Signer for TestSigner {
         fn sign(&self, report: Report) -> VerifiedReport {
             let payload = report.to_payload();
             let envelope = crate::crypto::dsse::seal(&self.0, report.node_id.as_str(), &payload);
@@ -150,7 +150,7 @@ mod tests {
         ]);
         let init = EngineInit {
             membership: Arc::new(membership),
-            signer: Box::new(Pen(key.clone())),
+            signer: Box::new(TestSigner(key.clone())),
             seed: 1,
             epoch: 10,
             min_reports: saved.clone().into_iter().collect(),

@@ -201,7 +201,7 @@ mod tests {
         minute.count(&observation(ProbeStatus::Online, None, None));
         assert_eq!((minute.answered, minute.failed, minute.measured), (4, 2, 3));
         assert_eq!((minute.shortest_us, minute.longest_us, minute.mean_us()), (400, 800, Some(600)));
-        assert!((minute.loss().expect("some") - 2.0 / 6.0).abs() < 1e-9);
+        assert!((minute.loss().expect("reports") - 2.0 / 6.0).abs() < 1e-9);
     }
 
     #[test]

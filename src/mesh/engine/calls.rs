@@ -25,7 +25,7 @@ pub(super) struct CallPlanner<'e> {
 }
 
 impl CallPlanner<'_> {
-    /// Probes the peers whose probes are due.
+    /// Makes the probes that are due.
     pub(super) fn probe(&mut self) {
         let membership = self.table.membership().clone();
         for index in membership.probed() {

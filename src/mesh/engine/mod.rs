@@ -359,9 +359,9 @@ impl Engine {
         }
     }
 
-    /// Whether a peer at whose address something else has answered since `since_ms` may only have another
-    /// configuration, in which this node is missing or has another key: its reports arrive and say so, or nothing is
-    /// known of it yet.
+    /// Whether a peer may be healthy but misconfigured, after something else has answered at its address since
+    /// `since_ms`. Its configuration may lack this node or have another key of it: the reports of the peer arrive and
+    /// show that, or nothing is known of the peer yet.
     fn may_be_misconfigured(&self, now: Timestamps, index: usize, since_ms: u64) -> bool {
         let state = &self.table.states[index];
         if self.table.is_fresh(index, now.mono_ms) {

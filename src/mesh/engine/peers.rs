@@ -18,7 +18,7 @@ pub(super) struct Peers {
     rng: fastrand::Rng,
 }
 
-/// What a call is for and what it carries.
+/// The purpose and the content of a call.
 pub(super) struct CallContent {
     pub(super) purpose: CallPurpose,
     pub(super) reports: Vec<Arc<VerifiedReport>>,
@@ -140,9 +140,9 @@ fn new_peer(membership: &Membership, now: Timestamps, index: usize) -> PeerState
 /// membership. Monotonic time in ms.
 fn first_probe_ms(membership: &Membership, now: Timestamps, index: usize) -> u64 {
     let (count, me) = (membership.probed().count(), membership.me());
-    let before = membership.probed().filter(|&other| other < index).count();
-    let mine = membership.probed().filter(|&other| other < me).count();
-    let position = (before + count - mine) % count.max(1);
+    let rank = membership.probed().filter(|&other| other < index).count();
+    let own_rank = membership.probed().filter(|&other| other < me).count();
+    let position = (rank + count - own_rank) % count.max(1);
     let poll_ms = membership.members()[index].poll_rate_ms;
     now.mono_ms + poll_ms * position as u64 / count.max(1) as u64
 }

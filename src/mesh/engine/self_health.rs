@@ -1,5 +1,5 @@
-//! What a node concludes about itself: whether it is isolated, whether it must refute its observers (Lifeguard), and
-//! whether another process uses its key.
+//! The health of this node by its own evidence: whether it is isolated, whether it must refute its observers
+//! (Lifeguard), and whether another process uses its key.
 
 use super::peers::Peers;
 use crate::mesh::id::{MAX_INTEGER, ReportId};

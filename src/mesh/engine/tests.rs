@@ -112,7 +112,7 @@ fn change_is_pushed_when_the_call_in_flight_ends() {
     let first = core.own();
     assert_eq!(probe.purpose, CallPurpose::Probe);
     core.pass(200);
-    // It holds nothing: the follow-up brings what there was; the change to online is published a moment later.
+    // The peer holds no report: the follow-up sends the first one, then the change to online is published.
     core.answer(&probe, Vec::new());
     let follow_up = core.call();
     assert_eq!((follow_up.purpose, follow_up.reports[0].id()), (CallPurpose::FollowUp, first.id()));

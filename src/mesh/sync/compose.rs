@@ -43,8 +43,8 @@ pub struct ReplyContent<'a> {
     pub since: Option<u64>,
     /// The mark for the next request; none if the next one is to name all heads.
     pub mark: Option<u64>,
-    /// Reports that came with the request: named although the table does not hold them yet, so that the peer does
-    /// not send them again.
+    /// The heads of the reports in the request. The table does not hold them yet, but the reply names them so that the
+    /// peer does not send them again.
     pub arrived: &'a ArrivedHeads,
     /// Reports to send.
     pub reports: &'a [Arc<VerifiedReport>],

@@ -1,4 +1,4 @@
-//! Which reports and proofs a peer lacks, by the heads that it named.
+//! Selects the reports and proofs that a peer lacks, by its heads.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::message::{FILL_BYTES, MAX_PROOFS};
 use crate::mesh::wire::report::VerifiedReport;
 
-/// How many reports the holder of `heads` is behind `table` for a member: 0 if it has another report with the same id,
-/// `u64::MAX` if it has none of this epoch, none if it lacks nothing.
+/// The number of reports of a member that the sender of `heads` is behind `table`: 0 if it holds another report with the
+/// same id, `u64::MAX` if it holds no report of this epoch; none if it is up to date.
 pub fn reports_behind(heads: &Heads, table: &ReportTable, index: usize) -> Option<u64> {
     let latest = table.states()[index].latest.as_ref()?;
     let report_id = latest.id();
@@ -23,7 +23,7 @@ pub fn reports_behind(heads: &Heads, table: &ReportTable, index: usize) -> Optio
     }
 }
 
-/// The reports of `table` that the holder of `heads` lacks and that are `wanted`, by the author's index and
+/// The reports of `table` that the sender of `heads` lacks and that are `wanted`, by the author's index and
 /// [`reports_behind`]: this node's own first, then the furthest behind, up to [`FILL_BYTES`].
 pub fn missing_reports(
     heads: &Heads,
@@ -51,7 +51,7 @@ fn within_size_limit(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<
         .collect()
 }
 
-/// The proofs that the holder of `heads` lacks: at least one if there is any, at most [`MAX_PROOFS`] or
+/// The proofs that the sender of `heads` lacks: at least one if there is any, at most [`MAX_PROOFS`] or
 /// [`FILL_BYTES`], so that a message with the same size of reports stays below the limit of the receiver.
 pub fn missing_proofs(heads: &Heads, table: &ReportTable) -> Vec<Arc<EquivocationProof>> {
     let states = table.states().iter().enumerate();

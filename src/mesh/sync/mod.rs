@@ -1,4 +1,4 @@
-//! Composes messages: which reports the peer lacks, and the bodies of requests and replies.
+//! Composes messages: selects the reports that the peer lacks, and writes the bodies of requests and replies.
 
 pub mod compose;
 pub mod missing;

@@ -9,7 +9,7 @@ use crate::mesh::report_table::ReportTable;
 use crate::mesh::silence_limits::{LEAVE_GRACE_MS, SilenceLimits};
 use crate::mesh::wire::report::Report;
 
-/// Whether a node gives signs of life.
+/// The liveness of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Liveness {
     /// Its reports advance.
@@ -27,7 +27,7 @@ pub(super) enum Liveness {
 pub(super) struct NodeLiveness {
     /// How long its reports have not advanced, in ms.
     pub(super) silent_ms: u64,
-    /// What that says about the node.
+    /// The liveness by that silence and by the latest report.
     pub(super) liveness: Liveness,
     /// Whether it is isolated, by its report or its observations.
     pub(super) isolated: bool,

@@ -41,12 +41,12 @@ impl NodeStatus {
         }
     }
 
-    /// Whether the node is silent without an announced stop.
+    /// Whether the status is one of a node that is silent without an announced stop.
     pub fn is_silent(self) -> bool {
         matches!(self, Self::Down | Self::Unknown)
     }
 
-    /// Whether the node gives signs of life.
+    /// Whether the status is one of a live node.
     pub fn is_alive(self) -> bool {
         matches!(self, Self::Up | Self::Degraded)
     }

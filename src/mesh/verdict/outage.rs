@@ -9,11 +9,11 @@ pub struct Outage {
     pub from_ms: u64,
     /// The first sign of life after it: Unix time in ms.
     pub to_ms: u64,
-    /// What the node did meanwhile.
+    /// The kind of outage.
     pub kind: OutageKind,
 }
 
-/// What a node did during an outage, by the ids of its reports.
+/// The kind of an outage, by the ids of the reports before and after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutageKind {
     /// It published reports all the time: it was cut off, not down.

@@ -106,7 +106,7 @@ impl VerdictTracker {
     }
 }
 
-/// What a tracked verdict depends on.
+/// The input of one tracking step.
 struct TrackInput {
     status: NodeStatus,
     /// The node's newest report that this process or an earlier one held.
@@ -149,7 +149,7 @@ impl TrackInput {
     }
 }
 
-/// What a status means for an outage.
+/// The effect of a status on an outage.
 enum Phase {
     /// It opens or continues.
     Silent,
@@ -207,8 +207,8 @@ fn continued(mut open: OpenOutage, input: &TrackInput) -> OpenOutage {
     open
 }
 
-/// The open and the last outage of a live node. Others may reach it before its first report arrives, which shows what
-/// it did meanwhile: until then the outage stays open.
+/// The open and the last outage of a live node. Others may reach the node before its first report arrives. Only that
+/// report shows what the node did during the outage, so the outage stays open until then.
 fn ended(
     open: Option<OpenOutage>,
     last: Option<Outage>,

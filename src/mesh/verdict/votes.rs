@@ -12,13 +12,13 @@ pub struct VoteCount {
     pub votes: Vec<Vote>,
     /// The number of possible voters: the live nodes configured to observe it, by distinct keys.
     pub electorate: usize,
-    /// The number of votes for online, by distinct keys; likewise below.
+    /// The number of votes for online, by distinct keys; the same below.
     pub online: usize,
     /// The number of votes for offline.
     pub offline: usize,
     /// The number of unrefuted votes for offline.
     pub unrefuted: usize,
-    /// The number of these whose every attempt was refused.
+    /// The number of unrefuted votes for offline with a refused connection at every attempt.
     pub refused: usize,
     /// Whether more than half of all configured nodes observed it offline, or have reported since a quorum did.
     pub is_witnessed: bool,

@@ -1,4 +1,4 @@
-//! What nodes send each other: observations, signed reports, heads and the messages that carry them.
+//! The wire format between nodes: observations, signed reports, heads and messages.
 
 pub mod equivocation;
 pub mod heads;

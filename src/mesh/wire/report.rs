@@ -1,5 +1,4 @@
-//! Reports: the signed observations of a node. A [`VerifiedReport`] exists only for a report whose signature was
-//! verified or made by this node.
+//! Reports: the signed observations of a node. Only verification or signing creates a [`VerifiedReport`].
 
 use std::fmt;
 use std::sync::Arc;

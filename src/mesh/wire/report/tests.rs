@@ -87,12 +87,12 @@ fn invalid_payloads_are_rejected() {
 #[test]
 fn invalid_envelopes_are_rejected() {
     let (own, other) = (sample::keypair(1), sample::keypair(2));
-    let mut stranger = payload();
-    stranger["node_id"] = json!("stranger");
+    let mut unknown = payload();
+    unknown["node_id"] = json!("unknown");
     let mut swapped: Value = serde_json::from_str(&envelope(&own, "node-01", &payload())).expect("own JSON");
-    let donor = dsse::seal(&own, "node-01", b"something else");
-    let donor: Value = serde_json::from_str(&donor).expect("own JSON");
-    swapped["signatures"] = donor["signatures"].clone();
+    let other_envelope = dsse::seal(&own, "node-01", b"something else");
+    let other_envelope: Value = serde_json::from_str(&other_envelope).expect("own JSON");
+    swapped["signatures"] = other_envelope["signatures"].clone();
     let mut stripped = swapped.clone();
     stripped["signatures"] = json!([]);
     let mut large = payload();
@@ -103,7 +103,7 @@ fn invalid_envelopes_are_rejected() {
         ("signature of another payload", swapped.to_string(), ReportError::BadSignature),
         ("no signature", stripped.to_string(), ReportError::Malformed),
         ("keyid of another node", envelope(&other, "node-02", &payload()), ReportError::OtherSigner),
-        ("not a member", envelope(&own, "stranger", &stranger), ReportError::UnknownAuthor),
+        ("not a member", envelope(&own, "unknown", &unknown), ReportError::UnknownAuthor),
         ("larger than 128 KiB", envelope(&own, "node-01", &large), ReportError::TooLarge),
         ("deeply nested", nested, ReportError::Malformed),
         ("empty", String::new(), ReportError::Malformed),
@@ -139,7 +139,7 @@ fn reports_verify_with_any_key_of_the_author_and_not_without() {
 fn observations_of_unknown_nodes_are_dropped_and_unknown_errors_are_other() {
     let mut payload = payload();
     payload["observations"] = json!({
-        "stranger": {"status": "online", "since": 1},
+        "unknown": {"status": "online", "since": 1},
         "node-02": {"status": "offline", "since": 2, "error": "on fire", "head": [4, 9], "new": {"a": [1]}},
         "node-00": {"status": "online", "since": 3, "rtt_us": 5, "took_us": 6, "clock_offset_ms": -3},
     });
@@ -150,7 +150,7 @@ fn observations_of_unknown_nodes_are_dropped_and_unknown_errors_are_other() {
     let observation = report.report().observation("node-02").expect("it is there");
     assert_eq!(observation.error, Some(crate::mesh::wire::observation::Failure::Other));
     assert_eq!(observation.head, Some(ReportId { epoch: 4, seq: 9 }));
-    assert!(report.report().observation("stranger").is_none());
+    assert!(report.report().observation("unknown").is_none());
 }
 
 #[test]
