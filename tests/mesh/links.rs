@@ -87,7 +87,7 @@ fn lost_state_heals_with_a_higher_epoch() {
         fs::remove_file(network.host("c").node_dir().join(file)).expect("a file");
     }
     network.host_mut("c").start();
-    network.host("c").wait_log("its state was lost or restored");
+    network.host("c").wait_log("the state of this node was lost or restored");
     network.wait_all_online();
     let kept = fs::read_to_string(network.host("c").node_dir().join("epoch")).expect("kept");
     let kept: u64 = kept.trim().parse().expect("a number");
