@@ -1,4 +1,6 @@
-//! The answer in one sentence.
+//! The state of a network, or of a node, in one sentence.
+//!
+//! `headline` in the JSON of a network is [`summary`], so programs may compare these sentences: they do not change.
 
 use super::causes::cause_clause;
 use crate::mesh::Snapshot;
@@ -6,32 +8,37 @@ use crate::mesh::id::Site;
 use crate::mesh::verdict::{Cause, NodeStatus, Partition};
 use crate::mesh::wire::observation::ProbeStatus;
 
-/// How many nodes are named; the others are counted.
-const NAMED: usize = 3;
+/// The number of nodes that a sentence names; the others are counted.
+const MAX_NAMED: usize = 3;
 
-/// What `snapshot` comes to, in one sentence without a final stop.
+/// Summarises `snapshot` in one sentence without a final stop.
 pub fn summary(snapshot: &Snapshot) -> String {
-    summary_with(snapshot, &clock_time)
+    summary_with(snapshot, &time_of_day)
 }
 
-/// The same, with moments (Unix time in ms) as `clock` writes them.
-pub fn summary_with(snapshot: &Snapshot, clock: Clock<'_>) -> String {
+/// Like [`summary`], with times formatted by `format_time`.
+pub fn summary_with(snapshot: &Snapshot, format_time: TimeFormat<'_>) -> String {
     let nodes = &snapshot.verdicts().nodes;
     if snapshot.isolated() {
         return isolated_sentence(snapshot);
     }
-    let together = grouped_outages(snapshot);
-    let alone = (0..nodes.len())
+    let grouped = grouped_outages(snapshot);
+    let single = (0..nodes.len())
         .filter(|index| severity(nodes[*index].status) > 0)
-        .filter(|index| !together.iter().any(|side| side.nodes.contains(index)))
-        .map(|index| (severity(nodes[index].status), index, 1, sentence(snapshot, index, clock)));
-    let groups = together.iter().map(|side| {
-        let first = side.nodes[0];
-        (severity(nodes[first].status), first, side.nodes.len(), group_sentence(snapshot, side, clock))
+        .filter(|index| !grouped.iter().any(|group| group.nodes.contains(index)))
+        .map(|index| (severity(nodes[index].status), index, 1, sentence(snapshot, index, format_time)));
+    let groups = grouped.iter().map(|group| {
+        let first = group.nodes[0];
+        (
+            severity(nodes[first].status),
+            first,
+            group.nodes.len(),
+            group_sentence(snapshot, group, format_time),
+        )
     });
-    let mut troubles: Vec<_> = groups.chain(alone).collect();
-    troubles.sort_by_key(|(severity, first, _, _)| (std::cmp::Reverse(*severity), *first));
-    if troubles.is_empty() {
+    let mut problems: Vec<_> = groups.chain(single).collect();
+    problems.sort_by_key(|(severity, first, _, _)| (std::cmp::Reverse(*severity), *first));
+    if problems.is_empty() {
         return match (nodes.len(), snapshot.verdicts().links.len()) {
             (1, _) => "this node is up, and alone".to_owned(),
             (count, 0) => format!("all {count} nodes are up"),
@@ -39,57 +46,57 @@ pub fn summary_with(snapshot: &Snapshot, clock: Clock<'_>) -> String {
             (count, links) => format!("all {count} nodes are up, and {links} links do not work"),
         };
     }
-    let left = troubles.split_off(troubles.len().min(NAMED));
-    let mut named: Vec<String> = troubles.into_iter().map(|(_, _, _, sentence)| sentence).collect();
-    let left: usize = left.iter().map(|(_, _, count, _)| count).sum();
-    if left > 0 {
-        named.push(format!("and {left} more are not up"));
+    let rest = problems.split_off(problems.len().min(MAX_NAMED));
+    let mut named: Vec<String> = problems.into_iter().map(|(_, _, _, sentence)| sentence).collect();
+    let more: usize = rest.iter().map(|(_, _, count, _)| count).sum();
+    if more > 0 {
+        named.push(format!("and {more} more are not up"));
     }
     named.join("; ")
 }
 
-/// Writes a moment: Unix time in ms.
-pub type Clock<'c> = &'c dyn Fn(u64) -> String;
+/// Formats a time, given as Unix time in ms.
+pub type TimeFormat<'f> = &'f dyn Fn(u64) -> String;
 
-/// Sides whose nodes fell silent together and are judged alike: one trouble, not many.
+/// Returns the partitions whose nodes are silent and have the same status: each is one problem.
 fn grouped_outages(snapshot: &Snapshot) -> Vec<&Partition> {
     let nodes = &snapshot.verdicts().nodes;
-    let alike = |side: &&Partition| {
-        let first = nodes[side.nodes[0]].status;
-        side.nodes.len() > 1
+    let has_one_status = |partition: &&Partition| {
+        let first = nodes[partition.nodes[0]].status;
+        partition.nodes.len() > 1
             && matches!(first, NodeStatus::Down | NodeStatus::Unknown)
-            && side.nodes.iter().all(|&index| nodes[index].status == first)
+            && partition.nodes.iter().all(|&index| nodes[index].status == first)
     };
-    snapshot.verdicts().partitions.iter().filter(alike).collect()
+    snapshot.verdicts().partitions.iter().filter(has_one_status).collect()
 }
 
-fn group_sentence(snapshot: &Snapshot, side: &Partition, clock: Clock<'_>) -> String {
+fn group_sentence(snapshot: &Snapshot, group: &Partition, format_time: TimeFormat<'_>) -> String {
     let members = snapshot.membership().members();
     let mut names: Vec<&str> =
-        side.nodes.iter().take(NAMED).map(|&index| members[index].id.as_str()).collect();
-    let more = format!("{} more", side.nodes.len().saturating_sub(NAMED));
-    if side.nodes.len() > NAMED {
+        group.nodes.iter().take(MAX_NAMED).map(|&index| members[index].id.as_str()).collect();
+    let more = format!("{} more", group.nodes.len().saturating_sub(MAX_NAMED));
+    if group.nodes.len() > MAX_NAMED {
         names.push(&more);
     }
-    let sites: Vec<&str> = side.sites.iter().map(Site::as_str).collect();
-    let who = match sites.len() {
+    let sites: Vec<&str> = group.sites.iter().map(Site::as_str).collect();
+    let subject = match sites.len() {
         0 => list(&names),
         1 => format!("site {} ({})", sites[0], list(&names)),
         _ => format!("sites {} ({})", list(&sites), list(&names)),
     };
     let is = if sites.len() == 1 { "is" } else { "are" };
-    let first = side.nodes[0];
+    let first = group.nodes[0];
     let verdict = &snapshot.verdicts().nodes[first];
-    let since = since(snapshot, first, clock);
+    let since = since(snapshot, first, format_time);
     let causes = cause_clause(&verdict.causes);
     if verdict.status == NodeStatus::Down {
-        format!("{who} {is} down since {since}, all at once{causes}")
+        format!("{subject} {is} down since {since}, all at once{causes}")
     } else {
-        format!("{who} {is} silent since {since}, and no quorum confirms that they are down{causes}")
+        format!("{subject} {is} silent since {since}, and no quorum confirms that they are down{causes}")
     }
 }
 
-/// `a, b and c`.
+/// Joins names as in `a, b and c`.
 fn list(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -98,11 +105,11 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-fn since(snapshot: &Snapshot, index: usize, clock: Clock<'_>) -> String {
-    snapshot.tracker().nodes().nth(index).map(|tracked| clock(tracked.since_ms)).unwrap_or_default()
+fn since(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) -> String {
+    snapshot.tracker().nodes().nth(index).map(|tracked| format_time(tracked.since_ms)).unwrap_or_default()
 }
 
-/// How much a status matters, from 0 for what is as it should be to 6.
+/// Returns the severity of a status, from 0 for a healthy node to 6.
 pub fn severity(status: NodeStatus) -> u8 {
     match status {
         NodeStatus::Up => 0,
@@ -121,13 +128,13 @@ fn isolated_sentence(snapshot: &Snapshot) -> String {
     format!("you are cut off: this node reaches {reached} of {}; I cannot tell about the others", own.len())
 }
 
-/// What is concluded of the node with this index, in one sentence without a final stop.
-pub fn sentence(snapshot: &Snapshot, index: usize, clock: Clock<'_>) -> String {
+/// Summarises the verdict on the node with this index in one sentence without a final stop.
+pub fn sentence(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) -> String {
     let verdict = &snapshot.verdicts().nodes[index];
     let id = &snapshot.membership().members()[index].id;
     let tracked = snapshot.tracker().nodes().nth(index);
     let vote_count = &verdict.vote_count;
-    let since = since(snapshot, index, clock);
+    let since = since(snapshot, index, format_time);
     let causes = cause_clause(&verdict.causes);
     match verdict.status {
         NodeStatus::Down => {
@@ -167,8 +174,8 @@ pub fn sentence(snapshot: &Snapshot, index: usize, clock: Clock<'_>) -> String {
     }
 }
 
-/// The time of the day of Unix time in ms, as `12:03:10 UTC`.
-fn clock_time(wall_ms: u64) -> String {
+/// Formats the time of day of Unix time in ms as `12:03:10 UTC`.
+fn time_of_day(wall_ms: u64) -> String {
     let s = wall_ms / 1000 % 86_400;
     format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
 }
