@@ -140,7 +140,7 @@ pub fn locate(source: &Path) -> (PathBuf, PathBuf) {
 const UNREADABLE_HINT: &str = ": expected a file that the user of the service can read (chmod 644); put a password \
     into .private_keys/login_password beside it, which systemd loads for the service";
 
-/// A configuration that may have errors; valid if there are none.
+/// A configuration with its errors; it is valid if `errors` is empty.
 struct Parsed {
     config: Config,
     errors: Vec<ConfigError>,
