@@ -1,13 +1,13 @@
-//! The last hour of a node as charts: round-trip times as a band with its mean, failures as bars.
+//! Charts of the last hour: round-trip times as a band with their mean, failures as bars.
 
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
-use super::words;
+use super::format;
 use crate::store::trends::{MINUTE_MS, MINUTES, Minute};
 
-/// The drawing in its own units: all of it, and where the axes' room ends.
+/// The size of a chart and the margins of its axes, in the units of the drawing.
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 58.0;
@@ -16,32 +16,33 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = 28.0;
 
 /// The ticks of the time axis, in minutes before now.
-const TICKS: [u32; 5] = [60, 45, 30, 15, 0];
+const TIME_TICKS: [u32; 5] = [60, 45, 30, 15, 0];
 
-/// A band from the shortest to the longest round trip of each minute, and the mean as a line.
+/// Draws a band from the shortest to the longest round trip of each minute, and the mean as a line. `now_ms` is Unix
+/// time in ms.
 pub(super) fn round_trip(minutes: &[Minute], now_ms: u64) -> Markup {
-    let shown: Vec<(f64, &Minute)> =
-        placed(minutes, now_ms).filter(|(_, minute)| minute.measured > 0).collect();
+    let points: Vec<(f64, &Minute)> =
+        positions(minutes, now_ms).filter(|(_, minute)| minute.measured > 0).collect();
     let (Some(longest), Some(shortest)) = (
-        shown.iter().map(|(_, minute)| minute.longest_us).max(),
-        shown.iter().map(|(_, minute)| minute.shortest_us).min(),
+        points.iter().map(|(_, minute)| minute.longest_us).max(),
+        points.iter().map(|(_, minute)| minute.shortest_us).min(),
     ) else {
         return empty();
     };
-    let sum: u64 = shown.iter().map(|(_, minute)| minute.sum_us).sum();
-    let count: u64 = shown.iter().map(|(_, minute)| u64::from(minute.measured)).sum();
+    let sum: u64 = points.iter().map(|(_, minute)| minute.sum_us).sum();
+    let count: u64 = points.iter().map(|(_, minute)| u64::from(minute.measured)).sum();
     let mean = u32::try_from(sum / count.max(1)).unwrap_or(u32::MAX);
-    let told = format!(
+    let summary = format!(
         "In the last hour between {} and {} ms, {} ms on average.",
-        words::milliseconds(shortest),
-        words::milliseconds(longest),
-        words::milliseconds(mean)
+        format::milliseconds(shortest),
+        format::milliseconds(longest),
+        format::milliseconds(mean)
     );
     let scale = Scale::up_to(f64::from(longest) / 1_000.0);
     let y = |us: u32| scale.y(f64::from(us) / 1_000.0);
     let mut band = String::new();
     let mut line = String::new();
-    for run in runs(&shown) {
+    for run in consecutive(&points) {
         let mut command = 'M';
         for (x, minute) in run {
             let _ = write!(band, "{command}{x:.1} {:.1}", y(minute.longest_us));
@@ -53,51 +54,52 @@ pub(super) fn round_trip(minutes: &[Minute], now_ms: u64) -> Markup {
         }
         band.push('z');
     }
-    let drawn = html! {
+    let drawing = html! {
         path.band d=(band) {}
         path.mean d=(line) {}
-        @for run in runs(&shown).filter(|run| run.len() == 1) {
+        @for run in consecutive(&points).filter(|run| run.len() == 1) {
             circle.mean cx={ (format!("{:.1}", run[0].0)) } cy={ (format!("{:.1}", y(run[0].1.mean_us().unwrap_or(0)))) } r="2.5" {}
         }
     };
-    frame("Round-trip time", &told, &scale, "ms", &drawn)
+    Chart { title: "Round-trip time", summary: &summary, scale, unit: "ms" }.render(&drawing)
 }
 
-/// A bar for each minute in which something failed. `what` is counted, and `failed` is what became of it.
+/// Draws a bar for each minute with failures. The summary reads "4 of 8 `what` `failed`". `now_ms` is Unix time in ms.
 pub(super) fn loss(minutes: &[Minute], now_ms: u64, what: &str, failed: &str) -> Markup {
-    let shown: Vec<(f64, f64)> =
-        placed(minutes, now_ms).filter_map(|(x, minute)| Some((x, minute.loss()? * 100.0))).collect();
-    if shown.is_empty() {
+    let losses: Vec<(f64, f64)> =
+        positions(minutes, now_ms).filter_map(|(x, minute)| Some((x, minute.loss()? * 100.0))).collect();
+    if losses.is_empty() {
         return empty();
     }
     let sum = |of: fn(&Minute) -> u32| {
-        placed(minutes, now_ms).map(|(_, minute)| u64::from(of(minute))).sum::<u64>()
+        positions(minutes, now_ms).map(|(_, minute)| u64::from(of(minute))).sum::<u64>()
     };
-    let (bad, good) = (sum(|minute| minute.failed), sum(|minute| minute.answered));
-    let told = format!("In the last hour {bad} of {} {what} {failed}.", bad + good);
-    let most = shown.iter().map(|(_, loss)| *loss).fold(0.0, f64::max);
-    // Small losses are to be seen as well, and no loss must not fill the drawing.
-    let scale = Scale::up_to(if most == 0.0 { 100.0 } else { most.max(5.0) });
+    let (failures, answers) = (sum(|minute| minute.failed), sum(|minute| minute.answered));
+    let summary = format!("In the last hour {failures} of {} {what} {failed}.", failures + answers);
+    let max = losses.iter().map(|(_, loss)| *loss).fold(0.0, f64::max);
+    // The scale shows small losses, and does not collapse where nothing was lost.
+    let scale = Scale::up_to(if max == 0.0 { 100.0 } else { max.max(5.0) });
     let width = (WIDTH - LEFT - RIGHT) / (MINUTES_F - 1.0) - 1.0;
-    let drawn = html! {
-        @for (x, loss) in &shown {
+    let drawing = html! {
+        @for (x, loss) in &losses {
             @let y = scale.y(*loss);
             @if *loss > 0.0 {
-                rect.lost x={ (format!("{:.1}", x - width / 2.0)) } y={ (format!("{y:.1}")) } width={ (format!("{width:.1}")) } height={ (format!("{:.1}", HEIGHT - BOTTOM - y)) } {}
+                rect.loss x={ (format!("{:.1}", x - width / 2.0)) } y={ (format!("{y:.1}")) } width={ (format!("{width:.1}")) } height={ (format!("{:.1}", HEIGHT - BOTTOM - y)) } {}
             } @else {
-                rect.kept x={ (format!("{:.1}", x - width / 2.0)) } y={ (format!("{:.1}", HEIGHT - BOTTOM - 2.0)) } width={ (format!("{width:.1}")) } height="2" {}
+                rect.no-loss x={ (format!("{:.1}", x - width / 2.0)) } y={ (format!("{:.1}", HEIGHT - BOTTOM - 2.0)) } width={ (format!("{width:.1}")) } height="2" {}
             }
         }
     };
-    frame(&format!("{what} that {failed}"), &told, &scale, "%", &drawn)
+    let title = format!("{what} that {failed}");
+    Chart { title: &title, summary: &summary, scale, unit: "%" }.render(&drawing)
 }
 
-/// How many minutes are drawn.
+/// The number of minutes on the time axis.
 #[expect(clippy::cast_precision_loss, reason = "it is 61")]
 const MINUTES_F: f64 = MINUTES as f64;
 
-/// The minutes of the last hour with their places on the time axis. The current minute stands at its right end.
-fn placed(minutes: &[Minute], now_ms: u64) -> impl Iterator<Item = (f64, &Minute)> {
+/// Returns the minutes of the last hour with their positions on the time axis. The current minute is at the right end.
+fn positions(minutes: &[Minute], now_ms: u64) -> impl Iterator<Item = (f64, &Minute)> {
     let current_ms = now_ms / MINUTE_MS * MINUTE_MS;
     minutes.iter().filter_map(move |minute| {
         let back = u32::try_from(current_ms.checked_sub(minute.start_ms)? / MINUTE_MS).ok()?;
@@ -110,9 +112,9 @@ fn x(minutes_back: u32) -> f64 {
     WIDTH - RIGHT - step * f64::from(minutes_back)
 }
 
-/// What stands in minutes that follow each other: a gap stays a gap.
-fn runs<'r, 'm>(shown: &'r [(f64, &'m Minute)]) -> impl Iterator<Item = &'r [(f64, &'m Minute)]> {
-    shown.chunk_by(|(_, a), (_, b)| b.start_ms == a.start_ms + MINUTE_MS)
+/// Splits minutes into runs without a gap.
+fn consecutive<'r, 'm>(points: &'r [(f64, &'m Minute)]) -> impl Iterator<Item = &'r [(f64, &'m Minute)]> {
+    points.chunk_by(|(_, a), (_, b)| b.start_ms == a.start_ms + MINUTE_MS)
 }
 
 /// A vertical axis from 0 to a round number.
@@ -122,15 +124,15 @@ struct Scale {
 }
 
 impl Scale {
-    /// An axis with room for `most`, and four or five ticks.
-    fn up_to(most: f64) -> Self {
-        let most = most.max(0.001);
-        let rough = most / 4.0;
+    /// Returns an axis that holds `max`, with four or five ticks.
+    fn up_to(max: f64) -> Self {
+        let max = max.max(0.001);
+        let rough = max / 4.0;
         let power = 10_f64.powf(rough.log10().floor());
         let step =
             [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
         let step = step.unwrap_or(rough);
-        Self { top: step * (most / step).ceil(), step }
+        Self { top: step * (max / step).ceil(), step }
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -141,8 +143,8 @@ impl Scale {
         (0..=10_u32).map(|tick| f64::from(tick) * self.step).take_while(|value| *value <= self.top * 1.001)
     }
 
-    /// A tick's number, with as many digits as the step needs.
-    fn write(&self, value: f64) -> String {
+    /// Formats the number of a tick, with as many digits as the step needs.
+    fn format(&self, value: f64) -> String {
         let digits = (0..4_usize).find(|&digits| {
             let shifted = self.step * 10_f64.powi(i32::try_from(digits).unwrap_or(0));
             (shifted - shifted.round()).abs() < 1e-6
@@ -151,25 +153,36 @@ impl Scale {
     }
 }
 
-fn frame(title: &str, told: &str, scale: &Scale, unit: &str, drawn: &Markup) -> Markup {
-    let bottom = HEIGHT - BOTTOM;
-    html! {
-        svg.chart viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ". " (told) } {
-            @for value in scale.ticks() {
-                @let y = format!("{:.1}", scale.y(value));
-                line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y) y2=(y) {}
-                text x=(LEFT - 6.0) y={ (format!("{:.1}", scale.y(value) + 4.0)) } text-anchor="end" { (scale.write(value)) " " (unit) }
-            }
-            @for back in TICKS {
-                @let x = format!("{:.1}", x(back));
-                line.grid x1=(x) x2=(x) y1=(bottom) y2=(bottom + 4.0) {}
-                text x=(x) y=(HEIGHT - 8.0) text-anchor=(match back { 0 => "end", 60 => "start", _ => "middle" }) {
-                    @if back == 0 { "now" } @else { (back) " min ago" }
+/// A chart with its axes.
+struct Chart<'a> {
+    title: &'a str,
+    summary: &'a str,
+    scale: Scale,
+    unit: &'a str,
+}
+
+impl Chart<'_> {
+    fn render(&self, drawing: &Markup) -> Markup {
+        let Self { title, summary, scale, unit } = self;
+        let bottom = HEIGHT - BOTTOM;
+        html! {
+            svg.chart viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ". " (summary) } {
+                @for value in scale.ticks() {
+                    @let y = format!("{:.1}", scale.y(value));
+                    line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y) y2=(y) {}
+                    text x=(LEFT - 6.0) y={ (format!("{:.1}", scale.y(value) + 4.0)) } text-anchor="end" { (scale.format(value)) " " (unit) }
                 }
+                @for back in TIME_TICKS {
+                    @let x = format!("{:.1}", x(back));
+                    line.grid x1=(x) x2=(x) y1=(bottom) y2=(bottom + 4.0) {}
+                    text x=(x) y=(HEIGHT - 8.0) text-anchor=(match back { 0 => "end", 60 => "start", _ => "middle" }) {
+                        @if back == 0 { "now" } @else { (back) " min ago" }
+                    }
+                }
+                (drawing)
             }
-            (drawn)
+            p.faint.chart-summary { (summary) }
         }
-        p.faint.told { (told) }
     }
 }
 
@@ -195,16 +208,16 @@ mod tests {
 
     #[test]
     fn scales_are_round() {
-        for (most, top, ticks) in [
+        for (max, top, ticks) in [
             (1.5, 1.5, vec!["0.0", "0.5", "1.0", "1.5"]),
             (0.81, 1.0, vec!["0.00", "0.25", "0.50", "0.75", "1.00"]),
             (100.0, 100.0, vec!["0", "25", "50", "75", "100"]),
             (7.0, 8.0, vec!["0", "2", "4", "6", "8"]),
             (1_234.0, 1_500.0, vec!["0", "500", "1000", "1500"]),
         ] {
-            let scale = Scale::up_to(most);
-            assert!((scale.top - top).abs() < 1e-9, "{most}: {}", scale.top);
-            assert_eq!(scale.ticks().map(|value| scale.write(value)).collect::<Vec<_>>(), ticks, "{most}");
+            let scale = Scale::up_to(max);
+            assert!((scale.top - top).abs() < 1e-9, "{max}: {}", scale.top);
+            assert_eq!(scale.ticks().map(|value| scale.format(value)).collect::<Vec<_>>(), ticks, "{max}");
         }
     }
 
@@ -216,7 +229,7 @@ mod tests {
             html.split("class=\"mean\" d=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a line");
         assert_eq!((line.matches('M').count(), line.matches('L').count()), (2, 1), "{line}");
         assert!(html.contains("between 0.50 and 1.50 ms, 1.00 ms on average"), "{html}");
-        assert!(html.contains("<circle"), "a minute that stands alone is seen, too");
+        assert!(html.contains("<circle"), "a single minute is visible");
     }
 
     #[test]
@@ -224,8 +237,11 @@ mod tests {
         let html =
             loss(&[minute(100, 0, 4), minute(101, 4, 0)], 101 * MINUTE_MS, "probes", "failed").into_string();
         assert!(html.contains("4 of 8 probes failed"), "{html}");
-        assert_eq!((html.matches("class=\"lost\"").count(), html.matches("class=\"kept\"").count()), (1, 1));
-        // The bar of 100 % reaches the axis' top.
+        assert_eq!(
+            (html.matches("class=\"loss\"").count(), html.matches("class=\"no-loss\"").count()),
+            (1, 1)
+        );
+        // The bar of 100 % reaches the top of the axis.
         assert!(html.contains(&format!("y=\"{TOP:.1}\"")), "{html}");
     }
 

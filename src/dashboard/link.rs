@@ -1,76 +1,83 @@
-//! The page of two nodes: what each finds of the other.
+//! The page of two nodes: what each observes of the other.
 
 use maud::{Markup, html};
 
-use super::sheet::{Region, Sheet};
-use super::state::State;
-use super::words;
-use crate::mesh::wire::observation::{Observation, ProbeStatus};
+use super::health::Health;
+use super::observation;
+use super::page_content::{PageContent, Region};
+use super::route::{Links, PageRoute};
+use crate::mesh::wire::observation::ProbeStatus;
 use crate::mesh::{Snapshot, Timestamps};
 
-/// The page of the members with these indices.
-pub(super) fn sheet(snapshot: &Snapshot, one: usize, other: usize, root: &str, now: Timestamps) -> Sheet {
+/// Renders the page of the members with the indices in `pair`.
+pub(super) fn page(snapshot: &Snapshot, pair: (usize, usize), root: &str, now: Timestamps) -> PageContent {
     let membership = snapshot.membership();
     let network = membership.network_id();
-    let (a, b) = (&membership.members()[one].id, &membership.members()[other].id);
-    let base = format!("{root}network/{network}");
-    let is_fresh = |from: usize| snapshot.is_fresh(from, now.mono_ms);
-    let found = |from: usize, to: usize| snapshot.states()[from].observation(to).map(|found| found.status);
-    // What was said long ago is shown, and counts for nothing: both may be dead.
-    let ways = [(one, other), (other, one)].map(|(from, to)| found(from, to).filter(|_| is_fresh(from)));
-    let state = match ways {
-        _ if snapshot.isolated() => State::Blind,
-        _ if ways.contains(&Some(ProbeStatus::Offline)) => State::Bad,
-        _ if ways.contains(&Some(ProbeStatus::Unknown)) => State::Warn,
-        _ if ways == [None, None] => State::Blind,
-        _ => State::Good,
+    let (a, b) = (&membership.members()[pair.0].id, &membership.members()[pair.1].id);
+    let links = Links::new(root, network.as_str());
+    // An old report is shown but does not count: both nodes may be dead.
+    let status = |from: usize, to: usize| {
+        let observation = snapshot.states()[from].observation(to);
+        observation.filter(|_| snapshot.is_fresh(from, now.mono_ms)).map(|observation| observation.status)
     };
-    Sheet {
+    let statuses = [status(pair.0, pair.1), status(pair.1, pair.0)];
+    let health = match statuses {
+        _ if snapshot.isolated() => Health::Unknown,
+        _ if statuses.contains(&Some(ProbeStatus::Offline)) => Health::Critical,
+        _ if statuses.contains(&Some(ProbeStatus::Unknown)) => Health::Warning,
+        [None, None] => Health::Unknown,
+        _ => Health::Ok,
+    };
+    PageContent {
         title: format!("{a} ↔ {b} – {network}"),
-        state,
-        told: format!("{a} → {b}: {}; {b} → {a}: {}", word(ways[0]), word(ways[1])),
-        trail: vec![
-            (network.to_string(), format!("network/{network}")),
-            (format!("{a} ↔ {b}"), format!("network/{network}/link/{a}/{b}")),
+        health,
+        announcement: format!(
+            "{a} → {b}: {}; {b} → {a}: {}",
+            status_text(statuses[0]),
+            status_text(statuses[1])
+        ),
+        breadcrumbs: vec![
+            (network.to_string(), PageRoute::Network(network.as_str()).to_string()),
+            (format!("{a} ↔ {b}"), PageRoute::Link(network.as_str(), a.as_str(), b.as_str()).to_string()),
         ],
         regions: vec![
-            Region::still("head", html! { h1 { (a) " ↔ " (b) } }),
-            Region::new("pair", pair(snapshot, one, other, &base, now)),
+            Region::fixed("head", html! { h1 { (a) " ↔ " (b) } }),
+            Region::new("pair", both_directions(snapshot, pair, links, now)),
         ],
-        made_for: membership.digest().to_owned(),
+        config_digest: membership.digest().to_owned(),
     }
 }
 
-fn word(status: Option<ProbeStatus>) -> &'static str {
-    status.map_or("nothing reported of late", ProbeStatus::as_str)
+fn status_text(status: Option<ProbeStatus>) -> &'static str {
+    status.map_or("no recent report", ProbeStatus::as_str)
 }
 
-/// Both directions of one pair.
-fn pair(snapshot: &Snapshot, one: usize, other: usize, base: &str, now: Timestamps) -> Markup {
+fn both_directions(snapshot: &Snapshot, pair: (usize, usize), links: Links<'_>, now: Timestamps) -> Markup {
     html! {
         section.pair aria-label="Both directions" {
-            (way(snapshot, one, other, base, now))
-            (way(snapshot, other, one, base, now))
+            (direction(snapshot, pair, links, now))
+            (direction(snapshot, (pair.1, pair.0), links, now))
         }
     }
 }
 
-fn way(snapshot: &Snapshot, from: usize, to: usize, base: &str, now: Timestamps) -> Markup {
+/// Renders what the first node of `pair` observes of the second.
+fn direction(snapshot: &Snapshot, (from, to): (usize, usize), links: Links<'_>, now: Timestamps) -> Markup {
     let members = snapshot.membership().members();
     let (a, b) = (&members[from].id, &members[to].id);
-    let slot = &snapshot.states()[from];
+    let state = &snapshot.states()[from];
     html! {
-        div.way {
-            p.title { a href={ (base) "/node/" (a) } { (a) } " → " a href={ (base) "/node/" (b) } { (b) } }
-            @match slot.observation(to) {
+        div.direction {
+            p.title { a href=(links.node(a)) { (a) } " → " a href=(links.node(b)) { (b) } }
+            @match state.observation(to) {
                 None => p.faint {
-                    @if slot.latest.is_none() { (a) " has not reported yet." }
-                    @else if snapshot.membership().observes(from, to) { (a) " has not reported anything of " (b) " yet." }
+                    @if state.latest.is_none() { (a) " has not reported yet." }
+                    @else if snapshot.membership().observes(from, to) { (a) " has not reported an observation of " (b) " yet." }
                     @else { (a) " does not observe " (b) "." }
                 },
-                Some(found) => (story(found, since_ms(snapshot, from, found, now))),
+                Some(found) => (observation::details(found, observation::since_ms(snapshot, from, found, now))),
             }
-            @if let Some(latest) = &slot.latest {
+            @if let Some(latest) = &state.latest {
                 p.faint {
                     "by " (a) "'s report " (latest.report().epoch) "/" (latest.report().seq)
                     @if !snapshot.is_fresh(from, now.mono_ms) { ", " strong { "which is too old to count" } }
@@ -80,81 +87,30 @@ fn way(snapshot: &Snapshot, from: usize, to: usize, base: &str, now: Timestamps)
     }
 }
 
-/// Since when that is so, by this node's clock: Unix time in ms. The observer's may be off, but not the time between
-/// what it found and its report.
-pub(super) fn since_ms(snapshot: &Snapshot, from: usize, found: &Observation, now: Timestamps) -> u64 {
-    let slot = &snapshot.states()[from];
-    match &slot.latest {
-        Some(latest) if from != snapshot.membership().me() => {
-            let before_ms = latest.report().at_ms.saturating_sub(found.since_ms);
-            let ago_ms = now.mono_ms.saturating_sub(slot.created_ms);
-            now.wall_ms.saturating_sub(ago_ms).saturating_sub(before_ms)
-        }
-        _ => found.since_ms,
-    }
-}
-
-/// What was found, in words.
-fn story(found: &Observation, since_ms: u64) -> Markup {
-    html! {
-        p {
-            span class={ "state " (class(found.status)) } { (found.status) }
-            " since " (words::clock(since_ms)) " (" (words::ago(since_ms)) ")"
-        }
-        @if found.rtt_us.is_some() || found.error.is_some() {
-            p {
-                @if let Some(us) = found.rtt_us {
-                    @if found.status == ProbeStatus::Online { "round trip " } @else { "last round trip " } (words::milliseconds(us)) " ms"
-                }
-                @if let Some(ms) = found.clock_offset_ms { ", its clock " (words::offset(ms)) }
-                @if let Some(error) = found.error { @if found.rtt_us.is_some() { "; " } "newest attempt failed: " (error.meaning()) }
-            }
-        }
-    }
-}
-
-/// The class by which the style gives a status its colour and symbol; the word itself is its text.
-pub(super) fn class(status: ProbeStatus) -> &'static str {
-    match status {
-        ProbeStatus::Online => "on",
-        ProbeStatus::Offline => "off",
-        ProbeStatus::Unknown => "un",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::server::fixture::{self, Net};
 
     #[test]
-    fn what_was_said_long_ago_counts_for_nothing() {
+    fn old_reports_do_not_count() {
         let snapshot = Net::new("net-1", 3).busy_node().snapshot();
-        let heard_ms = snapshot.states()[1].created_ms;
-        let check = |later_ms: u64, (one, other): (usize, usize), state: State, told: &str| {
-            let now = Timestamps { mono_ms: heard_ms + later_ms, ..fixture::now() };
-            let sheet = sheet(&snapshot, one, other, "./", now);
-            assert_eq!((sheet.state, sheet.told.as_str()), (state, told), "{later_ms} {one} {other}");
+        let reported_ms = snapshot.states()[1].created_ms;
+        let check = |later_ms: u64, pair: (usize, usize), health: Health, announcement: &str| {
+            let now = Timestamps { mono_ms: reported_ms + later_ms, ..fixture::now() };
+            let content = page(&snapshot, pair, "./", now);
+            let found = (content.health, content.announcement.as_str());
+            assert_eq!(found, (health, announcement), "{later_ms} {pair:?}");
         };
-        check(0, (0, 1), State::Good, "node-00 → node-01: online; node-01 → node-00: online");
-        check(
-            0,
-            (1, 2),
-            State::Bad,
-            "node-01 → node-02: offline; node-02 → node-01: nothing reported of late",
-        );
+        check(0, (0, 1), Health::Ok, "node-00 → node-01: online; node-01 → node-00: online");
+        check(0, (1, 2), Health::Critical, "node-01 → node-02: offline; node-02 → node-01: no recent report");
         let long_ms = 600_000;
-        check(
-            long_ms,
-            (0, 1),
-            State::Good,
-            "node-00 → node-01: online; node-01 → node-00: nothing reported of late",
-        );
+        check(long_ms, (0, 1), Health::Ok, "node-00 → node-01: online; node-01 → node-00: no recent report");
         check(
             long_ms,
             (1, 2),
-            State::Blind,
-            "node-01 → node-02: nothing reported of late; node-02 → node-01: nothing reported of late",
+            Health::Unknown,
+            "node-01 → node-02: no recent report; node-02 → node-01: no recent report",
         );
     }
 }

@@ -1,73 +1,74 @@
-//! The matrix of observers and targets: who sees whom, and how fast, by each node's own word. A table up to a size;
-//! beyond it a drawing, for which a script fetches the cells.
+//! The matrix of observers and targets: status and round-trip time of each observation. A small network has a table; a
+//! large one has a canvas, for which a script requests the cells.
 
 use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::words;
+use super::format;
+use super::route::Links;
 use crate::mesh::Snapshot;
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
 
-/// There is a table of up to so many rows and columns.
-pub(super) const MOST_CELLS: usize = 64;
+/// The most nodes of a network with a table.
+const MAX_TABLE_NODES: usize = 64;
 
-/// A table of more rows and columns is for those who hear it, and for where no script runs: others have a drawing,
-/// which stays smooth.
-const MOST_SHOWN: usize = 16;
+/// The most nodes of a network without a canvas. In a larger one the table is only for screen readers and for browsers
+/// without scripts, since it scrolls slowly.
+const MAX_NODES_WITHOUT_CANVAS: usize = 16;
 
-/// Up to this many nodes there is room for the round-trip times to be read.
-const ROOMY: usize = 12;
+/// The most nodes of a network whose cells show round-trip times as text.
+const MAX_NODES_WITH_TEXT: usize = 12;
 
-/// What is not online is listed up to this length where there is no table.
-const MOST_LISTED: usize = 200;
+/// The most pairs in the list of those that are not online, which replaces a table.
+const MAX_LISTED_PAIRS: usize = 200;
 
-/// Up to which round-trip time, in µs, a link is of which class: `a` to `e`, the last without bound.
-const CLASSES: [(u32, char); 5] =
+/// The classes of round-trip times, each with its upper bound in µs.
+const RTT_CLASSES: [(u32, char); 5] =
     [(1_000, 'a'), (10_000, 'b'), (50_000, 'c'), (200_000, 'd'), (u32::MAX, 'e')];
 
-/// The class by which style and script know what a node found of another.
-fn class(found: &Observation) -> char {
-    match found.status {
+/// Returns the class of a cell, for style and script.
+fn class(observation: &Observation) -> char {
+    match observation.status {
         ProbeStatus::Online => {
-            let us = found.rtt_us.unwrap_or(0);
-            CLASSES.iter().find(|(most, _)| us <= *most).map_or('e', |(_, class)| *class)
+            let us = observation.rtt_us.unwrap_or(0);
+            RTT_CLASSES.iter().find(|(max_us, _)| us <= *max_us).map_or('e', |(_, class)| *class)
         }
         ProbeStatus::Offline => 'x',
         ProbeStatus::Unknown => 'q',
     }
 }
 
-/// The section of a network's page.
-pub(super) fn section(snapshot: &Snapshot, base: &str, now_ms: u64) -> Markup {
+/// Renders the section of a network's page; `now_ms` is monotonic time.
+pub(super) fn section(snapshot: &Snapshot, links: Links<'_>, now_ms: u64) -> Markup {
     let count = snapshot.membership().members().len();
     html! {
         section #matrix data-nodes=(count) aria-labelledby="matrix-title" {
             div.bar {
                 h2 #matrix-title { "Who sees whom" }
                 form.controls hidden {
-                    (order("rows", "Rows"))
-                    (order("columns", "Columns"))
-                    @if count > MOST_SHOWN {
+                    (order_select("rows", "Rows"))
+                    (order_select("columns", "Columns"))
+                    @if count > MAX_NODES_WITHOUT_CANVAS {
                         label { "Size " select #zoom {
                             option value="fit" { "whole" }
                             option value="6" { "small" }
-                            option value="14" selected[count <= MOST_CELLS] { "middle" }
+                            option value="14" selected[count <= MAX_TABLE_NODES] { "medium" }
                             option value="28" { "large" }
                         } }
                     }
                 }
             }
             (legend())
-            @if count <= MOST_CELLS { (table(snapshot, base, now_ms)) }
-            @if count > MOST_SHOWN { (drawing(base)) }
-            @if count > MOST_CELLS { (listed(snapshot, base)) }
-            div #pair aria-live="off" { p.faint { "Point at a cell, or move there by the arrow keys: both directions are told here." } }
+            @if count <= MAX_TABLE_NODES { (table(snapshot, links, now_ms)) }
+            @if count > MAX_NODES_WITHOUT_CANVAS { (canvas(links)) }
+            @if count > MAX_TABLE_NODES { (pair_list(snapshot, links)) }
+            div #pair aria-live="off" { p.faint { "Point at a cell, or move there with the arrow keys, to see both directions of the pair." } }
         }
     }
 }
 
-fn order(id: &str, label: &str) -> Markup {
+fn order_select(id: &str, label: &str) -> Markup {
     html! {
         label { (label) " " select id=(id) {
             option value="name" { "by name" }
@@ -81,10 +82,10 @@ fn order(id: &str, label: &str) -> Markup {
 fn legend() -> Markup {
     html! {
         p.legend {
-            "Each row is what one node found of the others. "
+            "Each row shows what one node observes of the others. "
             @for (class, word) in [
                 ("a", "up to 1 ms"), ("b", "10 ms"), ("c", "50 ms"), ("d", "200 ms"), ("e", "more"),
-                ("x", "offline"), ("q", "unknown"), ("n", "not observed"), ("late", "its report is too old"),
+                ("x", "offline"), ("q", "unknown"), ("n", "not observed"), ("outdated", "its report is too old"),
             ] {
                 span.key { span class={ "swatch " (class) } {} (word) } " "
             }
@@ -92,30 +93,31 @@ fn legend() -> Markup {
     }
 }
 
-fn table(snapshot: &Snapshot, base: &str, now_ms: u64) -> Markup {
+fn table(snapshot: &Snapshot, links: Links<'_>, now_ms: u64) -> Markup {
     let members = snapshot.membership().members();
-    let roomy = members.len() <= ROOMY;
+    let has_text = members.len() <= MAX_NODES_WITH_TEXT;
     html! {
         div.box.snug {
-            table.matrix.roomy[roomy] data-base=(base) {
-                caption.quiet { "What each node (row) found of each other (column): its round-trip time in ms, or that it is offline or unknown" }
+            table.matrix.with-text[has_text] data-base=(links.network()) {
+                caption.visually-hidden { "What each node (row) observes of each other (column): the round-trip time in ms, or offline or unknown" }
                 thead { tr {
                     td { "from ↓ to →" }
                     @for member in members { th scope="col" title=(member.id) { span { (member.id) } } }
                 } }
                 tbody {
-                    @for index in 0..members.len() { (PreEscaped(row(snapshot, index, base, now_ms))) }
+                    @for index in 0..members.len() { (PreEscaped(row(snapshot, index, links, now_ms))) }
                 }
             }
         }
     }
 }
 
-/// One row, closely written: a table of 64 nodes has 4,096 cells. Names have no character that needs to be escaped.
-fn row(snapshot: &Snapshot, index: usize, base: &str, now_ms: u64) -> String {
+/// Renders a row without optional tags and quotes: a table of 64 nodes has 4,096 cells. Ids need no escaping.
+fn row(snapshot: &Snapshot, index: usize, links: Links<'_>, now_ms: u64) -> String {
     let id = &snapshot.membership().members()[index].id;
-    let late = if snapshot.is_fresh(index, now_ms) { "" } else { " class=late" };
-    let mut html = format!("<tr{late}><th scope=row title={id}><a href={base}/node/{id}>{id}</a>");
+    let class_attribute = if snapshot.is_fresh(index, now_ms) { "" } else { " class=outdated" };
+    let href = links.node(id);
+    let mut html = format!("<tr{class_attribute}><th scope=row title={id}><a href={href}>{id}</a>");
     for target in 0..snapshot.membership().members().len() {
         if target == index {
             html += "<td class=m>–";
@@ -123,59 +125,59 @@ fn row(snapshot: &Snapshot, index: usize, base: &str, now_ms: u64) -> String {
         }
         let _ = match snapshot.states()[index].observation(target) {
             None => write!(html, "<td class=n>·"),
-            Some(found) => write!(html, "<td class={}>{}", class(found), text(found)),
+            Some(observation) => write!(html, "<td class={}>{}", class(observation), text(observation)),
         };
     }
     html
 }
 
-fn text(found: &Observation) -> String {
-    match (found.status, found.rtt_us) {
-        (ProbeStatus::Online, Some(us)) => words::milliseconds(us),
+fn text(observation: &Observation) -> String {
+    match (observation.status, observation.rtt_us) {
+        (ProbeStatus::Online, Some(us)) => format::milliseconds(us),
         (status, _) => status.as_str().to_owned(),
     }
 }
 
-/// What a script draws on.
-fn drawing(base: &str) -> Markup {
+fn canvas(links: Links<'_>) -> Markup {
     html! {
-        div.box.field data-base=(base) hidden {
+        div.box.matrix-canvas data-base=(links.network()) hidden {
             canvas tabindex="0" role="img" aria-labelledby="matrix-title" aria-describedby="pair" {}
         }
     }
 }
 
-/// What is not as it should be, in words, where there is no table.
-fn listed(snapshot: &Snapshot, base: &str) -> Markup {
+/// Renders the pairs that are not online as a list.
+fn pair_list(snapshot: &Snapshot, links: Links<'_>) -> Markup {
     let members = snapshot.membership().members();
     let not_online = || {
-        snapshot.states().iter().enumerate().flat_map(|(from, slot)| {
-            let bad = slot.observations().filter(|(_, found)| found.status != ProbeStatus::Online);
-            bad.map(move |(to, found)| (from, to, found.status))
+        snapshot.states().iter().enumerate().flat_map(|(from, state)| {
+            let observations = state.observations().map(move |(to, found)| (from, to, found.status));
+            observations.filter(|(_, _, status)| *status != ProbeStatus::Online)
         })
     };
-    let more = not_online().count().saturating_sub(MOST_LISTED);
+    let more = not_online().count().saturating_sub(MAX_LISTED_PAIRS);
     html! {
-        details.listed open {
+        details.pair-list open {
             summary { "Pairs that are not online" }
             ul {
-                @for (from, to, status) in not_online().take(MOST_LISTED) {
+                @for (from, to, status) in not_online().take(MAX_LISTED_PAIRS) {
                     @let (from, to) = (&members[from].id, &members[to].id);
-                    li { a href={ (base) "/link/" (from) "/" (to) } { (from) " → " (to) } " " (status) }
+                    li { a href=(links.link(from, to)) { (from) " → " (to) } " " (status) }
                 }
-                @if more > 0 { li { "and " (more) " more: each node's page has its own" } }
+                @if more > 0 { li { "and " (more) " more: see the pages of the nodes" } }
             }
         }
     }
 }
 
-/// A small matrix without words: cells that are alike side by side are one shape.
+/// Renders a small matrix without text. Neighbouring cells of a row with one status share a shape.
 pub(super) fn small(snapshot: &Snapshot) -> Markup {
     let count = snapshot.membership().members().len();
-    let (mut online, mut offline, mut unknown) = (Cells::default(), Cells::default(), Cells::default());
-    for (from, slot) in snapshot.states().iter().enumerate() {
-        for (to, found) in slot.observations() {
-            match found.status {
+    let (mut online, mut offline, mut unknown) =
+        (CellPath::default(), CellPath::default(), CellPath::default());
+    for (from, state) in snapshot.states().iter().enumerate() {
+        for (to, observation) in state.observations() {
+            match observation.status {
                 ProbeStatus::Online => online.add(to, from),
                 ProbeStatus::Offline => offline.add(to, from),
                 ProbeStatus::Unknown => unknown.add(to, from),
@@ -183,7 +185,7 @@ pub(super) fn small(snapshot: &Snapshot) -> Markup {
         }
     }
     html! {
-        svg.small viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom, in small" {
+        svg.small-matrix viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom" {
             path.a d=(online.path()) {}
             path.q d=(unknown.path()) {}
             path.x d=(offline.path()) {}
@@ -191,18 +193,19 @@ pub(super) fn small(snapshot: &Snapshot) -> Markup {
     }
 }
 
-/// Cells of one kind, row by row, as a path.
+/// A path around cells with one status.
 #[derive(Default)]
-struct Cells {
+struct CellPath {
     path: String,
-    /// Column, row and length of the cells that are not in the path yet.
+    /// Column, row and length of the run that is not in the path yet.
     run: Option<(usize, usize, usize)>,
 }
 
-impl Cells {
+impl CellPath {
+    /// Adds a cell. Cells arrive row by row.
     fn add(&mut self, column: usize, row: usize) {
-        if let Some((first, same, length)) = &mut self.run {
-            if (*same, *first + *length) == (row, column) {
+        if let Some((first_column, run_row, length)) = &mut self.run {
+            if (*run_row, *first_column + *length) == (row, column) {
                 *length += 1;
                 return;
             }
@@ -228,12 +231,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_side_by_side_are_one_shape() {
-        let mut cells = Cells::default();
+    fn neighbouring_cells_share_a_shape() {
+        let mut cells = CellPath::default();
         for (column, row) in [(1, 0), (2, 0), (4, 0), (0, 1), (1, 1)] {
             cells.add(column, row);
         }
         assert_eq!(cells.path(), "M1 0h2v1h-2zM4 0h1v1h-1zM0 1h2v1h-2z");
-        assert_eq!(Cells::default().path(), "");
+        assert_eq!(CellPath::default().path(), "");
     }
 }

@@ -1,296 +1,288 @@
-//! Pages for people: the login, the networks of this instance, each network's snapshot, its nodes and links.
+//! HTML pages of the networks, nodes and links that this instance serves.
 //!
-//! They are whole without scripts. With them they keep themselves up to date: a script asks for what has changed,
-//! about once a second, over a connection that is closed again, so that nobody who looks on holds a thread. All links are
-//! relative, so that a proxy may serve the pages under a prefix, and nothing is loaded from elsewhere.
+//! This module renders values into HTML and JSON. It does not know HTTP, logins and cookies: `server` does.
 //!
-//! | file | noun |
+//! A page is complete without scripts. With them it keeps itself up to date: about once a second a script requests
+//! what has changed, on a connection that closes again, so that an open page occupies no thread. All links are
+//! relative, so that a proxy may add a prefix, and a page loads nothing from other sites.
+//!
+//! Each file imports only files above it:
+//!
+//! | file | content |
 //! | --- | --- |
-//! | `place` | which path shows what |
-//! | `sheet` | what a page shows, in regions |
-//! | `panes` | pages as they were made a moment ago, and what has changed since |
-//! | `page` | the frame of all pages, their headers, the warning about plain http |
-//! | `entrance` | the login page |
-//! | `theme` | light and dark |
-//! | `overview`, `network`, `node`, `link` | the pages |
-//! | `matrix`, `cells` | who sees whom, for the eye and for a script |
-//! | `graph`, `timeline`, `chart`, `nodes`, `why`, `proof` | their sections |
-//! | `state` | how a network stands, at one glance |
-//! | `words` | times and durations for people |
-//! | `assets`, `gzip` | style, scripts and icons; bodies made smaller |
+//! | [`assets`] | style, scripts and icons |
+//! | [`route`] | URLs: parsing, and links |
+//! | [`theme`] | light and dark colours |
+//! | `health`, `format` | the health of a network; times and statuses as markup |
+//! | `page_content`, `page_frame` | the regions of a page; head, header and footer |
+//! | `matrix_cells`, `page_cache` | the matrix for a script; rendered pages |
+//! | `observation`, `chart` | parts of the sections |
+//! | `matrix`, `graph`, `timeline`, `node_table`, `network_summary` | sections of the overview and of networks |
+//! | `explanation`, `last_hour`, `signed_report` | sections of nodes |
+//! | `login_page`, `overview`, `network`, `node`, `link` | pages |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use maud::{Markup, html};
-use rouille::{Request, Response, ResponseBody};
+use maud::html;
 
-use crate::mesh::Timestamps;
+use crate::mesh::id::NetworkId;
 use crate::present::timestamp;
-use crate::server::auth::{Auth, Viewer};
-use crate::server::problem::problem;
-use crate::server::served_instance::ServedInstance;
-use crate::server::view::time_param;
 use crate::store::NetworkHandle;
-use crate::store::trends::Source;
 
-mod assets;
-mod cells;
+pub mod assets;
 mod chart;
-mod entrance;
+mod explanation;
+mod format;
 mod graph;
-mod gzip;
+mod health;
+mod last_hour;
 mod link;
+mod login_page;
 mod matrix;
+mod matrix_cells;
 mod network;
+mod network_summary;
 mod node;
-mod nodes;
+mod node_table;
+mod observation;
 mod overview;
-mod page;
-mod panes;
-mod place;
-mod proof;
-mod sheet;
-mod state;
-mod theme;
+mod page_cache;
+mod page_content;
+mod page_frame;
+pub mod route;
+mod signed_report;
+pub mod theme;
 mod timeline;
-mod why;
-mod words;
 
-pub(super) use entrance::Problem;
-pub(super) use page::root;
+pub use login_page::{LoginForm, LoginProblem, login_page};
+pub use node_table::NodeQuery;
+pub use page_frame::{CONTENT_SECURITY_POLICY, PageRequest};
 
-use page::Page;
-use panes::{Pane, Panes};
-use place::Place;
+use last_hour::LastHour;
+use node::NodePage;
+use page_cache::{CachedPage, PageCache};
+use page_frame::PageFrame;
+use route::PageRoute;
 
-/// Where scripts ask for what has changed on a page: its path comes after this.
-pub(super) const LIVE: &str = "/live";
+/// The time without a tick after which an event loop counts as stalled, in ms. `live_updates.js` has the same limit.
+const STALLED_MS: u64 = 6_000;
 
-/// A collector that has not turned for so long is stuck, and what it last concluded is old; live.js knows it, too.
-const STUCK_MS: u64 = 6_000;
-
-/// The pages, and what is kept of them between two requests.
+/// The pages and their cache.
 #[derive(Default)]
 pub struct Dashboard {
-    panes: Panes,
+    cache: PageCache,
 }
 
-/// Why somebody who is logged in does not get a page.
-enum Refusal {
-    /// There is no such network, node or link.
-    Missing(&'static str),
-    /// It asks for the verdict of a time that is none.
-    NoTime(&'static str),
-    /// The login does not open the network.
-    Closed,
+/// The networks of this instance, and those among them that a login may read.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// All networks.
+    pub networks: &'a BTreeMap<NetworkId, Arc<NetworkHandle>>,
+    /// The readable ones.
+    pub readable: &'a [NetworkId],
+}
+
+/// A page to render.
+#[derive(Debug, Clone)]
+pub struct PageQuery<'a> {
+    /// The page, or `None` for a path without one.
+    pub route: Option<PageRoute<'a>>,
+    /// The nodes that the page of a network lists.
+    pub nodes: NodeQuery,
+    /// The verdict that the page of a node explains.
+    pub time: RequestedTime,
+}
+
+/// The time of a verdict in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestedTime {
+    /// The current verdict.
+    Current,
+    /// The verdict at this time: Unix time in ms.
+    At(u64),
+    /// The request has something else than a time.
+    Invalid,
+}
+
+/// The state of a script that requests updates.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownState<'a> {
+    /// The hashes of the regions that it shows, separated by commas.
+    pub regions: &'a str,
+    /// The version of the matrix that it shows.
+    pub matrix: &'a str,
+}
+
+/// The reason for which a logged-in reader does not get a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageError {
+    /// The page, network, node or link does not exist.
+    NotFound(&'static str),
+    /// The requested time is invalid.
+    InvalidTime(&'static str),
+    /// The login grants no access to the network.
+    AccessDenied,
+}
+
+/// A page as HTML.
+#[derive(Debug)]
+pub struct RenderedPage {
+    /// The HTTP status.
+    pub status: u16,
+    /// The document.
+    pub html: String,
+}
+
+/// A page and the networks that it shows.
+struct Page<'a> {
+    cached: Arc<CachedPage>,
+    networks: Vec<&'a NetworkHandle>,
 }
 
 impl Dashboard {
-    /// The reply to a request for a page, a form or what belongs to them; none for any other path.
-    pub fn answer(&self, instance: &ServedInstance, auth: &Auth, request: &Request) -> Option<Response> {
-        let path = request.raw_url().split('?').next().unwrap_or_default();
-        let is_get = matches!(request.method(), "GET" | "HEAD");
-        Some(match (request.method(), path) {
-            ("POST", "/login") => auth.post_login(instance, request),
-            ("POST", "/logout") => auth.post_logout(instance, request),
-            ("POST", "/theme") => theme::post(request),
-            _ if !is_get => return None,
-            (_, "/login") => get_login(instance, request),
-            _ => match (path.strip_prefix(LIVE).and_then(Place::at), Place::at(path)) {
-                (Some(place), _) => match auth.viewer(instance, request) {
-                    Ok(viewer) => {
-                        let reply = self.get_live(instance, &place, &path[LIVE.len()..], &viewer, request);
-                        auth.renew(instance, &viewer, request, reply)
-                    }
-                    Err(refusal) => refusal,
-                },
-                (None, Some(place)) => match auth.page_viewer(instance, request) {
-                    Ok(viewer) => {
-                        let reply = self.get_page(instance, &place, path, &viewer, request);
-                        auth.renew(instance, &viewer, request, reply)
-                    }
-                    Err(to_login) => to_login,
-                },
-                (None, None) => return assets::get(path, request),
-            },
-        })
-    }
-
-    /// A page as it is now.
-    fn get_page(
+    /// Renders a page.
+    pub fn page(
         &self,
-        instance: &ServedInstance,
-        place: &Place,
-        path: &str,
-        viewer: &Viewer,
-        request: &Request,
-    ) -> Response {
-        match self.pane(instance, place, path, viewer, request) {
-            Ok((pane, nodes)) => Page::new(instance, request, page::title(&pane.sheet))
-                .logged_in()
-                .of(&pane.sheet)
-                .stuck(
-                    nodes
-                        .iter()
-                        .any(|node| node.clock.mono_ms().saturating_sub(node.last_tick_ms()) > STUCK_MS),
-                )
-                .response(request, &pane.sheet.body()),
-            Err(refusal) => refuse(instance, request, &refusal),
+        session: Session<'_>,
+        query: &PageQuery<'_>,
+        request: &PageRequest<'_>,
+    ) -> RenderedPage {
+        match self.find(session, query) {
+            Ok(page) => {
+                let content = &page.cached.content;
+                let frame = PageFrame {
+                    request,
+                    title: &content.full_title(),
+                    is_logged_in: true,
+                    live_content: Some(content),
+                    stalled_since_ms: page.stalled_since_ms(),
+                };
+                RenderedPage { status: 200, html: frame.render(&content.body()) }
+            }
+            Err(error) => error_page(error, request),
         }
     }
 
-    /// What has changed on the page at `path`, as JSON; its query has the `have` and `since` of the last reply.
-    fn get_live(
+    /// Returns the changes of a page since `known`, as JSON.
+    pub fn live_update(
         &self,
-        instance: &ServedInstance,
-        place: &Place,
-        path: &str,
-        viewer: &Viewer,
-        request: &Request,
-    ) -> Response {
-        match self.pane(instance, place, path, viewer, request) {
-            Ok((pane, nodes)) => {
-                let given = |name: &str| request.get_param(name).unwrap_or_default();
-                let mono_ms = nodes.first().map_or(0, |node| node.clock.mono_ms());
-                let turned_ms = nodes.iter().map(|node| node.last_tick_ms()).min().unwrap_or(0);
-                let json = pane.live(&given("have"), &given("since"), mono_ms, turned_ms);
-                let headers = vec![
-                    ("Content-Type".into(), "application/json".into()),
-                    ("Cache-Control".into(), "no-store".into()),
-                ];
-                let empty =
-                    Response { status_code: 200, headers, data: ResponseBody::empty(), upgrade: None };
-                gzip::with_body(request, empty, &json)
-            }
-            Err(Refusal::Missing(what)) => problem(404, "Not Found", what),
-            Err(Refusal::NoTime(why)) => problem(400, "Bad Request", why),
-            Err(Refusal::Closed) => problem(403, "Forbidden", "the login does not open this network"),
+        session: Session<'_>,
+        query: &PageQuery<'_>,
+        known: KnownState<'_>,
+    ) -> Result<Vec<u8>, PageError> {
+        let page = self.find(session, query)?;
+        let mono_ms = page.networks.first().map_or(0, |network| network.clock.mono_ms());
+        let last_tick_ms = page.networks.iter().map(|network| network.last_tick_ms()).min().unwrap_or(0);
+        Ok(page.cached.live_update(known.regions, known.matrix, mono_ms, last_tick_ms))
+    }
+
+    fn find<'a>(&self, session: Session<'a>, query: &PageQuery<'_>) -> Result<Page<'a>, PageError> {
+        let route = query.route.ok_or(PageError::NotFound("There is no such page."))?;
+        match route.network() {
+            None => Ok(self.find_overview(session)),
+            Some(id) => self.find_network_page(session.network(id)?, route, query),
         }
     }
 
-    /// What the page at `path` shows, and the nodes that it is seen from.
-    fn pane<'i>(
+    fn find_overview<'a>(&self, session: Session<'a>) -> Page<'a> {
+        let readable: Vec<_> = session.networks.iter().filter(|(id, _)| session.may_read(id)).collect();
+        let snapshots: Vec<_> = readable.iter().map(|(_, network)| network.snapshot()).collect();
+        let ids: Vec<&str> = readable.iter().map(|(id, _)| id.as_str()).collect();
+        // Sessions that may read different networks see different pages.
+        let key = format!("/ {}", ids.join(" "));
+        let root = PageRoute::Overview.root();
+        let cached = self.cache.get(key, &snapshots, false, || overview::page(&snapshots, &root));
+        Page { cached, networks: readable.into_iter().map(|(_, network)| &**network).collect() }
+    }
+
+    fn find_network_page<'a>(
         &self,
-        instance: &'i ServedInstance,
-        place: &Place,
-        path: &str,
-        viewer: &Viewer,
-        request: &Request,
-    ) -> Result<(Arc<Pane>, Vec<&'i Arc<NetworkHandle>>), Refusal> {
-        let root = page::root_of(path);
-        let Some(id) = place.network() else {
-            if *place == Place::Nowhere {
-                return Err(Refusal::Missing("There is no such page."));
-            }
-            let open: Vec<_> = instance.nodes.iter().filter(|(id, _)| viewer.may_read(id)).collect();
-            let snapshots: Vec<_> = open.iter().map(|(_, node)| node.snapshot()).collect();
-            let ids: Vec<&str> = open.iter().map(|(id, _)| id.as_str()).collect();
-            let key = format!("/ {}", ids.join(" "));
-            let pane = self.panes.get(key, &snapshots, false, || overview::sheet(&snapshots, &root));
-            return Ok((pane, open.into_iter().map(|(_, node)| node).collect()));
+        network: &'a NetworkHandle,
+        route: PageRoute<'_>,
+        query: &PageQuery<'_>,
+    ) -> Result<Page<'a>, PageError> {
+        let shown = [network.snapshot()];
+        let snapshot = &shown[0];
+        let (root, now) = (route.root(), network.clock.now());
+        let index = |id: &str| {
+            let index = snapshot.membership().index(id);
+            index.ok_or(PageError::NotFound("The network has no node with this name."))
         };
-        let node =
-            instance.node(id).ok_or(Refusal::Missing("This instance serves no network of this name."))?;
-        let snapshot = node.snapshot();
-        let membership = snapshot.membership();
-        if !viewer.may_read(membership.network_id()) {
-            return Err(Refusal::Closed);
-        }
-        let index =
-            |id: &str| membership.index(id).ok_or(Refusal::Missing("The network has no node of this name."));
-        let now = node.clock.now();
-        let shown = [snapshot.clone()];
-        let pane = match place {
-            Place::Node(_, id) => {
-                let at_ms = time_param(request).map_err(|()| Refusal::NoTime(timestamp::EXPECTED))?;
-                if at_ms.is_some_and(|at_ms| at_ms > now.wall_ms) {
-                    return Err(Refusal::NoTime("That is in the future, by this node's clock."));
-                }
-                let key = format!("{path} {at_ms:?}");
-                let index = index(id)?;
-                self.panes.get(key, &shown, false, || {
-                    node::sheet(&snapshot, index, &root, at_ms, &charts(node, id, now), now)
-                })
+        let cached = match route {
+            PageRoute::Overview | PageRoute::Network(_) => {
+                let key = format!("{route} {:?}", query.nodes);
+                self.cache.get(key, &shown, true, || network::page(snapshot, &root, &query.nodes, now))
             }
-            Place::Link(_, one, other) => {
-                let (one, other) = (index(one)?, index(other)?);
-                let sheet = || link::sheet(&snapshot, one, other, &root, now);
-                self.panes.get(path.to_owned(), &shown, false, sheet)
+            PageRoute::Node(_, id) => {
+                let at_ms = query.time.before(now.wall_ms)?;
+                let page = NodePage { snapshot, index: index(id)?, root: &root, at_ms, now };
+                let key = format!("{route} {at_ms:?}");
+                self.cache.get(key, &shown, false, || page.render(&LastHour::of(network, id)))
             }
-            _ => {
-                let query = nodes::Query::of(request);
-                let key = format!("{path} {query:?}");
-                self.panes.get(key, &shown, true, || network::sheet(&snapshot, &root, &query, now))
+            PageRoute::Link(_, from, to) => {
+                let pair = (index(from)?, index(to)?);
+                self.cache.get(route.to_string(), &shown, false, || link::page(snapshot, pair, &root, now))
             }
         };
-        Ok((pane, vec![node]))
+        Ok(Page { cached, networks: vec![network] })
     }
 }
 
-/// The last hour of a node, as everyone finds it and as this node does.
-fn charts(node: &NetworkHandle, id: &str, now: Timestamps) -> Markup {
-    let (everyone, here) = {
-        let trends = node.trends();
-        (trends.of(id, Source::Everyone), trends.of(id, Source::Here))
-    };
-    let is_me = node.id().as_str() == id;
-    html! {
-        div.charts {
-            figure {
-                figcaption { "Round trip to it, as everyone finds it" }
-                (chart::round_trip(&everyone, now.wall_ms))
-            }
-            figure {
-                figcaption { "Reports that found it offline, of all observers" }
-                (chart::loss(&everyone, now.wall_ms, "reports", "found it offline"))
-            }
-            @if !is_me {
-                figure {
-                    figcaption { "Round trip to it from this node" }
-                    (chart::round_trip(&here, now.wall_ms))
-                }
-                figure {
-                    figcaption { "Loss: this node's probes of it that failed" }
-                    (chart::loss(&here, now.wall_ms, "probes", "failed"))
-                }
-            }
+impl<'a> Session<'a> {
+    fn may_read(&self, network: &NetworkId) -> bool {
+        self.readable.contains(network)
+    }
+
+    fn network(&self, id: &str) -> Result<&'a NetworkHandle, PageError> {
+        let Some((id, network)) = self.networks.get_key_value(id) else {
+            return Err(PageError::NotFound("This instance serves no network with this name."));
+        };
+        if self.may_read(id) { Ok(network) } else { Err(PageError::AccessDenied) }
+    }
+}
+
+impl RequestedTime {
+    /// Returns the time as Unix time in ms, or `None` for now. Times after `now_ms` are invalid.
+    fn before(self, now_ms: u64) -> Result<Option<u64>, PageError> {
+        match self {
+            Self::Current => Ok(None),
+            Self::At(ms) if ms <= now_ms => Ok(Some(ms)),
+            Self::At(_) => Err(PageError::InvalidTime("This time is in the future, by this node's clock.")),
+            Self::Invalid => Err(PageError::InvalidTime(timestamp::EXPECTED)),
         }
-        p.faint { "Minute by minute; kept in memory since this node was started." }
     }
 }
 
-/// `GET /login`: the form, which leads on to `next` of the query.
-pub fn get_login(instance: &ServedInstance, request: &Request) -> Response {
-    let ended = request.get_param("ended").map(|_| Problem::Ended);
-    entrance::page(instance, request, ended, request.get_param("next").as_deref())
+impl Page<'_> {
+    /// Returns the last tick of a stalled event loop as Unix time in ms; of several, the earliest.
+    fn stalled_since_ms(&self) -> Option<u64> {
+        let stalled = self.networks.iter().filter_map(|network| {
+            let now = network.clock.now();
+            let age_ms = now.mono_ms.saturating_sub(network.last_tick_ms());
+            (age_ms > STALLED_MS).then(|| now.wall_ms.saturating_sub(age_ms))
+        });
+        stalled.min()
+    }
 }
 
-/// The form again, with what was wrong with the last attempt.
-pub(super) fn deny(
-    instance: &ServedInstance,
-    request: &Request,
-    problem: Problem,
-    next: Option<&str>,
-) -> Response {
-    entrance::page(instance, request, Some(problem), next)
-}
-
-/// A page that is not there, for someone who is logged in.
-fn refuse(instance: &ServedInstance, request: &Request, refusal: &Refusal) -> Response {
-    let (status, title, text) = match refusal {
-        Refusal::Missing(what) => (404, "Not found", *what),
-        Refusal::NoTime(why) => (400, "No such time", *why),
-        Refusal::Closed => (
+fn error_page(error: PageError, request: &PageRequest<'_>) -> RenderedPage {
+    let (status, title, text) = match error {
+        PageError::NotFound(text) => (404, "Not found", text),
+        PageError::InvalidTime(text) => (400, "Invalid time", text),
+        PageError::AccessDenied => (
             403,
-            "Not open to you",
-            "This login does not open this network. Log out, and in again with the password of this instance.",
+            "No access",
+            "This login does not grant access to this network. Log out, and log in again with the password of this \
+             instance.",
         ),
     };
     let body = html! {
         h1 { (title) }
-        p { (text) " " a href=(root(request)) { "To the networks" } }
+        p { (text) " " a href=(request.root()) { "Show all networks" } }
     };
-    Page::new(instance, request, title.to_owned()).logged_in().status(status).response(request, &body)
+    let frame = PageFrame { request, title, is_logged_in: true, live_content: None, stalled_since_ms: None };
+    RenderedPage { status, html: frame.render(&body) }
 }
 
 #[cfg(test)]

@@ -1,157 +1,164 @@
-//! The page of one node: who sees it, whom it sees, why its verdict is what it is, and its signed report.
+//! The page of one node: its verdict and why, both directions to each other node, and its signed report.
+
+use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::link;
-use super::sheet::{Region, Sheet};
-use super::state::State;
-use super::{nodes, proof, timeline, why, words};
+use super::health::Health;
+use super::last_hour::LastHour;
+use super::page_content::{PageContent, Region};
+use super::route::{Links, PageRoute};
+use super::{explanation, format, node_table, observation, signed_report, timeline};
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
 use crate::mesh::{Snapshot, Timestamps};
 
-/// So many others are listed at most; what is not online first.
-const MOST_PAIRS: usize = 200;
+/// The most other nodes in the table.
+const MAX_PAIRS: usize = 200;
 
-/// The page of the member with this index; `at_ms` asks for the verdict that stood then (Unix time in ms), and
-/// `charts` draw its last hour.
-pub(super) fn sheet(
-    snapshot: &Snapshot,
-    index: usize,
-    root: &str,
-    at_ms: Option<u64>,
-    charts: &Markup,
-    now: Timestamps,
-) -> Sheet {
-    let membership = snapshot.membership();
-    let network = membership.network_id();
-    let id = &membership.members()[index].id;
-    let base = format!("{root}network/{network}");
-    let standing = snapshot.verdicts().nodes[index].status;
-    let state = if snapshot.isolated() { State::Blind } else { State::of_node(standing) };
-    Sheet {
-        title: format!("{id} {standing} – {network}"),
-        state,
-        told: format!("{id} is {standing}"),
-        trail: vec![
-            (network.to_string(), format!("network/{network}")),
-            (id.to_string(), format!("network/{network}/node/{id}")),
-        ],
-        regions: vec![
-            Region::still(
-                "head",
-                html! { h1 { (id) " " small { "in " a href=(base) { (network) } ", seen from " (membership.own().id) } } },
-            ),
-            Region::new("verdict", verdict(snapshot, index, state)),
-            Region::new("why", why::section(snapshot, index, &base, at_ms)),
-            Region::new("pairs", pairs(snapshot, index, &base, now)),
-            Region::new(
-                "charts",
-                html! { section #charts aria-labelledby="charts-title" { h2 #charts-title { "The last hour" } (charts) } },
-            ),
-            Region::new("changes", timeline::section(snapshot, Some(id.as_str()), &base, now.wall_ms)),
-            Region::new("report", proof::section(snapshot, index, root)),
-        ],
-        made_for: membership.digest().to_owned(),
-    }
+/// The page of one node.
+pub(super) struct NodePage<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    /// The index of the node.
+    pub(super) index: usize,
+    /// The relative path to the root.
+    pub(super) root: &'a str,
+    /// The time of the verdict to explain, as Unix time in ms, or `None` for the current one.
+    pub(super) at_ms: Option<u64>,
+    pub(super) now: Timestamps,
 }
 
-fn verdict(snapshot: &Snapshot, index: usize, state: State) -> Markup {
-    let (member, slot) = (&snapshot.membership().members()[index], &snapshot.states()[index]);
-    let settled = snapshot.tracker().nodes().nth(index);
-    html! {
-        section #verdict class={ "verdict " (state.as_str()) } aria-label="Verdict" {
-            p #sentence { (words::told_of(snapshot, index)) }
-            p.facts {
-                @if let Some(settled) = settled { "since " (words::clock(settled.since_ms)) " (" (words::ago(settled.since_ms)) ")" }
-                @if let Some(site) = &member.site { " · site " (site.as_str()) }
-                @if let Some(url) = &member.url { " · " (url) }
-                " " (nodes::notes(snapshot, member, slot))
-            }
-            @if let Some(outage) = settled.and_then(|settled| settled.outage) {
-                p.facts {
-                    "Last outage: " (words::clock(outage.from_ms)) " to " (words::clock(outage.to_ms)) ", "
-                    (words::duration(outage.to_ms.saturating_sub(outage.from_ms))) "; " (outage.kind.as_str())
-                }
-            }
+impl NodePage<'_> {
+    /// Renders the page.
+    pub(super) fn render(&self, last_hour: &LastHour) -> PageContent {
+        let Self { snapshot, index, .. } = *self;
+        let membership = snapshot.membership();
+        let network = membership.network_id();
+        let id = &membership.members()[index].id;
+        let links = self.links();
+        let status = snapshot.verdicts().nodes[index].status;
+        let health = if snapshot.isolated() { Health::Unknown } else { Health::of_node(status) };
+        let head = html! {
+            h1 { (id) " " small { "in " a href=(links.network()) { (network) } ", seen from " (membership.own().id) } }
+        };
+        PageContent {
+            title: format!("{id} {status} – {network}"),
+            health,
+            announcement: format!("{id} is {status}"),
+            breadcrumbs: vec![
+                (network.to_string(), PageRoute::Network(network.as_str()).to_string()),
+                (id.to_string(), PageRoute::Node(network.as_str(), id.as_str()).to_string()),
+            ],
+            regions: vec![
+                Region::fixed("head", head),
+                Region::new("verdict", self.verdict(health)),
+                Region::new("why", explanation::section(snapshot, index, links, self.at_ms)),
+                Region::new("pairs", self.pairs()),
+                Region::new("charts", last_hour.section(self.now.wall_ms)),
+                Region::new("changes", timeline::section(snapshot, Some(id), links, self.now.wall_ms)),
+                Region::new("report", signed_report::section(snapshot, index, links)),
+            ],
+            config_digest: membership.digest().to_owned(),
         }
     }
-}
 
-/// Both directions between the node and each other, side by side; what is not online first.
-fn pairs(snapshot: &Snapshot, index: usize, base: &str, now: Timestamps) -> Markup {
-    let is_fresh = |reporter: usize| snapshot.is_fresh(reporter, now.mono_ms);
-    let members = snapshot.membership().members();
-    let id = &members[index].id;
-    let mut others: Vec<_> = (0..members.len())
-        .filter(|&other| other != index)
-        .map(|other| {
-            (other, snapshot.states()[other].observation(index), snapshot.states()[index].observation(other))
-        })
-        .filter(|(other, to, from)| {
-            let membership = snapshot.membership();
-            to.is_some()
-                || from.is_some()
-                || membership.observes(index, *other)
-                || membership.observes(*other, index)
-        })
-        .collect();
-    let weight = |found: Option<&Observation>| {
-        found.map_or(1, |found| match found.status {
-            ProbeStatus::Offline => 3,
-            ProbeStatus::Unknown => 2,
-            ProbeStatus::Online => 0,
-        })
-    };
-    others.sort_by_key(|(other, to, from)| (std::cmp::Reverse(weight(*to).max(weight(*from))), *other));
-    html! {
-        section #pairs aria-labelledby="pairs-title" {
-            h2 #pairs-title { "Both directions" }
-            @if others.is_empty() {
-                p.faint { "There is no other node." }
-            } @else {
-                div.box tabindex="0" {
-                    table.list.both {
-                        thead { tr {
-                            th scope="col" { "Other node" }
-                            th scope="col" { "sees " (id) }
-                            th.num scope="col" { "Round trip" }
-                            th scope="col" { "Since" }
-                            th scope="col" { "is seen by " (id) }
-                            th.num scope="col" { "Round trip" }
-                            th scope="col" { "Since" }
-                        } }
-                        tbody {
-                            @for (number, to, from) in others.iter().take(MOST_PAIRS) {
-                                @let other = &members[*number].id;
-                                tr {
-                                    th scope="row" { a href={ (base) "/link/" (id) "/" (other) } { (other) } }
-                                    (found(*to, is_fresh(*number), |found| link::since_ms(snapshot, *number, found, now)))
-                                    (found(*from, is_fresh(index), |found| link::since_ms(snapshot, index, found, now)))
-                                }
-                            }
-                        }
+    fn links(&self) -> Links<'_> {
+        Links::new(self.root, self.snapshot.membership().network_id().as_str())
+    }
+
+    fn verdict(&self, health: Health) -> Markup {
+        let Self { snapshot, index, .. } = *self;
+        let (member, state) = (&snapshot.membership().members()[index], &snapshot.states()[index]);
+        let tracked = snapshot.tracker().nodes().nth(index);
+        html! {
+            section #verdict class={ "verdict " (health.class()) } aria-label="Verdict" {
+                p #sentence { (format::node_sentence(snapshot, index)) }
+                p.facts {
+                    @if let Some(tracked) = tracked { "since " (format::time(tracked.since_ms)) " (" (format::time_ago(tracked.since_ms)) ")" }
+                    @if let Some(site) = &member.site { " · site " (site.as_str()) }
+                    @if let Some(url) = &member.url { " · " (url) }
+                    " " (node_table::notes(snapshot, member, state))
+                }
+                @if let Some(outage) = tracked.and_then(|tracked| tracked.outage) {
+                    p.facts {
+                        "Last outage: " (format::time(outage.from_ms)) " to " (format::time(outage.to_ms)) ", "
+                        (format::duration(outage.to_ms.saturating_sub(outage.from_ms))) "; " (outage.kind.as_str())
                     }
                 }
-                @if others.len() > MOST_PAIRS { p.faint { "and " (others.len() - MOST_PAIRS) " more" } }
             }
         }
     }
-}
 
-/// Three cells; what an old report says is told as such, since its author may be dead.
-fn found(found: Option<&Observation>, is_fresh: bool, since_ms: impl FnOnce(&Observation) -> u64) -> Markup {
-    html! {
-        @match found {
-            None => { td { span.faint { "nothing reported" } } td {} td {} }
-            Some(found) => {
-                td {
-                    span class={ "state " (link::class(found.status)) } { (found.status) }
-                    @if let Some(error) = found.error { " " small { (error.meaning()) } }
-                    @if !is_fresh { " " small { "by an old report" } }
+    /// Renders both directions between the node and each other one. Directions that are not online come first.
+    fn pairs(&self) -> Markup {
+        let Self { snapshot, index, .. } = *self;
+        let membership = snapshot.membership();
+        let id = &membership.members()[index].id;
+        let is_observed = |other: usize| {
+            snapshot.states()[other].observation(index).is_some()
+                || snapshot.states()[index].observation(other).is_some()
+                || membership.observes(index, other)
+                || membership.observes(other, index)
+        };
+        let mut others: Vec<usize> =
+            (0..membership.members().len()).filter(|&other| other != index && is_observed(other)).collect();
+        others.sort_by_key(|&other| {
+            let incoming = importance(snapshot.states()[other].observation(index));
+            let outgoing = importance(snapshot.states()[index].observation(other));
+            (Reverse(incoming.max(outgoing)), other)
+        });
+        html! {
+            section #pairs aria-labelledby="pairs-title" {
+                h2 #pairs-title { "Both directions" }
+                @if others.is_empty() {
+                    p.faint { "There is no other node." }
+                } @else {
+                    div.box tabindex="0" {
+                        table.list.both {
+                            thead { tr {
+                                th scope="col" { "Other node" }
+                                th scope="col" { "sees " (id) }
+                                th.num scope="col" { "Round trip" }
+                                th scope="col" { "Since" }
+                                th scope="col" { "is seen by " (id) }
+                                th.num scope="col" { "Round trip" }
+                                th scope="col" { "Since" }
+                            } }
+                            tbody { @for other in others.iter().take(MAX_PAIRS) { (self.pair(*other)) } }
+                        }
+                    }
+                    @if others.len() > MAX_PAIRS { p.faint { "and " (others.len() - MAX_PAIRS) " more" } }
                 }
-                td.num { @if let Some(us) = found.rtt_us { (words::milliseconds(us)) " ms" } }
-                td { (words::ago(since_ms(found))) }
             }
         }
+    }
+
+    fn pair(&self, other: usize) -> Markup {
+        let members = self.snapshot.membership().members();
+        html! {
+            tr {
+                th scope="row" {
+                    a href=(self.links().link(&members[self.index].id, &members[other].id)) { (members[other].id) }
+                }
+                (self.direction(other, self.index))
+                (self.direction(self.index, other))
+            }
+        }
+    }
+
+    fn direction(&self, from: usize, to: usize) -> Markup {
+        let observation = self.snapshot.states()[from].observation(to);
+        let is_fresh = self.snapshot.is_fresh(from, self.now.mono_ms);
+        let since_ms =
+            |observation: &Observation| observation::since_ms(self.snapshot, from, observation, self.now);
+        observation::table_cells(observation, is_fresh, since_ms)
+    }
+}
+
+fn importance(observation: Option<&Observation>) -> u8 {
+    match observation.map(|observation| observation.status) {
+        Some(ProbeStatus::Offline) => 3,
+        Some(ProbeStatus::Unknown) => 2,
+        None => 1,
+        Some(ProbeStatus::Online) => 0,
     }
 }

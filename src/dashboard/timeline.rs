@@ -1,21 +1,29 @@
-//! What has changed: verdicts over time, as lanes and as a list.
+//! Verdicts over time: a row of bars for each node, and a list of changes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use super::words;
+use super::format;
+use super::route::Links;
 use crate::mesh::Snapshot;
+use crate::mesh::id::NodeId;
+use crate::mesh::verdict::NodeStatus;
 use crate::mesh::verdict::history::VerdictRecord;
+use crate::present::causes::cause_clause;
 use crate::present::summary::severity;
 
-/// So many lanes are drawn at most.
-const LANES: usize = 12;
+/// The most rows that are drawn.
+const MAX_ROWS: usize = 12;
 
-/// So many changes are listed.
-const LISTED: usize = 30;
+/// The most changes in the list.
+const MAX_CHANGES: usize = 30;
 
-/// The time that is drawn, in ms: the shortest of these that holds all that is kept, or the last.
+/// The most statuses in the text of a row.
+const MAX_ROW_STATUSES: usize = 4;
+
+/// The possible time spans of the drawing, in ms. It uses the shortest one that holds all records, or the last.
 const SPANS_MS: [(u64, &str); 5] = [
     (600_000, "10 min"),
     (3_600_000, "1 h"),
@@ -24,16 +32,16 @@ const SPANS_MS: [(u64, &str); 5] = [
     (604_800_000, "7 d"),
 ];
 
-/// The drawing goes on in such steps, in ms: a page that is looked at need not change with every second.
+/// The end of the drawing is rounded up to this, in ms, so that the region does not change every second.
 const STEP_MS: u64 = 10_000;
 
-/// The width of a lane, in the drawing's own units.
+/// The width of a row, in the units of the drawing.
 const WIDTH: u64 = 1_000;
 
-/// The section of a page: of one node, or of all.
-pub(super) fn section(snapshot: &Snapshot, node: Option<&str>, base: &str, now_ms: u64) -> Markup {
-    let mut changes = snapshot.history().of_node(node);
-    let listed: Vec<_> = changes.by_ref().take(LISTED).collect();
+/// Renders the section of a page: the changes of one node, or of all. `now_ms` is Unix time in ms.
+pub(super) fn section(snapshot: &Snapshot, node: Option<&NodeId>, links: Links<'_>, now_ms: u64) -> Markup {
+    let mut changes = snapshot.history().of_node(node.map(NodeId::as_str));
+    let listed: Vec<_> = changes.by_ref().take(MAX_CHANGES).collect();
     let more = changes.count();
     html! {
         section #changes aria-labelledby="changes-title" {
@@ -41,107 +49,135 @@ pub(super) fn section(snapshot: &Snapshot, node: Option<&str>, base: &str, now_m
             @if listed.is_empty() {
                 p.faint { "Nothing yet." }
             } @else {
-                (lanes(snapshot, node, now_ms / STEP_MS * STEP_MS + STEP_MS))
-                (list(&listed, base))
-                @if more > 0 { p.faint { (more) " older changes: " code { "GET /changes/" (snapshot.membership().network_id()) } " has them." } }
-                p.faint { "Kept in memory since this node was started." }
+                (drawing(snapshot, node, now_ms / STEP_MS * STEP_MS + STEP_MS))
+                (list(&listed, links))
+                @if more > 0 { p.faint { (more) " older changes: see " code { "GET /changes/" (snapshot.membership().network_id()) } "." } }
+                p.faint { "Kept in memory since this node started." }
             }
         }
     }
 }
 
-/// The newest changes, newest first.
-pub(super) fn list(changes: &[&std::sync::Arc<VerdictRecord>], base: &str) -> Markup {
+/// Renders a list of changes.
+pub(super) fn list(changes: &[&Arc<VerdictRecord>], links: Links<'_>) -> Markup {
     html! {
         ol.changes {
-            @for decision in changes { (entry(decision, base)) }
+            @for change in changes { (list_item(change, links)) }
         }
     }
 }
 
-fn entry(decision: &VerdictRecord, base: &str) -> Markup {
-    let id = &decision.member().id;
-    let ballot = &decision.verdict.vote_count;
-    let causes: Vec<_> = decision.verdict.causes.iter().map(|cause| cause.as_str()).collect();
+fn list_item(change: &VerdictRecord, links: Links<'_>) -> Markup {
+    let id = &change.member().id;
+    let votes = &change.verdict.vote_count;
     html! {
         li {
-            (words::clock(decision.at_ms)) " "
-            a.name href={ (base) "/node/" (id) "?at=" (decision.at_ms) "#why" } { (id) } " "
-            @if let Some(from) = decision.from { span.was { (from) " → " } }
-            (words::standing(decision.verdict.status))
-            @if !causes.is_empty() { ", cause: " (causes.join(" or ")) }
-            @if ballot.offline > 0 { "; " (ballot.offline) " of " (ballot.electorate) " observers do not reach it" }
+            (format::time(change.at_ms)) " "
+            a.name href=(links.explanation(id, Some(change.at_ms))) { (id) } " "
+            @if let Some(from) = change.from { span.previous-status { (from) " → " } }
+            (format::node_status(change.verdict.status))
+            (cause_clause(&change.verdict.causes))
+            @if votes.offline > 0 { "; " (votes.offline) " of " (votes.electorate) " observers do not reach it" }
         }
     }
 }
 
-/// One lane for each node of which there is something to see.
-fn lanes(snapshot: &Snapshot, node: Option<&str>, now_ms: u64) -> Markup {
-    let Some(oldest) = snapshot.history().of_node(node).last() else { return html! {} };
-    let kept_ms = now_ms.saturating_sub(oldest.at_ms);
-    let longest = SPANS_MS[SPANS_MS.len() - 1];
-    let (span_ms, span) = SPANS_MS.into_iter().find(|(ms, _)| kept_ms <= *ms).unwrap_or(longest);
-    let begin_ms = now_ms.saturating_sub(span_ms);
-    let mut changes: HashMap<&str, usize> = HashMap::new();
-    for decision in snapshot.history().of_node(node) {
-        *changes.entry(decision.member().id.as_str()).or_default() += 1;
+/// The time span of the drawing, as Unix time in ms.
+#[derive(Clone, Copy)]
+struct Span {
+    begin_ms: u64,
+    end_ms: u64,
+    label: &'static str,
+}
+
+impl Span {
+    /// Returns the shortest span before `end_ms` that holds `oldest_ms`, or the longest one.
+    fn holding(oldest_ms: u64, end_ms: u64) -> Self {
+        let longest = SPANS_MS[SPANS_MS.len() - 1];
+        let needed_ms = end_ms.saturating_sub(oldest_ms);
+        let (span_ms, label) = SPANS_MS.into_iter().find(|(ms, _)| needed_ms <= *ms).unwrap_or(longest);
+        Self { begin_ms: end_ms.saturating_sub(span_ms), end_ms, label }
     }
-    let mut shown: Vec<Lane<'_>> = snapshot
-        .membership()
-        .members()
-        .iter()
-        .zip(&snapshot.verdicts().nodes)
-        .filter(|(member, _)| node.is_none_or(|node| member.id.as_str() == node))
-        .map(|(member, verdict)| {
-            let id = member.id.as_str();
-            Lane { id, changes: changes.get(id).copied().unwrap_or(0), severity: severity(verdict.status) }
+
+    /// Returns the position of a time in a row.
+    fn x(self, ms: u64) -> u64 {
+        let since_begin_ms = ms.clamp(self.begin_ms, self.end_ms).saturating_sub(self.begin_ms);
+        since_begin_ms * WIDTH / (self.end_ms - self.begin_ms).max(1)
+    }
+}
+
+struct Row<'a> {
+    id: &'a NodeId,
+    severity: u8,
+    changes: usize,
+}
+
+/// Renders the rows of the nodes with the worst status and the most changes.
+fn drawing(snapshot: &Snapshot, node: Option<&NodeId>, end_ms: u64) -> Markup {
+    let records = || snapshot.history().of_node(node.map(NodeId::as_str));
+    let Some(oldest) = records().last() else { return html! {} };
+    let span = Span::holding(oldest.at_ms, end_ms);
+    let mut changes: HashMap<&NodeId, usize> = HashMap::new();
+    for record in records() {
+        *changes.entry(&record.member().id).or_default() += 1;
+    }
+    let members = snapshot.membership().members().iter().zip(&snapshot.verdicts().nodes);
+    let mut rows: Vec<Row<'_>> = members
+        .filter(|(member, _)| node.is_none_or(|node| member.id == *node))
+        .map(|(member, verdict)| Row {
+            id: &member.id,
+            severity: severity(verdict.status),
+            changes: changes.get(&member.id).copied().unwrap_or(0),
         })
         .collect();
-    shown.sort_by_key(|lane| std::cmp::Reverse((lane.severity, lane.changes)));
-    let left = shown.len().saturating_sub(LANES);
-    shown.truncate(LANES);
+    rows.sort_by_key(|row| std::cmp::Reverse((row.severity, row.changes)));
+    let omitted = rows.len().saturating_sub(MAX_ROWS);
+    rows.truncate(MAX_ROWS);
     html! {
-        div.lanes {
-            @for lane in &shown {
-                span.lane-name title=(lane.id) { (lane.id) }
-                (drawn(snapshot, lane.id, begin_ms, now_ms))
+        div.timeline {
+            @for row in &rows {
+                span.timeline-label title=(row.id) { (row.id) }
+                (bars(snapshot, row.id, span))
             }
-            span.lane-name {}
-            span.axis { span { (span) " ago" } span { "now" } }
+            span.timeline-label {}
+            span.axis { span { (span.label) " ago" } span { "now" } }
         }
-        @if left > 0 { p.faint { "Lanes of " (left) " more nodes, with fewer changes, are left out." } }
+        @if omitted > 0 { p.faint { (omitted) " nodes with fewer changes are not drawn." } }
     }
 }
 
-struct Lane<'a> {
-    id: &'a str,
-    changes: usize,
-    severity: u8,
+struct Bar {
+    x: u64,
+    width: u64,
+    status: NodeStatus,
 }
 
-fn drawn(snapshot: &Snapshot, id: &str, begin_ms: u64, now_ms: u64) -> Markup {
-    let at =
-        |ms: u64| ms.clamp(begin_ms, now_ms).saturating_sub(begin_ms) * WIDTH / (now_ms - begin_ms).max(1);
-    let mut until_ms = now_ms;
+impl Bar {
+    /// Returns the top and the height. A node that is up has a thin bar.
+    fn vertical(&self) -> (u64, u64) {
+        if self.status == NodeStatus::Up { (8, 4) } else { (2, 16) }
+    }
+}
+
+fn bars(snapshot: &Snapshot, id: &NodeId, span: Span) -> Markup {
+    let mut until_ms = span.end_ms;
     let mut bars = Vec::new();
-    let mut told = Vec::new();
-    for decision in snapshot.history().of_node(Some(id)) {
-        let (from, to) = (at(decision.at_ms), at(until_ms));
-        bars.push((from, to.saturating_sub(from), decision.verdict.status));
-        if told.len() < 4 {
-            told.push(decision.verdict.status.as_str());
-        }
-        if decision.at_ms <= begin_ms {
+    for record in snapshot.history().of_node(Some(id.as_str())) {
+        let x = span.x(record.at_ms);
+        let width = span.x(until_ms).saturating_sub(x);
+        bars.push(Bar { x, width, status: record.verdict.status });
+        if record.at_ms <= span.begin_ms {
             break;
         }
-        until_ms = decision.at_ms.min(until_ms);
+        until_ms = record.at_ms.min(until_ms);
     }
+    let newest: Vec<_> = bars.iter().take(MAX_ROW_STATUSES).map(|bar| bar.status.as_str()).collect();
     html! {
-        svg.lane viewBox={ "0 0 " (WIDTH) " 20" } preserveAspectRatio="none" role="img" aria-label={ (id) ", newest first: " (told.join(", ")) } {
-            @for (x, width, standing) in bars.iter().rev() {
-                rect class=(words::class(*standing)) x=(x) y=(if *standing == crate::mesh::verdict::NodeStatus::Up { 8 } else { 2 })
-                    width=(width.max(&2)) height=(if *standing == crate::mesh::verdict::NodeStatus::Up { 4 } else { 16 }) {
-                    title { (id) " " (standing) }
+        svg.timeline-row viewBox={ "0 0 " (WIDTH) " 20" } preserveAspectRatio="none" role="img" aria-label={ (id) ", newest first: " (newest.join(", ")) } {
+            @for bar in bars.iter().rev() {
+                @let (y, height) = bar.vertical();
+                rect class=(format::status_class(bar.status)) x=(bar.x) y=(y) width=(bar.width.max(2)) height=(height) {
+                    title { (id) " " (bar.status) }
                 }
             }
         }

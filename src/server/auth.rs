@@ -15,10 +15,11 @@ use self::token_cache::{TokenCache, password_binding};
 use super::client_address::ClientPrefix;
 use super::login_limiter::{LoginLimiter, TooManyAttempts};
 use super::problem::problem;
-use super::redirect::{is_local_path, login_page_path, redirect};
+use super::redirect::{is_local_path, redirect};
 use super::served_instance::ServedInstance;
 use crate::crypto::password::Password;
 use crate::crypto::token::{self, Claims, MAX_LIFETIME_S, SUBJECT, TokenError};
+use crate::dashboard::route::login_page_path;
 use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
@@ -27,7 +28,7 @@ use crate::store::clock;
 mod credentials;
 mod token_cache;
 
-pub(crate) use credentials::{is_secure, set_cookie};
+pub(super) use credentials::{is_secure, set_cookie};
 
 /// The longest session, from the login on, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;

@@ -3,32 +3,33 @@
 use rouille::{Request, Response, input};
 
 use super::auth::{Auth, is_secure, set_cookie};
+use super::page_reply::login_reply;
 use super::redirect::{is_local_path, redirect};
 use super::served_instance::ServedInstance;
-use crate::dashboard::{self, Problem};
+use crate::dashboard::LoginProblem;
 
 impl Auth {
     /// Handles `POST /login`, a form with `password` and an optional local path `next`. Sets the cookie and redirects to
     /// `next` if the password is right, otherwise replies with the form and the reason.
     pub fn post_login(&self, instance: &ServedInstance, request: &Request) -> Response {
         if !is_same_origin(request) {
-            return dashboard::deny(instance, request, Problem::OtherSite, None);
+            return login_reply(instance, request, Some(LoginProblem::OtherSite), None);
         }
         let fields = input::post::raw_urlencoded_post_input(request).unwrap_or_default();
         let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let next = field("next").filter(|next| is_local_path(next));
-        let reject = |problem| dashboard::deny(instance, request, problem, next);
-        let Some(password) = &instance.login else { return reject(Problem::NoLogin) };
-        let Some(attempt) = field("password") else { return reject(Problem::BadForm) };
+        let reject = |problem| login_reply(instance, request, Some(problem), next);
+        let Some(password) = &instance.login else { return reject(LoginProblem::NoLogin) };
+        let Some(attempt) = field("password") else { return reject(LoginProblem::InvalidForm) };
         match self.try_password(password, attempt, true, request) {
-            Err(too_many) => reject(Problem::TooMany(too_many)),
-            Ok(false) => reject(Problem::WrongPassword),
+            Err(too_many) => reject(LoginProblem::TooManyAttempts { retry_after_s: too_many.retry_after_s }),
+            Ok(false) => reject(LoginProblem::WrongPassword),
             Ok(true) => match self.new_session(instance, password, is_secure(instance, request)) {
                 Some(cookie) => {
                     let to = next.map_or_else(|| first_page(instance), str::to_owned);
                     redirect(request, &to).with_additional_header("Set-Cookie", cookie)
                 }
-                None => reject(Problem::NoNetwork),
+                None => reject(LoginProblem::NoNetwork),
             },
         }
     }
@@ -36,7 +37,7 @@ impl Auth {
     /// Handles `POST /logout`: clears the cookie.
     pub fn post_logout(&self, instance: &ServedInstance, request: &Request) -> Response {
         if !is_same_origin(request) {
-            return dashboard::deny(instance, request, Problem::OtherSite, None);
+            return login_reply(instance, request, Some(LoginProblem::OtherSite), None);
         }
         let mut response = redirect(request, "/login");
         for secure in [false, true] {

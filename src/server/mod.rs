@@ -21,8 +21,9 @@
 //! | `health` | `GET /healthz` |
 //! | [`auth`], [`login_limiter`] | passwords, tokens and cookies; the limit on login attempts |
 //! | `login_form` | `POST /login` and `POST /logout` |
-//! | `redirect` | redirects within this site |
-//! | `etag` | conditional requests |
+//! | `dashboard_routes` | login, cookies and HTTP around the pages of the dashboard |
+//! | `page_reply`, `redirect` | replies with pages; redirects within this site |
+//! | `etag`, `gzip` | conditional requests; compressed bodies |
 //! | [`view`] | a network's snapshot as JSON |
 //! | [`mod@problem`] | error bodies |
 //!
@@ -34,24 +35,26 @@ mod bind_address;
 mod client_address;
 mod connection;
 mod connection_limiter;
+mod dashboard_routes;
 mod deadline_stream;
-pub(crate) mod etag;
+mod etag;
 pub mod exchange;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gzip;
 pub mod handler;
 mod health;
 pub mod heartbeat;
-
 pub mod limits;
 pub mod listener;
 mod listener_counters;
 mod login_form;
 pub mod login_limiter;
+mod page_reply;
 pub mod problem;
 mod read_buffer;
 mod recent_clients;
-pub(crate) mod redirect;
+mod redirect;
 mod reply;
 pub mod request_head;
 pub mod routes;

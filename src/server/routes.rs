@@ -7,15 +7,17 @@ use parking_lot::RwLock;
 use rouille::{Request, Response, router};
 
 use super::auth::Auth;
+use super::dashboard_routes::DashboardRoutes;
 use super::exchange;
 use super::handler::{Admission, Handler};
 use super::health;
 use super::limits::MAX_BODY_BYTES;
 use super::problem::problem;
+use super::redirect::path_of;
 use super::request_head::RequestHead;
 use super::served_instance::ServedInstance;
 use super::view::{self, ViewCache};
-use crate::dashboard::{self, Dashboard};
+use crate::dashboard::route::{LIVE_PREFIX, Route};
 use crate::store::NetworkHandle;
 
 /// The routes of an instance and their state.
@@ -23,7 +25,7 @@ pub struct Routes {
     instance: RwLock<Arc<ServedInstance>>,
     auth: Auth,
     views: ViewCache,
-    dashboard: Dashboard,
+    dashboard: DashboardRoutes,
 }
 
 /// A request whose head was admitted.
@@ -41,7 +43,7 @@ impl Routes {
             instance: RwLock::new(Arc::new(instance)),
             auth: Auth::new(),
             views: ViewCache::new(),
-            dashboard: Dashboard::default(),
+            dashboard: DashboardRoutes::default(),
         }
     }
 
@@ -105,7 +107,7 @@ impl Handler for Routes {
     }
 
     fn closes_connection(&self, head: &RequestHead) -> bool {
-        head.path().strip_prefix(dashboard::LIVE).is_some_and(|path| path.starts_with('/'))
+        head.path().strip_prefix(LIVE_PREFIX).is_some_and(|path| path.starts_with('/'))
     }
 
     fn respond(&self, request: Request, admitted: Admitted) -> Response {
@@ -113,7 +115,7 @@ impl Handler for Routes {
             return exchange::respond(&request, &exchange);
         }
         let instance = self.instance();
-        if let Some(page) = self.dashboard.answer(&instance, &self.auth, &request) {
+        if let Some(page) = self.dashboard.respond(&instance, &self.auth, &request) {
             return page;
         }
         // The listener omits the body of a reply to HEAD.
@@ -200,18 +202,20 @@ fn as_get(request: &Request) -> Request {
 }
 
 fn nothing(request: &Request) -> Response {
-    let path = request.raw_url().split('?').next().unwrap_or_default();
+    let path = path_of(request);
     let allowed = match path {
-        "/token" | "/logout" | "/theme" => "POST",
-        "/login" => "GET, HEAD, POST",
-        "/" | "/healthz" | "/view" => "GET, HEAD",
-        path if ["/view/", "/explain/", "/changes/", "/report/", "/network/", "/live/"]
+        "/token" => "POST",
+        "/healthz" | "/view" => "GET, HEAD",
+        path if ["/view/", "/explain/", "/changes/", "/report/", "/live/"]
             .iter()
             .any(|start| path.starts_with(start)) =>
         {
             "GET, HEAD"
         }
-        _ => return problem(404, "Not Found", "no such page"),
+        path => match Route::parse(path) {
+            Some(route) => route.allowed_methods(),
+            None => return problem(404, "Not Found", "no such page"),
+        },
     };
     problem(405, "Method Not Allowed", &format!("expected {allowed}"))
         .with_additional_header("Allow", allowed)

@@ -8,7 +8,7 @@ import time
 from nodes import NETWORK_ID, Nodes
 
 COUNT = 200
-# How often live.js polls, in s.
+# How often live_updates.js polls, in s.
 PERIOD_S = 1.3
 SECONDS = 30
 # Dashboards polled by one thread of this process.
@@ -17,7 +17,7 @@ TARGET_PERCENT = 5
 
 
 class Dashboard:
-    """An open page, which polls like live.js: over a new connection each time."""
+    """An open page, which polls like live_updates.js: over a new connection each time."""
 
     def __init__(self, nodes, path):
         self.nodes, self.path = nodes, path
@@ -32,7 +32,7 @@ class Dashboard:
             raise RuntimeError(f"status {reply.status}, connection {reply.headers['Connection']}")
         live = json.loads(reply.body)
         self.hashes |= {name: digest for name, digest, _ in live["regions"]}
-        self.since = live["cells"]["frame"]
+        self.since = live["cells"]["version"]
         self.answers += 1
         self.bytes += len(reply.body)
 

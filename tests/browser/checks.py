@@ -106,7 +106,7 @@ def killed_node(browser, host):
     node, victim = host.nodes[0], host.nodes[2]
     visit = browser.visit(node.url).log_in(host.password)
     page = visit.page
-    page.wait_for_selector("html[data-state=good]")
+    page.wait_for_selector("html[data-health=ok]")
     page.wait_for_selector("table.matrix[role=grid]")
     assert page.title().startswith("✓ all 5 up"), page.title()
     good = page.get_attribute("link[rel=icon]", "href")
@@ -120,7 +120,7 @@ def killed_node(browser, host):
         took = time.monotonic() - decided
         assert took < CHANGE_S, f"{took} s"
         page.wait_for_selector(cell(host, node, victim) + ".x")
-        page.wait_for_function("document.documentElement.dataset.state === 'bad' && document.title.startsWith('✕ 1 down')")
+        page.wait_for_function("document.documentElement.dataset.health === 'critical' && document.title.startsWith('✕ 1 down')")
         assert page.get_attribute("link[rel=icon]", "href") != good
         visit.wait_text("#live", f"{victim.name} is down")
         visit.wait_text("#problems", "4 of 4 observers do not reach it")
@@ -131,7 +131,7 @@ def killed_node(browser, host):
             page.set_viewport_size({"width": 1280, "height": 1200})
             page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
             top = page.locator("h1").bounding_box()["y"] - 12
-            bottom = page.locator(".lanes").bounding_box()["y"] + 150
+            bottom = page.locator(".timeline").bounding_box()["y"] + 150
             page.screenshot(path="packaging/dashboard.png",
                             clip={"x": 0, "y": top, "width": 1280, "height": bottom - top})
             page.set_viewport_size({"width": 1440, "height": 1000})
@@ -141,7 +141,7 @@ def killed_node(browser, host):
         visit.go(network_path(host))
     finally:
         victim.start()
-    page.wait_for_selector("html[data-state=good]")
+    page.wait_for_selector("html[data-health=ok]")
     visit.wait_text("#sentence", "all 5 nodes are up")
     visit.is_clean()
     return f"on the page {took:.1f} s after the verdict"
@@ -152,7 +152,7 @@ def link_cut_one_way(browser, host):
     node, one, other = host.nodes[0], host.nodes[1], host.nodes[3]
     visit = browser.visit(node.url).log_in(host.password)
     page = visit.page
-    page.wait_for_selector("html[data-state=good]")
+    page.wait_for_selector("html[data-health=ok]")
     host.network.drop(calls([one], [other]))
     try:
         page.wait_for_selector(cell(host, one, other) + ".x")
@@ -174,7 +174,7 @@ def link_cut_one_way(browser, host):
         assert first == other.name, first
     finally:
         host.network.drop_nothing()
-    page.wait_for_selector("html[data-state=good]")
+    page.wait_for_selector("html[data-health=ok]")
     page.wait_for_function("document.querySelectorAll('table.matrix td.x').length === 0")
     visit.is_clean()
 
@@ -185,19 +185,19 @@ def partition(browser, host):
     visit = browser.visit(node.url).log_in(host.password)
     host.network.drop(packets(few, many), packets(many, few))
     try:
-        visit.wait_text("#problems", "the network has fallen into parts")
+        visit.wait_text("#problems", "the network is split into parts")
         visit.page.wait_for_selector("#graph svg.of-2")
         visit.is_accessible("partition")
         visit.screenshot("partition")
         # Without reports across the partition, the smaller side does not know the state of the other nodes.
         there = browser.visit(few[0].url).log_in(host.password)
         there.wait_text("#sentence", "I cannot tell about the others")
-        there.page.wait_for_selector("html[data-state=blind]")
+        there.page.wait_for_selector("html[data-health=unknown]")
         there.is_accessible("cut off")
         there.screenshot("cut-off")
     finally:
         host.network.drop_nothing()
-    visit.page.wait_for_selector("html[data-state=good]")
+    visit.page.wait_for_selector("html[data-health=ok]")
     wait("all are up again", 30, host.all_up)
 
 
@@ -285,7 +285,7 @@ def node_restarts(browser, host):
     node = host.nodes[4]
     visit = browser.visit(node.url).log_in(host.password)
     page = visit.page
-    page.wait_for_selector("html[data-state=good]")
+    page.wait_for_selector("html[data-health=ok]")
     # A hung node accepts connections without an answer.
     node.suspend()
     try:
@@ -294,7 +294,7 @@ def node_restarts(browser, host):
     finally:
         node.resume()
     page.wait_for_selector("#stale", state="hidden")
-    page.wait_for_selector("html[data-state=good]:not(.stale)")
+    page.wait_for_selector("html[data-health=ok]:not(.stale)")
     node.kill()
     try:
         page.wait_for_selector("#stale:not([hidden])")
@@ -305,7 +305,7 @@ def node_restarts(browser, host):
     finally:
         node.start()
     page.wait_for_selector("#stale", state="hidden")
-    page.wait_for_selector("html[data-state=good]:not(.stale)")
+    page.wait_for_selector("html[data-health=ok]:not(.stale)")
     page.wait_for_function("document.title.startsWith('✓')")
     wait("all are up again", 30, host.all_up)
     visit.is_clean("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_SOCKET_NOT_CONNECTED")
@@ -321,10 +321,10 @@ def login_ends(browser, host):
     visit.context.clear_cookies()
     page.wait_for_selector("#ended:not([hidden])")
     assert page.title().startswith("? stale"), f"the title of a tab in the background is still {page.title()}"
-    assert page.evaluate("document.querySelector('link[rel=icon]').href.endsWith(document.body.dataset.blindIcon)")
+    assert page.evaluate("document.querySelector('link[rel=icon]').href.endsWith(document.body.dataset.unknownIcon)")
     visit.screenshot("ended")
     page.click("#ended a")
-    visit.wait_text("main [role=status]", "Your login has ended")
+    visit.wait_text("main [role=status]", "Your session has expired")
     visit.screenshot("ended-login")
     page.fill("#password", host.password)
     page.click("main form button")
@@ -379,7 +379,7 @@ def little_known(browser, host):
         page.set_viewport_size({"width": width, "height": 900})
         visit.go("/network/long-names")
         visit.wait_text("#verdict + .alert, .alert", "Nothing is known yet")
-        page.wait_for_selector("html[data-state=blind]")
+        page.wait_for_selector("html[data-health=unknown]")
         visit.fits()
         visit.is_accessible("nothing known")
         visit.screenshot(f"nothing-known-{name}")
@@ -391,7 +391,7 @@ def little_known(browser, host):
         visit.fits()
         visit.screenshot(f"alone-{name}")
     reply = visit.page.goto(f"{origin}/network/nowhere")
-    assert reply.status == 404 and "no network of this name" in visit.text("main")
+    assert reply.status == 404 and "no network with this name" in visit.text("main")
     visit.screenshot("not-found")
     visit.is_clean("404")
 
@@ -432,14 +432,14 @@ def smooth(browser, page, field):
 @check
 def large_networks(browser, host):
     figures = []
-    for count, field in ((16, "#matrix .box"), (64, "#matrix .field"), (1000, "#matrix .field")):
+    for count, field in ((16, "#matrix .box"), (64, "#matrix .matrix-canvas"), (1000, "#matrix .matrix-canvas")):
         address, password = host.start_large_network(count)
         origin = address.rsplit("/network/", 1)[0]
         visit = browser.visit(origin).log_in(password)
         page = visit.page
         page.wait_for_selector("time[title]")
         if count > 16:
-            page.wait_for_selector(".field:not([hidden]) canvas")
+            page.wait_for_selector(".matrix-canvas:not([hidden]) canvas")
             page.select_option("#zoom", "14" if count > 64 else "28")
             # Screen readers need the table.
             assert page.locator("table.matrix td").count() == (count**2 if count == 64 else 0) + (count == 64)

@@ -1,4 +1,4 @@
-//! Bodies made smaller for those who say that they can read it (RFC 9110, section 8.4.1.3).
+//! Compressed bodies for clients that accept them (RFC 9110, section 8.4.1.3).
 
 use std::io::Write as _;
 
@@ -6,21 +6,21 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rouille::{Request, Response, ResponseBody};
 
-/// A body shorter than this is not worth it, in bytes.
-const SHORTEST: usize = 2_048;
+/// The shortest body that is compressed, in bytes.
+const MIN_BODY: usize = 2_048;
 
-/// `response` with this body, compressed where the request allows it and it is worth it.
+/// Adds a body to `response`, compressed if the client accepts that and the body is long enough.
 pub(super) fn with_body(request: &Request, response: Response, body: &[u8]) -> Response {
     let response = response.with_additional_header("Vary", "Accept-Encoding");
-    let packed = if body.len() >= SHORTEST && accepts(request) { pack(body) } else { None };
-    match packed {
-        Some(packed) => Response { data: ResponseBody::from_data(packed), ..response }
+    let compressed = if body.len() >= MIN_BODY && accepts(request) { compress(body) } else { None };
+    match compressed {
+        Some(compressed) => Response { data: ResponseBody::from_data(compressed), ..response }
             .with_additional_header("Content-Encoding", "gzip"),
         None => Response { data: ResponseBody::from_data(body), ..response },
     }
 }
 
-fn pack(body: &[u8]) -> Option<Vec<u8>> {
+fn compress(body: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     encoder.write_all(body).ok()?;
     encoder.finish().ok()
@@ -47,19 +47,19 @@ mod tests {
     use crate::server::fixture::{field, request};
 
     #[test]
-    fn for_those_who_accept_it() {
+    fn only_where_accepted() {
         let long = "distomon ".repeat(1_000);
-        let check = |accepted: Option<&str>, body: &str, packed: bool| {
+        let check = |accepted: Option<&str>, body: &str, is_compressed: bool| {
             let fields: Vec<_> = accepted.map(|accepted| ("Accept-Encoding", accepted)).into_iter().collect();
             let reply = with_body(&request("GET", "/", &fields, ""), Response::empty_204(), body.as_bytes());
-            assert_eq!(field(&reply, "Content-Encoding"), packed.then_some("gzip"), "{accepted:?}");
+            assert_eq!(field(&reply, "Content-Encoding"), is_compressed.then_some("gzip"), "{accepted:?}");
             assert_eq!(field(&reply, "Vary"), Some("Accept-Encoding"));
             let (mut reader, size) = reply.data.into_reader_and_size();
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).expect("in memory");
             assert_eq!(size, Some(bytes.len()));
             let mut text = String::new();
-            if packed {
+            if is_compressed {
                 assert!(bytes.len() < body.len() / 10);
                 GzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("gzip");
             } else {
