@@ -71,7 +71,7 @@ pub(super) fn probe_status(status: ProbeStatus) -> Markup {
     html! { span class={ "probe-status " (status.as_str()) } { (status) } }
 }
 
-/// Returns the symbol of a node's status, for readers who cannot tell the colours apart.
+/// Returns the symbol of a node's status, for readers who cannot distinguish the colours.
 pub(super) fn status_symbol(status: NodeStatus) -> &'static str {
     match status {
         NodeStatus::Up => "✓",

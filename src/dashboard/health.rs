@@ -25,7 +25,7 @@ impl Health {
         if snapshot.duplicate_key() || any(&[NodeStatus::Conflict]) {
             return Self::Critical;
         }
-        if snapshot.isolated() || no_peer_heard(snapshot) {
+        if snapshot.isolated() || no_peer_seen(snapshot) {
             return Self::Unknown;
         }
         if any(&[NodeStatus::Down]) {
@@ -87,7 +87,7 @@ impl Health {
 }
 
 /// Returns whether this node has never had a sign of life of any other node.
-pub(super) fn no_peer_heard(snapshot: &Snapshot) -> bool {
+pub(super) fn no_peer_seen(snapshot: &Snapshot) -> bool {
     let me = snapshot.membership().me();
     let verdicts = snapshot.verdicts().nodes.iter().zip(snapshot.tracker().nodes()).enumerate();
     let no_sign = verdicts.filter(|(index, _)| *index != me).all(|(_, (verdict, tracked))| {

@@ -164,29 +164,29 @@
     for (const head of rowHeads) head.firstElementChild.tabIndex = -1;
     setTabStop(rowHeads[0].firstElementChild);
 
-    const positionOf = (event) => positions.get(event.target.closest("td, th a"));
+    const cellPosition = (event) => positions.get(event.target.closest("td, th a"));
     table.addEventListener("pointerover", (event) => {
-      const position = positionOf(event);
+      const position = cellPosition(event);
       if (position) showPair(...position);
     });
     table.addEventListener("focusin", (event) => {
-      const position = positionOf(event);
+      const position = cellPosition(event);
       if (!position) return;
       setTabStop(event.target);
       showPair(...position);
     });
     table.addEventListener("click", (event) => {
-      const position = positionOf(event);
+      const position = cellPosition(event);
       if (!position || position[1] < 0) return;
       event.target.closest("td").focus();
       showPair(...position);
     });
     table.addEventListener("dblclick", (event) => {
-      const position = positionOf(event);
+      const position = cellPosition(event);
       if (position && position[1] >= 0) openPair(...position);
     });
     table.addEventListener("keydown", (event) => {
-      const position = positionOf(event);
+      const position = cellPosition(event);
       if (!position || event.ctrlKey || event.altKey || event.metaKey) return;
       const [from, to] = position;
       let [row, column] = [rows.indexOf(from), columns.indexOf(to)];

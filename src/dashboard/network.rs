@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::health::{Health, no_peer_heard, title_summary};
+use super::health::{Health, no_peer_seen, title_summary};
 use super::node_table::NodeQuery;
 use super::page_content::{PageContent, Region};
 use super::route::{Links, PageRoute};
@@ -62,7 +62,7 @@ fn verdict(snapshot: &Snapshot) -> Markup {
                 strong { "This node is isolated; the state of other nodes is unknown. " }
                 "More than half of the others are offline from here. Look at the dashboard of another node."
             }
-        } @else if no_peer_heard(snapshot) {
+        } @else if no_peer_seen(snapshot) {
             p.alert.caution role="note" {
                 strong { "Nothing is known yet. " }
                 "No other node has reported to this one since it started. If this persists, check that the others \

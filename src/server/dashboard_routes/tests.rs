@@ -88,7 +88,7 @@ fn foreign_urls(html: &str) -> Vec<&str> {
     let in_attributes = in_attributes.map(|(_, value)| value).filter(|value| leads_elsewhere(value));
     let in_css = ["url(", "@import", "import(", "importScripts"];
     let in_css = in_css.into_iter().flat_map(|start| html.match_indices(start).map(|(at, _)| &html[at..]));
-    // The graph refers to a marker of its own page.
+    // The graph refers to a marker in the same page.
     let in_css =
         in_css.filter(|rest| !rest.starts_with("url(#")).map(|rest| rest.split('>').next().unwrap_or(rest));
     in_attributes.chain(in_css).collect()
