@@ -318,7 +318,7 @@ fn prepare(options: &Options) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
     Ok(prepared)
 }
 
-/// Generates the login password if `config` requires it and there is none yet. The journal shows the command that
+/// Generates the login password if `config` requires it and no yet. The journal shows the command that
 /// prints it, not the password.
 fn generate_password(config: &mut Config, options: &Options) -> Result<(), StateError> {
     if !matches!(config.login, LoginConfig::Generated(None)) {
