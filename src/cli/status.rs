@@ -1,4 +1,4 @@
-//! `distomon status`: the snapshot of a running node, as a table or as JSON.
+//! `distomon status`: the snapshot of a running node as a table or as JSON.
 
 mod matrix;
 mod outcome;
@@ -27,52 +27,55 @@ Examples:
 
 Exit status:
   0   every node is up
-  1   a node is down, degraded or stopped, or in conflict: a clone or a thief
-  2   it cannot be told: the node that is asked does not answer, has stopped
-      observing or is cut off itself, or a node is unknown or was never seen
-  64  a mistake in the arguments; 66, 77: a file that cannot be read;
-  78  a mistake in the configuration, no login, no key";
+  1   a node is down, degraded, stopped or in conflict
+  2   unknown: the queried node does not answer, has stopped evaluating or is
+      isolated, or a node is unknown or was never seen
+  64  invalid arguments
+  66  a file that cannot be read
+  77  a lack of permission
+  78  a configuration that is invalid or has no login or key";
 
-/// Format who is up, as the node on this host finds it
+/// Show the verdicts of the node on this host
 ///
-/// First the answer in one sentence. Then a row for each node: the verdict and since when; the network's share of the round trip; how far its clock
-/// is ahead; its version; how old its newest report is. Below it, who finds whom how.
+/// The first line is a summary. The table has a row for each node: its verdict and since when, the round-trip time
+/// without processing, the offset of its clock, its version, and the age of its newest report. The matrix below shows
+/// which nodes each observer finds online.
 ///
-/// The node is asked with a token signed with its own key, as by distomon token.
+/// The query has a token signed with the key of the node on this host, as from distomon token.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Only this network: its network_id or its directory under networks/
     network: Option<String>,
-    /// Format it again every so many seconds, 0.1 to 86400 [default: 1], until Ctrl-C
+    /// Repeat at this interval in seconds, 0.1 to 86400 [default: 1], until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
-    /// Print an object with the whole view of each network, as GET /view/{network_id} gives it; with --watch
-    /// one on each line
+    /// Print a JSON object with the view of each network, as GET /view/{network_id} returns it; with --watch, one
+    /// object on each line
     #[arg(long)]
     json: bool,
-    /// Ask the node at this address instead of the one on this host
+    /// Query the node at this address instead of the one on this host
     #[arg(long, value_name = "URL", value_parser = NodeUrl::parse)]
     url: Option<NodeUrl>,
-    /// Use the token in this file instead of signing one; -: standard input
+    /// Use the token in this file, or - for standard input, instead of signing one
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
-/// Shows the snapshot, once or until it is told to stop.
+/// Shows the snapshot once, or until a signal stops it.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
-    let query = match StatusQuery::of(args, global) {
+    let query = match StatusQuery::from_args(args, global) {
         Ok(query) => query,
         Err(error) => return error.report("status"),
     };
-    let show = if args.json { Format::Json } else { Format::Table };
+    let format = if args.json { Format::Json } else { Format::Table };
     if let Some(interval) = args.watch {
-        return watch::run(query, show, interval);
+        return watch::run(query, format, interval);
     }
-    match query.ask() {
+    match query.send() {
         Ok(answer) => {
-            // Lines that are too long go on below: that loses nothing.
-            super::print(&answer.text(show, &Screen::now()));
+            // The terminal wraps long lines, so nothing is truncated.
+            super::print(&answer.text(format, &Screen::now()));
             ExitCode::from(answer.outcome().code())
         }
         Err(error) => error.report("status"),
@@ -81,6 +84,6 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=86_400.0).contains(seconds));
-    let expected = "expected seconds, from 0.1 to 86400; a network's name goes before --watch";
+    let expected = "expected seconds, 0.1 to 86400; put the network before --watch";
     seconds.map(Duration::from_secs_f64).ok_or_else(|| expected.into())
 }

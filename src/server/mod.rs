@@ -30,6 +30,7 @@
 //! rouille's own listener has neither limits nor timeouts, so only its router, request and response are used.
 
 mod accept_loop;
+mod api_route;
 pub mod auth;
 mod bind_address;
 mod client_address;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rouille::{Request, Response, router};
+use rouille::{Request, Response};
 
+use super::api_route::ApiRoute;
 use super::auth::Auth;
 use super::dashboard_routes::DashboardRoutes;
 use super::exchange;
@@ -120,55 +121,46 @@ impl Handler for Routes {
         }
         // The listener omits the body of a reply to HEAD.
         let request = if request.method() == "HEAD" { as_get(&request) } else { request };
-        router!(request,
-            (GET) ["/healthz"] => { health::get(&instance) },
-            (POST) ["/token"] => { self.auth.post_token(&instance, &request) },
-            (GET) ["/view"] => { self.views(&instance, &request) },
-            (GET) ["/view/{network}", network: String] => { self.view(&instance, &request, &network) },
-            (GET) ["/explain/{network}/{node}", network: String, node: String] => {
-                self.explain(&instance, &request, &network, &node)
-            },
-            (GET) ["/changes/{network}", network: String] => { self.changes(&instance, &request, &network) },
-            (GET) ["/report/{network}/{node}", network: String, node: String] => {
-                self.report(&instance, &request, &network, &node)
-            },
-            _ => nothing(&request)
-        )
+        let path = request.url();
+        match (ApiRoute::parse(&path), request.method()) {
+            (Some(ApiRoute::Health), "GET") => health::get(&instance),
+            (Some(ApiRoute::Token), "POST") => self.auth.post_token(&instance, &request),
+            (Some(ApiRoute::Networks), "GET") => self.list_networks(&instance, &request),
+            (Some(ApiRoute::View(network)), "GET") => {
+                self.of_network(&instance, &request, network, |node| self.views.get_network(node, &request))
+            }
+            (Some(ApiRoute::Explain(network, id)), "GET") => {
+                self.of_network(&instance, &request, network, |node| view::explain(node, id, &request))
+            }
+            (Some(ApiRoute::Changes(network)), "GET") => {
+                self.of_network(&instance, &request, network, |node| view::changes(node, &request))
+            }
+            (Some(ApiRoute::Report(network, id)), "GET") => {
+                self.of_network(&instance, &request, network, |node| view::report(node, id))
+            }
+            (route, _) => unhandled(route, path_of(&request)),
+        }
     }
 }
 
 impl Routes {
-    fn views(&self, instance: &ServedInstance, request: &Request) -> Response {
+    fn list_networks(&self, instance: &ServedInstance, request: &Request) -> Response {
         match self.auth.viewer(instance, request) {
             Ok(viewer) => view::list_networks(instance, &viewer),
             Err(refusal) => refusal,
         }
     }
 
-    fn view(&self, instance: &ServedInstance, request: &Request, network: &str) -> Response {
+    /// Replies with `handler` if the request's token grants access to the network.
+    fn of_network(
+        &self,
+        instance: &ServedInstance,
+        request: &Request,
+        network: &str,
+        handler: impl FnOnce(&NetworkHandle) -> Response,
+    ) -> Response {
         match self.open(instance, request, network) {
-            Ok(node) => self.views.get_network(node, request),
-            Err(refusal) => refusal,
-        }
-    }
-
-    fn explain(&self, instance: &ServedInstance, request: &Request, network: &str, id: &str) -> Response {
-        match self.open(instance, request, network) {
-            Ok(node) => view::explain(node, id, request),
-            Err(refusal) => refusal,
-        }
-    }
-
-    fn changes(&self, instance: &ServedInstance, request: &Request, network: &str) -> Response {
-        match self.open(instance, request, network) {
-            Ok(node) => view::changes(node, request),
-            Err(refusal) => refusal,
-        }
-    }
-
-    fn report(&self, instance: &ServedInstance, request: &Request, network: &str, id: &str) -> Response {
-        match self.open(instance, request, network) {
-            Ok(node) => view::report(node, id),
+            Ok(node) => handler(node),
             Err(refusal) => refusal,
         }
     }
@@ -201,22 +193,13 @@ fn as_get(request: &Request) -> Request {
     Request::fake_http_from(*request.remote_addr(), "GET", request.raw_url(), headers, Vec::new())
 }
 
-fn nothing(request: &Request) -> Response {
-    let path = path_of(request);
-    let allowed = match path {
-        "/token" => "POST",
-        "/healthz" | "/view" => "GET, HEAD",
-        path if ["/view/", "/explain/", "/changes/", "/report/", "/live/"]
-            .iter()
-            .any(|start| path.starts_with(start)) =>
-        {
-            "GET, HEAD"
-        }
-        path => match Route::parse(path) {
-            Some(route) => route.allowed_methods(),
-            None => return problem(404, "Not Found", "no such page"),
-        },
-    };
-    problem(405, "Method Not Allowed", &format!("expected {allowed}"))
-        .with_additional_header("Allow", allowed)
+/// The reply to a path that does not exist, or not for the request's method.
+fn unhandled(api: Option<ApiRoute<'_>>, path: &str) -> Response {
+    let allowed =
+        api.map(ApiRoute::allowed_methods).or_else(|| Route::parse(path).map(Route::allowed_methods));
+    match allowed {
+        Some(allowed) => problem(405, "Method Not Allowed", &format!("expected {allowed}"))
+            .with_additional_header("Allow", allowed),
+        None => problem(404, "Not Found", "no such page"),
+    }
 }

@@ -1,7 +1,7 @@
-//! The built program: `version`, `token` and `status`, the latter against a node whose snapshot is written by
-//! hand and served over a real socket.
+//! The built program: `version`, `token` and `status`, the latter against a fake node that serves given snapshots over a
+//! real socket.
 
-mod fake;
+mod fake_node;
 mod status;
 mod token;
 mod watch;
@@ -17,10 +17,10 @@ use distomon::config::keys;
 use distomon::crypto::{Keypair, PublicKey};
 use tempfile::TempDir;
 
-/// How long a test waits for what must happen. Reached only when it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of a test, reached only when it fails.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The configuration and key of node `a` of the networks `lan` and `wan`.
+/// Configuration and key of node `a` of the networks `lan` and `wan`.
 struct Host {
     dir: TempDir,
     key: PublicKey,
@@ -49,7 +49,7 @@ impl Host {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a file in the directory")).expect("mkdir");
         fs::write(&path, text).expect("write");
-        // Else a plain password warns, as the umask will have it.
+        // The umask must not cause a warning about a plain password.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
     }
 
@@ -65,7 +65,7 @@ impl Host {
     }
 }
 
-/// A process that ends with its test.
+/// Process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -121,7 +121,7 @@ fn help() {
 }
 
 #[test]
-fn wrong_use() {
+fn invalid_arguments() {
     for args in [
         &["token", "--lifetime", "31"][..],
         &["token", "--lifetime", "0"],
@@ -144,13 +144,13 @@ fn wrong_use() {
     assert!(stderr.contains("has no login"), "{stderr}");
 }
 
-/// The address of a port where nothing listens.
-fn silent() -> String {
+/// Returns the URL of a port where nothing listens.
+fn unused_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     format!("http://{}", listener.local_addr().expect("a bound socket"))
 }
 
-/// The port of `url`.
+/// Returns the port of `url`.
 fn port(url: &str) -> u16 {
     url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port")
 }

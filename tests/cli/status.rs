@@ -1,4 +1,4 @@
-//! `distomon status`: once.
+//! `distomon status` without `--watch`.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,12 +6,12 @@ use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::fake::{BOTH_UP, running, snapshot};
-use super::{Host, LOGIN, PATIENCE, Process, finished, now_s, port, run, silent};
+use super::fake_node::{BOTH_UP, running, snapshot};
+use super::{Host, LOGIN, Process, TIMEOUT, finished, now_s, port, run, unused_url};
 
 #[test]
 fn a_node_that_does_not_run() {
-    let url = silent();
+    let url = unused_url();
     let host = Host::new(port(&url), LOGIN);
     let (stdout, stderr) = host.run(&["status"], 2);
     let expected = format!(
@@ -20,7 +20,7 @@ fn a_node_that_does_not_run() {
         host.dir.path().display()
     );
     assert_eq!((stdout.as_str(), stderr.as_str()), ("", expected.as_str()));
-    // Of a node elsewhere, this host cannot tell how to start it.
+    // There is no advice for a node on another host.
     let (_, stderr) = host.run(&["status", "--json", "--url", &url], 2);
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
@@ -45,11 +45,11 @@ fn exit_statuses() {
     let node = running(old.clone());
     let (stdout, _) = node.host.run(&["status"], 2);
     assert!(stdout.contains("this snapshot is old"), "{stdout}");
-    // The clock of another host may be that wrong.
+    // The clock of another host may differ by that much.
     node.host.run(&["status", "--url", &node.url], 0);
-    for odd in ["", "[]", "null", "{", "\u{feff}{}", r#"{"nodes":7}"#] {
-        let (_, stderr) = running(odd).host.run(&["status"], 2);
-        assert!(stderr.contains("in a form that is not understood"), "{odd}: {stderr}");
+    for malformed in ["", "[]", "null", "{", "\u{feff}{}", r#"{"nodes":7}"#] {
+        let (_, stderr) = running(malformed).host.run(&["status"], 2);
+        assert!(stderr.contains("sent a malformed reply"), "{malformed}: {stderr}");
     }
 }
 
@@ -81,20 +81,23 @@ fn the_table() {
             "NODE STATUS SINCE RTT CLOCK VERSION REPORT NOTES",
             "a online - - - 0.1.0 0.1 s this node",
             "b offline 2 min 5 s - - - - timeout: no answer in time",
-            "c online 0.0 s 1.25 ms - 0.2.0 4.2 s other configuration",
+            "c online 0.0 s 1.25 ms - 0.2.0 4.2 s different configuration",
             "",
             "observer \\ target 1 2 3",
             "1 a · ✗ ●",
             "2 b · · ·",
             "3 c ● ✗ ·",
-            "● online ✗ offline ? unknown · nothing said",
+            "● online ✗ offline ? unknown · no observation",
         ]
     );
-    assert!(!stdout.contains('\x1b'), "no terminal, no colours");
+    assert!(!stdout.contains('\x1b'), "no colours without a terminal");
     let mut narrow = node.host.command(&["status", "lan"]);
     let output = narrow.env("COLUMNS", "20").env("LC_ALL", "C").output().expect("the built program starts");
     let (stdout, _) = finished(output, &["COLUMNS=20"], 1);
-    assert!(stdout.is_ascii() && stdout.contains("the matrix needs 25 columns and has 20"), "{stdout}");
+    assert!(
+        stdout.is_ascii() && stdout.contains("the matrix requires 25 columns, available are 20"),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn several_networks() {
 }
 
 #[test]
-fn json_as_it_came() {
+fn json_is_unchanged() {
     let more = "\"new\":[1.50,{\"x\":\"\u{9b}\"}],\n\t";
     let lan = snapshot("lan", more, BOTH_UP);
     let node = running(lan.clone());
@@ -131,11 +134,11 @@ fn tokens_from_files() {
     let file = node.host.path("token");
     fs::write(&file, &token).expect("write");
     let path = file.to_str().expect("a path in UTF-8");
-    // Not even a configuration is needed.
+    // No configuration is needed.
     run(&["status", "--url", &node.url, "--token-file", path, "--config", "/nonexistent"], 0);
     fs::write(&file, "aa.bb.cc").expect("write");
     let (_, stderr) = node.host.run(&["status", "--token-file", path], 2);
-    assert!(stderr.contains("refuses this token: log in?[2J first"), "{stderr}");
+    assert!(stderr.contains("rejects this token: log in?[2J first"), "{stderr}");
     fs::write(&file, "a\nHost: b").expect("write");
     let asked = node.fake.asked.load(Ordering::SeqCst);
     node.host.run(&["status", "--token-file", path], 64);
@@ -143,7 +146,7 @@ fn tokens_from_files() {
 }
 
 #[test]
-fn nothing_gives_orders_to_the_terminal() {
+fn control_characters_do_not_reach_the_terminal() {
     let bad = r"\u001b[2J\u009b1m\u0007\r\n";
     let more = format!(r#""data":{{"b{bad}":{{"node_version":"{bad}","config":"{bad}"}}}},"#);
     let nodes = format!(r#""a":{{}},"b{bad}":{{"status":"offline","error":"{bad}"}}"#);
@@ -154,7 +157,7 @@ fn nothing_gives_orders_to_the_terminal() {
 }
 
 #[test]
-fn answers_without_end() {
+fn replies_without_end() {
     let (_, stderr) = running("endless").host.run(&["status", "lan"], 2);
     assert!(stderr.contains("it answers with more than 16 MiB"), "{stderr}");
     let (_, stderr) = running("elsewhere").host.run(&["status", "lan"], 2);
@@ -162,21 +165,21 @@ fn answers_without_end() {
 }
 
 #[test]
-fn answers_that_do_not_come() {
+fn slow_replies_time_out() {
     for drip in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a bound socket").port();
         let host = Host::new(port, LOGIN);
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
-            // A byte now and then keeps a timeout from passing that begins anew with each.
+            // A slow stream of bytes resets a timeout between reads, so the client needs one for the whole request.
             let begun = Instant::now();
             let mut sent = stream.write_all(drip).is_ok();
-            while sent && begun.elapsed() < PATIENCE {
+            while sent && begun.elapsed() < TIMEOUT {
                 std::thread::sleep(Duration::from_millis(100));
                 sent = stream.write_all(b" ").is_ok();
             }
-            assert!(begun.elapsed() < PATIENCE, "the client is still there");
+            assert!(begun.elapsed() < TIMEOUT, "the client is still there");
         });
         let (_, stderr) = host.run(&["status", "lan"], 2);
         assert!(stderr.contains("no answer within 5 s"), "{stderr}");
@@ -186,15 +189,15 @@ fn answers_that_do_not_come() {
 
 #[test]
 fn a_real_node() {
-    let url = silent();
+    let url = unused_url();
     let host = Host::new(port(&url), LOGIN);
     let log = fs::File::create(host.path("log")).expect("a file");
     let mut command = host.command(&["run"]);
     let _process = Process(command.stderr(log).spawn().expect("the built program starts"));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let stdout = loop {
         let output = host.command(&["status"]).output().expect("the built program starts");
-        // Of the other node, which has no key, nothing can be told.
+        // The state of the other node, which has no key, is unknown.
         let (stdout, stderr) = finished(output, &["status"], 2);
         if stderr.is_empty() {
             break stdout;
@@ -206,8 +209,8 @@ fn a_real_node() {
     for network in ["lan", "wan"] {
         assert!(stdout.contains(&format!("{network}, seen by a: 2 nodes, 1 online; ")), "{stdout}");
     }
-    assert!(stdout.contains("no public key, so it takes no part"), "{stdout}");
-    // Its own login gives a token that it takes as well.
+    assert!(stdout.contains("no public key, so it does not participate"), "{stdout}");
+    // The node accepts a token from its own login.
     let password = host.path("password");
     fs::write(&password, "secret").expect("write");
     let password = password.to_str().expect("a path in UTF-8");

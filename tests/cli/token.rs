@@ -7,11 +7,11 @@ use std::process::Stdio;
 
 use distomon::crypto::token;
 
-use super::fake::{BOTH_UP, running, snapshot};
-use super::{Host, LOGIN, command, finished, now_s, silent};
+use super::fake_node::{BOTH_UP, running, snapshot};
+use super::{Host, LOGIN, command, finished, now_s, unused_url};
 
 #[test]
-fn a_token_that_the_node_takes() {
+fn signed_tokens_are_valid() {
     let host = Host::new(8000, LOGIN);
     let check = |args: &[&str], kid: &str, audience: &[&str], lifetime_s: u64| {
         let (stdout, stderr) = host.run(args, 0);
@@ -29,7 +29,7 @@ fn a_token_that_the_node_takes() {
 }
 
 #[test]
-fn no_token() {
+fn refused_tokens() {
     let check = |host: &Host, args: &[&str], status: i32, expected: &str| {
         let (stdout, stderr) = host.run(args, status);
         assert_eq!(stdout, "", "{args:?}");
@@ -50,7 +50,7 @@ fn no_token() {
     check(&host, &["token"], 78, "nodeconf.yml: no such file");
 }
 
-/// `distomon token` for the password of the node at `url`.
+/// Runs `distomon token` with the password of the node at `url`.
 #[track_caller]
 fn log_in(url: &str, password: &str, status: i32) -> (String, String) {
     let args = ["token", "--url", url, "--password-file", "-"];
@@ -64,7 +64,7 @@ fn log_in(url: &str, password: &str, status: i32) -> (String, String) {
 }
 
 #[test]
-fn a_token_for_a_password() {
+fn tokens_for_a_password() {
     let node = running(snapshot("lan", "", BOTH_UP));
     assert_eq!(log_in(&node.url, "secret\n", 0), ("aa.bb.cc\n".to_owned(), String::new()));
     let (_, stderr) = log_in(&node.url, "wrong", 77);
@@ -72,6 +72,6 @@ fn a_token_for_a_password() {
     let (stdout, stderr) = log_in(&running("bad token").url, "secret", 76);
     assert!(stdout.is_empty() && stderr.contains("not with a token"), "{stdout}{stderr}");
     log_in(&running("busy").url, "secret", 75);
-    log_in(&silent(), "secret", 69);
+    log_in(&unused_url(), "secret", 69);
     log_in(&node.url, "", 64);
 }

@@ -4,8 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::fake::{running, snapshot};
-use super::{Host, LOGIN, PATIENCE, Process, port, silent};
+use super::fake_node::{running, snapshot};
+use super::{Host, LOGIN, Process, TIMEOUT, port, unused_url};
 
 fn watch(host: &Host, args: &[&str]) -> (Process, impl Iterator<Item = String> + use<>) {
     let mut command = host.command(&[&["status", "--watch", "0.1"], args].concat());
@@ -14,9 +14,9 @@ fn watch(host: &Host, args: &[&str]) -> (Process, impl Iterator<Item = String> +
     (Process(child), lines.map(|line| line.expect("text")))
 }
 
-/// The exit status, once the process has ended by itself.
+/// Waits for the end of the process and returns its exit status.
 fn end(child: &mut Child) -> Option<i32> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(status) = child.try_wait().expect("a child") {
             return status.code();
@@ -44,7 +44,7 @@ fn watching() {
     interrupt(&process.0);
     assert_eq!(end(&mut process.0), Some(1));
 
-    // Until nobody reads any more.
+    // Until standard output closes.
     let (mut process, mut lines) = watch(&node.host, &["lan"]);
     let heads = lines.by_ref().filter(|line| line.starts_with("lan, seen by a: ")).take(2);
     assert_eq!(heads.count(), 2);
@@ -54,7 +54,7 @@ fn watching() {
 
 #[test]
 fn watching_a_node_that_does_not_answer_yet() {
-    let url = silent();
+    let url = unused_url();
     let host = Host::new(port(&url), LOGIN);
     let (mut process, _lines) = watch(&host, &["lan"]);
     let stderr = BufReader::new(process.0.stderr.take().expect("a pipe"));

@@ -114,7 +114,7 @@ impl Node {
     fn terminate(&mut self) {
         if self.end().is_none() {
             if let Ok(pid) = i32::try_from(self.child.id()) {
-                // The only error is that it has ended meanwhile.
+                // It fails only if the process has ended meanwhile.
                 let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
             }
         }

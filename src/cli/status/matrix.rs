@@ -1,22 +1,25 @@
-//! Who finds whom how: a row for each observer, a column for each target.
+//! The matrix of observations: a row for each observer, a column for each target.
 
 use super::screen::Screen;
-use super::table::NAME;
-use super::view::{Status, View};
+use super::table::MAX_NAME;
+use super::view::{ProbeStatus, View};
 use crate::cli::styled_line::{Style, StyledLine, sanitize};
 
-/// The matrix with its legend; or what it would need, where it does not fit. Nothing for a single node.
+/// Returns the matrix with its legend, or a hint if the terminal is too narrow. Empty for a single node.
 pub(super) fn lines(view: &View, screen: &Screen) -> Vec<StyledLine> {
     let ids: Vec<&String> = view.nodes.keys().collect();
     if ids.len() < 2 {
         return Vec::new();
     }
-    let names: Vec<String> = ids.iter().map(|id| sanitize(id, NAME)).collect();
+    let names: Vec<String> = ids.iter().map(|id| sanitize(id, MAX_NAME)).collect();
     let digits = ids.len().to_string().len();
     let name_width = names.iter().map(String::len).max().unwrap_or(0).max(TITLE.len());
     let width = digits + 1 + name_width + ids.len() * (digits + 1);
     if width > screen.width {
-        return vec![StyledLine::new(too_wide(width, screen, &sanitize(&view.network_id, NAME)), Style::Dim)];
+        return vec![StyledLine::new(
+            too_wide(width, screen, &sanitize(&view.network_id, MAX_NAME)),
+            Style::Dim,
+        )];
     }
     let symbols = Symbols::of(screen.utf8);
     let mut header = StyledLine::new(format!("{:digits$} {TITLE:name_width$}", ""), Style::Heading);
@@ -30,10 +33,11 @@ pub(super) fn lines(view: &View, screen: &Screen) -> Vec<StyledLine> {
         let style = if old { Style::Dim } else { Style::Plain };
         let mut line = StyledLine::new(format!("{:digits$} {name:name_width$}", index + 1), style);
         for target in &ids {
-            let finding = report.and_then(|report| report.ping_data.get(*target));
-            let finding = finding.filter(|_| target != observer).map(|finding| finding.status);
-            let (symbol, style) = symbols.of_finding(finding);
-            // The symbol stands below the last digit of its column's number.
+            let observation = report.and_then(|report| report.ping_data.get(*target));
+            let observation =
+                observation.filter(|_| target != observer).map(|observation| observation.status);
+            let (symbol, style) = symbols.of_observation(observation);
+            // The symbol is below the last digit of the number of its column.
             line.push(" ".repeat(digits), Style::Plain);
             line.push(symbol, if old { Style::Dim } else { style });
         }
@@ -49,30 +53,30 @@ struct Symbols {
     online: &'static str,
     offline: &'static str,
     unknown: &'static str,
-    none: &'static str,
+    missing: &'static str,
 }
 
 impl Symbols {
     fn of(utf8: bool) -> Self {
         if utf8 {
-            Self { online: "●", offline: "✗", unknown: "?", none: "·" }
+            Self { online: "●", offline: "✗", unknown: "?", missing: "·" }
         } else {
-            Self { online: "o", offline: "x", unknown: "?", none: "." }
+            Self { online: "o", offline: "x", unknown: "?", missing: "." }
         }
     }
 
-    fn of_finding(&self, finding: Option<Status>) -> (&'static str, Style) {
-        match finding {
-            Some(Status::Online) => (self.online, Style::Good),
-            Some(Status::Offline) => (self.offline, Style::Bad),
-            Some(Status::Unknown) => (self.unknown, Style::Unknown),
-            None => (self.none, Style::Dim),
+    fn of_observation(&self, observation: Option<ProbeStatus>) -> (&'static str, Style) {
+        match observation {
+            Some(ProbeStatus::Online) => (self.online, Style::Good),
+            Some(ProbeStatus::Offline) => (self.offline, Style::Bad),
+            Some(ProbeStatus::Unknown) => (self.unknown, Style::Unknown),
+            None => (self.missing, Style::Dim),
         }
     }
 
     fn legend(&self) -> StyledLine {
-        let Self { online, offline, unknown, none } = self;
-        let text = format!("{online} online  {offline} offline  {unknown} unknown  {none} nothing said");
+        let Self { online, offline, unknown, missing } = self;
+        let text = format!("{online} online  {offline} offline  {unknown} unknown  {missing} no observation");
         StyledLine::new(text, Style::Dim)
     }
 }
@@ -81,11 +85,13 @@ fn too_wide(width: usize, screen: &Screen, network: &str) -> String {
     let has = screen.width;
     if screen.height.is_some() {
         format!(
-            "the matrix needs {width} columns and this terminal has {has}: widen it, or \
+            "the matrix requires {width} columns, this terminal has {has}: widen it, or run \
              COLUMNS={width} distomon status {network} | less -S"
         )
     } else {
-        format!("the matrix needs {width} columns and has {has}: COLUMNS={width} distomon status {network}")
+        format!(
+            "the matrix requires {width} columns, available are {has}: run COLUMNS={width} distomon status {network}"
+        )
     }
 }
 
@@ -105,12 +111,12 @@ mod tests {
         "b":{"ping_data":{"a":{"status":"online"},"c":{}}}}}"#;
 
     #[test]
-    fn who_finds_whom() {
+    fn rows_are_observers_and_columns_targets() {
         let expected = "  observer \\ target 1 2 3
 1 a                 · ● ✗
 2 b                 ● · ?
 3 c                 · · ·
-● online  ✗ offline  ? unknown  · nothing said";
+● online  ✗ offline  ? unknown  · no observation";
         assert_eq!(render(THREE, 25, true), expected);
         let ascii = render(THREE, 25, false);
         assert!(ascii.is_ascii() && ascii.contains("1 a                 . o x"), "{ascii}");
@@ -118,12 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn too_little_room() {
+    fn too_narrow() {
         let text = render(THREE, 24, true);
-        assert_eq!(text, "the matrix needs 25 columns and has 24: COLUMNS=25 distomon status lan");
+        assert_eq!(
+            text,
+            "the matrix requires 25 columns, available are 24: run COLUMNS=25 distomon status lan"
+        );
         let many: Vec<_> = (10..110).map(|i| format!(r#""n{i}":{{}}"#)).collect();
         let text = render(&format!(r#"{{"network_id":"\u001b","nodes":{{{}}}}}"#, many.join(",")), 200, true);
-        assert_eq!(text, "the matrix needs 421 columns and has 200: COLUMNS=421 distomon status ?");
+        assert_eq!(
+            text,
+            "the matrix requires 421 columns, available are 200: run COLUMNS=421 distomon status ?"
+        );
         let wide = render(&format!(r#"{{"nodes":{{{}}}}}"#, many.join(",")), 421, true);
         let widths: Vec<_> = wide.lines().take(101).map(|line| line.chars().count()).collect();
         assert_eq!(widths, [421; 101]);

@@ -1,25 +1,26 @@
-//! Whether all is well, in one word: the exit status of `distomon status`.
+//! The outcome of `distomon status`: its exit status.
 
-use super::view::{Status, View};
+use super::view::{ProbeStatus, View};
 
-/// How far the snapshot of a node on this host may lie behind, in ms: at least this, and at least so many of
-/// the intervals at which it reports.
-const LAG_MS: u64 = 60_000;
-const LAG_INTERVALS: u64 = 3;
+/// The maximum age of a snapshot of the node on this host: the greater of this time in ms and
+/// [`MAX_AGE_INTERVALS`].
+const MAX_AGE_MS: u64 = 60_000;
+/// The maximum age of a snapshot in report intervals.
+const MAX_AGE_INTERVALS: u64 = 3;
 
-/// What a snapshot comes to. The greater of two decides.
+/// Outcome of one or more snapshots: the greatest applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
-    /// Every node is online, and none contradicts itself.
+    /// Every node is up.
     AllUp,
-    /// The node that was asked is no witness, or has not heard enough.
+    /// The queried node is isolated or has stopped evaluating, or the state of a node is unknown.
     Unknown,
-    /// A node is offline, or signs contradictions.
+    /// A node is not up, or its key signs different reports.
     Problem,
 }
 
 impl Outcome {
-    /// The exit status.
+    /// Returns the exit status.
     pub(super) fn code(self) -> u8 {
         match self {
             Self::AllUp => 0,
@@ -30,49 +31,50 @@ impl Outcome {
 }
 
 impl View {
-    /// How the node that answered finds node `id`: itself it finds online, since it answers.
-    pub(super) fn status(&self, id: &str) -> Status {
+    /// Returns the status of node `id` as the queried node observes it. The queried node itself is online.
+    pub(super) fn status(&self, id: &str) -> ProbeStatus {
         if id == self.node_id {
-            return Status::Online;
+            return ProbeStatus::Online;
         }
-        self.nodes.get(id).map_or(Status::Unknown, |node| node.status)
+        self.nodes.get(id).map_or(ProbeStatus::Unknown, |node| node.status)
     }
 
-    /// How many nodes it finds online, itself included.
+    /// Returns the number of nodes that the queried node finds online, itself included.
     pub(super) fn online(&self) -> usize {
-        self.nodes.keys().filter(|id| self.status(id) == Status::Online).count()
+        self.nodes.keys().filter(|id| self.status(id) == ProbeStatus::Online).count()
     }
 
-    /// Whether the node that answered has stopped observing. `now_ms`: Unix time in ms, if its clock is this
-    /// host's.
+    /// Returns whether the queried node has stopped evaluating. `now_ms` is Unix time in ms, if the node has the same
+    /// clock as this host.
     pub(super) fn is_stale(&self, now_ms: Option<u64>) -> bool {
         let own = self.data.get(&self.node_id);
         let interval_ms = own.and_then(|report| report.interval_ms).unwrap_or(0);
-        let lag_ms = interval_ms.saturating_mul(LAG_INTERVALS).max(LAG_MS);
-        let behind = |now_ms: u64| self.generated_at.is_some_and(|at| now_ms.saturating_sub(at) > lag_ms);
-        now_ms.is_some_and(behind) || own.is_some_and(|report| report.fresh == Some(false))
+        let max_age_ms = interval_ms.saturating_mul(MAX_AGE_INTERVALS).max(MAX_AGE_MS);
+        let is_old = |now_ms: u64| self.generated_at.is_some_and(|at| now_ms.saturating_sub(at) > max_age_ms);
+        now_ms.is_some_and(is_old) || own.is_some_and(|report| report.fresh == Some(false))
     }
 
-    /// What it comes to. A node without a connection of its own cannot tell who is down.
+    /// Returns the outcome. It is unknown if the queried node is isolated.
     pub(super) fn outcome(&self, now_ms: Option<u64>) -> Outcome {
         let any = |status| self.nodes.keys().any(|id| self.status(id) == status);
-        let concludes =
-            |words: &[&str]| self.verdicts.values().any(|verdict| words.contains(&verdict.status.as_str()));
+        let has_verdict = |statuses: &[&str]| {
+            self.verdicts.values().any(|verdict| statuses.contains(&verdict.status.as_str()))
+        };
         if self.nodes.is_empty() || self.is_stale(now_ms) {
             Outcome::Unknown
         } else if self.twin || self.data.values().any(|report| report.conflict) {
             Outcome::Problem
         } else if self.isolated {
             Outcome::Unknown
-        } else if concludes(&["down", "degraded", "stopped", "conflict"]) {
+        } else if has_verdict(&["down", "degraded", "stopped", "conflict"]) {
             Outcome::Problem
-        } else if concludes(&["unknown", "never seen"]) {
+        } else if has_verdict(&["unknown", "never seen"]) {
             Outcome::Unknown
         } else if !self.verdicts.is_empty() {
             Outcome::AllUp
-        } else if any(Status::Offline) {
+        } else if any(ProbeStatus::Offline) {
             Outcome::Problem
-        } else if any(Status::Unknown) {
+        } else if any(ProbeStatus::Unknown) {
             Outcome::Unknown
         } else {
             Outcome::AllUp

@@ -1,4 +1,4 @@
-//! Asks a node for the snapshots of its networks, and gives them the form that was asked for.
+//! Queries for the snapshots of a node, and their output as text or JSON.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,32 +21,32 @@ use crate::config::NodeUrl;
 use crate::crypto::token::MAX_TOKEN;
 use crate::mesh::id::is_name;
 
-/// How long a token that is signed for one request is good, in seconds: for clocks that are a bit apart.
-const LIFETIME_S: u64 = 60;
+/// The lifetime of a token for one request in seconds, which allows for a clock offset.
+const TOKEN_LIFETIME_S: u64 = 60;
 
-/// The most networks of a node; none can be configured with more.
+/// The maximum number of networks of a node, as in its configuration.
 const MAX_NETWORKS: usize = 64;
 
-/// What is to be asked, and whom.
+/// Query for the snapshots of one or all networks of a node.
 pub(super) struct StatusQuery {
     url: String,
-    /// What to do about the node on this host if it does not answer; none for another host's.
+    /// The next step if the node does not answer; `None` for a node on another host.
     advice: Option<String>,
     network: Option<String>,
     token: Token,
 }
 
-/// Where the token comes from.
+/// Source of the token.
 enum Token {
     Signed(Box<Signer>),
     Given(Zeroizing<String>),
-    /// Read each time, since somebody has to renew it.
+    /// Read for each query, since the user may renew it.
     File(PathBuf),
 }
 
 impl StatusQuery {
-    /// As the user put it. The configuration is read only if something of it is needed.
-    pub(super) fn of(args: &Args, global: &Global) -> Result<Self, CliError> {
+    /// Creates the query for the arguments. It reads the configuration only if required.
+    pub(super) fn from_args(args: &Args, global: &Global) -> Result<Self, CliError> {
         let given = match &args.token_file {
             Some(path) if args.watch.is_none() || path == Path::new("-") => Some(Token::Given(token(path)?)),
             Some(path) => Some(Token::File(path.clone())),
@@ -60,11 +60,11 @@ impl StatusQuery {
                 }
                 Ok(Self { url: url.as_str().into(), advice: None, network, token })
             }
-            (url, given) => Self::of_instance(&Instance::open(global)?, url.as_ref(), args, given),
+            (url, given) => Self::for_instance(&Instance::open(global)?, url.as_ref(), args, given),
         }
     }
 
-    fn of_instance(
+    fn for_instance(
         instance: &Instance,
         url: Option<&NodeUrl>,
         args: &Args,
@@ -82,10 +82,10 @@ impl StatusQuery {
         Ok(Self { url: instance.url()?, advice: Some(instance.advice()), network, token })
     }
 
-    /// The snapshots of all networks that were asked for, or of none.
-    pub(super) fn ask(&self) -> Result<StatusReply, CliError> {
+    /// Returns the snapshots of all requested networks.
+    pub(super) fn send(&self) -> Result<StatusReply, CliError> {
         let token = match &self.token {
-            Token::Signed(signer) => Zeroizing::new(signer.token(LIFETIME_S)?),
+            Token::Signed(signer) => Zeroizing::new(signer.token(TOKEN_LIFETIME_S)?),
             Token::Given(token) => token.clone(),
             Token::File(path) => token(path)?,
         };
@@ -98,11 +98,11 @@ impl StatusQuery {
             let body = self.get(&format!("/view/{network}"), &token)?;
             let view: View = self.parse(&body)?;
             if view.nodes.is_empty() {
-                return Err(self.unknown("answers in a form that is not understood: without any node"));
+                return Err(self.unknown("sent a malformed reply: no nodes"));
             }
             snapshots.push(Snapshot { view, json: self.parse(&body)?, network });
         }
-        // Only the clock of this host is surely the one that the node goes by.
+        // Only a node on this host certainly has the same clock.
         let now_ms = self.advice.is_some().then(now_ms);
         Ok(StatusReply { snapshots, now_ms })
     }
@@ -111,11 +111,11 @@ impl StatusQuery {
         let overview: Overview = self.parse(&self.get("/view", token)?)?;
         let mut networks: Vec<_> = overview.networks.into_iter().map(|entry| entry.network_id).collect();
         if networks.is_empty() {
-            return Err(self.unknown("shows no network to the holder of this token"));
+            return Err(self.unknown("shows no network with this token"));
         }
-        // They become part of a path.
+        // The names become part of a path.
         if networks.len() > MAX_NETWORKS || networks.iter().any(|network| !is_name(network)) {
-            return Err(self.unknown("answers in a form that is not understood"));
+            return Err(self.unknown("sent a malformed reply"));
         }
         networks.sort();
         networks.dedup();
@@ -128,15 +128,15 @@ impl StatusQuery {
                 let advice = self.advice.as_ref().map(|advice| format!("\n{advice}"));
                 self.unknown(&format!("does not answer: {why}{}", advice.unwrap_or_default()))
             }
-            ClientError::Refused(401 | 403, detail) => self.unknown(&format!("refuses this token: {detail}")),
-            error => self.unknown(&format!("does not show {path}: {error}")),
+            ClientError::Refused(401 | 403, detail) => self.unknown(&format!("rejects this token: {detail}")),
+            error => self.unknown(&format!("does not return {path}: {error}")),
         })
     }
 
     fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, CliError> {
         serde_json::from_str(body).map_err(|error| {
             let error = sanitize(&error.to_string(), 200);
-            self.unknown(&format!("answers in a form that is not understood: {error}"))
+            self.unknown(&format!("sent a malformed reply: {error}"))
         })
     }
 
@@ -150,7 +150,7 @@ fn token(path: &Path) -> Result<Zeroizing<String>, CliError> {
     if client::is_token(&token) {
         return Ok(token);
     }
-    Err(CliError::new(EX_USAGE, format!("{}: expected a token, as distomon token prints it", path.display())))
+    Err(CliError::new(EX_USAGE, format!("{}: expected a token as from distomon token", path.display())))
 }
 
 fn now_ms() -> u64 {
@@ -158,22 +158,22 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The form of what is shown.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// For people.
+    /// Text for people.
     Table,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
-/// What the node answered.
+/// Snapshots from one query.
 pub(super) struct StatusReply {
     snapshots: Vec<Snapshot>,
     now_ms: Option<u64>,
 }
 
-/// The snapshot of a network.
+/// Snapshot of one network.
 struct Snapshot {
     network: String,
     view: View,
@@ -181,13 +181,13 @@ struct Snapshot {
 }
 
 impl StatusReply {
-    /// What it comes to, all networks together.
+    /// Returns the outcome of all networks together.
     pub(super) fn outcome(&self) -> Outcome {
         let outcomes = self.snapshots.iter().map(|snapshot| snapshot.view.outcome(self.now_ms));
         outcomes.max().unwrap_or(Outcome::Unknown)
     }
 
-    /// All of it as text that ends its last line.
+    /// Formats all snapshots; the last line ends with a line feed.
     pub(super) fn text(&self, format: Format, screen: &Screen) -> String {
         if format == Format::Json {
             return self.json() + "\n";
@@ -195,7 +195,7 @@ impl StatusReply {
         self.lines(screen).iter().map(|line| line.render(usize::MAX, screen.colour) + "\n").collect()
     }
 
-    /// All of it as lines for people.
+    /// Formats all snapshots as lines for people.
     pub(super) fn lines(&self, screen: &Screen) -> Vec<StyledLine> {
         let mut lines = Vec::new();
         for Snapshot { view, .. } in &self.snapshots {
@@ -212,17 +212,17 @@ impl StatusReply {
         lines
     }
 
-    /// One object on one line: the views as they came, under the names of their networks.
+    /// Formats all views, otherwise unchanged, as one object on one line, by network.
     fn json(&self) -> String {
         let mut text = String::from("{");
         for (index, Snapshot { network, json, .. }) in self.snapshots.iter().enumerate() {
-            // The name of a network has no character that JSON would want escaped.
+            // The name of a network needs no escapes in JSON.
             let _ = write!(text, "{}\"{network}\":", if index > 0 { "," } else { "" });
             for c in json.get().chars() {
                 match c {
-                    // Between values only: inside of texts JSON has them escaped.
+                    // Only between values: in strings, JSON requires escapes for them.
                     '\n' | '\r' | '\t' => text.push(' '),
-                    // Inside of texts only, where this means the same and moves no terminal.
+                    // Only in strings, where the escape is equivalent and does not control a terminal.
                     '\u{7f}'..='\u{9f}' => {
                         let _ = write!(text, "\\u{:04x}", u32::from(c));
                     }

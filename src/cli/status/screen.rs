@@ -1,25 +1,25 @@
-//! Where the snapshot is shown: how wide and high that is, with colours or without, in which characters.
+//! Properties of standard output: size, colours and characters.
 
 use std::io::IsTerminal as _;
 
-/// The width of what is no terminal, unless COLUMNS says otherwise.
-const PAPER: usize = 200;
+/// The width without a terminal and without COLUMNS.
+const DEFAULT_WIDTH: usize = 200;
 
-/// Standard output.
+/// Properties of standard output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Screen {
-    /// Characters on a line.
+    /// The number of characters on a line.
     pub(super) width: usize,
-    /// Lines; None: as many as come, since this is no terminal.
+    /// The number of lines; `None` without a terminal.
     pub(super) height: Option<usize>,
     /// Whether to use colours.
     pub(super) colour: bool,
-    /// Whether other characters than ASCII can be shown.
+    /// Whether characters beyond ASCII are supported.
     pub(super) utf8: bool,
 }
 
 impl Screen {
-    /// Standard output as it is now: the size of a window changes.
+    /// Returns the current properties; the size of a window may change.
     pub(super) fn now() -> Self {
         let stdout = std::io::stdout();
         let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
@@ -30,13 +30,13 @@ impl Screen {
     fn of(is_terminal: bool, size: Option<(usize, usize)>, env: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let number = |name: &str| set(name)?.parse().ok().filter(|&number: &usize| number > 0);
-        // A terminal that does not know its size says 0 × 0.
+        // A terminal of unknown size reports 0 × 0.
         let size = size.filter(|&(width, height)| width > 0 && height > 0);
         let (width, height) = if is_terminal {
             let (width, height) = size.unwrap_or((80, 24));
             (width, Some(height))
         } else {
-            (number("COLUMNS").unwrap_or(PAPER), None)
+            (number("COLUMNS").unwrap_or(DEFAULT_WIDTH), None)
         };
         let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn screens() {
+    fn size_colours_and_characters() {
         let check = |size: Option<(usize, usize)>, env: &[(&str, &str)], expected: &str| {
             let get =
                 |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());

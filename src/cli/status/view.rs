@@ -1,6 +1,5 @@
-//! What `GET /view` and `GET /view/{network_id}` say, as far as it is shown. Read with patience: what is
-//! missing, unknown or of another type than expected is as if it were not there, so that a node of another
-//! version can be looked at. Nothing of it is fit for a terminal yet.
+//! The shown parts of the replies to `GET /view` and `GET /view/{network_id}`. Values that are missing, unknown or of an
+//! unexpected type are ignored, so that nodes of other versions can be queried. No text is sanitized yet.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +7,28 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// The networks of a process, in short.
+/// List of the networks of a process.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Overview {
-    pub(super) networks: Vec<Entry>,
+    pub(super) networks: Vec<NetworkEntry>,
 }
 
-/// A network among them.
+/// Network in the list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Entry {
+pub(super) struct NetworkEntry {
     pub(super) network_id: String,
 }
 
-/// A network's snapshot, as one node has it.
+/// Snapshot of a network by the queried node.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct View {
     pub(super) network_id: String,
-    /// The node that answered.
+    /// The queried node.
     pub(super) node_id: String,
-    /// When it did, by its clock: Unix time in ms.
+    /// The time of the snapshot by the clock of the queried node: Unix time in ms.
     #[serde(deserialize_with = "lenient")]
     pub(super) generated_at: Option<u64>,
     #[serde(deserialize_with = "lenient")]
@@ -37,40 +36,40 @@ pub(super) struct View {
     /// Another process signs with this node's key.
     #[serde(deserialize_with = "lenient")]
     pub(super) twin: bool,
-    /// The digest of its configuration.
+    /// The digest of the configuration.
     #[serde(deserialize_with = "lenient")]
     pub(super) config: Option<String>,
-    /// The answer in one sentence.
+    /// The summary in one sentence.
     #[serde(deserialize_with = "lenient")]
     pub(super) headline: Option<String>,
     pub(super) data: BTreeMap<String, Report>,
-    pub(super) nodes: BTreeMap<String, Node>,
+    pub(super) nodes: BTreeMap<String, NodeEntry>,
     pub(super) verdicts: BTreeMap<String, Verdict>,
 }
 
-/// What the node that answered concludes of a node, from all reports.
+/// Verdict of the queried node on a node.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Verdict {
     #[serde(deserialize_with = "lenient")]
     pub(super) status: String,
-    /// Since when, by the clock of the node that answered: Unix time in ms.
+    /// The start of this status by the clock of the queried node: Unix time in ms.
     #[serde(deserialize_with = "lenient")]
     pub(super) since: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     pub(super) cause: Option<String>,
 }
 
-/// What an observer says.
+/// Latest report of an observer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Report {
     #[serde(deserialize_with = "lenient")]
     pub(super) node_version: Option<String>,
-    pub(super) ping_data: BTreeMap<String, Finding>,
+    pub(super) ping_data: BTreeMap<String, Observation>,
     #[serde(deserialize_with = "lenient")]
     pub(super) age_ms: Option<u64>,
-    /// The time between its reports, as it says.
+    /// The interval of its reports in ms.
     #[serde(deserialize_with = "lenient")]
     pub(super) interval_ms: Option<u64>,
     #[serde(deserialize_with = "lenient")]
@@ -85,36 +84,36 @@ pub(super) struct Report {
     pub(super) conflict: bool,
 }
 
-/// What it says of a target.
+/// Observation of a target.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Finding {
+pub(super) struct Observation {
     #[serde(deserialize_with = "lenient")]
-    pub(super) status: Status,
-    /// The network's share of an exchange, in ms.
+    pub(super) status: ProbeStatus,
+    /// The round-trip time without processing in ms.
     #[serde(deserialize_with = "lenient")]
     pub(super) response_time: Option<f64>,
     #[serde(deserialize_with = "lenient")]
     pub(super) clock_offset_ms: Option<i64>,
 }
 
-/// What the node that answered says of a node.
+/// Node as the queried node observes it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Node {
+pub(super) struct NodeEntry {
     #[serde(deserialize_with = "lenient")]
-    pub(super) status: Status,
-    /// Since when, by the clock of the node that answered: Unix time in ms.
+    pub(super) status: ProbeStatus,
+    /// The start of this status by the clock of the queried node: Unix time in ms.
     #[serde(deserialize_with = "lenient")]
     pub(super) since: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     pub(super) error: Option<String>,
-    /// How many keys it has, or which.
+    /// Its keys, or their number.
     keys: Value,
 }
 
-impl Node {
-    /// Whether it is known that it has no public key, and so takes no part.
+impl NodeEntry {
+    /// Returns whether the node certainly has no public key, and so does not participate.
     pub(super) fn is_without_key(&self) -> bool {
         match &self.keys {
             Value::Array(keys) => keys.is_empty(),
@@ -123,10 +122,10 @@ impl Node {
     }
 }
 
-/// Whether a node answers.
+/// Status of a node by probes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Status {
+pub(super) enum ProbeStatus {
     Online,
     Offline,
     #[default]
@@ -134,12 +133,12 @@ pub(super) enum Status {
     Unknown,
 }
 
-/// The value if it has the type that is expected, else what stands for none.
+/// Deserializes a value, or returns the default for an unexpected type.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
-/// Whether there is something: neither null nor false.
+/// Returns whether a value is neither null nor false.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(!matches!(Value::deserialize(deserializer)?, Value::Null | Value::Bool(false)))
 }
@@ -149,16 +148,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience() {
-        let check = |json: &str, expected: (Status, Option<u64>, bool)| {
-            let node: Node = serde_json::from_str(json).expect(json);
+    fn unexpected_values_are_ignored() {
+        let check = |json: &str, expected: (ProbeStatus, Option<u64>, bool)| {
+            let node: NodeEntry = serde_json::from_str(json).expect(json);
             assert_eq!((node.status, node.since, node.is_without_key()), expected, "{json}");
         };
-        check("{}", (Status::Unknown, None, false));
-        check(r#"{"status":"online","since":5,"keys":1,"new":[]}"#, (Status::Online, Some(5), false));
-        check(r#"{"status":"offline","since":-5,"keys":0}"#, (Status::Offline, None, true));
-        check(r#"{"status":"resting","since":null,"keys":[]}"#, (Status::Unknown, None, true));
-        check(r#"{"status":7,"keys":["a"]}"#, (Status::Unknown, None, false));
+        check("{}", (ProbeStatus::Unknown, None, false));
+        check(r#"{"status":"online","since":5,"keys":1,"new":[]}"#, (ProbeStatus::Online, Some(5), false));
+        check(r#"{"status":"offline","since":-5,"keys":0}"#, (ProbeStatus::Offline, None, true));
+        check(r#"{"status":"resting","since":null,"keys":[]}"#, (ProbeStatus::Unknown, None, true));
+        check(r#"{"status":7,"keys":["a"]}"#, (ProbeStatus::Unknown, None, false));
 
         let check = |json: &str, expected: bool| {
             let report: Report = serde_json::from_str(json).expect(json);

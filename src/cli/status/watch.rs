@@ -1,4 +1,4 @@
-//! The snapshot again and again: in display on a terminal, else one after the other.
+//! Repeated snapshots: in place on a terminal, otherwise one after the other.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use crate::cli::error::CliError;
 use crate::cli::styled_line::{Style, StyledLine};
 use crate::service::signals::Signals;
 
-/// Shows the snapshot every `interval`, until Ctrl-C or until nobody reads any more. The exit status is that
-/// of the last snapshot.
+/// Shows the snapshot every `interval` until Ctrl-C or until standard output closes. The exit status is that of the last
+/// snapshot.
 pub(super) fn run(query: StatusQuery, format: Format, interval: Duration) -> ExitCode {
     match watch(query, format, interval) {
         Ok(status) => ExitCode::from(status),
@@ -26,9 +26,9 @@ fn watch(query: StatusQuery, format: Format, interval: Duration) -> io::Result<u
     let signals = Signals::listen()?;
     let (sender, answers) = bounded(0);
     let (_stop, stopped) = bounded(0);
-    // Not joined: it may be waiting for an answer, and Ctrl-C should not. It ends with the process.
+    // Not joined, since Ctrl-C must not wait for a pending query. It ends with the process.
     std::thread::Builder::new()
-        .name("asker".to_owned())
+        .name("query".to_owned())
         .spawn(move || poll(&query, interval, &sender, &stopped))?;
     let mut display = Display::default();
     let mut status = super::outcome::Outcome::Unknown.code();
@@ -39,17 +39,17 @@ fn watch(query: StatusQuery, format: Format, interval: Duration) -> io::Result<u
                 let Ok(answer) = answer else { break };
                 status = answer.as_ref().map_or_else(|error| error.status, |answer| answer.outcome().code());
                 if display.show(&answer, format).is_err() {
-                    // Whoever closed it has seen enough.
+                    // The reader has closed standard output.
                     break;
                 }
             }
         }
     }
-    display.leave();
+    display.finish();
     Ok(status)
 }
 
-/// Asks at even times, until the other end of `to` or `stopped` is gone.
+/// Sends the query at regular times, until the other end of `to` or `stopped` closes.
 fn poll(
     query: &StatusQuery,
     interval: Duration,
@@ -58,7 +58,7 @@ fn poll(
 ) {
     loop {
         let next = Instant::now() + interval;
-        if to.send(query.ask()).is_err() {
+        if to.send(query.send()).is_err() {
             return;
         }
         match stopped.recv_deadline(next) {
@@ -68,7 +68,7 @@ fn poll(
     }
 }
 
-/// Where snapshots go.
+/// Standard output with repeated snapshots.
 #[derive(Default)]
 struct Display {
     used: bool,
@@ -79,7 +79,7 @@ impl Display {
         let screen = Screen::now();
         let text = match (answer, screen.height) {
             (Err(error), height) if format == Format::Json || height.is_none() => {
-                // Not by `eprintln!`, which panics once nobody reads.
+                // `eprintln!` panics if standard error is closed.
                 return writeln!(io::stderr(), "distomon status: {}", error.message);
             }
             (Ok(answer), height) if format == Format::Json || height.is_none() => {
@@ -93,7 +93,7 @@ impl Display {
                         error.message.lines().map(|line| StyledLine::new(line, Style::Bad)).collect()
                     }
                 };
-                self.redrawn(&lines, &screen, height.unwrap_or(usize::MAX))
+                self.overwrite(&lines, &screen, height.unwrap_or(usize::MAX))
             }
         };
         self.used = true;
@@ -102,25 +102,27 @@ impl Display {
         stdout.flush()
     }
 
-    /// What comes next, a prompt, begins on a line of its own: the terminal wrote ^C below the snapshot.
-    fn leave(&self) {
+    /// Starts a new line for the prompt, since the terminal wrote ^C below the snapshot.
+    fn finish(&self) {
         if self.used && io::stdout().is_terminal() {
             crate::cli::print("\n");
         }
     }
 
-    /// `lines` over what stands on the screen, without a flicker: only what is left of it is cleared.
-    fn redrawn(&self, lines: &[StyledLine], screen: &Screen, height: usize) -> String {
+    /// Formats `lines` to overwrite the screen, and clears only the rest to avoid flicker.
+    fn overwrite(&self, lines: &[StyledLine], screen: &Screen, height: usize) -> String {
         let mut text = String::from(if self.used { "\x1b[H" } else { "\x1b[2J\x1b[H" });
-        // The last line stays free for the cursor.
+        // The last line is for the cursor.
         let room = height.saturating_sub(1);
         let shown = if lines.len() > room { room.saturating_sub(1) } else { lines.len() };
         let end = |line: &StyledLine| line.render(screen.width, screen.colour) + "\x1b[K\n";
         text.extend(lines[..shown].iter().map(end));
         if shown < lines.len() {
             let hidden = lines.len() - shown;
-            text +=
-                &end(&StyledLine::new(format!("{hidden} more lines: this terminal is too low"), Style::Dim));
+            text += &end(&StyledLine::new(
+                format!("{hidden} more lines: this terminal is too small"),
+                Style::Dim,
+            ));
         }
         text + "\x1b[J"
     }
@@ -131,12 +133,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redrawing() {
+    fn overwriting_the_screen() {
         let lines: Vec<StyledLine> =
             ["one", "two", "three"].iter().map(|text| StyledLine::new(*text, Style::Bad)).collect();
         let check = |height, used, colour, expected: &str| {
             let screen = Screen { width: 4, height: Some(height), colour, utf8: true };
-            assert_eq!(Display { used }.redrawn(&lines, &screen, height), expected);
+            assert_eq!(Display { used }.overwrite(&lines, &screen, height), expected);
         };
         check(24, false, false, "\x1b[2J\x1b[Hone\x1b[K\ntwo\x1b[K\nthre\x1b[K\n\x1b[J");
         check(4, true, false, "\x1b[Hone\x1b[K\ntwo\x1b[K\nthre\x1b[K\n\x1b[J");

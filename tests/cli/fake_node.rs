@@ -1,4 +1,4 @@
-//! A node that shows snapshots written by hand, on a listener like the real one.
+//! A fake node that serves given snapshots with the real listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use rouille::{Request, Response, ResponseBody};
 
 use super::{Host, LOGIN, now_s};
 
-/// A node whose snapshots are `lan` and `wan`, and which serves the holders of tokens of `key`.
+/// Node with the networks `lan` and `wan` that accepts tokens signed with `key`.
 pub(crate) struct Fake {
     key: PublicKey,
     lan: String,
-    /// How many requests came.
+    /// The number of requests.
     pub(crate) asked: AtomicUsize,
 }
 
@@ -65,13 +65,13 @@ impl Fake {
     }
 }
 
-/// A snapshot taken now by node `a`.
+/// Returns a current snapshot of node `a`.
 pub(crate) fn snapshot(network: &str, more: &str, nodes: &str) -> String {
     let at = now_s() * 1000;
     format!(r#"{{"network_id":"{network}","node_id":"a","generated_at":{at},{more}"nodes":{{{nodes}}}}}"#)
 }
 
-/// A host with a running node that shows `lan`.
+/// Host with a running fake node.
 pub(crate) struct Running {
     pub(crate) host: Host,
     pub(crate) url: String,
@@ -89,5 +89,5 @@ pub(crate) fn running(lan: impl Into<String>) -> Running {
     Running { host, url: format!("http://{address}"), fake, _handle: handle }
 }
 
-/// The nodes of a network without trouble.
+/// The nodes of a network without problems.
 pub(crate) const BOTH_UP: &str = r#""a":{"status":"online","keys":1},"b":{"status":"online","keys":1}"#;
