@@ -113,7 +113,7 @@ fn nodes_answer_and_end_without_leftovers() {
 
         kill_process(demo.nodes[2].pid, Signal::KILL).expect("it runs");
         let line = demo.wait_for_line("node-3 was killed");
-        assert!(line.contains("2 nodes are left."), "{line}");
+        assert!(line.contains("Nodes left: 2."), "{line}");
 
         kill_process(demo.own_pid(), signal).expect("it runs");
         demo.wait_for_line("has stopped and removed its files");
@@ -139,7 +139,7 @@ fn the_demo_ends_with_its_last_node() {
     }
     assert_eq!(demo.child.wait().expect("its status").code(), Some(69));
     assert_eq!(demo.directory(), None);
-    demo.wait_for_line("0 left");
+    demo.wait_for_line("Nodes left: 0");
 }
 
 /// Listens on a port whose neighbours are free. The kernel gives none of them to outgoing connections.

@@ -187,7 +187,7 @@ fn watch(nodes: &mut Nodes, signals: &Signals, dir: &DemoDir) -> Result<(), CliE
             left -= 1;
             let lines = if end.is_intended() { String::new() } else { node.last_lines() };
             super::print(&format!(
-                "\n{} {end}. {left} nodes are left. To start it again, run in another terminal:\n  {}\n{lines}",
+                "\n{} {end}. Nodes left: {left}. To start it again, run in another terminal:\n  {}\n{lines}",
                 node.id(),
                 dir.command_line(node.id())
             ));
