@@ -81,7 +81,7 @@ fn the_table() {
             "NODE STATUS SINCE RTT CLOCK VERSION REPORT NOTES",
             "a online - - - 0.1.0 0.1 s this node",
             "b offline 2 min 5 s - - - - timeout: no answer in time",
-            "c online 0.0 s 1.25 ms - 0.2.0 4.2 s different configuration",
+            "c online 0.0 s 1.25 ms - 0.2.0 4.2 s other configuration",
             "",
             "observer \\ target 1 2 3",
             "1 a · ✗ ●",

@@ -138,7 +138,7 @@ fn notes(view: &View, id: &str, node: &NodeEntry) -> Cell {
         (node.is_without_key(), "no public key, so it does not participate"),
         (report.leaving, "stopped on purpose"),
         (report.isolated && !is_own, "reports that it is isolated"),
-        (other, "different configuration"),
+        (other, "other configuration"),
         (report.fresh == Some(false), "report is old"),
         (is_own, "this node"),
     ] {
@@ -209,7 +209,7 @@ mod tests {
 lan, seen by a: 3 nodes, 2 online; Sun, 23 Nov 2025 08:01:52 GMT
 NODE  STATUS   SINCE      RTT      CLOCK          VERSION  REPORT     NOTES
 a     online   -          -        -              0.1.0    0.4 s      this node
-b     online   12 s       0.81 ms  -3 ±0.41 ms    0.2.0    1 min 5 s  stopped on purpose; different configuration; report is old
+b     online   12 s       0.81 ms  -3 ±0.41 ms    0.2.0    1 min 5 s  stopped on purpose; other configuration; report is old
 c     offline  23 h 35 min  -        -              -        -          refused: nothing listens at its address; no public key, so it does not participate";
         let squeeze = |text: &str| {
             let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
