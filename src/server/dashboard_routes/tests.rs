@@ -256,7 +256,7 @@ fn pages_show_the_snapshot() {
     );
     check(
         "/network/net-1/node/node-02",
-        &["nothing listens there", "no answer in time", "Why this verdict", "could vote"],
+        &["nothing listens at its address", "no answer in time", "Why this verdict", "could vote"],
     );
     check(
         "/network/net-1/node/node-01",
