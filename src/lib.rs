@@ -17,14 +17,14 @@
 //! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
 //! | [`mesh`] | the protocol and the verdicts, free of IO | threads, sockets, files, clocks, randomness |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | nodes, networks |
+//! | [`subnet`] | a subnet of IP addresses, for `config` and `server` | |
 //! | [`threads`] | threads whose panic ends the process | which threads there are |
 //! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
 //! | `durable_file` | atomic file writes, for `store` and `config` | file formats |
 //!
 //! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
-//! `present` → `mesh`; `config` → {`mesh`, `crypto`}. Texts come from `present` for `cli` and `service` too; `journal`
-//! imports nothing and serves all but `mesh` and `crypto`; `threads` and `durable_file`
-//! import nothing either.
+//! `present` → `mesh`; `config` → {`mesh`, `crypto`}. Texts come from `present` for `cli` and `service` too; `journal`,
+//! `threads`, `durable_file` and `subnet` import nothing and serve all but `mesh` and `crypto`.
 
 pub mod cli;
 pub mod config;
@@ -38,6 +38,7 @@ pub mod probe;
 pub mod server;
 pub mod service;
 pub mod store;
+pub mod subnet;
 pub mod threads;
 
 /// The version of this program, as reports and `distomon version` show it.

@@ -11,7 +11,6 @@ pub mod login;
 mod network;
 mod nodeconf;
 mod secret_file;
-pub mod subnet;
 pub mod url;
 mod yaml;
 
@@ -23,11 +22,11 @@ pub use error::{ConfigError, ConfigErrors, Position};
 pub use keys::OwnKey;
 pub use login::LoginConfig;
 pub use nodeconf::MAX_LISTEN_ADDRESSES;
-pub use subnet::Subnet;
 pub use url::NodeUrl;
 
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::membership::Membership;
+use crate::subnet::Subnet;
 use error::Diagnostics;
 use file::FileError;
 use network::NetworkFile;

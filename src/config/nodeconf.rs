@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use super::error::{Diagnostics, Position};
 use super::fields::{Field, Fields};
 use super::login::LoginConfig;
-use super::subnet::Subnet;
 use super::yaml::{Node, excerpt};
 use crate::crypto::password::{MAX_PASSWORD, Password};
 use crate::mesh::id::{BadName, NodeId, is_name};
+use crate::subnet::Subnet;
 
 /// The valid keys of the file.
 pub(super) const KEYS: [&str; 6] =

@@ -78,7 +78,7 @@ pub struct VerifyOutcome {
 }
 
 impl VerifyOutcome {
-    /// Whether there was a bad signature that nothing explains, which ends the exchange.
+    /// Whether there was a bad signature that nothing explains, which ends the verification.
     pub fn is_forged(&self) -> bool {
         self.forged
     }

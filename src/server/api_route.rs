@@ -1,5 +1,5 @@
-//! The paths of the JSON interface. Pages have theirs in [`crate::dashboard::route`], and exchanges between nodes are
-//! recognized by their head.
+//! The paths of the JSON interface. Pages have theirs in [`crate::dashboard::route`]; the path of exchanges between nodes
+//! may have the prefix of a node's url and is recognized before the body is read, in [`super::routes`].
 
 /// A path of the JSON interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

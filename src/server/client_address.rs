@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::Subnet;
+use crate::subnet::Subnet;
 
 /// The address prefix that limits apply to: one IPv4 address or one IPv6 /64, within which a host chooses
 /// its addresses freely.

@@ -211,6 +211,7 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     let received =
         ReceivedReports { heads: message.heads, reports: verified.reports, proofs: verified.proofs };
     let was_sent = node.try_send(&admitted.sender, received);
+    let dropped = ArrivedHeads::default();
     if is_forged {
         return Err(bad("a report's signature does not verify".to_owned()));
     }
@@ -231,7 +232,8 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
         since: message.since.filter(|_| complete),
         // Without a mark the peer names all heads next time, which it must if the event loop did not receive these.
         mark: delta_sync::mark(snapshot.membership(), snapshot.at()).filter(|_| was_sent),
-        arrived: &arrived,
+        // Dropped reports are not named, so that the peer sends them again.
+        arrived: if was_sent { &arrived } else { &dropped },
         reports: &missing,
         proofs: &proofs,
     };

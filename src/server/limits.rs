@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Subnet;
+use crate::subnet::Subnet;
 
 /// The maximum number of header fields in a request; a constant, since they are parsed into a fixed array.
 pub const MAX_HEADER_FIELDS: usize = 64;

@@ -154,7 +154,7 @@ pub struct LoginAttempt<'a> {
 }
 
 impl LoginAttempt<'_> {
-    /// Marks the attempt as successful: it does not count, and its address becomes exempt from [`TOTAL`].
+    /// Marks the attempt as successful: it does not count, and its address becomes exempt from the limit on all attempts.
     pub fn succeeded(self, now: Instant) {
         let mut guard = self.limiter.0.lock();
         let state = &mut *guard;

@@ -16,7 +16,7 @@ use super::signals::{Control, Signals};
 use super::socket_activation::inherited_sockets;
 use super::status_line::status_line;
 use super::watchdog::{Watchdog, WatchedLoop};
-use crate::config::{self, Config, ConfigErrors, LoginConfig, OwnKey, Subnet, login};
+use crate::config::{self, Config, ConfigErrors, LoginConfig, OwnKey, login};
 use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
 use crate::server::{
@@ -24,6 +24,7 @@ use crate::server::{
 };
 use crate::store::StateError;
 use crate::store::clock::Clock;
+use crate::subnet::Subnet;
 use crate::threads;
 
 /// The interval at which the status line is updated.

@@ -23,15 +23,20 @@ pub struct DropCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct DropCounts {
     /// Rejected reports: malformed, of another network, of an unknown author, or with a bad signature.
-    pub reports_refused: u64,
+    #[serde(rename = "reports_refused")]
+    pub rejected_reports: u64,
     /// Reports beyond the rate limit of their author.
-    pub reports_surplus: u64,
+    #[serde(rename = "reports_surplus")]
+    pub rate_limited_reports: u64,
     /// Reports that did not advance.
-    pub reports_stale: u64,
+    #[serde(rename = "reports_stale")]
+    pub stale_reports: u64,
     /// Reports dropped because the event queue was full.
-    pub reports_overrun: u64,
+    #[serde(rename = "reports_overrun")]
+    pub queue_full_reports: u64,
     /// Rejected requests.
-    pub requests_refused: u64,
+    #[serde(rename = "requests_refused")]
+    pub rejected_requests: u64,
 }
 
 impl DropCounters {
@@ -88,11 +93,11 @@ impl DropCounters {
     pub fn counts(&self) -> DropCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         DropCounts {
-            reports_refused: read(&self.rejected_reports),
-            reports_surplus: read(&self.rate_limited),
-            reports_stale: read(&self.stale),
-            reports_overrun: read(&self.queue_full),
-            requests_refused: read(&self.rejected_requests),
+            rejected_reports: read(&self.rejected_reports),
+            rate_limited_reports: read(&self.rate_limited),
+            stale_reports: read(&self.stale),
+            queue_full_reports: read(&self.queue_full),
+            rejected_requests: read(&self.rejected_requests),
         }
     }
 }
@@ -114,7 +119,7 @@ mod tests {
         }
         counters.count_rejected_request("net", "a", "Bad Request", "");
         counters.count_rejected_request("net", "b", "Conflict", "");
-        assert_eq!(counters.counts().requests_refused, 102);
+        assert_eq!(counters.counts().rejected_requests, 102);
         assert_eq!(format!("{:?}", counters.log_limiter).matches("SubjectWindow").count(), 3);
     }
 }

@@ -18,7 +18,7 @@ pub enum Event {
     Tick,
     /// A call of this node has ended.
     CallFinished(CallFinished),
-    /// A peer's request was verified and answered.
+    /// A request of a peer arrived; its reports are verified.
     RequestReceived {
         /// The peer.
         from: NodeId,

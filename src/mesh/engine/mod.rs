@@ -137,8 +137,7 @@ impl Engine {
         })
     }
 
-    /// When to step at the latest, in monotonic ms. Silence is not an event, so a step is due at least once a second
-    /// as well.
+    /// When to step at the latest, in monotonic ms. Silence is not an event: callers step at least once a second besides.
     pub fn deadline_ms(&self) -> u64 {
         if self.leaving {
             return u64::MAX;
@@ -346,7 +345,7 @@ impl Engine {
     ) -> Option<ProbeStatus> {
         self.counters.exchanges_failed += 1;
         let head = self.table.states[index].latest_id();
-        let since_ms = self.peers[index].impostor_since(now, failure);
+        let since_ms = self.peers[index].record_impostor(now, failure);
         let is_misconfigured = since_ms.is_some_and(|ms| self.may_be_misconfigured(now, index, ms));
         let is_probe = purpose == CallPurpose::Probe;
         let peer = &mut self.peers[index];
@@ -439,8 +438,8 @@ impl Engine {
             return;
         }
         let (is_own, id) = (index == membership.me(), report.id());
-        let own_is_newer = self.table.states[index].latest_id().is_none_or(|latest| id > latest);
-        if is_own && own_is_newer {
+        let is_newer_than_held = self.table.states[index].latest_id().is_none_or(|latest| id > latest);
+        if is_own && is_newer_than_held {
             return self.on_own_key_report(now, id, effects);
         }
         // Right after this node's start, a report that was created before may still advance the held one.

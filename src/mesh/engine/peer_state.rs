@@ -144,7 +144,7 @@ impl PeerState {
 
     /// Applies a failed call. Returns since when something else answers at the peer's address, if so: monotonic time in
     /// ms.
-    pub(super) fn impostor_since(&mut self, now: Timestamps, failure: Failure) -> Option<u64> {
+    pub(super) fn record_impostor(&mut self, now: Timestamps, failure: Failure) -> Option<u64> {
         let since_ms = self.impostor_since_ms.unwrap_or(now.mono_ms);
         self.impostor_since_ms = failure.is_impostor().then_some(since_ms);
         self.impostor_since_ms

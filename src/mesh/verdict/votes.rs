@@ -20,7 +20,7 @@ pub struct VoteCount {
     pub unrefuted: usize,
     /// The number of unrefuted votes for offline with a refused connection at every attempt.
     pub refused: usize,
-    /// Whether more than half of all configured nodes observed it offline, or have reported since a quorum did.
+    /// Whether more than half of the members with a key observed it offline, or have reported since a quorum did.
     pub is_witnessed: bool,
 }
 
@@ -65,18 +65,18 @@ impl VoteCount {
                 self.count(&vote);
             }
         }
-        self.is_witnessed = self.is_witnessed(context, target);
+        self.is_witnessed = self.compute_witnessed(context, target);
         self
     }
 
-    /// Whether more than half of all configured nodes are known to live later than the silence began.
+    /// Whether more than half of the members with a key observed the node offline, or have reported since a quorum did.
     ///
     /// A node on the small side of a partition observes the other side offline only after the cut, and receives no
     /// younger report from beyond it. So it never has reports from more than half of all nodes that are younger than
     /// the moment at which a quorum on its side observed a node of the other side offline. Measuring from that
     /// moment works however long reports take to arrive; measuring from the silent node's last report does not,
     /// since reports from before the cut arrive at different times.
-    fn is_witnessed(&self, context: &EvalContext<'_>, target: usize) -> bool {
+    fn compute_witnessed(&self, context: &EvalContext<'_>, target: usize) -> bool {
         let limits = context.limits();
         let last_ms = context.silent_since_ms(target);
         let offline = self.counted().filter(|vote| vote.status == ProbeStatus::Offline);
@@ -168,5 +168,21 @@ impl DistinctKeys {
             self.seen.push(key);
         }
         new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quorum_is_more_than_half_and_at_least_two() {
+        for (electorate, expected) in
+            [(0, 2), (1, 2), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4), (63, 32), (64, 33)]
+        {
+            assert_eq!(quorum(electorate), expected, "of {electorate}");
+            let count = VoteCount { electorate, ..VoteCount::default() };
+            assert!(count.is_quorum(expected) && !count.is_quorum(expected - 1), "of {electorate}");
+        }
     }
 }

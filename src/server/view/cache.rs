@@ -121,13 +121,13 @@ fn counters(node: &NetworkHandle, snapshot: &Snapshot) -> NetworkCounters {
     NetworkCounters {
         reports_stored: stored.reports_stored,
         // Some are found stale before verification, some when they are stored.
-        reports_stale: stored.reports_stale + dropped.reports_stale,
-        reports_refused: dropped.reports_refused,
-        reports_surplus: dropped.reports_surplus,
-        reports_overrun: dropped.reports_overrun,
+        reports_stale: stored.reports_stale + dropped.stale_reports,
+        reports_refused: dropped.rejected_reports,
+        reports_surplus: dropped.rate_limited_reports,
+        reports_overrun: dropped.queue_full_reports,
         exchanges_ok: stored.exchanges_ok,
         exchanges_failed: stored.exchanges_failed,
         requests: stored.requests,
-        requests_refused: dropped.requests_refused,
+        requests_refused: dropped.rejected_requests,
     }
 }
