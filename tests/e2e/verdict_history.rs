@@ -86,5 +86,5 @@ fn times_outside_the_history_and_invalid_times_are_rejected() {
     let error = host.run_subcommand(&["explain", "net", "c", "--at", "1d"]).expect_err("before the history");
     assert!(error.contains("status 404: the oldest verdict on c that is kept is from "), "{error}");
     let error = host.run_subcommand(&["explain", "net", "c", "--at", "3 a.m."]).expect_err("an invalid time");
-    assert!(error.contains("or how long ago: 90s, 15m, 2h, 1d"), "{error}");
+    assert!(error.contains("or a duration before now: 90s, 15m, 2h, 1d"), "{error}");
 }
