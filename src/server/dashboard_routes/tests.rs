@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::dashboard::assets::all;
-use crate::server::fixture::{self, Net, PASSWORD, field, json, request, request_from, text};
+use crate::server::fixture::{self, PASSWORD, field, json, request, request_from, text};
+use crate::store::fixture::Net;
 
 fn respond(instance: &ServedInstance, auth: &Auth, request: &Request) -> Option<Response> {
     DashboardRoutes::default().respond(instance, auth, request)
