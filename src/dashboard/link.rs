@@ -90,7 +90,7 @@ fn direction(snapshot: &Snapshot, (from, to): (usize, usize), links: Links<'_>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::fixture::{self, Net};
+    use crate::store::fixture::{self, Net};
 
     #[test]
     fn old_reports_do_not_count() {

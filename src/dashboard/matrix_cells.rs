@@ -156,7 +156,7 @@ fn encode(observation: &Observation) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::fixture::Net;
+    use crate::store::fixture::Net;
 
     #[test]
     fn only_changes_are_sent() {

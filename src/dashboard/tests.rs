@@ -4,8 +4,7 @@ use maud::html;
 
 use super::*;
 use crate::mesh::Timestamps;
-use crate::server::fixture::{self, Net};
-use crate::store::trends::{Source, Trends};
+use crate::store::fixture::{self, Net};
 
 #[test]
 fn a_stalled_node_is_marked_without_scripts_as_well() {
@@ -47,29 +46,4 @@ fn observations_of_an_old_report_are_marked() {
     assert!(!page(reported_ms).contains("by an old report"));
     // The observations of node-01 of node-00 and node-02. Those of this node are never old.
     assert_eq!(page(reported_ms + 600_000).matches("by an old report").count(), 2);
-}
-
-#[test]
-fn each_report_and_probe_counts_once() {
-    let net = Net::new("net-1", 3);
-    let snapshot = net.busy_node().snapshot();
-    let mut trends = Trends::default();
-    let check = |trends: &Trends, id: &str, source: Source, expected: &[(u32, u32)]| {
-        let found: Vec<_> =
-            trends.of(id, source).iter().map(|minute| (minute.answered, minute.failed)).collect();
-        assert_eq!(found, expected, "{id} {source:?}");
-    };
-    for _ in 0..2 {
-        trends.record(&snapshot);
-        check(&trends, "node-00", Source::Everyone, &[(1, 0)]);
-        check(&trends, "node-00", Source::Here, &[]);
-        check(&trends, "node-01", Source::Everyone, &[(1, 0)]);
-        // Probed every 2.5 s for 20 s, and each probe counts.
-        check(&trends, "node-01", Source::Here, &[(8, 0)]);
-        check(&trends, "node-02", Source::Everyone, &[(0, 2)]);
-        check(&trends, "node-02", Source::Here, &[(0, 2)]);
-    }
-    // A node that is no longer a member is forgotten.
-    trends.record(&Net::new("net-1", 2).busy_node().snapshot());
-    check(&trends, "node-02", Source::Everyone, &[]);
 }

@@ -311,7 +311,8 @@ mod tests {
     use super::*;
     use crate::crypto::dsse;
     use crate::mesh::Event;
-    use crate::server::fixture::{self, Net, node_id};
+    use crate::server::fixture::{request, text};
+    use crate::store::fixture::{self, Net, node_id};
 
     fn exchange(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> Response {
         let path = net.membership.own().exchange_path(&net.id);
@@ -328,7 +329,7 @@ mod tests {
         };
         let admitted =
             AdmittedExchange { node: node.clone(), sender, signed, nonce, verified_in: Duration::ZERO };
-        respond(&fixture::request("POST", "/mon/net", &[], body), &admitted)
+        respond(&request("POST", "/mon/net", &[], body), &admitted)
     }
 
     #[test]
@@ -358,7 +359,7 @@ mod tests {
         let body = format!("{{\"to\":\"node-00\",\"now\":\"{}\"}}", "ä".repeat(100_000));
         let response = exchange(&net, &Arc::new(node), &body);
         assert_eq!(response.status_code, 400);
-        let text = fixture::text(response);
+        let text = text(response);
         assert!(text.len() < 1_000 && text.contains('…'), "{} bytes", text.len());
     }
 }

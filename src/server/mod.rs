@@ -41,7 +41,7 @@ mod deadline_stream;
 mod etag;
 pub mod exchange;
 #[cfg(test)]
-pub(crate) mod fixture;
+mod fixture;
 mod gzip;
 pub mod handler;
 mod health;

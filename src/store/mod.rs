@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod drop_counters;
 pub mod event_loop;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod network_handle;
 pub mod nonce_store;
 pub mod published;

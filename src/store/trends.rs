@@ -182,6 +182,7 @@ impl Trends {
 mod tests {
     use super::*;
     use crate::mesh::wire::observation::Failure;
+    use crate::store::fixture::Net;
 
     fn observation(status: ProbeStatus, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
         Observation { status, since_ms: 0, rtt_us, took_us: None, clock_offset_ms: None, error, head: None }
@@ -223,5 +224,30 @@ mod tests {
         assert_eq!((starts(&series).last(), series.0.len()), (Some(&390), 52));
         series.at(2_000 * MINUTE_MS);
         assert_eq!(starts(&series), [2_000]);
+    }
+
+    #[test]
+    fn each_report_and_probe_counts_once() {
+        let net = Net::new("net-1", 3);
+        let snapshot = net.busy_node().snapshot();
+        let mut trends = Trends::default();
+        let check = |trends: &Trends, id: &str, source: Source, expected: &[(u32, u32)]| {
+            let found: Vec<_> =
+                trends.of(id, source).iter().map(|minute| (minute.answered, minute.failed)).collect();
+            assert_eq!(found, expected, "{id} {source:?}");
+        };
+        for _ in 0..2 {
+            trends.record(&snapshot);
+            check(&trends, "node-00", Source::Everyone, &[(1, 0)]);
+            check(&trends, "node-00", Source::Here, &[]);
+            check(&trends, "node-01", Source::Everyone, &[(1, 0)]);
+            // Probed every 2.5 s for 20 s, and each probe counts.
+            check(&trends, "node-01", Source::Here, &[(8, 0)]);
+            check(&trends, "node-02", Source::Everyone, &[(0, 2)]);
+            check(&trends, "node-02", Source::Here, &[(0, 2)]);
+        }
+        // A node that is no longer a member is forgotten.
+        trends.record(&Net::new("net-1", 2).busy_node().snapshot());
+        check(&trends, "node-02", Source::Everyone, &[]);
     }
 }

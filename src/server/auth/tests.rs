@@ -8,7 +8,8 @@ use super::*;
 use crate::crypto::Keypair;
 use crate::mesh::id::NodeId;
 use crate::mesh::membership::{Member, Membership};
-use crate::server::fixture::{self, Net, PASSWORD, field, node_id, request};
+use crate::server::fixture::{self, PASSWORD, field, request};
+use crate::store::fixture::{Net, node_id};
 
 fn bearer(token: &str) -> Request {
     request("GET", "/view/net-1", &[("Authorization", &format!("Bearer {token}"))], "")

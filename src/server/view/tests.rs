@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::cache::NetworkCache;
 use super::*;
-use crate::server::fixture::{self, Net, field, json, node_id, request, text};
+use crate::server::fixture::{self, field, json, request, text};
+use crate::store::fixture::{Net, node_id};
 
 #[test]
 fn network_body() {
