@@ -14,7 +14,7 @@ use super::verdict::tracker::VerdictTracker;
 use super::wire::report::VerifiedReport;
 
 /// Counters of reports and exchanges since the start of this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Reports that were stored.
     pub reports_stored: u64,

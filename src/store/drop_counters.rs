@@ -20,22 +20,17 @@ pub struct DropCounters {
 }
 
 /// The values of the counters at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DropCounts {
     /// Rejected reports: malformed, of another network, of an unknown author, or with a bad signature.
-    #[serde(rename = "reports_refused")]
     pub rejected_reports: u64,
     /// Reports beyond the rate limit of their author.
-    #[serde(rename = "reports_surplus")]
     pub rate_limited_reports: u64,
     /// Reports that did not advance.
-    #[serde(rename = "reports_stale")]
     pub stale_reports: u64,
     /// Reports dropped because the event queue was full.
-    #[serde(rename = "reports_overrun")]
     pub queue_full_reports: u64,
     /// Rejected requests.
-    #[serde(rename = "requests_refused")]
     pub rejected_requests: u64,
 }
 
