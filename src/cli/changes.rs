@@ -24,8 +24,8 @@ Examples:
 
 /// List changes of verdicts, newest first
 ///
-/// The node on this host remembers the latest changes since its start: at least a few and at most 64 for each node.
-/// The journal has all of them. distomon explain --at explains any of them.
+/// The node on this host remembers the latest changes since its start, at most 64 for each node and fewer in a large
+/// network; distomon explain --at explains them. The journal has all changes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

@@ -81,7 +81,7 @@ pub(super) fn write_network(
     plan.execute(&args).map(|written| written.password)
 }
 
-/// Returns the error for `path` that cannot be written.
+/// Returns the error of creating or writing `path`.
 fn write_error(what: &str, path: &Path, error: &io::Error) -> CliError {
     CliError::new(
         EX_CANTCREAT,
@@ -92,7 +92,7 @@ fn write_error(what: &str, path: &Path, error: &io::Error) -> CliError {
     )
 }
 
-/// Result of a plan.
+/// Output of an executed plan.
 struct PlanOutput {
     instructions: String,
     password: Zeroizing<String>,

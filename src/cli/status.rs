@@ -73,10 +73,10 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
         return watch::run(query, format, interval);
     }
     match query.send() {
-        Ok(answer) => {
+        Ok(reply) => {
             // The terminal wraps long lines, so nothing is truncated.
-            super::print(&answer.text(format, &Screen::now()));
-            ExitCode::from(answer.outcome().code())
+            super::print(&reply.text(format, &Screen::now()));
+            ExitCode::from(reply.outcome().code())
         }
         Err(error) => error.report("status"),
     }
