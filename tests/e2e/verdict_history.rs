@@ -24,7 +24,7 @@ fn a_past_outage_is_explained_after_the_node_is_up_again() {
     let up_ms = wait_verdict(&network, "a", "c", "up");
     let host = network.host("a");
 
-    // Between down and up another verdict is possible for a moment.
+    // Another verdict may occur briefly between down and up.
     let first = host.get(&format!("/explain/net/c?at={down_ms}")).expect("an explanation");
     let until_ms = first["until"].as_u64().expect("the verdict has ended");
     assert!(down_ms < until_ms && until_ms <= up_ms, "{first}");
