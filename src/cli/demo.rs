@@ -30,6 +30,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// Each node is a separate process with a configuration as distomon init writes it, in a temporary directory. Ctrl-C
 /// stops all nodes and removes the directory.
+///
+/// Exit status 0, 64 for invalid arguments, 69 for an address that cannot be listened on or if no node is left, 70 if a
+/// node does not start, 73 for a file that cannot be written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The number of nodes, 2 to 64
@@ -49,8 +52,7 @@ pub(super) struct Args {
     verbose: bool,
 }
 
-/// Runs the demo until a signal stops it. Exit status 0, 64 for invalid arguments, 69 for a port in use or when no node
-/// is left, 70 if a node does not start, 73 for a file that cannot be written.
+/// Runs the demo until a signal stops it.
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     match demo(args) {
         Ok(()) => ExitCode::SUCCESS,

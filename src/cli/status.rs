@@ -32,6 +32,7 @@ Exit status:
       isolated, or a node is unknown or was never seen
   64  invalid arguments
   66  a file that cannot be read
+  71  an error of the operating system
   77  a lack of permission
   78  a configuration that is invalid or has no login or key";
 
