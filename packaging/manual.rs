@@ -102,7 +102,7 @@ fn write_pages(command: &Command, parent: Option<&str>, dir: &Path) -> io::Resul
     Ok(())
 }
 
-/// Returns whether a subcommand has a page: hidden ones and clap's `help` have not.
+/// Returns whether a subcommand has a page: all but hidden ones and clap's `help`.
 fn has_page(command: &Command) -> bool {
     !command.is_hide_set() && command.get_name() != "help"
 }

@@ -24,8 +24,11 @@ Examples:
 
 /// List changes of verdicts, newest first
 ///
-/// The node on this host remembers the latest changes since its start: at least a few and at most 64 for each node.
-/// The journal has all of them. distomon explain --at explains any of them.
+/// The node on this host remembers the latest changes since its start, at most 64 for each node and fewer in a large
+/// network; distomon explain --at explains them. The journal has all changes.
+///
+/// Exit status 0, 64 for an invalid name, 69 if the node does not return its changes, 77 for a lack of permission, 78 for
+/// a configuration that is invalid or has no login or key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -62,7 +65,7 @@ struct Change {
     electorate: u64,
 }
 
-/// Prints the changes. Exit status 0, 64 for an invalid name, 69 if the node does not return them.
+/// Prints the changes.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     match changes(args, global) {
         Ok(text) => {

@@ -54,7 +54,7 @@ pub(super) fn get(url: &str, token: &str) -> Result<String, ClientError> {
     send(minreq::get(url).with_header("Authorization", format!("Bearer {token}")))
 }
 
-/// Returns a token of the node at `url` for its password.
+/// Requests a token from the node at `url` with its password.
 pub(super) fn log_in(url: &str, password: &str) -> Result<String, ClientError> {
     #[derive(Deserialize)]
     struct Reply {

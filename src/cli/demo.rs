@@ -30,6 +30,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// Each node is a separate process with a configuration as distomon init writes it, in a temporary directory. Ctrl-C
 /// stops all nodes and removes the directory.
+///
+/// Exit status 0, 64 for invalid arguments, 69 for an address that cannot be listened on or if no node is left, 70 if a
+/// node does not start, 73 for a file that cannot be written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The number of nodes, 2 to 64
@@ -49,8 +52,7 @@ pub(super) struct Args {
     verbose: bool,
 }
 
-/// Runs the demo until a signal stops it. Exit status 0, 64 for invalid arguments, 69 for a port in use or when no node
-/// is left, 70 if a node does not start, 73 for a file that cannot be written.
+/// Runs the demo until a signal stops it.
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     match demo(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +130,7 @@ fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, CliError> {
             0 => 0,
             first => first.checked_add(index).ok_or_else(|| CliError::new(EX_USAGE, range()))?,
         };
-        // All are bound until the last is found, so that no two are the same.
+        // All sockets stay open until the end of the loop, so that no two ports are equal.
         match std::net::TcpListener::bind((args.bind, port)) {
             Ok(listener) => listeners.push(listener),
             Err(error) => errors.push((port, error)),
@@ -150,12 +152,12 @@ fn free_addresses(args: &Args) -> Result<Vec<SocketAddr>, CliError> {
     Err(CliError::new(EX_UNAVAILABLE, message))
 }
 
-/// Waits for `time` or a signal, and returns whether the demo is to stop. A closed terminal (SIGHUP) also stops it.
+/// Waits for `time` or a signal; returns whether the demo must stop. A closed terminal (SIGHUP) also stops it.
 fn wait_for_stop(time: Duration, signals: &Signals) -> bool {
     signals.controls().recv_timeout(time) != Err(RecvTimeoutError::Timeout)
 }
 
-/// Waits until each node is healthy. Returns false if the demo is to stop before that.
+/// Waits until each node is healthy. Returns false if the demo must stop before that.
 fn wait_until_healthy(nodes: &mut Nodes, signals: &Signals) -> Result<bool, CliError> {
     let deadline = Instant::now() + START_TIMEOUT;
     for node in nodes.iter_mut() {
@@ -178,7 +180,7 @@ fn wait_until_healthy(nodes: &mut Nodes, signals: &Signals) -> Result<bool, CliE
     Ok(true)
 }
 
-/// Reports nodes that end, until the demo is to stop or no node is left.
+/// Reports nodes that end, until the demo must stop or no node is left.
 fn watch(nodes: &mut Nodes, signals: &Signals, dir: &DemoDir) -> Result<(), CliError> {
     let mut left = nodes.iter_mut().count();
     while !wait_for_stop(CHECK_INTERVAL, signals) {
@@ -282,7 +284,7 @@ mod tests {
     fn ports_in_use_are_reported() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("its address");
-        // As the second port of three, so that more than the first is looked at.
+        // The second of three ports, so that a check of only the first would miss it.
         let error = free_addresses(&args(3, address.port() - 1)).expect_err("taken");
         assert_eq!(error.status, EX_UNAVAILABLE);
         let line = format!("{address} is in use by another program\n");

@@ -32,6 +32,9 @@ Examples:
 /// The explanation is that of the node on this host, or with --url that of another node; all nodes reach the same
 /// verdict from the same reports. With --at, it is for the verdict at that time. A node remembers the latest changes
 /// since its start; distomon changes lists them.
+///
+/// Exit status 0, 64 for an invalid name, 69 if the node does not explain the verdict, 77 for a lack of permission, 78
+/// for a configuration that is invalid or has no login or key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -51,7 +54,7 @@ pub(super) struct Args {
     url: Option<NodeUrl>,
 }
 
-/// Prints the explanation. Exit status 0, 64 for an invalid name, 69 if the node does not return it.
+/// Prints the explanation.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     match explain(args, global) {
         Ok(text) => {

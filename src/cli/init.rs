@@ -27,6 +27,8 @@ use crate::mesh::id::{NetworkId, NodeId};
 /// With --self, DIR is the directory of that node only; add the other nodes' public keys to config.yml later.
 ///
 /// It generates one password for all nodes and prints it once. It never overwrites existing files.
+///
+/// Exit status 0, 64 for invalid arguments, 70 after an internal error, 73 for a file that cannot be written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory to write to, for example /etc/distomon
@@ -48,7 +50,7 @@ pub(super) struct Args {
     plain_password: bool,
 }
 
-/// Writes the files. Exit status 0, 64 for invalid arguments, 73 for a file that cannot be written.
+/// Writes the files and prints the next commands.
 pub(super) fn run(args: &Args, _: &Global) -> ExitCode {
     let plan = match Plan::from_args(args) {
         Ok(plan) => plan,
@@ -81,7 +83,7 @@ pub(super) fn write_network(
     plan.execute(&args).map(|written| written.password)
 }
 
-/// Returns the error for `path` that cannot be written.
+/// Returns the error of creating or writing `path`.
 fn write_error(what: &str, path: &Path, error: &io::Error) -> CliError {
     CliError::new(
         EX_CANTCREAT,
@@ -92,7 +94,7 @@ fn write_error(what: &str, path: &Path, error: &io::Error) -> CliError {
     )
 }
 
-/// Result of a plan.
+/// Output of an executed plan.
 struct PlanOutput {
     instructions: String,
     password: Zeroizing<String>,

@@ -12,6 +12,8 @@ use crate::config::{self, Config, ConfigErrors, Network, keys};
 use crate::crypto::Keypair;
 
 /// Show keys, or generate a key for this host's node
+///
+/// Exit status 0, 64 for an unknown network, 73 for a file that cannot be written, 78 for an invalid configuration.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -47,8 +49,7 @@ struct GenerateArgs {
     out: Option<PathBuf>,
 }
 
-/// Shows or generates keys. Exit status 0, 64 for an unknown network, 73 for a file that cannot be written, 78 for an
-/// invalid configuration.
+/// Shows or generates keys.
 pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
     let config = match config::load(&global.config) {
         Ok(config) => config,

@@ -60,8 +60,8 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
     let credentials_dir = global.credentials_dir();
     let login = login::load(config.login, &config.dir, credentials_dir.as_deref(), &state_dir);
     check_generated(&login.map_err(|errors| config_error(&errors))?, &config.dir)?;
-    let kept = login::load_generated(&state_dir).map_err(|errors| config_error(&errors))?;
-    let Some(kept) = kept else {
+    let generated = login::load_generated(&state_dir).map_err(|errors| config_error(&errors))?;
+    let Some(generated) = generated else {
         let message = format!(
             "no password yet: {} does not exist; the service generates it at its first start: {}",
             login::generated_path(&state_dir).display(),
@@ -70,7 +70,7 @@ fn password(args: &Args, global: &Global) -> Result<zeroize::Zeroizing<String>, 
         return Err(CliError::new(EX_UNAVAILABLE, message));
     };
     if !args.new {
-        return Ok(kept.plain);
+        return Ok(generated.plain);
     }
     let new = login::regenerate(&state_dir).map_err(|error| {
         let path = login::generated_path(&state_dir);

@@ -9,7 +9,7 @@ use crate::config::NodeUrl;
 /// The lifetime of the token for one request, in seconds.
 const TOKEN_LIFETIME_S: u64 = 60;
 
-/// Returns the body of the reply to `GET` of the path that `path` returns for the network's id.
+/// Sends `GET` for the path that `path` returns for the network's id; returns the body of the reply.
 ///
 /// `network` is that id or the directory under networks/. `url` is the node to query, by default the one of this
 /// configuration. `verb` completes the error "the node does not …".

@@ -12,9 +12,9 @@ use crate::service::lifecycle::{self, Options, RunError};
 /// Run the node until a signal stops it
 ///
 /// systemd runs this command: systemctl start distomon@network. SIGTERM and Ctrl-C stop it. SIGHUP reloads the
-/// configuration; an invalid one is rejected and logged. Exit status 0 after a stop, 69 for an address in use, 70
-/// after an internal error, 71 for an error of the operating system, 73 for an unusable state directory, 78 for an
-/// invalid configuration.
+/// configuration; an invalid one is rejected and logged. Exit status 0 after a stop, 69 for an address that cannot be
+/// listened on, 70 after an internal error, 71 for an error of the operating system, 73 for an unusable state
+/// directory, 78 for an invalid configuration.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The least severe level to log

@@ -32,6 +32,7 @@ Exit status:
       isolated, or a node is unknown or was never seen
   64  invalid arguments
   66  a file that cannot be read
+  71  an error of the operating system
   77  a lack of permission
   78  a configuration that is invalid or has no login or key";
 
@@ -73,10 +74,10 @@ pub(super) fn run(args: &Args, global: &Global) -> ExitCode {
         return watch::run(query, format, interval);
     }
     match query.send() {
-        Ok(answer) => {
+        Ok(reply) => {
             // The terminal wraps long lines, so nothing is truncated.
-            super::print(&answer.text(format, &Screen::now()));
-            ExitCode::from(answer.outcome().code())
+            super::print(&reply.text(format, &Screen::now()));
+            ExitCode::from(reply.outcome().code())
         }
         Err(error) => error.report("status"),
     }

@@ -21,7 +21,7 @@ pub(super) enum Style {
 }
 
 impl Style {
-    /// The parameters of the control sequence SGR (ECMA-48, section 8.3.117).
+    /// Returns the parameters of the control sequence SGR (ECMA-48, section 8.3.117).
     fn code(self) -> &'static str {
         match self {
             Self::Plain => "0",

@@ -20,7 +20,7 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
 /// is UTC, as in all output.
 fn read(text: &str, now_ms: u64) -> Option<u64> {
     let text = text.trim();
-    // A short number is ambiguous; Unix time in ms has had twelve digits since 1973.
+    // A short number is ambiguous; Unix time in ms has had at least twelve digits since 1973.
     if text.len() < 12 && text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Style, scripts and icons. Their paths depend on their content, so that browsers may cache them for good.
+//! Style, scripts and icons. Their paths depend on their content, so that browsers may cache them indefinitely.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ assets! {
     LIVE_UPDATES = "js", "text/javascript; charset=utf-8", include_str!("live_updates.js");
     /// The script of the matrix.
     MATRIX = "js", "text/javascript; charset=utf-8", include_str!("matrix.js");
-    /// The logo, and the icon of pages without a health.
+    /// The logo, also the icon of pages that show no health.
     LOGO = "svg", "image/svg+xml", include_str!("logo.svg");
     /// The icon of the health `ok`.
     OK = "svg", "image/svg+xml", include_str!("ok.svg");

@@ -77,7 +77,7 @@ pub(super) fn loss(minutes: &[Minute], now_ms: u64, what: &str, failed: &str) ->
     let (failures, answers) = (sum(|minute| minute.failed), sum(|minute| minute.answered));
     let summary = format!("In the last hour {failures} of {} {what} {failed}.", failures + answers);
     let max = losses.iter().map(|(_, loss)| *loss).fold(0.0, f64::max);
-    // The scale shows small losses, and does not collapse where nothing was lost.
+    // At least 5 %, so that one small loss does not fill the chart; 100 % where nothing was lost.
     let scale = Scale::up_to(if max == 0.0 { 100.0 } else { max.max(5.0) });
     let width = (WIDTH - LEFT - RIGHT) / (MINUTES_F - 1.0) - 1.0;
     let drawing = html! {

@@ -1,4 +1,4 @@
-//! Why a verdict is what it is, step by step, in the sentences of `distomon explain`.
+//! The steps that lead to a verdict, in the sentences of `distomon explain`.
 
 use maud::{Markup, html};
 
@@ -16,7 +16,7 @@ use crate::present::explanation::{
 };
 use crate::present::verdict_view::VerdictView;
 
-/// The most votes in the list.
+/// The maximum number of listed votes.
 const MAX_VOTES: usize = 200;
 
 /// Renders the section of a node's page: the current verdict, or with `at_ms` (Unix time in ms) the one at that time.

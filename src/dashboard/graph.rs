@@ -13,16 +13,17 @@ use crate::mesh::id::NodeId;
 use crate::mesh::verdict::Partition;
 use crate::mesh::wire::observation::ProbeStatus;
 
-/// The most nodes of a network that is drawn.
+/// The maximum size of a network that is drawn, in nodes.
 const MAX_NODES: usize = 64;
 
-/// The most nodes of a network whose working links are drawn.
+/// The maximum size of a network whose working links are drawn, in nodes.
 const MAX_NODES_WITH_WORKING_LINKS: usize = 32;
 
-/// The most nodes with horizontal labels. Labels of more nodes are radial, since they would overlap.
+/// The maximum size of a network with horizontal labels, in nodes. Those of a larger one would overlap, so they are
+/// radial.
 const MAX_NODES_WITH_HORIZONTAL_LABELS: usize = 16;
 
-/// The most characters of a label.
+/// The maximum length of a label, in characters.
 const MAX_LABEL_CHARS: usize = 18;
 
 /// The width for one circle.
@@ -127,7 +128,8 @@ fn line_between(from: Point, to: Point) -> String {
     format!("M{:.1} {:.1}L{:.1} {:.1}", from.x + ux, from.y + uy, to.x - ux, to.y - uy)
 }
 
-/// Returns the lines between nodes that observe each other online. Where only one observes the other, that suffices.
+/// Returns the lines between nodes that find each other online. If only one of two observes the other, its observation
+/// suffices.
 fn working_links(snapshot: &Snapshot, points: &[Point]) -> String {
     let online = |from: usize, to: usize| {
         snapshot.verdicts().nodes[from].status.is_alive()

@@ -4,12 +4,12 @@ use super::assets::{self, Asset};
 use crate::mesh::Snapshot;
 use crate::mesh::verdict::NodeStatus;
 
-/// The health of a network, node or link. Of several, the greatest value is the worst.
+/// The health of a network, node or link, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Health {
     /// Every node is up or was stopped on purpose, and every link works.
     Ok,
-    /// A node is degraded or undecided, or a link does not work.
+    /// A node is degraded, unknown or was never seen, or a link does not work.
     Warning,
     /// This node is isolated, or has no report of any other node yet.
     Unknown,
@@ -75,7 +75,7 @@ impl Health {
         }
     }
 
-    /// Returns the icon of a page.
+    /// Returns the icon of a page with this health.
     pub(super) fn icon(self) -> &'static Asset {
         match self {
             Self::Ok => &assets::OK,
@@ -86,7 +86,7 @@ impl Health {
     }
 }
 
-/// Returns whether this node has never had a sign of life of any other node.
+/// Returns whether no other node has shown a sign of life since this node started.
 pub(super) fn no_peer_seen(snapshot: &Snapshot) -> bool {
     let me = snapshot.membership().me();
     let verdicts = snapshot.verdicts().nodes.iter().zip(snapshot.tracker().nodes()).enumerate();

@@ -1,4 +1,4 @@
-// Keeps a page up to date: requests what has changed and replaces it, shows times in the reader's time zone, and shows a
+// Keeps a page up to date: requests the changed parts and replaces them, shows times in the reader's time zone, and shows a
 // banner when the node does not answer or the session has expired. Pages are complete without this script.
 "use strict";
 
@@ -12,10 +12,11 @@
   const HIDDEN_POLL_MS = 10 * SECOND;
   // The reader may log in again in another tab.
   const EXPIRED_POLL_MS = 5 * SECOND;
-  // The time without an update after which the page is marked as stale: sooner if requests fail, later if they hang.
+  // The time after which the page is marked as stale: since the last update if requests fail, since the last reply if
+  // they hang.
   const FAILED_STALE_MS = 3 * SECOND;
   const PENDING_STALE_MS = 5 * SECOND;
-  // The time without a tick after which the node's event loop counts as stalled; the node has the same limit.
+  // The time without a tick after which the node's event loop counts as stalled, as in dashboard/mod.rs.
   const STALLED_MS = 6 * SECOND;
   const REQUEST_TIMEOUT_MS = 5 * SECOND;
 

@@ -5,14 +5,14 @@ use maud::{Markup, html};
 use super::RenderedPage;
 use super::page_frame::{PageFrame, PageRequest};
 
-/// The reason for which the login page is shown, other than a visit.
+/// The reason why the login page is shown, unless the user opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginProblem {
     /// The password is wrong.
     WrongPassword,
     /// Too many attempts failed.
     TooManyAttempts {
-        /// When the next attempt is allowed, in seconds from now.
+        /// The time until the next attempt is allowed, in seconds.
         retry_after_s: u64,
     },
     /// Another site sent the form.
@@ -60,7 +60,7 @@ impl LoginProblem {
 pub struct LoginForm<'a> {
     /// Whether this instance has a password.
     pub has_password: bool,
-    /// Why the page is shown.
+    /// The reason why the page is shown, if any.
     pub problem: Option<LoginProblem>,
     /// The absolute path to open after the login.
     pub next: Option<&'a str>,

@@ -41,7 +41,7 @@
     }
   };
 
-  // With the two digits that a value is precise to.
+  // Two significant digits, the precision of a value.
   const milliseconds = (value) => {
     const ms = microseconds(value) / 1000;
     return ms < 9.95 ? ms.toPrecision(2) : ms < 1000 ? ms.toFixed(0) : `${(ms / 1000).toPrecision(2)}k`;
@@ -57,7 +57,7 @@
 
   // The order of rows and columns.
 
-  // The smallest weight comes first. The values are those that a node reports, or that are reported of it.
+  // Sort keys; the smallest comes first. The values are those that a node reports, or that others report about it.
   const weightOf = {
     worst: (values) => -values.filter((value) => status(value) > ONLINE).length,
     slowest: (values) => {
@@ -78,7 +78,7 @@
     return order;
   };
 
-  // The first node of each site but the first, if sorted by site.
+  // If sorted by site, the first node of each site except the first site.
   const siteEdges = (order, by) => new Set(
     by === "site" ? order.filter((index, position) => position && nodes[index][1] !== nodes[order[position - 1]][1]) : []);
 
@@ -96,7 +96,7 @@
     view.arrange();
   };
 
-  // Both directions of a pair: first what the matrix holds, then all details from the node.
+  // Both directions of a pair: first the values of the matrix, then all details from the node.
 
   let pairTimer;
   let shownPair = "";

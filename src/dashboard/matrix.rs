@@ -10,17 +10,17 @@ use super::route::Links;
 use crate::mesh::Snapshot;
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
 
-/// The most nodes of a network with a table.
+/// The maximum size of a network with a table, in nodes.
 const MAX_TABLE_NODES: usize = 64;
 
-/// The most nodes of a network without a canvas. In a larger one the table is only for screen readers and for browsers
-/// without scripts, since it scrolls slowly.
+/// The maximum size of a network without a canvas, in nodes. In a larger one the table, which scrolls slowly, is only
+/// for screen readers and for browsers without scripts.
 const MAX_NODES_WITHOUT_CANVAS: usize = 16;
 
-/// The most nodes of a network whose cells show round-trip times as text.
+/// The maximum size of a network whose cells show round-trip times as text, in nodes.
 const MAX_NODES_WITH_TEXT: usize = 12;
 
-/// The most pairs in the list of those that are not online, which replaces a table.
+/// The maximum number of pairs in the list of those that are not online, which replaces a table.
 const MAX_LISTED_PAIRS: usize = 200;
 
 /// The classes of round-trip times, each with its upper bound in µs.
@@ -45,7 +45,7 @@ pub(super) fn section(snapshot: &Snapshot, links: Links<'_>, now_ms: u64) -> Mar
     html! {
         section #matrix data-nodes=(count) aria-labelledby="matrix-title" {
             div.bar {
-                h2 #matrix-title { "Who sees whom" }
+                h2 #matrix-title { "Observations" }
                 form.controls hidden {
                     (order_select("rows", "Rows"))
                     (order_select("columns", "Columns"))
@@ -170,7 +170,7 @@ fn pair_list(snapshot: &Snapshot, links: Links<'_>) -> Markup {
     }
 }
 
-/// Renders a small matrix without text. Neighbouring cells of a row with one status share a shape.
+/// Renders a small matrix without text. Adjacent cells of a row with the same status share a shape.
 pub(super) fn small(snapshot: &Snapshot) -> Markup {
     let count = snapshot.membership().members().len();
     let (mut online, mut offline, mut unknown) =
@@ -185,7 +185,7 @@ pub(super) fn small(snapshot: &Snapshot) -> Markup {
         }
     }
     html! {
-        svg.small-matrix viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Who sees whom" {
+        svg.small-matrix viewBox={ "0 0 " (count) " " (count) } role="img" aria-label="Observations" {
             path.a d=(online.path()) {}
             path.q d=(unknown.path()) {}
             path.x d=(offline.path()) {}

@@ -12,13 +12,13 @@ use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId, Site};
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
 
-/// Steps of a round-trip time in each power of two. This keeps 2 % of precision, and smaller changes are not sent.
+/// The number of steps of a round-trip time per power of two: a precision of 2 %. Smaller changes are not sent.
 const STEPS: f64 = 32.0;
 
 /// All cells of a network in one snapshot.
 pub(super) struct MatrixCells {
     version: SnapshotVersion,
-    /// With another configuration, indices mean other nodes.
+    /// The digest of the configuration: with another one, the indices refer to other nodes.
     config_digest: String,
     rows: Vec<Row>,
 }

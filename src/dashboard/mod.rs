@@ -1,6 +1,6 @@
 //! HTML pages of the networks, nodes and links that this instance serves.
 //!
-//! This module renders values into HTML and JSON. It does not know HTTP, logins and cookies: `server` does.
+//! This module renders values as HTML and JSON. HTTP, logins and cookies are in `server`.
 //!
 //! A page is complete without scripts. With them it keeps itself up to date: about once a second a script requests
 //! what has changed, on a connection that closes again, so that an open page occupies no thread. All links are
@@ -8,7 +8,7 @@
 //!
 //! Each file imports only files above it:
 //!
-//! | file | content |
+//! | file | contents |
 //! | --- | --- |
 //! | [`assets`] | style, scripts and icons |
 //! | [`route`] | URLs: parsing, and links |
@@ -101,7 +101,7 @@ pub enum RequestedTime {
     Current,
     /// The verdict at this time: Unix time in ms.
     At(u64),
-    /// The request has something else than a time.
+    /// The value in the request is not a time.
     Invalid,
 }
 
@@ -114,7 +114,7 @@ pub struct KnownState<'a> {
     pub matrix: &'a str,
 }
 
-/// The reason for which a logged-in reader does not get a page.
+/// The reason why a logged-in reader does not get a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageError {
     /// The page, network, node or link does not exist.

@@ -16,13 +16,13 @@ use crate::mesh::{Snapshot, Timestamps};
 use crate::present::causes::join_causes;
 use crate::present::summary::{severity, summary};
 
-/// The most nodes in the list of problems.
+/// The maximum number of nodes in the list of problems.
 const MAX_NODES: usize = 12;
 
-/// The most links in the list of problems.
+/// The maximum number of links in the list of problems.
 const MAX_LINKS: usize = 8;
 
-/// The most nodes named of each partition.
+/// The maximum number of named nodes of each partition.
 const MAX_PARTITION_NODES: usize = 12;
 
 /// Renders the page. `root` is the relative path to the root.

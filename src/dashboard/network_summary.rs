@@ -1,4 +1,4 @@
-//! What the overview and the page of a network show alike: the number of nodes by status, and a misused key.
+//! The summary on the overview and on the page of a network: the number of nodes by status, and a duplicate key.
 
 use maud::{Markup, html};
 

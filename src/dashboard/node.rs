@@ -1,4 +1,4 @@
-//! The page of one node: its verdict and why, both directions to each other node, and its signed report.
+//! The page of one node: its verdict with the explanation, both directions to each other node, and its signed report.
 
 use std::cmp::Reverse;
 
@@ -12,7 +12,7 @@ use super::{explanation, format, node_table, observation, signed_report, timelin
 use crate::mesh::wire::observation::{Observation, ProbeStatus};
 use crate::mesh::{Snapshot, Timestamps};
 
-/// The most other nodes in the table.
+/// The maximum number of other nodes in the table.
 const MAX_PAIRS: usize = 200;
 
 /// The page of one node.

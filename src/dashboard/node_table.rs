@@ -11,7 +11,7 @@ use crate::present::causes::join_causes;
 use crate::present::own_observation::own_observation;
 use crate::present::summary::severity;
 
-/// The offset from which on a clock is highlighted, in ms.
+/// The smallest clock offset that is highlighted, in ms.
 const HIGHLIGHTED_OFFSET_MS: u64 = 1_000;
 
 /// The number of nodes on a page of the table.
@@ -22,7 +22,7 @@ const PAGE_SIZE: usize = 100;
 pub struct NodeQuery {
     /// A part of the name or site.
     text: String,
-    /// The page, from 1 on.
+    /// The number of the page, at least 1.
     page: usize,
 }
 
@@ -185,10 +185,10 @@ impl Note {
 const CONFLICT: Note = Note::warning(
     "conflict",
     "It signed two different reports with one number: a cloned machine, a restored snapshot or a stolen key. This \
-     node keeps both as proof.",
+     node stores both as evidence.",
 );
 const NO_KEY: Note =
-    Note::hint("no key", "The configuration has no public key for it, so it does not take part yet.");
+    Note::hint("no key", "The configuration has no public key for it, so it does not participate yet.");
 const NO_URL: Note =
     Note::hint("calls out", "It has no url: no node probes it, and its own reports are its signs of life.");
 const NO_REPORT: Note =

@@ -9,10 +9,10 @@ use super::{format, matrix, network_summary, timeline};
 use crate::mesh::Snapshot;
 use crate::present::summary::summary;
 
-/// The most changes listed of one network.
+/// The maximum number of listed changes of each network.
 const MAX_CHANGES: usize = 3;
 
-/// The most nodes of a network with a small matrix. The cells of a larger one would be too small to see.
+/// The maximum size of a network with a small matrix, in nodes. The cells of a larger one would be too small to see.
 const MAX_MATRIX_NODES: usize = 256;
 
 /// Renders the page of the networks in these snapshots.

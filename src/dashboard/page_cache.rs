@@ -13,17 +13,17 @@ use super::page_content::PageContent;
 use crate::mesh::Snapshot;
 use crate::mesh::id::NetworkId;
 
-/// The most pages in the cache. A new page beyond it empties the cache.
+/// The maximum number of pages in the cache. A new page beyond it empties the cache.
 const MAX_PAGES: usize = 64;
 
-/// For how long a page is not rendered again, even if its snapshots have changed. A page that takes longer than a
-/// tenth of this to render is kept for ten times its rendering time.
+/// The minimum time between two renderings of a page, even if its snapshots have changed. A page that takes longer
+/// than a tenth of this to render is cached for ten times its rendering time.
 const MIN_AGE: Duration = Duration::from_millis(400);
 
-/// After which time a page is rendered again even if its snapshots have not changed, since it shows how time passes.
+/// The time after which a page is rendered again even if its snapshots have not changed, since it shows durations.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
-/// The pages that were requested last.
+/// A cache of recently requested pages.
 #[derive(Default)]
 pub(super) struct PageCache {
     pages: Mutex<HashMap<String, CacheEntry>>,

@@ -9,14 +9,14 @@ use super::page_content::PageContent;
 use super::route::{login_page_path, relative_root};
 use super::theme::{self, Theme};
 
-/// How often a page reloads itself in browsers that run no scripts, in seconds.
+/// The interval at which a page reloads itself in browsers that run no scripts, in seconds.
 const REFRESH_S: u32 = 10;
 
 /// A `Content-Security-Policy` under which a page loads only files of this site, and no site may frame it.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; object-src 'none'; frame-src 'none'; \
     worker-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The request for a page, as far as its frame depends on it.
+/// The parts of a request that the frame of a page depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct PageRequest<'r> {
     /// The path with its query.
@@ -91,7 +91,7 @@ impl PageFrame<'_> {
                 data-config-digest=[self.live_content.map(|content| &content.config_digest)]
                 data-build=[is_live.then(assets::build)]
                 data-unknown-icon=[is_live.then_some(&UNKNOWN.path)] {
-                a.skip href="#main" { "To the content" }
+                a.skip href="#main" { "Skip to the content" }
                 header {
                     a.brand href=(root) { img src={ (root) (LOGO.path) } alt="" width="24" height="24"; "Distomon" }
                     nav aria-label="Breadcrumbs" {
@@ -139,7 +139,7 @@ fn breadcrumbs(root: &str, content: &PageContent) -> Markup {
     }
 }
 
-/// The banner of a node that answers but does not evaluate. It is hidden while the node works.
+/// Renders the banner of a node that answers but has stopped evaluating; hidden while the node works.
 fn stale_banner(stalled_since_ms: Option<u64>) -> Markup {
     html! {
         div #stale.banner role="alert" hidden[stalled_since_ms.is_none()] {

@@ -31,8 +31,8 @@ pub(super) fn section(snapshot: &Snapshot, index: usize, links: Links<'_>) -> Ma
                         dt { "Received" } dd { (format::time_ago(received_ms)) }
                         dt { "Interval" } dd { (format_seconds(report.interval_ms)) }
                         dt { "Version" } dd { (report.version) }
-                        dt { "Clock" } dd { @if let Some(ms) = offset_ms { (format::clock_offset(ms)) " against this node's" } @else { "not measured by this node" } }
-                        dt { "Configuration" } dd { code { (report.config) } @if report.config == membership.digest() { ", the same as this node's" } @else { ", " strong { "other than this node's" } } }
+                        dt { "Clock" } dd { @if let Some(ms) = offset_ms { (format::clock_offset(ms)) " relative to this node's" } @else { "not measured by this node" } }
+                        dt { "Configuration" } dd { code { (report.config) } @if report.config == membership.digest() { ", the same as this node's" } @else { ", " strong { "different from this node's" } } }
                         dt { "Key" } dd { code { (latest.key().fingerprint()) } }
                         dt { "State" } dd { (own_state(report)) }
                     }

@@ -1,4 +1,4 @@
-//! Pages as values: what does not depend on a request.
+//! Pages as values, without HTTP.
 
 use maud::html;
 

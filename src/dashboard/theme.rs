@@ -1,4 +1,4 @@
-//! The colours of pages. A cookie keeps the choice, so that a page has its colours before any script runs.
+//! The colours of pages. A cookie stores the choice, so that a page has its colours before any script runs.
 
 use maud::{Markup, html};
 
@@ -40,7 +40,7 @@ impl Theme {
     }
 }
 
-/// Renders the form that sets the theme. It leads back to `here`, an absolute path with its query.
+/// Renders the form that sets the theme. It returns to `here`, an absolute path with its query.
 pub(super) fn form(root: &str, here: &str, theme: Theme) -> Markup {
     html! {
         form #theme method="post" action={ (root) "theme" } {

@@ -14,16 +14,16 @@ use crate::mesh::verdict::history::VerdictRecord;
 use crate::present::causes::cause_clause;
 use crate::present::summary::severity;
 
-/// The most rows that are drawn.
+/// The maximum number of drawn rows.
 const MAX_ROWS: usize = 12;
 
-/// The most changes in the list.
+/// The maximum number of listed changes.
 const MAX_CHANGES: usize = 30;
 
-/// The most statuses in the text of a row.
+/// The maximum number of statuses in the text of a row.
 const MAX_ROW_STATUSES: usize = 4;
 
-/// The possible time spans of the drawing, in ms. It uses the shortest one that holds all records, or the last.
+/// The possible time spans of the drawing, in ms. It uses the shortest one that contains all records, or the longest.
 const SPANS_MS: [(u64, &str); 5] = [
     (600_000, "10 min"),
     (3_600_000, "1 h"),
@@ -32,7 +32,7 @@ const SPANS_MS: [(u64, &str); 5] = [
     (604_800_000, "7 d"),
 ];
 
-/// The end of the drawing is rounded up to this, in ms, so that the region does not change every second.
+/// The step to which the end of the drawing is rounded up, in ms, so that the region does not change every second.
 const STEP_MS: u64 = 10_000;
 
 /// The width of a row, in the units of the drawing.
@@ -52,7 +52,7 @@ pub(super) fn section(snapshot: &Snapshot, node: Option<&NodeId>, links: Links<'
                 (drawing(snapshot, node, now_ms / STEP_MS * STEP_MS + STEP_MS))
                 (list(&listed, links))
                 @if more > 0 { p.faint { (more) " older changes: see " code { "GET /changes/" (snapshot.membership().network_id()) } "." } }
-                p.faint { "Kept in memory since this node started." }
+                p.faint { "In memory since this node started." }
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use crate::mesh::verdict::VoteCount;
 
-/// Shown instead of the newest report of a node without one.
+/// The text for a node without a report.
 pub const NO_REPORT: &str = "this node has no report of it.";
 
-/// Shown instead of the votes on a node without any.
+/// The text for a node without votes on it.
 pub const NO_VOTES: &str = "no node reports an observation of it";
 
 /// Describes how many nodes could vote.

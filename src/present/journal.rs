@@ -54,7 +54,7 @@ pub fn log_notice<S: Display>(snapshot: &Snapshot, notice: &Notice, allow: impl 
     }
 }
 
-/// Returns the node that `notice` is about, or an empty text for this node itself.
+/// Returns the peer that `notice` is about, or an empty text for a notice about this node itself.
 fn subject(notice: &Notice) -> &str {
     match notice {
         Notice::PeerStatusChanged { peer: node, .. } | Notice::Equivocated { node, .. } => node.as_str(),
@@ -104,7 +104,7 @@ pub fn notice_text(notice: &Notice) -> String {
         }
         Notice::Equivocated { node, report_id } => format!(
             "{node} signed two different reports as {report_id}: a cloned machine, a restored snapshot or a \
-             stolen key; both are kept as proof"
+             stolen key; both are stored as evidence"
         ),
         Notice::Superseded { report_id, epoch } => format!(
             "a peer holds a newer report {report_id} under this node's key: the state of this node was lost or \
@@ -115,14 +115,13 @@ pub fn notice_text(notice: &Notice) -> String {
              give this node a new key"
         ),
         Notice::ResumedAfterGap { gap_ms } => format!(
-            "this process did not run for {} s: the host was suspended or overloaded; what it received \
-             before no longer counts",
+            "this process did not run for {} s: the host was suspended or overloaded; discarded \
+             what it received before",
             gap_ms / 1000
         ),
         Notice::VerdictChanged(change) => verdict_change_text(change),
         Notice::IsolationChanged(true) => {
-            "more than half of the peers are offline from here: this node may be \
-                                           isolated; check its network"
+            "more than half of the peers are offline from here: this node may be isolated; check its network"
                 .to_owned()
         }
         Notice::IsolationChanged(false) => "most peers are online from here again".to_owned(),

@@ -1,4 +1,4 @@
-//! What the node that took a snapshot observes itself, as opposed to what the network concludes.
+//! The observations of the node that took a snapshot, as opposed to the verdicts of the network.
 
 use crate::mesh::Snapshot;
 use crate::mesh::wire::observation::{Observation, ProbeStatus};

@@ -6,7 +6,7 @@ use time::{OffsetDateTime, UtcOffset};
 /// The end of the year 9999, the last one that RFC 3339 can express: Unix time in ms.
 const LAST_MS: u64 = 253_402_300_799_999;
 
-/// The formats that [`parse`] accepts, for messages.
+/// The formats that [`parse`] accepts, for error messages.
 pub const EXPECTED: &str = "expected a time as 2026-01-31T03:00:00Z (RFC 3339), or Unix time in ms";
 
 /// Formats Unix time in ms as `2026-01-31T03:00:00Z`, to the second.

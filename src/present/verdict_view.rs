@@ -1,4 +1,4 @@
-//! A verdict with what it was reached from.
+//! A verdict with the data that it was reached from.
 
 use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
@@ -10,7 +10,7 @@ use crate::mesh::wire::observation::ProbeStatus;
 
 use super::causes::join_causes;
 
-/// A current or past verdict with what it was reached from.
+/// A current or past verdict with the data that it was reached from.
 #[derive(Clone, Copy)]
 pub struct VerdictView<'a> {
     /// The members that were configured.
@@ -23,9 +23,9 @@ pub struct VerdictView<'a> {
     pub tracked: &'a TrackedVerdict,
     /// The node's newest report.
     pub newest_report: Option<ReportId>,
-    /// For how long the node has not reported, in ms.
+    /// The time since the node's last sign of life, in ms.
     pub silent_ms: u64,
-    /// When the verdict held: Unix time in ms.
+    /// When a past verdict was reached, or the time of the snapshot for the current one: Unix time in ms.
     pub at_ms: u64,
 }
 

@@ -30,7 +30,7 @@ mod token_cache;
 
 pub(super) use credentials::{is_secure, set_cookie};
 
-/// The longest session, from the login on, in seconds.
+/// The maximum duration of a session, from its login, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;
 
 /// The limit on the names of networks in a token, in bytes. Base64 adds a third, and browsers drop cookies above
@@ -94,7 +94,7 @@ struct TokenResponse<'a> {
 }
 
 impl Auth {
-    /// Creates an authentication without attempts and tokens.
+    /// Creates an authentication with no recorded attempts and no cached tokens.
     pub fn new() -> Self {
         Self::default()
     }
@@ -185,7 +185,7 @@ impl Auth {
         Ok(Viewer { networks: token.networks(instance), session })
     }
 
-    /// Returns whether the password and the user are right. Fails after too many attempts. The password is verified
+    /// Returns whether the password is right and `is_admin` is true. Fails after too many attempts. The password is verified
     /// even if `is_admin` is false, so that the duration does not reveal whether the user is right.
     pub(super) fn try_password(
         &self,
@@ -218,7 +218,7 @@ impl Auth {
         }
     }
 
-    /// Logs the number of suppressed lines of each subject that has no line for a minute.
+    /// Logs the number of suppressed lines of each subject whose limit has expired.
     pub(super) fn flush_suppressed(&self) {
         for (subject, suppressed) in self.log_limiter.overdue() {
             warn!(MESSAGE_ID = message_id::LOGIN_FAILED; "{subject}{suppressed}");
@@ -296,8 +296,8 @@ fn unauthorized(challenge: &str, detail: &str) -> Response {
     problem(401, "Unauthorized", detail).with_additional_header("WWW-Authenticate", challenge.to_owned())
 }
 
-/// Why an instance without a login rejects a request, and how to add a login.
-pub(super) const NO_LOGIN: &str = "this instance has no login: remove login: false from its nodeconf.yml and reload it; then \
+/// The detail of a rejection by an instance without a login, with the remedy.
+const NO_LOGIN: &str = "this instance has no login: remove login: false from its nodeconf.yml and reload it; then \
     \"distomon password NAME\" shows the generated password";
 
 fn no_login() -> Response {

@@ -18,7 +18,7 @@ use super::read_buffer::ReadBuffer;
 use super::reply::{ReplyMode, ReplyWriter, reason};
 use super::request_head::{RequestError, RequestHead};
 
-/// How much memory a body gets beyond its received bytes, in bytes.
+/// The step by which the buffer of a body grows, in bytes.
 const BODY_STEP: usize = 16 * 1024;
 
 /// An accepted connection that the limiter has admitted.
@@ -222,7 +222,7 @@ impl<H: Handler> Connection<'_, H> {
         Ok(Some(body))
     }
 
-    /// Writes a reply; a small one in one write.
+    /// Writes a reply, and counts a client that reads too slowly.
     fn reply(&mut self, response: Response, mode: ReplyMode) -> NextStep {
         let mode = ReplyMode { close: mode.close || self.permit.limiter().is_stopping(), ..mode };
         let start = Instant::now();

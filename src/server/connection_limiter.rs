@@ -107,7 +107,7 @@ impl ConnectionLimiter {
     }
 
     /// Admits `stream` from `peer`, if necessary by closing another connection. Returns the stream if there is
-    /// no room. The place is free again once the permit is dropped.
+    /// no room. The connection counts until its permit is dropped.
     pub(super) fn try_acquire(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -167,6 +167,7 @@ impl ConnectionLimiter {
         }
     }
 
+    /// Closes all connections, even those that are serving a request.
     pub(super) fn close_all(&self) {
         for entry in self.state.lock().entries.values() {
             let _ = entry.shared.stream.shutdown(Shutdown::Both);
@@ -269,7 +270,7 @@ impl State {
     }
 }
 
-/// The right of one connection to exist, owned by its thread.
+/// The permit of one admitted connection, owned by its thread.
 pub(super) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
     id: u64,

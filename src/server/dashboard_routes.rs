@@ -19,7 +19,7 @@ use crate::dashboard::{
     Dashboard, KnownState, LoginProblem, NodeQuery, PageError, PageQuery, RequestedTime, Session,
 };
 
-/// For how long the theme's cookie lasts, in seconds.
+/// The lifetime of the theme's cookie, in seconds.
 const THEME_COOKIE_S: u32 = 365 * 24 * 3600;
 
 /// The routes of the dashboard.
@@ -68,7 +68,7 @@ impl DashboardRoutes {
         auth.renew(instance, &viewer, request, page_reply(request, &page))
     }
 
-    /// `GET /live/…`: what has changed on a page since the last request, as JSON.
+    /// Handles `GET /live/…`: replies with the changes of a page since the last request, as JSON.
     fn get_live(
         &self,
         instance: &ServedInstance,
@@ -113,13 +113,13 @@ fn page_query<'a>(request: &Request, route: Option<PageRoute<'a>>) -> PageQuery<
     PageQuery { route, nodes: NodeQuery::new(text.as_deref(), page.as_deref()), time }
 }
 
-/// `GET /login`: the form, which leads to `next` of the query.
+/// Handles `GET /login`: replies with the form, which continues at `next` of the query.
 fn get_login(instance: &ServedInstance, request: &Request) -> Response {
     let problem = request.get_param("ended").map(|_| LoginProblem::SessionExpired);
     login_reply(instance, request, problem, request.get_param("next").as_deref())
 }
 
-/// `POST /theme`: sets the theme's cookie. The fields are `theme` and `next`. Any site may send this form, since it
+/// Handles `POST /theme`, a form with `theme` and `next`: sets the theme's cookie. Any site may send this form, since it
 /// changes only colours.
 fn post_theme(request: &Request) -> Response {
     let fields = input::post::raw_urlencoded_post_input(request).unwrap_or_default();

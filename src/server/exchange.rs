@@ -39,7 +39,7 @@ pub struct AdmittedExchange {
     sender: NodeId,
     signed: SignedHead,
     nonce: Nonce,
-    /// How long the verification of the head took.
+    /// The duration of the verification of the head.
     verified_in: Duration,
 }
 
@@ -206,8 +206,8 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     let is_forged = verified.is_forged();
     let arrived = ArrivedHeads::of(snapshot.membership(), &verified.reports);
     let (heads, complete) = complete_heads(&snapshot, &admitted.sender, message.heads.clone());
-    // Sent even if a later report was forged: the reports before it were verified and consumed tokens of their authors,
-    // which a member must not be able to waste.
+    // The event loop receives the reports before a forged one: each has used up part of its author's rate limit, which
+    // a member must not be able to waste.
     let received =
         ReceivedReports { heads: message.heads, reports: verified.reports, proofs: verified.proofs };
     let was_sent = node.try_send(&admitted.sender, received);
@@ -228,11 +228,12 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
         now_ms: now.wall_ms,
         took_us,
         mono_ms: now.mono_ms,
-        // A request with omitted heads that are not known here is answered in full; then the peer names all heads.
+        // If the request omits heads that this node does not know, the reply is complete, and the peer names all heads
+        // next time.
         since: message.since.filter(|_| complete),
         // Without a mark the peer names all heads next time, which it must if the event loop did not receive these.
         mark: delta_sync::mark(snapshot.membership(), snapshot.at()).filter(|_| was_sent),
-        // Dropped reports are not named, so that the peer sends them again.
+        // Dropped reports are not acknowledged, so that the peer sends them again.
         arrived: if was_sent { &arrived } else { &dropped },
         reports: &missing,
         proofs: &proofs,
@@ -240,7 +241,8 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     Ok(write_reply(table, content))
 }
 
-/// Completes the heads `named` in a request of the member `sender`. False if omitted heads are not known here.
+/// Completes the heads `named` in a request of the member `sender`. Returns false with them if this node does not know
+/// the omitted heads.
 fn complete_heads(snapshot: &Snapshot, sender: &NodeId, named: Heads) -> (Heads, bool) {
     let membership = snapshot.membership();
     if let Some(index) = membership.index(sender.as_str()) {

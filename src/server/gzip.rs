@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rouille::{Request, Response, ResponseBody};
 
-/// The shortest body that is compressed, in bytes.
+/// The minimum length of a compressed body before compression, in bytes.
 const MIN_BODY: usize = 2_048;
 
 /// Adds a body to `response`, compressed if the client accepts that and the body is long enough.

@@ -16,7 +16,8 @@
 //! | `listener_counters` | rejected connections and requests, and their log |
 //! | [`heartbeat`] | the heartbeat of the accept loop |
 //! | [`handler`] | the trait between the listener and the routes |
-//! | [`routes`] | the handler of each path |
+//! | [`routes`], `api_route` | the handler of each path; the paths of the JSON interface |
+//! | [`served_instance`] | the nodes and the login that the routes serve |
 //! | [`exchange`] | `POST /mon/{network_id}`, the exchange between nodes |
 //! | `health` | `GET /healthz` |
 //! | [`auth`], [`login_limiter`] | passwords, tokens and cookies; the limit on login attempts |
@@ -27,7 +28,7 @@
 //! | [`view`] | a network's snapshot as JSON |
 //! | [`mod@problem`] | error bodies |
 //!
-//! rouille's own listener has neither limits nor timeouts, so only its router, request and response are used.
+//! rouille's own listener has neither limits nor timeouts, so only its request and response types are used.
 
 mod accept_loop;
 mod api_route;

@@ -15,7 +15,8 @@ use crate::dashboard::{
 use crate::journal::message_id;
 use crate::store::clock;
 
-/// Returns what the frame of a page depends on. Logs once if a page crosses a network without encryption.
+/// Returns the parts of a request that the frame of a page depends on. Logs the first page that crosses a network
+/// without encryption.
 pub(super) fn page_request<'r>(instance: &ServedInstance, request: &'r Request) -> PageRequest<'r> {
     let is_plain_http =
         !is_secure(instance, request) && !request.remote_addr().ip().to_canonical().is_loopback();
@@ -46,7 +47,7 @@ pub(super) fn page_reply(request: &Request, page: &RenderedPage) -> Response {
     gzip::with_body(request, empty, page.html.as_bytes())
 }
 
-/// Replies with the login page, which leads to `next` after the login.
+/// Replies with the login page, which continues at `next` after the login.
 pub(super) fn login_reply(
     instance: &ServedInstance,
     request: &Request,
@@ -63,7 +64,7 @@ pub(super) fn login_reply(
     }
 }
 
-/// Pages warn their readers; this line warns the operator, once per process.
+/// Warns the operator once per process; the pages warn their readers.
 fn log_plain_http() {
     static LOGGED: Once = Once::new();
     LOGGED.call_once(|| {

@@ -19,7 +19,7 @@ pub(super) fn path_of(request: &Request) -> &str {
     request.raw_url().split('?').next().unwrap_or_default()
 }
 
-/// Returns whether `path` is a path of this site that no browser takes for a URL of another one.
+/// Returns whether `path` is a path of this site that no browser interprets as a URL of another one.
 pub(super) fn is_local_path(path: &str) -> bool {
     path.len() <= MAX_PATH_BYTES
         && path.starts_with('/')

@@ -83,7 +83,7 @@ impl ReplyWriter {
         Ok((body, close))
     }
 
-    /// Returns the bytes to write now.
+    /// Returns the current chunk.
     pub(super) fn chunk(&self) -> &[u8] {
         &self.buffer
     }

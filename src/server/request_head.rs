@@ -83,7 +83,7 @@ impl RequestHead {
         self.expects_continue
     }
 
-    /// Converts the head and `body` to a request for rouille's router.
+    /// Converts the head and `body` to rouille's request type, which the routes expect.
     pub(super) fn into_request(self, remote: SocketAddr, body: Vec<u8>) -> rouille::Request {
         rouille::Request::fake_http_from(remote, self.method, self.target, self.fields, body)
     }

@@ -48,12 +48,12 @@ impl Routes {
         }
     }
 
-    /// Returns the instance that is served now.
+    /// Returns the currently served instance.
     pub fn instance(&self) -> Arc<ServedInstance> {
         self.instance.read().clone()
     }
 
-    /// Logs how many rate-limited lines were suppressed, for limits that have expired. To be called regularly.
+    /// Logs the number of suppressed lines of each log limit that has expired. To be called at regular intervals.
     pub fn flush_suppressed(&self) {
         for (network, node) in &self.instance().nodes {
             node.drop_counters.flush_suppressed(network.as_str());
@@ -151,7 +151,7 @@ impl Routes {
         }
     }
 
-    /// Replies with `handler` if the request's token grants access to the network.
+    /// Calls `handler` if the request's token grants access to the network, otherwise replies with the reason.
     fn of_network(
         &self,
         instance: &ServedInstance,
@@ -193,7 +193,7 @@ fn as_get(request: &Request) -> Request {
     Request::fake_http_from(*request.remote_addr(), "GET", request.raw_url(), headers, Vec::new())
 }
 
-/// The reply to a path that does not exist, or not for the request's method.
+/// Returns 405 if the path exists for other methods, otherwise 404.
 fn unhandled(api: Option<ApiRoute<'_>>, path: &str) -> Response {
     let allowed =
         api.map(ApiRoute::allowed_methods).or_else(|| Route::parse(path).map(Route::allowed_methods));

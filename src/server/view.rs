@@ -1,4 +1,4 @@
-//! `GET /view`, `/explain`, `/changes` and `/report`: what a node knows, as JSON.
+//! `GET /view`, `/explain`, `/changes` and `/report`: the state of a network as JSON.
 
 use rouille::{Request, Response, ResponseBody};
 

@@ -53,7 +53,7 @@ pub struct Options {
     pub exit_with_stdin: bool,
 }
 
-/// Reason why the service cannot start.
+/// Error of a service that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The configuration is invalid.
@@ -186,7 +186,7 @@ impl<'o> Service<'o> {
         })
     }
 
-    /// Waits until each node has published its first report, which replies contain.
+    /// Waits until each node has published its first report, which replies contain, or for [`FIRST_REPORT_TIMEOUT`].
     fn wait_for_first_reports(&self) {
         let deadline = Instant::now() + FIRST_REPORT_TIMEOUT;
         let lacks_report = |network: &RunningNetwork| network.node().snapshot().own_report().is_none();
@@ -301,7 +301,7 @@ impl<'o> Service<'o> {
         for network in self.networks.values() {
             network.leave();
         }
-        // The listener still serves meanwhile, for peers that are late.
+        // The listener still serves requests, so that peers receive the last report.
         for network in self.networks.into_values() {
             network.join();
         }
@@ -359,7 +359,7 @@ fn instance_name(config: &Config) -> String {
     name.unwrap_or("network").to_owned()
 }
 
-/// Watches the event loop with the oldest iteration.
+/// Watches the event loop whose last tick is the oldest.
 fn slowest_event_loop(routes: &Arc<Routes>) -> WatchedLoop {
     let routes = routes.clone();
     WatchedLoop::new("event loop", move || {

@@ -23,7 +23,7 @@ use crate::store::nonce_store::NonceStore;
 use crate::store::state_writer::StateWriter;
 use crate::store::{NetworkHandle, StateError, StateFiles};
 
-/// Reason why a network cannot start.
+/// Error of a network that cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     /// The state directory cannot be used.
@@ -88,7 +88,7 @@ impl RunningNetwork {
         &self.node
     }
 
-    /// Returns whether `key` is the key of this node, so that the node can continue with the new configuration.
+    /// Returns whether `key` belongs to this node and network, so that the node can continue with the new configuration.
     pub(super) fn has_key(&self, key: &OwnKey) -> bool {
         self.membership.network_id() == key.membership.network_id()
             && self.membership.own().id == key.membership.own().id

@@ -74,7 +74,7 @@ impl Notifier {
         *self.status.lock() = status;
     }
 
-    /// Reports one line for `systemctl status`, unless it is the same as before.
+    /// Sends the line that `systemctl status` shows, if it has changed.
     pub fn status(&self, text: &str) {
         let text = one_line(text);
         let mut last = self.status.lock();

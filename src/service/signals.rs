@@ -31,7 +31,7 @@ pub struct Signals {
     controls: Receiver<Control>,
     sender: Sender<Control>,
     handle: Handle,
-    // Closing the handle ends the thread.
+    // Ends when the handle is closed.
     thread: Option<JoinHandle<()>>,
     stdin: Option<EndWatcher>,
 }

@@ -10,7 +10,7 @@ use crate::server::InheritedSockets;
 
 /// Returns the passed sockets, if any.
 ///
-/// It removes the variables from the environment, so call it only once and before other threads start.
+/// Removes the variables from the environment: to be called once, before other threads start.
 pub(super) fn inherited_sockets() -> io::Result<InheritedSockets> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');

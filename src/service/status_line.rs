@@ -8,7 +8,8 @@ use crate::mesh::wire::observation::ProbeStatus;
 use crate::present::summary::summary;
 use crate::server::ServedInstance;
 
-/// Returns the number of nodes and of those that this node finds online, itself included, for each network.
+/// Returns for each network the number of nodes and of those that this node finds online, itself included; a summary
+/// unless all are up; and a warning if another process uses this node's key.
 pub(super) fn status_line(instance: &ServedInstance) -> String {
     let one = instance.nodes.len() == 1;
     let words = instance.nodes.iter().map(|(id, node)| {

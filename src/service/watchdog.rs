@@ -25,12 +25,12 @@ pub struct WatchedLoop {
 }
 
 impl WatchedLoop {
-    /// Names a loop and the function that returns its number. Any change of the number is progress.
+    /// Creates a loop with the function that returns its number. Any change of the number is progress.
     pub fn new(name: &'static str, progress: impl Fn() -> u64 + Send + 'static) -> Self {
         Self { name, progress: Box::new(progress) }
     }
 
-    /// Names a loop that stores its number in `progress`.
+    /// Creates a loop that stores its number in `progress`.
     pub fn with_counter(name: &'static str, progress: Arc<AtomicU64>) -> Self {
         Self::new(name, move || progress.load(Ordering::Relaxed))
     }
@@ -113,7 +113,7 @@ impl LoopMonitor {
         Self { watched, last, changed: Instant::now(), is_stuck: false }
     }
 
-    /// Returns whether the loop made progress within `limit` before `now`, and logs a change of that.
+    /// Returns whether the loop made progress within `limit` before `now`. Logs when it gets stuck and when it recovers.
     fn check(&mut self, now: Instant, limit: Duration) -> bool {
         let progress = (self.watched.progress)();
         if progress != self.last {

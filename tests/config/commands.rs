@@ -108,7 +108,7 @@ fn init_writes_a_network_that_loads() {
     let root = dir.path().join("conf");
     let (stdout, _) = init(&root, &[&NODES[..], &["--poll-rate", "0.5"]].concat(), 0);
     let commands = stdout.lines().filter(|line| line.starts_with("  ")).count();
-    assert_eq!(commands, 5, "with init itself six, two copies and three starts: {stdout}");
+    assert_eq!(commands, 5, "two copies and three starts: {stdout}");
     let rest = stdout.split("log in as admin with ").nth(1).expect("the password is shown");
     let password = rest.split(' ').next().expect("a word");
     let mut networks = Vec::new();

@@ -36,7 +36,7 @@ impl Host {
         Self { id: id.to_owned(), dir, address: free_address(), keypair, process: None }
     }
 
-    /// A clone of the node in another directory.
+    /// Creates a clone of the node in another directory.
     pub(crate) fn copy_at(&self, dir: &Path) -> Self {
         let (id, keypair) = (self.id.clone(), self.keypair.clone());
         Self { id, dir: dir.to_owned(), address: self.address, keypair, process: None }
@@ -46,7 +46,7 @@ impl Host {
         format!("http://{}", self.address)
     }
 
-    /// The directory of the network's configuration.
+    /// Returns the directory of the network's configuration.
     pub(crate) fn network_dir(&self) -> PathBuf {
         self.dir.join("networks").join(NETWORK)
     }
@@ -55,12 +55,12 @@ impl Host {
         self.dir.join("state")
     }
 
-    /// The directory of the node's state and key.
+    /// Returns the directory of the node's state and key.
     pub(crate) fn node_dir(&self) -> PathBuf {
         self.state_dir().join(NETWORK).join(&self.id)
     }
 
-    /// Writes the files of this node, with this text of config.yml.
+    /// Writes the files of this node, with `config_yml` as the text of config.yml.
     pub(crate) fn write(&self, config_yml: &str) {
         let nodeconf = format!(
             "networks:\n  - name: {NETWORK}\n    node_id: {}\nlisten: \"{}\"\nlogin_password: \"{PASSWORD}\"\n",
@@ -79,7 +79,7 @@ impl Host {
         wait_or(&format!("{} is healthy", self.id), || self.log(), || self.is_healthy().then_some(()));
     }
 
-    /// The command that [`Host::start`] spawns.
+    /// Creates the command that [`Host::start`] spawns.
     pub(crate) fn run_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_distomon"));
         command.arg("run").arg("--config").arg(&self.dir).arg("--state").arg(self.state_dir());
@@ -100,19 +100,19 @@ impl Host {
         self.process.is_some()
     }
 
-    /// Whether the health check passes.
+    /// Returns whether the health check passes.
     pub(crate) fn is_healthy(&self) -> bool {
         let reply = minreq::get(format!("{}/healthz", self.url())).with_timeout(5).send();
         reply.is_ok_and(|reply| reply.status_code == 200)
     }
 
-    /// The JSON of `GET {path}` with a token that the node's key signed; none unless the status is 200.
+    /// Sends `GET {path}` with a token that the node's key signed. Returns the JSON, or `None` unless the status is 200.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let reply = self.request(path).filter(|reply| reply.status_code == 200)?;
         Some(serde_json::from_slice(reply.as_bytes()).expect("JSON"))
     }
 
-    /// The reply to `GET {path}` with such a token.
+    /// Sends `GET {path}` with a token that the node's key signed. Returns the reply.
     pub(crate) fn request(&self, path: &str) -> Option<minreq::Response> {
         let now_s = wall_us() / 1_000_000;
         let kid = format!("{NETWORK}/{}", self.id);
@@ -168,7 +168,7 @@ impl Host {
         self.dir.join("log")
     }
 
-    /// What all processes of this node have logged.
+    /// Returns the log of all processes of this node.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -199,7 +199,7 @@ pub(crate) fn write_private(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a file of this test");
 }
 
-/// An address that no other test uses. Each process has its own of the 2^24 loopback addresses.
+/// Returns an address that no other test uses. Each process uses a different loopback address.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(8000);
     let id = std::process::id();

@@ -10,7 +10,7 @@ use crate::host::NETWORK;
 use crate::network::Network;
 use crate::watcher::WATCHER;
 
-/// A report of the watcher as JSON.
+/// Returns a report of the watcher as JSON.
 fn report(epoch: u64, seq: u64) -> Value {
     json!({
         "network_id": NETWORK, "node_id": WATCHER, "epoch": epoch, "seq": seq, "prev": null,
@@ -32,12 +32,12 @@ fn send(network: &Network, envelopes: &[Value]) -> u16 {
     reply.status
 }
 
-/// The report of the watcher that `a` holds.
+/// Returns the report of the watcher that `a` holds.
 fn stored(network: &Network) -> Option<Report> {
     network.watcher.reports(network.host("a")).expect("a reply").remove(WATCHER)
 }
 
-/// A network in which only `a` runs.
+/// Creates a network in which only `a` runs.
 fn network() -> Network {
     let mut network = Network::new(&["a", "b"]);
     network.host_mut("a").start();
@@ -157,7 +157,7 @@ fn reports_after_a_forged_one_are_not_stored() {
 }
 
 #[test]
-fn at_most_five_new_reports_a_second_are_accepted_of_an_author() {
+fn at_most_five_new_reports_of_an_author_are_accepted_per_second() {
     let network = Network::running(&["a", "b"]);
     network.wait_all_online();
     let key = network.watcher.keypair();

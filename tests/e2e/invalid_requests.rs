@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::network::Network;
 use crate::watcher::{Call, Reply, Watcher};
 
-/// A network in which only `a` runs, beside a member `b`.
+/// Creates a network with the members `a` and `b`, of which only `a` runs.
 fn network() -> Network {
     let mut network = Network::new(&["a", "b"]);
     network.host_mut("a").start();
@@ -26,7 +26,7 @@ fn check(what: &str, host: &Host, call: &Call, status: u16, signed: bool) -> Rep
     reply
 }
 
-/// A valid request that is not signed yet.
+/// Creates a valid request that is not signed yet.
 fn valid(watcher: &Watcher, host: &Host) -> Call {
     watcher.call(Watcher::empty(host).to_string())
 }

@@ -30,7 +30,7 @@ impl Network {
         network
     }
 
-    /// A network in which all nodes with these ids run.
+    /// Creates a network in which all nodes with these ids run.
     pub(crate) fn running(ids: &[&str]) -> Self {
         let mut network = Self::new(ids);
         for host in &mut network.hosts {
@@ -46,12 +46,12 @@ impl Network {
         }
     }
 
-    /// The url of a node; none for the watcher.
+    /// Returns the url of a node, or `None` for the watcher.
     pub(crate) fn url_of(&self, id: &str) -> Option<String> {
         self.hosts.iter().find(|host| host.id == id).map(Host::url)
     }
 
-    /// The text of config.yml with the urls that `url` returns; none for an outbound-only node.
+    /// Returns the text of config.yml with the urls that `url` returns: `None` for an outbound-only node.
     pub(crate) fn config_yml(&self, url: impl Fn(&str) -> Option<String>) -> String {
         let mut text = format!("network_id: {NETWORK}\n{}node_config:\n", self.settings);
         let members = self.hosts.iter().map(|host| (host.id.as_str(), &host.keypair));
@@ -73,13 +73,13 @@ impl Network {
         self.hosts.iter_mut().find(|host| host.id == id).expect("a node of the network")
     }
 
-    /// The logs of all nodes.
+    /// Returns the logs of all nodes.
     pub(crate) fn logs(&self) -> String {
         let logs: Vec<_> = self.hosts.iter().map(|host| format!("--- {}\n{}", host.id, host.log())).collect();
         logs.concat()
     }
 
-    /// The status of `target` in the newest report of `observer` that the node `at` holds.
+    /// Returns the status of `target` in the newest report of `observer` that the node `at` holds.
     fn reported_status(&self, at: &str, observer: &str, target: &str) -> Option<String> {
         let reports = self.watcher.reports(self.host(at))?;
         let report = reports.get(observer)?;

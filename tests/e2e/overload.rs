@@ -11,7 +11,7 @@ use crate::host::{Host, NETWORK};
 use crate::network::Network;
 use crate::wait::wait;
 
-/// A connection to `host` from an address that no verified peer shares; none if it is refused.
+/// Connects to `host` from an address that no verified peer shares. Returns `None` if that fails.
 fn connect_unknown(host: &Host, number: u8) -> Option<TcpStream> {
     // Nodes that other threads spawn must not inherit it, since some may open only few files.
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
@@ -22,7 +22,7 @@ fn connect_unknown(host: &Host, number: u8) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// A network of three nodes, of which `a` may open 256 files.
+/// Creates a network of three nodes, of which `a` may open 256 files.
 fn network() -> Network {
     let mut network = Network::new(&["a", "b", "c"]);
     let command = network.host("a").run_command();

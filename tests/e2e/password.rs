@@ -19,7 +19,7 @@ fn log_in(host: &Host, password: &str) -> (u16, String) {
     (reply.status_code, body["access_token"].as_str().unwrap_or_default().to_owned())
 }
 
-/// The status of the view with `token`.
+/// Requests the view with `token`; returns the status.
 fn view(host: &Host, token: &str) -> u16 {
     let request = minreq::get(format!("{}/view/{NETWORK}", host.url())).with_timeout(5);
     let request = request.with_header("Authorization", format!("Bearer {token}"));
@@ -30,8 +30,8 @@ fn view(host: &Host, token: &str) -> u16 {
 fn write_login(host: &Host, login: &str) {
     let path = host.dir.join("nodeconf.yml");
     let text = fs::read_to_string(&path).expect("a file");
-    let kept: Vec<_> = text.lines().filter(|line| !line.starts_with("login")).collect();
-    write_private(&path, &format!("{}\n{login}", kept.join("\n")));
+    let other_lines: Vec<_> = text.lines().filter(|line| !line.starts_with("login")).collect();
+    write_private(&path, &format!("{}\n{login}", other_lines.join("\n")));
 }
 
 #[test]

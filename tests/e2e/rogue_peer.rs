@@ -28,7 +28,7 @@ impl ReceivedRequest {
             .map_or(String::new(), |(_, value)| value.to_owned())
     }
 
-    /// A reply to this request, signed by `key` as `keyid`.
+    /// Creates a reply to this request, signed by `key` as `keyid`.
     fn reply(&self, key: &Keypair, keyid: &str, status: u16, body: &str) -> Vec<u8> {
         let digest = crypto::content_digest(body.as_bytes());
         let (input, signature) = (self.field("signature-input"), self.field("signature"));
@@ -56,7 +56,7 @@ impl ReceivedRequest {
     }
 }
 
-/// A valid body of a reply.
+/// Returns a valid body of a reply.
 fn valid_body(from: &str) -> String {
     json!({"from": from, "now": wall_us() / 1000, "took_us": 1, "heads": {}, "reports": []}).to_string()
 }

@@ -233,24 +233,24 @@ fn a_reload_applies_valid_configurations_and_rejects_invalid_ones() {
 #[test]
 fn two_networks_in_one_process_are_isolated() {
     let mut network = Network::new(&["a", "b"]);
-    // A second network `twin` in the same processes, with the same node ids and other keys.
+    // A second network in the same processes, with the same node ids and other keys.
     let keys: Vec<_> = (0..2).map(|_| distomon::crypto::Keypair::generate().expect("randomness")).collect();
     for (host, key) in network.hosts.iter().zip(&keys) {
         let mut text =
-            "network_id: twin\ndefaults: {poll_rate: 0.2, retry: 2, timeout: 1}\nnode_config:\n".to_owned();
+            "network_id: second\ndefaults: {poll_rate: 0.2, retry: 2, timeout: 1}\nnode_config:\n".to_owned();
         for (member, key) in network.hosts.iter().zip(&keys) {
             let spki = key.public().to_base64_spki();
             let (id, url) = (&member.id, member.url());
             let _ = writeln!(text, "  - {{node_id: {id}, url: \"{url}\", public_key: \"{spki}\"}}");
         }
-        let dir = host.dir.join("networks").join("twin");
+        let dir = host.dir.join("networks").join("second");
         fs::create_dir_all(&dir).expect("a directory");
         fs::write(dir.join("config.yml"), text).expect("a file");
-        let state = host.state_dir().join("twin").join(&host.id);
+        let state = host.state_dir().join("second").join(&host.id);
         fs::create_dir_all(&state).expect("a directory");
         write_private(&state.join("key.pem"), &key.to_pem());
         let nodeconf = host.dir.join("nodeconf.yml");
-        let line = format!("networks:\n  - {{name: twin, node_id: {}}}\n", host.id);
+        let line = format!("networks:\n  - {{name: second, node_id: {}}}\n", host.id);
         let text = fs::read_to_string(&nodeconf).expect("a file").replace("networks:\n", &line);
         write_private(&nodeconf, &text);
     }
@@ -259,20 +259,20 @@ fn two_networks_in_one_process_are_isolated() {
     }
     network.wait_all_online();
     let host = network.host("a");
-    host.wait_log("twin: b is online");
+    host.wait_log("second: b is online");
     // The watcher is a member of the first network only.
     let mut call = network.watcher.call(Watcher::empty(host).to_string());
-    call.path = "/mon/twin".to_owned();
+    call.path = "/mon/second".to_owned();
     let reply = call.sign().send(host).expect("a reply");
     assert_eq!((reply.status, reply.signed), (403, false), "{reply:?}");
     // A request with b's key of the first network is invalid in the second, although the node ids are equal.
     let mut call = network.watcher.call(Watcher::empty(host).to_string());
     (call.keyid, call.keypair, call.path) =
-        ("b".to_owned(), network.host("b").keypair.clone(), "/mon/twin".to_owned());
+        ("b".to_owned(), network.host("b").keypair.clone(), "/mon/second".to_owned());
     assert_eq!(call.sign().send(host).expect("a reply").status, 401);
     let token = |network: &str, key: &distomon::crypto::Keypair| {
         let now_s = distomon::store::clock::wall_us() / 1_000_000;
-        let claims = token::Claims::new("b", &["net".to_owned(), "twin".to_owned()], now_s, 60);
+        let claims = token::Claims::new("b", &["net".to_owned(), "second".to_owned()], now_s, 60);
         token::sign(key, &format!("{network}/b"), &claims)
     };
     let view = |network: &str, token: &str| {
@@ -281,10 +281,10 @@ fn two_networks_in_one_process_are_isolated() {
         reply.expect("a reply").status_code
     };
     let of_net = token(NETWORK, &network.host("b").keypair);
-    assert_eq!((view(NETWORK, &of_net), view("twin", &of_net)), (200, 403));
-    let crossed = token("twin", &network.host("b").keypair);
-    assert_eq!((view(NETWORK, &crossed), view("twin", &crossed)), (401, 401));
-    for id in [NETWORK, "twin"] {
+    assert_eq!((view(NETWORK, &of_net), view("second", &of_net)), (200, 403));
+    let crossed = token("second", &network.host("b").keypair);
+    assert_eq!((view(NETWORK, &crossed), view("second", &crossed)), (401, 401));
+    for id in [NETWORK, "second"] {
         let dir = host.state_dir().join(id).join("a");
         // A separate thread stores nonces after the reply.
         network.wait(&format!("a nonce of b in {id}"), || {

@@ -68,7 +68,7 @@ fn write(root: &TempDir) -> Vec<(PathBuf, u16)> {
     dirs.collect()
 }
 
-/// Two free ports. They are below the range from which the kernel takes the source ports of connections, so that no
+/// Returns two free ports. They are below the range from which the kernel takes the source ports of connections, so that no
 /// connection of another test occupies them before the node listens.
 fn free_ports() -> Vec<u16> {
     let first = 10_000 + u16::try_from(std::process::id() % 20_000).expect("below 20,000");

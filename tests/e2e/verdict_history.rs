@@ -24,7 +24,7 @@ fn a_past_outage_is_explained_after_the_node_is_up_again() {
     let up_ms = wait_verdict(&network, "a", "c", "up");
     let host = network.host("a");
 
-    // Between down and up another verdict is possible for a moment.
+    // Another verdict may occur briefly between down and up.
     let first = host.get(&format!("/explain/net/c?at={down_ms}")).expect("an explanation");
     let until_ms = first["until"].as_u64().expect("the verdict has ended");
     assert!(down_ms < until_ms && until_ms <= up_ms, "{first}");
@@ -68,12 +68,8 @@ fn times_outside_the_history_and_invalid_times_are_rejected() {
             reply.status_code
         );
     };
-    check("/explain/net/c?at=2020-01-31T03:00:00Z", 404, "the oldest verdict on c that is kept is from 20");
-    check(
-        "/explain/net/c?at=2020-01-31T03:00:00+01:00",
-        404,
-        "the oldest verdict on c that is kept is from 20",
-    );
+    check("/explain/net/c?at=2020-01-31T03:00:00Z", 404, "the oldest recorded verdict on c is from 20");
+    check("/explain/net/c?at=2020-01-31T03:00:00+01:00", 404, "the oldest recorded verdict on c is from 20");
     check("/explain/net/x?at=2020-01-31T03:00:00Z", 404, "no such node");
     check("/explain/net/c?at=2099-01-31T03:00:00Z", 400, "s in the future, by this node's clock");
     check("/explain/net/c?at=yesterday", 400, "at: expected a time as 2026-01-31T03:00:00Z");
@@ -84,7 +80,7 @@ fn times_outside_the_history_and_invalid_times_are_rejected() {
     check("/changes/net?node=x", 200, "\"changes\":[]");
     check("/changes/other", 404, "no such network");
     let error = host.run_subcommand(&["explain", "net", "c", "--at", "1d"]).expect_err("before the history");
-    assert!(error.contains("status 404: the oldest verdict on c that is kept is from "), "{error}");
+    assert!(error.contains("status 404: the oldest recorded verdict on c is from "), "{error}");
     let error = host.run_subcommand(&["explain", "net", "c", "--at", "3 a.m."]).expect_err("an invalid time");
     assert!(error.contains("or a duration before now: 90s, 15m, 2h, 1d"), "{error}");
 }

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a test waits for a condition.
+/// The longest wait for a condition.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until `condition` returns a value. Fails with `what` was expected.
+/// Waits until `condition` returns a value. Panics after [`DEADLINE`] with `what`, the expected event.
 pub(crate) fn wait<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     wait_or(what, String::new, condition)
 }
 
-/// Waits until `condition` returns a value. Fails with `what` was expected and the text of `context`.
+/// Waits like [`wait`]. The message of the panic ends with the text of `context`.
 pub(crate) fn wait_or<T>(
     what: &str,
     context: impl Fn() -> String,

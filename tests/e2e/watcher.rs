@@ -68,7 +68,7 @@ impl Watcher {
         Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
-    /// A valid request with this body, not signed yet.
+    /// Creates a valid request with this body, not signed yet.
     pub(crate) fn call(&self, body: impl Into<Vec<u8>>) -> Call {
         Call {
             keyid: WATCHER.to_owned(),
@@ -80,12 +80,12 @@ impl Watcher {
         }
     }
 
-    /// The body of a request to `host` without heads and reports.
+    /// Returns the body of a request to `host` without heads and reports.
     pub(crate) fn empty(host: &Host) -> Value {
         json!({"to": host.id, "heads": {}, "reports": []})
     }
 
-    /// All reports that `host` holds, by author; none if it does not reply.
+    /// Returns all reports that `host` holds, by author, or `None` if it does not reply.
     pub(crate) fn reports(&self, host: &Host) -> Option<BTreeMap<String, Report>> {
         let reply = self.call(Self::empty(host).to_string()).sign().send(host)?;
         assert!(reply.status == 200 && reply.signed, "{reply:?}");
@@ -127,7 +127,7 @@ impl Call {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
-    /// Sends the request; none if there is no reply.
+    /// Sends the request. Returns `None` if there is no reply.
     pub(crate) fn send(&self, host: &Host) -> Option<Reply> {
         let mut request = minreq::post(format!("{}{}", host.url(), self.path))
             .with_body(self.body.clone())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// How long a test waits for an expected event; reached only by a failing test.
+/// The longest wait for an expected event; only a failing test reaches it.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a server under test.

@@ -91,7 +91,7 @@ fn a_rejected_client_may_continue_to_send_for_a_while() {
         client.send([b'x'; 2000]);
         std::thread::sleep(Duration::from_millis(5));
     }
-    // But not without end.
+    // The server stops draining after a limit.
     wait_until("the server closes the connection", || client.stream.write_all(&[b'x'; 2000]).is_err());
     // Without a body the connection stays open.
     let mut client = Client::connect(server.address());

@@ -1,5 +1,4 @@
-//! Timeouts and limits of a client. The times are shortened; no test measures one, each waits for an expected
-//! event.
+//! Timeouts and limits of a client. The times are shortened; no test measures a time, each waits for an event.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::atomic::Ordering;

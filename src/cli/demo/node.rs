@@ -18,7 +18,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 /// The interval of checks of a stopping node.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The number of latest log lines to keep.
+/// The maximum number of stored log lines.
 const MAX_LINES: usize = 20;
 
 /// The length limit of a log line in bytes; a longer one is split.
@@ -195,7 +195,7 @@ impl fmt::Display for End {
     }
 }
 
-/// Keeps the latest lines, and prints all of them with `prefix`, if given.
+/// Stores the latest lines in `lines`, and prints each with `prefix`, if given.
 fn read_lines(from: ChildStderr, prefix: Option<&str>, lines: &Mutex<VecDeque<String>>) {
     let mut from = BufReader::new(from);
     let mut bytes = Vec::new();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_lines_are_kept() {
+    fn the_latest_lines_are_stored() {
         let mut node =
             shell("i=0; while [ $i -lt 50 ]; do echo line $i >&2; i=$((i+1)); done; printf end >&2");
         wait(|| node.end().is_some(), "the end");

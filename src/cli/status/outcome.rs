@@ -8,7 +8,7 @@ const MAX_AGE_MS: u64 = 60_000;
 /// The maximum age of a snapshot in report intervals.
 const MAX_AGE_INTERVALS: u64 = 3;
 
-/// Outcome of one or more snapshots: the greatest applies.
+/// Outcome of one or more snapshots; the greatest of several applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
     /// Every node is up.
@@ -54,7 +54,8 @@ impl View {
         now_ms.is_some_and(is_old) || own.is_some_and(|report| report.fresh == Some(false))
     }
 
-    /// Returns the outcome. It is unknown if the queried node is isolated.
+    /// Returns the outcome. A conflict or a duplicate key is a problem even if the queried node is isolated; other
+    /// outcomes are unknown then.
     pub(super) fn outcome(&self, now_ms: Option<u64>) -> Outcome {
         let any = |status| self.nodes.keys().any(|id| self.status(id) == status);
         let has_verdict = |statuses: &[&str]| {

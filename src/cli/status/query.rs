@@ -45,7 +45,7 @@ enum Token {
 }
 
 impl StatusQuery {
-    /// Creates the query for the arguments. It reads the configuration only if required.
+    /// Creates the query for the arguments. Reads the configuration only if required.
     pub(super) fn from_args(args: &Args, global: &Global) -> Result<Self, CliError> {
         let given = match &args.token_file {
             Some(path) if args.watch.is_none() || path == Path::new("-") => Some(Token::Given(token(path)?)),

@@ -1,5 +1,6 @@
-//! The shown parts of the replies to `GET /view` and `GET /view/{network_id}`. Values that are missing, unknown or of an
-//! unexpected type are ignored, so that nodes of other versions can be queried. No text is sanitized yet.
+//! The parts that this command shows of the replies to `GET /view` and `GET /view/{network_id}`. Values that are missing,
+//! unknown or of an unexpected type are ignored, so that nodes of other versions can be queried. No text is sanitized
+//! yet.
 
 use std::collections::BTreeMap;
 

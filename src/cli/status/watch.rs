@@ -24,7 +24,7 @@ pub(super) fn run(query: StatusQuery, format: Format, interval: Duration) -> Exi
 
 fn watch(query: StatusQuery, format: Format, interval: Duration) -> io::Result<u8> {
     let signals = Signals::listen()?;
-    let (sender, answers) = bounded(0);
+    let (sender, replies) = bounded(0);
     let (_stop, stopped) = bounded(0);
     // Not joined, since Ctrl-C must not wait for a pending query. It ends with the process.
     std::thread::Builder::new()
@@ -35,10 +35,10 @@ fn watch(query: StatusQuery, format: Format, interval: Duration) -> io::Result<u
     loop {
         select! {
             recv(signals.controls()) -> _ => break,
-            recv(answers) -> answer => {
-                let Ok(answer) = answer else { break };
-                status = answer.as_ref().map_or_else(|error| error.status, |answer| answer.outcome().code());
-                if display.show(&answer, format).is_err() {
+            recv(replies) -> reply => {
+                let Ok(reply) = reply else { break };
+                status = reply.as_ref().map_or_else(|error| error.status, |reply| reply.outcome().code());
+                if display.show(&reply, format).is_err() {
                     // The reader has closed standard output.
                     break;
                 }
@@ -49,7 +49,7 @@ fn watch(query: StatusQuery, format: Format, interval: Duration) -> io::Result<u
     Ok(status)
 }
 
-/// Sends the query at regular times, until the other end of `to` or `stopped` closes.
+/// Sends the query every `interval`, until the other end of `to` or `stopped` closes.
 fn poll(
     query: &StatusQuery,
     interval: Duration,
@@ -75,20 +75,20 @@ struct Display {
 }
 
 impl Display {
-    fn show(&mut self, answer: &Result<StatusReply, CliError>, format: Format) -> io::Result<()> {
+    fn show(&mut self, reply: &Result<StatusReply, CliError>, format: Format) -> io::Result<()> {
         let screen = Screen::now();
-        let text = match (answer, screen.height) {
+        let text = match (reply, screen.height) {
             (Err(error), height) if format == Format::Json || height.is_none() => {
                 // `eprintln!` panics if standard error is closed.
                 return writeln!(io::stderr(), "distomon status: {}", error.message);
             }
-            (Ok(answer), height) if format == Format::Json || height.is_none() => {
+            (Ok(reply), height) if format == Format::Json || height.is_none() => {
                 let gap = if self.used && format == Format::Table { "\n" } else { "" };
-                gap.to_owned() + &answer.text(format, &screen)
+                gap.to_owned() + &reply.text(format, &screen)
             }
-            (answer, height) => {
-                let lines = match answer {
-                    Ok(answer) => answer.lines(&screen),
+            (reply, height) => {
+                let lines = match reply {
+                    Ok(reply) => reply.lines(&screen),
                     Err(error) => {
                         error.message.lines().map(|line| StyledLine::new(line, Style::Bad)).collect()
                     }

@@ -28,6 +28,7 @@ pub struct Explanation<'a> {
     /// When the next verdict was reached; null for the current one.
     until: Option<u64>,
     verdict: VerdictBody<'a>,
+    /// The time since the node's last sign of life.
     silent_ms: u64,
     newest_report: Option<ReportId>,
     interval_ms: u64,
@@ -41,6 +42,7 @@ struct VoteBody<'a> {
     voter: &'a NodeId,
     says: ProbeStatus,
     error: Option<Failure>,
+    /// Unix time in ms, by the voter's clock.
     since: u64,
     report: ReportId,
     refuted: bool,
@@ -50,7 +52,7 @@ struct VoteBody<'a> {
 /// The reason why there is no verdict to explain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainError {
-    /// No node of this name is configured, and no verdict on one is kept.
+    /// No node of this name is configured or has a recorded verdict.
     #[error("no such node in this network")]
     UnknownNode,
     /// The requested time is in the future.
@@ -59,16 +61,16 @@ pub enum ExplainError {
         /// How far, in ms.
         ahead_ms: u64,
     },
-    /// The requested time is before the oldest verdict that is kept.
-    #[error("the oldest verdict on {node} that is kept is from {}", timestamp::format(*.oldest_ms))]
+    /// The requested time is before the oldest recorded verdict.
+    #[error("the oldest recorded verdict on {node} is from {}", timestamp::format(*.oldest_ms))]
     BeforeOldest {
         /// The node.
         node: String,
         /// When the oldest verdict was reached: Unix time in ms.
         oldest_ms: u64,
     },
-    /// Newer verdicts on other nodes have displaced every verdict on this one.
-    #[error("no verdict on {0} is kept: newer ones on other nodes have displaced them")]
+    /// Every verdict on the node was evicted by newer ones on other nodes.
+    #[error("no verdict on {0} is recorded: newer ones on other nodes have displaced it")]
     Displaced(String),
 }
 

@@ -83,6 +83,7 @@ struct ObserverBody<'a> {
     ping_data: &'a Report,
     epoch: u64,
     seq: u64,
+    /// Unix time in ms, by the observer's clock.
     at: u64,
     age_ms: u64,
     fresh: bool,
@@ -120,6 +121,7 @@ struct ObservationBody {
     response_time: Option<f64>,
     /// The whole exchange, in ms.
     response_time_rtt: Option<f64>,
+    /// Unix time in ms, by the observer's clock.
     since: u64,
     error: Option<Failure>,
     clock_offset_ms: Option<i64>,
@@ -127,17 +129,18 @@ struct ObservationBody {
 }
 
 impl From<&Observation> for ObservationBody {
-    fn from(found: &Observation) -> Self {
+    fn from(observation: &Observation) -> Self {
         let ms = |us: u32| f64::from(us) / 1000.0;
-        let whole_us = found.rtt_us.map(|rtt_us| rtt_us.saturating_add(found.took_us.unwrap_or(0)));
+        let whole_us =
+            observation.rtt_us.map(|rtt_us| rtt_us.saturating_add(observation.took_us.unwrap_or(0)));
         Self {
-            status: found.status,
-            response_time: found.rtt_us.map(ms),
+            status: observation.status,
+            response_time: observation.rtt_us.map(ms),
             response_time_rtt: whole_us.map(ms),
-            since: found.since_ms,
-            error: found.error,
-            clock_offset_ms: found.clock_offset_ms,
-            head: found.head,
+            since: observation.since_ms,
+            error: observation.error,
+            clock_offset_ms: observation.clock_offset_ms,
+            head: observation.head,
         }
     }
 }
@@ -155,6 +158,7 @@ struct MemberBody<'a> {
     /// Whether the configuration digest in its newest report differs from this node's.
     config_differs: bool,
     status: ProbeStatus,
+    /// Unix time in ms.
     since: Option<u64>,
     error: Option<Failure>,
 }
@@ -195,7 +199,7 @@ pub struct NetworkCounters {
     pub exchanges_failed: u64,
     /// Requests of peers that were answered.
     pub requests: u64,
-    /// Requests of peers that were refused.
+    /// Requests of peers that were rejected.
     pub requests_refused: u64,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct VerdictBody<'a> {
     outage: Option<OutageBody>,
 }
 
-/// The last status before nothing could be decided.
+/// The last decided status of a node whose status is unknown.
 #[derive(Serialize)]
 struct DecidedBody {
     status: NodeStatus,
@@ -36,7 +36,7 @@ struct DecidedBody {
     since: u64,
 }
 
-/// The newest outage that is over.
+/// The latest outage that is over.
 #[derive(Serialize)]
 struct OutageBody {
     /// Unix time in ms, as `to`.

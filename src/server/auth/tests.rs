@@ -30,7 +30,7 @@ fn form(body: &str) -> Request {
     request("POST", "/login", &fields, body)
 }
 
-/// The value of the cookie that a reply sets.
+/// Returns the value of the cookie that a reply sets.
 fn cookie(response: &Response) -> Option<&str> {
     field(response, "Set-Cookie")?.strip_prefix("distomon_main=")?.split(';').next()
 }
@@ -124,15 +124,15 @@ fn changed_password_invalidates_tokens() {
     }
 }
 
-/// A forged token.
-struct Forge<'a> {
+/// A token with any key, issuer and audience.
+struct TestToken<'a> {
     key: &'a Keypair,
     kid: &'a str,
     iss: &'a str,
     aud: &'a [&'a str],
 }
 
-impl Forge<'_> {
+impl TestToken<'_> {
     fn token(&self) -> String {
         let aud: Vec<String> = self.aud.iter().map(|name| (*name).to_owned()).collect();
         token::sign(self.key, self.kid, &Claims::new(self.iss, &aud, now_s(), 600))
@@ -145,7 +145,7 @@ fn networks_of_a_token_by_issuer() {
     let instance = fixture::instance(&[&one, &two]);
     let unknown_key = Keypair::generate().expect("the system's random source");
     let check = |key: &Keypair, kid: &str, iss: &str, aud: &[&str], expected: Option<&[&str]>| {
-        let token = Forge { key, kid, iss, aud }.token();
+        let token = TestToken { key, kid, iss, aud }.token();
         let auth = Auth::new();
         // The second request uses the cache.
         for _ in 0..2 {
@@ -203,7 +203,7 @@ fn invalid_tokens() {
     check(&bearer("x"), true);
     check(&with_cookie("a.b.c"), true);
     // Unsigned, and signed with the public key as a secret.
-    let own = Forge { key: &net.keys[0], kid: "net-1/node-00", iss: "node-00", aud: &["net-1"] }.token();
+    let own = TestToken { key: &net.keys[0], kid: "net-1/node-00", iss: "node-00", aud: &["net-1"] }.token();
     let claims = own.split('.').nth(1).expect("three parts");
     for header in
         [json!({"alg": "none", "kid": "net-1/node-00"}), json!({"alg": "HS256", "kid": "net-1/node-00"})]
@@ -226,7 +226,8 @@ fn cached_token_expires() {
     let net = Net::new("net-1", 2);
     let mut instance = fixture::instance(&[&net]);
     let (password, cache) = (Password::from_plain(PASSWORD), TokenCache::default());
-    let token = Forge { key: &net.keys[1], kid: "net-1/node-01", iss: "node-01", aud: &["net-1"] }.token();
+    let token =
+        TestToken { key: &net.keys[1], kid: "net-1/node-01", iss: "node-01", aud: &["net-1"] }.token();
     let first = cache.check(&instance, &password, &token, now_s()).expect("a member's token");
     let again = cache.check(&instance, &password, &token, now_s()).expect("a member's token");
     assert!(Arc::ptr_eq(&first, &again), "verified once");

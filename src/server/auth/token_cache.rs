@@ -15,7 +15,7 @@ use crate::mesh::id::NetworkId;
 use crate::server::ServedInstance;
 use crate::store::NetworkHandle;
 
-/// The most tokens in the cache; each needs a few hundred bytes, at most 8 KiB.
+/// The maximum number of tokens in the cache, each of a few hundred bytes, at most 8 KiB.
 const MAX_TOKENS: usize = 256;
 
 /// Verified tokens. Verifying a signature costs more than a view, so each token is verified once.
@@ -63,7 +63,7 @@ impl TokenCache {
             tokens.retain(|_, cached| cached.claims.exp.saturating_add(LEEWAY_S) > now_s);
         }
         if tokens.len() >= MAX_TOKENS {
-            // Rare: costs a verification of each token that is still in use.
+            // Rare: each token that is still in use is verified again.
             tokens.clear();
         }
         tokens.insert(token.to_owned(), verified);

@@ -120,7 +120,7 @@ fn counters(node: &NetworkHandle, snapshot: &Snapshot) -> NetworkCounters {
     let (stored, dropped) = (snapshot.counters(), node.drop_counters.counts());
     NetworkCounters {
         reports_stored: stored.reports_stored,
-        // Some are found stale before verification, some when they are stored.
+        // Stale reports are dropped before verification, or else when they are stored.
         reports_stale: stored.reports_stale + dropped.stale_reports,
         reports_refused: dropped.rejected_reports,
         reports_surplus: dropped.rate_limited_reports,
