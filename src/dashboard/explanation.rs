@@ -39,8 +39,8 @@ pub(super) fn section(snapshot: &Snapshot, index: usize, links: Links<'_>, at_ms
             p {
                 "No verdict recorded at " (format::time(ms)) ": "
                 @match error {
-                    LookupError::KeptSince(first_ms) => { "the records of this node begin at " (format::time(first_ms)) }
-                    LookupError::NothingKept => "there are no records of this node",
+                    LookupError::BeforeOldest(first_ms) => { "the records of this node begin at " (format::time(first_ms)) }
+                    LookupError::NoRecord => "there are no records of this node",
                 }
                 ". " a href=(current) { "Show the current verdict" }
             }

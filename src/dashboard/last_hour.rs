@@ -19,8 +19,8 @@ impl LastHour {
         let is_me = network.id().as_str() == id;
         let trends = network.trends();
         Self {
-            all_observers: trends.of(id, Source::Everyone),
-            own_probes: (!is_me).then(|| trends.of(id, Source::Here)),
+            all_observers: trends.of(id, Source::AllObservers),
+            own_probes: (!is_me).then(|| trends.of(id, Source::OwnProbes)),
         }
     }
 

@@ -2,8 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::RenderedPage;
-use super::page_frame::{PageFrame, PageRequest};
+use super::page_frame::{PageFrame, PageRequest, RenderedPage};
 
 /// The reason why the login page is shown, unless the user opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,7 +57,7 @@ mod timeline;
 
 pub use login_page::{LoginForm, LoginProblem, login_page};
 pub use node_table::NodeQuery;
-pub use page_frame::{CONTENT_SECURITY_POLICY, PageRequest};
+pub use page_frame::{CONTENT_SECURITY_POLICY, PageRequest, RenderedPage};
 
 use last_hour::LastHour;
 use node::NodePage;
@@ -123,15 +123,6 @@ pub enum PageError {
     InvalidTime(&'static str),
     /// The login grants no access to the network.
     AccessDenied,
-}
-
-/// A page as HTML.
-#[derive(Debug)]
-pub struct RenderedPage {
-    /// The HTTP status.
-    pub status: u16,
-    /// The document.
-    pub html: String,
 }
 
 /// A page and the networks that it shows.

@@ -41,6 +41,15 @@ impl<'r> PageRequest<'r> {
     }
 }
 
+/// A page as HTML.
+#[derive(Debug)]
+pub struct RenderedPage {
+    /// The HTTP status.
+    pub status: u16,
+    /// The document.
+    pub html: String,
+}
+
 /// The frame of a page.
 pub(super) struct PageFrame<'a> {
     pub(super) request: &'a PageRequest<'a>,

@@ -69,7 +69,6 @@ pub use handler::{Admission, Handler};
 pub use heartbeat::Heartbeat;
 pub use limits::Limits;
 pub use listener::{InheritedSockets, ListenError, Listener, ListenerHandle};
-pub use login_limiter::LoginLimiter;
 pub use problem::problem;
 pub use request_head::RequestHead;
 pub use routes::Routes;

@@ -57,11 +57,11 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The configuration is invalid.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(ConfigErrors),
     /// A socket from the service manager cannot be used.
     #[error("{0}; see distomon@.socket")]
-    SocketActivation(io::Error),
+    SocketActivation(#[source] io::Error),
     /// An address cannot be listened on.
     #[error("{error}; {}", listen_advice(error))]
     Listen {
@@ -70,10 +70,10 @@ pub enum RunError {
         error: ListenError,
     },
     /// The state directory cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     State(StateError),
     /// A thread or a signal handler cannot be started.
-    #[error("{0}")]
+    #[error(transparent)]
     System(io::Error),
 }
 

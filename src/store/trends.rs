@@ -18,9 +18,9 @@ pub const MINUTES: usize = 61;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// All observers together.
-    Everyone,
+    AllObservers,
     /// This node alone.
-    Here,
+    OwnProbes,
 }
 
 /// The measurements of one node in one minute.
@@ -28,9 +28,9 @@ pub enum Source {
 pub struct Minute {
     /// The start of the minute: Unix time in ms.
     pub start_ms: u64,
-    /// The number of reports that observe the node online; with [`Source::Here`], of answered probes.
+    /// The number of reports that observe the node online; with [`Source::OwnProbes`], of answered probes.
     pub answered: u32,
-    /// The number of reports that observe the node offline; with [`Source::Here`], of failed probes.
+    /// The number of reports that observe the node offline; with [`Source::OwnProbes`], of failed probes.
     pub failed: u32,
     /// The shortest round-trip time, in µs; 0 if none was measured.
     pub shortest_us: u32,
@@ -171,8 +171,8 @@ impl Trends {
         let node =
             self.nodes.binary_search_by(|node| node.id.as_str().cmp(id)).ok().map(|at| &self.nodes[at]);
         let series = node.map(|node| match source {
-            Source::Everyone => &node.everyone,
-            Source::Here => &node.here,
+            Source::AllObservers => &node.everyone,
+            Source::OwnProbes => &node.here,
         });
         series.map(|series| series.0.clone()).unwrap_or_default()
     }
@@ -238,16 +238,16 @@ mod tests {
         };
         for _ in 0..2 {
             trends.record(&snapshot);
-            check(&trends, "node-00", Source::Everyone, &[(1, 0)]);
-            check(&trends, "node-00", Source::Here, &[]);
-            check(&trends, "node-01", Source::Everyone, &[(1, 0)]);
+            check(&trends, "node-00", Source::AllObservers, &[(1, 0)]);
+            check(&trends, "node-00", Source::OwnProbes, &[]);
+            check(&trends, "node-01", Source::AllObservers, &[(1, 0)]);
             // Probed every 2.5 s for 20 s, and each probe counts.
-            check(&trends, "node-01", Source::Here, &[(8, 0)]);
-            check(&trends, "node-02", Source::Everyone, &[(0, 2)]);
-            check(&trends, "node-02", Source::Here, &[(0, 2)]);
+            check(&trends, "node-01", Source::OwnProbes, &[(8, 0)]);
+            check(&trends, "node-02", Source::AllObservers, &[(0, 2)]);
+            check(&trends, "node-02", Source::OwnProbes, &[(0, 2)]);
         }
         // A node that is no longer a member is forgotten.
         trends.record(&Net::new("net-1", 2).busy_node().snapshot());
-        check(&trends, "node-02", Source::Everyone, &[]);
+        check(&trends, "node-02", Source::AllObservers, &[]);
     }
 }

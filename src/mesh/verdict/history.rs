@@ -59,9 +59,9 @@ pub struct History {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupError {
     /// The oldest record of the node is from this Unix time in ms.
-    KeptSince(u64),
+    BeforeOldest(u64),
     /// The history has no record of the node.
-    NothingKept,
+    NoRecord,
 }
 
 impl History {
@@ -94,7 +94,7 @@ impl History {
             }
             next_ms = Some(record.at_ms);
         }
-        Err(next_ms.map_or(LookupError::NothingKept, LookupError::KeptSince))
+        Err(next_ms.map_or(LookupError::NoRecord, LookupError::BeforeOldest))
     }
 
     /// The records of `node`, or of all nodes, newest first.
@@ -146,13 +146,13 @@ mod tests {
             let result = history.at(node, at_ms).map(|(record, until_ms)| (record.at_ms, until_ms));
             assert_eq!(result, expected, "{node} at {at_ms}");
         };
-        check("node-01", 99, Err(LookupError::KeptSince(100)));
+        check("node-01", 99, Err(LookupError::BeforeOldest(100)));
         check("node-01", 100, Ok((100, Some(200))));
         check("node-01", 199, Ok((100, Some(200))));
         check("node-01", 200, Ok((200, None)));
         check("node-01", u64::MAX, Ok((200, None)));
         check("node-02", 180, Ok((150, None)));
-        check("node-09", 180, Err(LookupError::NothingKept));
+        check("node-09", 180, Err(LookupError::NoRecord));
         let order = |node| history.of_node(node).map(|record| record.at_ms).collect::<Vec<_>>();
         assert_eq!(order(None), [200, 150, 100]);
         assert_eq!(order(Some("node-01")), [200, 100]);
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(history.of_node(Some("node-01")).count(), MAX_PER_NODE);
         assert_eq!(
             history.at("node-01", 20).map(|_| ()),
-            Err(LookupError::KeptSince(200 - MAX_PER_NODE as u64))
+            Err(LookupError::BeforeOldest(200 - MAX_PER_NODE as u64))
         );
         assert!(history.at("node-02", 20).is_ok(), "a flapping node does not evict the records of others");
 

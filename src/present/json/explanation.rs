@@ -87,14 +87,14 @@ impl<'a> Explanation<'a> {
             return Err(ExplainError::InFuture { ahead_ms: asked_ms - now_ms });
         }
         let (record, until) = snapshot.history().at(id, asked_ms).map_err(|error| match error {
-            LookupError::KeptSince(oldest_ms) => {
+            LookupError::BeforeOldest(oldest_ms) => {
                 ExplainError::BeforeOldest { node: id.to_owned(), oldest_ms }
             }
             // A configured node has a verdict from the start of this process.
-            LookupError::NothingKept if snapshot.membership().index(id).is_some() => {
+            LookupError::NoRecord if snapshot.membership().index(id).is_some() => {
                 ExplainError::Displaced(id.to_owned())
             }
-            LookupError::NothingKept => ExplainError::UnknownNode,
+            LookupError::NoRecord => ExplainError::UnknownNode,
         })?;
         Ok(Self::of_view(&VerdictView::from(&**record), Some(asked_ms), until))
     }
