@@ -17,7 +17,7 @@ use super::wire::heads::Heads;
 pub struct DeltaBase {
     /// The partner's mark.
     pub mark: u64,
-    /// The time of the snapshot from which this node last sent the partner heads: monotonic time in ms.
+    /// The time of the snapshot from which this node wrote the request that the mark answers: monotonic time in ms.
     pub snapshot_ms: u64,
 }
 

@@ -45,7 +45,7 @@ pub struct ReceivedReports {
 /// The purpose of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallPurpose {
-    /// To check whether the peer answers. A peer becomes offline only by failed probes.
+    /// To check whether the peer answers. A peer with a url becomes offline only by failed probes.
     Probe,
     /// To send the reports that the peer lacks by its reply to a probe, without waiting for the next probe.
     FollowUp,

@@ -362,8 +362,8 @@ impl Engine {
 
     /// Whether a peer may be healthy but misconfigured, if something else has answered at its address since `since_ms`:
     /// its configuration may lack this node or contain another key of it. So it is if the peer's fresh report names
-    /// another configuration or is older than `since_ms`, or if this node has waited for a report for 4 intervals at
-    /// most.
+    /// another configuration or is older than `since_ms`, or if no sign of life of the peer has arrived and this node
+    /// has waited for one for at most 4 intervals.
     fn may_be_misconfigured(&self, now: Timestamps, index: usize, since_ms: u64) -> bool {
         let state = &self.table.states[index];
         if self.table.is_fresh(index, now.mono_ms) {
