@@ -15,7 +15,7 @@ const MAX_SUBJECTS: usize = 1024;
 /// The maximum length of a subject, in bytes. Subjects that differ only beyond it count as one.
 const MAX_SUBJECT_BYTES: usize = 256;
 
-/// The subject of lines about further subjects when [`MAX_SUBJECTS`] are in use.
+/// The subject of lines about further subjects while 1,024 subjects are in use.
 pub const OTHERS: &str = "other subjects";
 
 /// Limiter that allows one line a minute for each subject, with bounded memory.

@@ -19,8 +19,8 @@ pub struct TrackedVerdict {
     pub decided: Option<(NodeStatus, u64)>,
     /// The latest outage that is over.
     pub outage: Option<Outage>,
-    /// The newest report that was a sign of life. A report that arrives right after a gap of this node is none, so that
-    /// the next report can still show that the node restarted.
+    /// The newest report that was a sign of life. A report that arrives right after a gap of this node does not count, so
+    /// that the next report can still show that the node restarted.
     newest: ReportId,
     open_outage: Option<OpenOutage>,
     causes: Vec<Cause>,

@@ -82,7 +82,7 @@ impl Heads {
     }
 
     /// The age of `report`, a report of that member in the same message, in ms: the age in its head, [`MAX_INTEGER`] if
-    /// the message omits the head, so that the age is unknown, and 0 without a head.
+    /// the message omits the head, so that the age is unknown, and 0 if no head names the report.
     pub(in crate::mesh) fn age_ms(
         &self,
         membership: &Arc<Membership>,
