@@ -77,7 +77,7 @@ impl EventLoopThread {
     /// and drops `caller`.
     pub fn start(init: EventLoopInit) -> io::Result<Self> {
         let EventLoopInit { engine, node, publisher, files, events, caller, on_notice } = init;
-        let name = format!("collect-{}", node.snapshot().membership().network_id());
+        let name = format!("events-{}", node.snapshot().membership().network_id());
         let thread = threads::spawn_essential(name, move || {
             EventLoop { engine, node, publisher, files, events, caller, on_notice, leave_by: None }.run();
         })?;

@@ -36,7 +36,7 @@ impl StateWriter {
         wake: Receiver<()>,
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let name = format!("keep-{}", node.snapshot().membership().network_id());
+        let name = format!("state-{}", node.snapshot().membership().network_id());
         let thread = threads::spawn_essential(name, move || {
             write_until_stopped(&node, &files, saved, &wake, &stopped);
         })?;
