@@ -20,7 +20,7 @@ pub(super) const DEFAULTS_KEYS: [&str; 3] = ["poll_rate", "retry", "timeout"];
 /// The valid keys of a node.
 pub(super) const NODE_KEYS: [&str; 7] =
     ["node_id", "url", "poll_rate", "retry", "timeout", "public_key", "site"];
-/// The maximum number of nodes in a network: a message can contain a head for each of them.
+/// The maximum number of nodes in a network: a message may contain a head for each of them.
 const MAX_NODES: usize = 10_000;
 /// The maximum number of nodes that all observe each other: more observations do not fit into one report.
 const MAX_FULL_MESH: usize = 1_000;

@@ -28,7 +28,7 @@ pub struct MemberState {
     /// When this node began to wait for a sign of life: its start, the end of a gap in time, or the moment the
     /// configuration named the member. Monotonic time in ms.
     pub waiting_since_ms: u64,
-    /// The newest report that an earlier process stored; older ones are not stored.
+    /// The id of the newest report that an earlier process stored; older reports are not stored.
     pub min_report: ReportId,
     /// When the member's entry in heads last changed: monotonic time in ms.
     pub head_changed_ms: u64,

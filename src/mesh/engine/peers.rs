@@ -49,7 +49,7 @@ impl Peers {
         peers
     }
 
-    /// The peers that this node probes and that [`PeerState::is_reachable`] holds for.
+    /// The reachable peers that this node probes: see [`PeerState::is_reachable`].
     pub(super) fn reachable(&self, membership: &Membership) -> impl Iterator<Item = usize> {
         membership.probed().filter(|&index| self.states[index].is_reachable())
     }
