@@ -1,7 +1,7 @@
 //! Atomic, durable file writes: after a crash, a file has its old content or its new content, never a part.
 //!
-//! Content goes to a temporary file in the same directory, mode 0600, is synced, and is renamed to its final name;
-//! then the directory is synced. Knows no file formats and no paths of the program.
+//! A write creates a temporary file with mode 0600 in the same directory, syncs it, renames it to the final name, and
+//! syncs the directory. This module knows no file formats and no paths of the program.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// The end of a temporary file's name.
+/// The suffix of the name of a temporary file.
 const TEMPORARY_SUFFIX: &str = ".new";
 
 /// Creates the file `path` with `content`. If it exists, leaves it unchanged and returns `AlreadyExists`.

@@ -17,14 +17,15 @@
 //! | [`config`] | reading and checking the two YAML files, finding keys | anything that runs |
 //! | [`mesh`] | the protocol and the verdicts, free of IO | threads, sockets, files, clocks, randomness |
 //! | [`crypto`] | keys, DSSE envelopes, HTTP message signatures, tokens, password hashes | nodes, networks |
-//! | [`subnet`] | a subnet of IP addresses, for `config` and `server` | |
+//! | [`subnet`] | a subnet of IP addresses, for `config`, `service` and `server` | configuration |
 //! | [`threads`] | threads whose panic ends the process | which threads there are |
 //! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
 //! | `durable_file` | atomic file writes, for `store` and `config` | file formats |
 //!
 //! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
-//! `present` → `mesh`; `config` → {`mesh`, `crypto`}. Texts come from `present` for `cli` and `service` too; `journal`,
-//! `threads`, `durable_file` and `subnet` import nothing and serve all but `mesh` and `crypto`.
+//! {`present`, `store`}; `present` → `mesh`; {`cli`, `service`} → `config` → {`mesh`, `crypto`}. A module may also import
+//! any module that comes later on its path. `cli`, `service` and `server` take texts from `present` too; `journal`,
+//! `threads`, `durable_file` and `subnet` import no other module, and neither `mesh` nor `crypto` imports them.
 
 pub mod cli;
 pub mod config;

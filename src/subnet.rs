@@ -1,4 +1,4 @@
-//! Subnets of trusted proxies.
+//! Subnets of IP addresses, by which trusted proxies are configured.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub enum BadSubnet {
     /// Neither an address nor an address with a prefix length.
     #[error("expected an IP address or a subnet (192.0.2.0/24, 2001:db8::/32)")]
     Syntax,
-    /// Bits after the prefix are set: the prefix or the address is mistyped. Holds the subnet without them.
+    /// Bits after the prefix are set, so the prefix or the address is mistyped. Holds the subnet with these bits cleared.
     #[error("expected the first address of a subnet, {0}")]
     HostBits(IpNet),
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contains() {
+    fn subnets_contain_addresses_with_their_prefix() {
         let check = |subnet: &str, address: &str, expected: bool| {
             let subnet: Subnet = subnet.parse().expect(subnet);
             assert_eq!(subnet.contains(address.parse().expect(address)), expected, "{subnet:?} {address}");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_subnets() {
+    fn invalid_subnets_are_rejected() {
         for text in
             ["", "proxy", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "::ffff:10.0.0.1"]
         {

@@ -1,8 +1,8 @@
 //! Threads whose panic ends the process.
 //!
-//! A thread that serves one request or one call may panic: only that request or call fails. Without any other thread
-//! the process would continue incompletely, so these threads are started as essential, and their panic ends the
-//! process, so that the service manager restarts it. This module depends on no other module of the crate.
+//! If a thread that serves one request or one call panics, only that request or call fails. All other threads are
+//! essential: without one of them the process would continue incompletely, so a panic in it ends the process, and the
+//! service manager restarts it. This module depends on no other module of the crate.
 
 use std::cell::Cell;
 use std::io;
@@ -12,7 +12,7 @@ thread_local! {
     static IS_ESSENTIAL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts the essential thread `name`.
+/// Starts an essential thread called `name`. Fails if the system has no resources for another thread.
 pub fn spawn_essential<T: Send + 'static>(
     name: impl Into<String>,
     body: impl FnOnce() -> T + Send + 'static,
@@ -40,7 +40,7 @@ pub fn exit_on_panic(exit: impl Fn() + Send + Sync + 'static) {
 }
 
 fn is_essential() -> bool {
-    // A thread that ends may panic after its local values were dropped.
+    // A thread may panic while it ends, after its thread-local values were dropped.
     IS_ESSENTIAL.try_with(Cell::get).unwrap_or(false)
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_declared_threads_are_essential() {
+    fn only_threads_started_as_essential_are_essential() {
         let essential = spawn_essential("essential", is_essential).expect("a thread");
         assert!(essential.join().expect("no panic"));
         for name in [Some("http-12"), Some("peer-node-1"), None] {

@@ -1,5 +1,5 @@
-//! Typed access to mappings with known keys. Records each error with its key, position and what was expected, and
-//! returns `None`, so that the caller can go on and find further errors.
+//! Typed access to mappings with known keys. Records each error with its key, its position and what was expected, and
+//! returns `None`, so that the caller can continue and find further errors.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -247,7 +247,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Returns the entry of `known` that `word` is probably a misspelling of.
+/// Returns the entry of `known` of which `word` is probably a misspelling.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     // The cost is quadratic in the length, and a text this long is not a misspelling.
     if word.len() > 2 * crate::mesh::id::MAX_NAME {

@@ -1,10 +1,10 @@
-//! The private keys of this host's nodes: where they are searched, when one is created, which are rejected.
+//! The private keys of this host's nodes: where they are searched for, when one is generated, and which are rejected.
 //!
-//! Searched in this order:
+//! The search order is:
 //! 1. the systemd credential `<network_id>.key`
 //! 2. `<state>/<network_id>/<node_id>/key.pem`
-//! 3. `<config>/.private_keys/<node_id>_<network_id>.key`. Its files belong to root, so systemd loads the directory
-//!    for the service, which reads the credential `private_keys_<node_id>_<network_id>.key` instead.
+//! 3. `<config>/.private_keys/<node_id>_<network_id>.key`. The files in this directory belong to root, so systemd loads
+//!    them for the service, which reads the credential `private_keys_<node_id>_<network_id>.key` instead.
 //!
 //! The first file that exists is used; if it is unusable, that is an error and the search ends.
 
@@ -20,7 +20,7 @@ use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::membership::Membership;
 
-/// The largest file with a private key, in bytes.
+/// The maximum size of a file with a private key, in bytes.
 const MAX_KEY_FILE: u64 = 16 << 10;
 
 /// The prefix of the credentials that systemd loads from `.private_keys`, set in the unit.
@@ -59,7 +59,7 @@ pub fn load_or_create(
         .map_err(|error| ConfigErrors::in_file(&paths.state, format!("generating a key: {error}")))?;
     match write(&paths.state, &keypair) {
         Ok(()) => Ok(OwnKey::new(keypair, paths.state, true, membership)),
-        // Another process created its key first: use that one.
+        // Another process generated a key first: use that one.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let key = paths.search(membership, OpenKeys::Restrict)?;
             key.ok_or_else(|| ConfigErrors::in_file(&paths.state, "was removed while it was read"))
@@ -86,7 +86,7 @@ pub fn load(
     KeyPaths::new(config_dir, credentials_dir, state_dir, membership).search(membership, OpenKeys::Warn)
 }
 
-/// Returns the first path in the search order of the own key of `membership` that exists, whatever the file is.
+/// Returns the first existing path in the search order of the own key of `membership`, without a check of the file.
 pub fn existing_path(
     config_dir: &Path,
     credentials_dir: Option<&Path>,
@@ -115,11 +115,11 @@ pub fn write(path: &Path, keypair: &Keypair) -> io::Result<()> {
     secret_file::create(path, keypair.to_pem().as_bytes())
 }
 
-/// The paths where one key is searched.
+/// The paths where one key is searched for.
 struct KeyPaths {
     credential: Option<PathBuf>,
     state: PathBuf,
-    /// The copy of `config` that systemd loaded when the service started.
+    /// The copy of `config` that systemd loads when the service starts.
     loaded: Option<PathBuf>,
     config: PathBuf,
 }
@@ -161,8 +161,8 @@ impl KeyPaths {
         paths.into_iter().filter_map(|(path, access)| Some((path?, access))).collect()
     }
 
-    /// Returns whether systemd provides the key of the configuration instead: this user may not read the file, or
-    /// may not search its directory, so that the file possibly does not exist.
+    /// Returns whether to use the copy of systemd instead of the file in the configuration: this user may not read the
+    /// file, or may not search its directory, in which case the file may not exist.
     fn is_loaded_by_systemd(&self) -> bool {
         let is_hidden = |path: &Path| {
             path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
@@ -179,7 +179,7 @@ impl KeyPaths {
                 continue;
             }
             if let Some((keypair, warning)) = read(path, access, open_keys, membership)? {
-                // Messages name the file that the administrator can change, not the copy of systemd.
+                // Messages name the file that the administrator can change, not the copy that systemd loaded.
                 let path = if Some(path) == self.loaded.as_deref() { &self.config } else { path };
                 let mut key = OwnKey::new(keypair, path.to_owned(), false, membership);
                 key.warnings.extend(warning);
@@ -256,7 +256,7 @@ fn read(
             if matches!(access, Access::LegacyOpen)
                 && error.io_kind() == Some(io::ErrorKind::PermissionDenied)
             {
-                message += ": expected a file that this user can read; systemd loads it when the service starts: restart it";
+                message += ": expected a file that this user can read; systemd loads it when the service starts: restart the service";
             }
             return Err(reject(message).with_io_kind(error.io_kind()));
         }

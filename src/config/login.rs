@@ -1,9 +1,8 @@
 //! The login password: set in nodeconf.yml, in a file beside the private keys or in a systemd credential, or
 //! generated at the first start and stored in the state directory.
 //!
-//! The file of a generated password has two lines: the password, which [`load_generated`] returns to root, and its
-//! argon2id hash, which login attempts are checked with. The hash is stored because tokens are bound to it: it must
-//! be the same after a restart.
+//! The file of a generated password has two lines: the password, for root, and its argon2id hash, with which login
+//! attempts are checked. The hash is stored because tokens are bound to it and must stay valid after a restart.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,7 +24,7 @@ const HASH_CREDENTIAL: &str = "login_password_hash";
 /// The file in the state directory with a generated password. No network directory beside it can have this name.
 const GENERATED_FILE: &str = ".password";
 
-/// The largest file with a password, in bytes.
+/// The maximum size of a file with a password, in bytes.
 const MAX_FILE: u64 = 4 << 10;
 
 /// The source of the login password.
@@ -95,7 +94,7 @@ pub fn load(
         }
         let path = config_dir.join(PRIVATE_KEYS_DIR).join(name);
         let loaded = credentials_dir.map(|dir| dir.join(format!("{CREDENTIAL_PREFIX}{name}")));
-        // The service may not read the file, so systemd loads it. The result has the path of the file that the
+        // If the service may not read the file, systemd loads it. The result has the path of the file that the
         // administrator can change, not that of systemd's copy.
         let found = match loaded {
             Some(loaded) if file::is_unreadable(&path) => {
@@ -129,7 +128,7 @@ pub fn load_or_generate(state_dir: &Path) -> io::Result<Password> {
     let (generated, text) = generate()?;
     match secret_file::create(&generated_path(state_dir), text.as_bytes()) {
         Ok(()) => Ok(generated.password),
-        // A file from an earlier start, or from another process that was faster: use that one.
+        // There is a file from an earlier start or another process: use that one.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match load_generated(state_dir) {
             Ok(Some(generated)) => Ok(generated.password),
             Ok(None) => Err(io::ErrorKind::NotFound.into()),
@@ -301,7 +300,7 @@ mod tests {
             let open = open.expect_err("open to all");
             assert!(open.to_string().contains("mode 0644"), "{open}");
         }
-        // A readable file counts, not systemd's older copy.
+        // A readable file takes precedence over systemd's older copy.
         fs::set_permissions(&beside_keys, fs::Permissions::from_mode(0o600)).expect("chmod");
         fs::write(credentials.path().join("private_keys_login_password"), "l\n").expect("write");
         assert!(found(LoginConfig::default()).password().expect("a password").verify("k"));

@@ -1,7 +1,7 @@
 //! The configuration of an instance: its YAML files, the keys of its nodes and its login password.
 //!
-//! Runs before anything else starts. Reports all errors of all files together; a configuration without errors can
-//! run. Only [`keys`] and [`login`] write files: the secrets that they generate.
+//! All errors of all files are reported together. Only [`keys`] and [`login`] write files: the secrets that they generate,
+//! and the permissions of keys of v0.1.
 
 pub mod error;
 mod fields;
@@ -42,7 +42,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The source of the login password.
     pub login: LoginConfig,
-    /// The proxies that are trusted to name the client's address and exempt from connection limits.
+    /// The proxies that are trusted to name the client's address, and that are exempt from connection limits.
     pub trusted_proxies: Vec<Subnet>,
     /// The networks in the order of nodeconf.yml, at least one.
     pub networks: Vec<Network>,
@@ -65,8 +65,8 @@ pub fn load(source: &Path) -> Result<Config, ConfigErrors> {
     if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
 }
 
-/// Reads the configuration, the private keys of its nodes and the login password, and changes nothing. `None` is a
-/// key that [`prepare`] would generate. The memberships contain the public keys of the private keys.
+/// Reads the configuration, the private keys of its nodes and the login password, and changes nothing. Returns `None`
+/// for a key that [`prepare`] would generate. The memberships contain the public keys of the private keys.
 pub fn inspect(
     source: &Path,
     credentials_dir: Option<&Path>,
@@ -90,7 +90,7 @@ pub fn prepare(
     state_dir: &Path,
 ) -> Result<(Config, Vec<OwnKey>), ConfigErrors> {
     let parsed = Parsed::read(source)?;
-    // An error in any key must show before the first file is written.
+    // An error in any key must be reported before the first file is written.
     let (mut config, _) = parsed.with_secrets(credentials_dir, state_dir)?;
     let mut keys = Vec::new();
     let mut errors = Vec::new();
@@ -257,7 +257,7 @@ impl NetworkReader {
         let Some((own_id, at)) = &entry.node_id else { return };
         network::warn(&file, own_id, diagnostics);
         if !file.members.iter().any(|member| member.id == *own_id) {
-            // A node without a valid name may be the own one, and its error is recorded.
+            // If a node has no valid name, it may be the own one. Its error is already recorded.
             if file.complete {
                 let message = missing_node(own_id, &file, &diagnostics.path);
                 self.nodeconf.error(*at, &format!("{}.node_id", entry.key), message);
@@ -283,7 +283,8 @@ fn missing_node(own_id: &NodeId, file: &NetworkFile, path: &Path) -> String {
     format!("{own_id} is not in node_config of {}: {hint}", path.display())
 }
 
-/// Returns the addresses to listen on: those of `nodeconf`, or the port of this host's urls, which must agree.
+/// Returns the addresses to listen on: those of `nodeconf`, or all addresses with the port of this host's urls, which
+/// must have the same port.
 fn listen(nodeconf: &Nodeconf, networks: &[Network], diagnostics: &mut Diagnostics) -> Vec<SocketAddr> {
     if !nodeconf.listen.is_empty() {
         return nodeconf.listen.clone();

@@ -20,17 +20,17 @@ pub(super) const DEFAULTS_KEYS: [&str; 3] = ["poll_rate", "retry", "timeout"];
 /// The valid keys of a node.
 pub(super) const NODE_KEYS: [&str; 7] =
     ["node_id", "url", "poll_rate", "retry", "timeout", "public_key", "site"];
-/// The largest number of nodes in a network: one message lists the reports that its sender has of all nodes.
+/// The maximum number of nodes in a network: a message may contain a head for each of them.
 const MAX_NODES: usize = 10_000;
-/// The largest number of nodes that all observe each other: more observations do not fit into one report.
+/// The maximum number of nodes that all observe each other: more observations do not fit into one report.
 const MAX_FULL_MESH: usize = 1_000;
 /// The number of nodes above which a full mesh, with its quadratic cost, causes a warning.
 const LARGE_FULL_MESH: usize = 64;
-/// The number of rings below which the loss of one or two observers can leave a node without quorum.
+/// The number of rings below which the loss of one or two observers can leave a node without a quorum.
 const MIN_REDUNDANT_RINGS: u32 = 5;
-/// The largest file with a public key, in bytes.
+/// The maximum size of a file with a public key, in bytes.
 const MAX_KEY_FILE: u64 = 16 << 10;
-/// The longest `public_key`, in bytes.
+/// The maximum length of a `public_key`, in bytes.
 const MAX_KEY_TEXT: usize = 1024;
 
 /// The valid parts of a config.yml.
@@ -184,7 +184,7 @@ pub(super) fn warn(file: &NetworkFile, own_id: &NodeId, diagnostics: &mut Diagno
 }
 
 fn defaults(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> ProbeSettings {
-    // Null if all entries below `defaults:` are commented out.
+    // The value is null if all entries below `defaults:` are commented out.
     let given = fields.get_non_null("defaults");
     let given = given.and_then(|field| Fields::open(&field, &DEFAULTS_KEYS, diagnostics));
     given.map_or(ProbeSettings::DEFAULT, |fields| ProbeSettings::DEFAULT.with(&fields, diagnostics))

@@ -15,11 +15,11 @@ pub(super) const KEYS: [&str; 6] =
     ["networks", "login_password", "login_password_hash", "login", "listen", "trusted_proxies"];
 /// The valid keys of an entry of `networks`.
 pub(super) const NETWORK_ENTRY_KEYS: [&str; 4] = ["name", "node_id", "config_type", "git_repo"];
-/// The largest number of networks of an instance.
+/// The maximum number of networks of an instance.
 const MAX_NETWORKS: usize = 64;
-/// The largest number of addresses to listen on, the same as `FileDescriptorStoreMax=` of the unit.
+/// The maximum number of addresses to listen on, the same as `FileDescriptorStoreMax=` of the unit.
 pub const MAX_LISTEN_ADDRESSES: usize = 16;
-/// The largest number of trusted proxies.
+/// The maximum number of trusted proxies.
 const MAX_TRUSTED_PROXIES: usize = 256;
 
 /// The valid parts of a nodeconf.yml.
@@ -101,7 +101,7 @@ fn network_entry<'a>(item: &Field<'a>, diagnostics: &mut Diagnostics) -> Option<
     Some((network, name))
 }
 
-/// Returns whether the files of the network are managed by hand. Records an error if git is to fetch them.
+/// Returns whether the files of the network are managed by hand. Records an error if they are to be fetched with git.
 fn is_local(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> bool {
     let repository = fields.get_non_null("git_repo");
     let has_repository =

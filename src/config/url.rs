@@ -1,6 +1,6 @@
-//! The urls of nodes: `http://` or `https://`, a host, optionally a port and a path. Queries and passwords are
-//! rejected because they would appear in journals, dots in paths because HTTP clients resolve them and the resulting
-//! path is not the signed one.
+//! The urls of nodes: `http://` or `https://`, a host, optionally a port and a path. Queries and passwords are rejected
+//! because they would appear in journals. `.` and `..` in paths are rejected because HTTP clients resolve them, so that the
+//! path differs from the signed one.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use super::yaml::excerpt;
 
 /// The port of a url without one, and the default port to listen on; the same as in v0.1.
 pub(super) const DEFAULT_PORT: u16 = 8000;
-/// The longest url, in bytes.
+/// The maximum length of a url, in bytes.
 const MAX_URL: usize = 2048;
 
 /// A valid url of a node.
@@ -74,7 +74,7 @@ impl NodeUrl {
         &self.host
     }
 
-    /// Returns whether nobody on the network can read what is sent: it is encrypted, or does not leave this host.
+    /// Returns whether traffic to this url is encrypted or does not leave this host.
     pub fn is_encrypted_or_loopback(&self) -> bool {
         let host = self.host.as_str();
         self.https

@@ -1,5 +1,5 @@
-//! A YAML parser that returns a tree with positions. Knows no configuration keys. Depth and number of nodes are
-//! bounded, with aliases expanded.
+//! A YAML parser that returns a tree with positions. It knows no configuration keys, and bounds the depth and the number
+//! of nodes, with aliases expanded.
 //!
 //! Duplicate keys in a mapping are errors; other parsers silently use the last one.
 
@@ -9,11 +9,11 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
 use super::error::{Diagnostics, Position};
 
-/// The largest file, in bytes.
+/// The maximum size of a file, in bytes.
 pub(super) const MAX_FILE: u64 = 1 << 20;
-/// The deepest nesting of lists and mappings.
+/// The maximum nesting depth of lists and mappings.
 const MAX_DEPTH: usize = 32;
-/// The largest number of nodes in a file, with aliases expanded.
+/// The maximum number of nodes in a file, with aliases expanded.
 const MAX_NODES: usize = 200_000;
 
 /// A node of the tree.
@@ -26,7 +26,7 @@ pub(super) struct Node {
 /// The value of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// `plain`: without quotes, so that it may be a number, a boolean or null.
+    /// A scalar; `plain`: without quotes, so that it may be a number, a boolean or null.
     Scalar {
         text: String,
         plain: bool,
@@ -53,8 +53,7 @@ pub(super) enum ScalarKind {
     Text,
 }
 
-/// Parses the only document in `text`. Records errors in `diagnostics`; returns `None` after an error that ends the
-/// parsing.
+/// Parses the only document in `text`. Records errors in `diagnostics`, and returns `None` after one that ends parsing.
 pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::structured_field::dictionary;
 
-/// The longest accepted field, in bytes: fits every registered algorithm.
+/// The maximum length of the field, in bytes, which fits every registered algorithm.
 const MAX_FIELD: usize = 1024;
 
 /// Returns the value of the field for `body`: `sha-256=:…:`.

@@ -1,5 +1,5 @@
 //! DSSE envelopes, version 1 (<https://github.com/secure-systems-lab/dsse>), with exactly one Ed25519 signature.
-//! Knows neither the format of payloads nor which keys belong to a `keyid`.
+//! This module knows neither the format of payloads nor the keys that belong to a `keyid`.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! HTTP message signatures (RFC 9421) in the profile of an exchange: Ed25519, label `sig1`, tag `distomon`, fixed
 //! components. The signature of a reply covers the signature of its request, so a reply to another request does
-//! not verify. Knows neither which nonces were used nor which keys belong to a `keyid`.
+//! not verify. This module knows neither the nonces that were used nor the keys that belong to a `keyid`.
 
 use std::fmt::Write as _;
 
@@ -36,11 +36,11 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 /// The parameters of a new signature.
 #[derive(Debug, Clone, Copy)]
 pub struct SignatureParams<'a> {
-    /// The id of the signing key: printable ASCII, other characters are left out.
+    /// The id of the signing key: printable ASCII; other characters are omitted.
     pub keyid: &'a str,
     /// The time of the signature, in seconds since 1970.
     pub created_s: u64,
-    /// The nonce: of a request larger than the sender's last, of a reply that of its request.
+    /// The nonce: in a request, larger than the last one of the sender; in a reply, that of the request.
     pub nonce: Nonce,
 }
 
@@ -235,7 +235,7 @@ fn parse(
     };
     let parsed = parse_params(&list.params)?;
     let params = vec![ListEntry::InnerList(list)].serialize_value().map_err(|_| INPUT)?;
-    // The text up to the closing parenthesis cannot be read in two ways: quotes within strings are escaped.
+    // Quotes within strings are escaped, so only these components serialise to this text.
     if !params.strip_prefix(components).is_some_and(|rest| rest.starts_with(';')) {
         return Err(COMPONENTS);
     }
@@ -265,7 +265,7 @@ fn take_distomon(inputs: &mut Dictionary) -> Result<ListEntry, SignatureError> {
 
 fn parse_params(parameters: &Parameters) -> Result<ParsedParams, SignatureError> {
     let text = |name| parameters.get(name).and_then(BareItem::as_str);
-    // The caller has found `tag`, the checks below find the other four: five parameters are exactly these.
+    // The caller has found `tag`, and the checks below find the other four, so five parameters are exactly these.
     if parameters.len() != 5 {
         return Err(SignatureError::Malformed("exactly the parameters created, nonce, keyid, alg and tag"));
     }

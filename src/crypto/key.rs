@@ -68,7 +68,7 @@ impl PublicKey {
         STANDARD.encode(self.0.to_public_key_der().expect("a valid key has a DER form").as_bytes())
     }
 
-    /// Returns `SHA256:` and the unpadded base64 of the SHA-256 of the 32 bytes, for comparison by people.
+    /// Returns `SHA256:` and the unpadded base64 of the SHA-256 of the 32 bytes, to be compared by people.
     pub fn fingerprint(&self) -> String {
         let hash = Sha256::digest(self.as_bytes());
         format!("SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(hash))

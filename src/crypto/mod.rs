@@ -1,7 +1,7 @@
 //! Keys, DSSE envelopes, HTTP message signatures, login tokens and password hashes.
 //!
-//! Pure functions over bytes and texts; knows no nodes or networks. One key signs all three forms, and a signature
-//! of one form is never valid for another: the signed bytes of an envelope start with `DSSEv1`, those of an HTTP
+//! Functions over bytes and texts, without nodes or networks. One key signs envelopes, HTTP messages and tokens, and the
+//! signature of one is never valid for another: the signed bytes of an envelope start with `DSSEv1`, those of an HTTP
 //! message with `"@`, those of a token with the base64 of `{`.
 
 pub mod content_digest;
@@ -17,5 +17,5 @@ pub use content_digest::{content_digest, digest_matches};
 pub use key::{KeyError, Keypair, PublicKey};
 pub use nonce::Nonce;
 
-/// The longest accepted key id, in bytes: fits two names and a slash.
+/// The maximum length of a key id, in bytes, which fits two names and a slash.
 pub const MAX_KEY_ID: usize = 256;

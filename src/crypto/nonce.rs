@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The largest epoch and counter: 2^53 − 1, so that every JSON reader keeps them exact.
+/// The largest epoch and counter: 2^53 − 1, which every JSON parser represents exactly.
 const MAX: u64 = (1 << 53) - 1;
 
 /// The nonce of an exchange, written `<epoch>-<counter>`. A receiver rejects a nonce that is not larger than the
 /// last one of the sender; the epoch is compared first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce {
-    /// The epoch of the sender, which grows with each start, at most 2^53 − 1.
+    /// The epoch of the sender, larger at each start, at most 2^53 − 1.
     pub epoch: u64,
     /// The number of the request in that epoch, at most 2^53 − 1.
     pub counter: u64,

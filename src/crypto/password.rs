@@ -15,8 +15,9 @@ const MAX_HASH: usize = 512;
 /// The largest memory parameter of a hash, in KiB: 256 MiB.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 
-/// The largest pass and lane parameters of a hash.
+/// The largest pass parameter of a hash.
 const MAX_PASSES: u32 = 16;
+/// The largest lane parameter of a hash.
 const MAX_LANES: u32 = 16;
 
 /// A password that login attempts are compared with. Debug output hides it.
@@ -30,7 +31,7 @@ enum Stored {
     Argon2id(PasswordHashString),
 }
 
-/// The reason why a hash was rejected or not made.
+/// The reason why a hash was rejected or could not be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// Not a complete hash in PHC form.
@@ -51,7 +52,7 @@ pub enum PasswordError {
 }
 
 impl Password {
-    /// Makes one from plain text of 1 to [`MAX_PASSWORD`] bytes. No attempt matches a text of another length.
+    /// Creates a password from plain text of 1 to [`MAX_PASSWORD`] bytes. No attempt matches a text of another length.
     pub fn from_plain(plain: &str) -> Self {
         Self(Stored::Plain(Sha256::digest(plain).into()))
     }
@@ -66,7 +67,7 @@ impl Password {
         if hash.algorithm != Algorithm::Argon2id.ident() || version != Some(Ok(Version::V0x13)) {
             return Err(PasswordError::Kind);
         }
-        // The library's own checks overflow with larger numbers, so these run first.
+        // The checks of argon2 overflow with larger numbers, so these run first.
         for (name, max) in [("m", MAX_MEMORY_KIB), ("t", MAX_PASSES), ("p", MAX_LANES)] {
             let value = hash.params.get_decimal(name).ok_or(PasswordError::Form)?;
             if value > max {
@@ -87,7 +88,7 @@ impl Password {
         matches!(self.0, Stored::Argon2id(_))
     }
 
-    /// Returns the stored digest or hash, which changes with the password. Secret.
+    /// Returns the stored digest or hash, a secret that changes with the password.
     pub(crate) fn stored(&self) -> &[u8] {
         match &self.0 {
             Stored::Plain(digest) => digest,

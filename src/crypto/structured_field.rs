@@ -1,5 +1,5 @@
-//! Structured fields (RFC 8941) without duplicates. RFC 8941 lets the last of two duplicates win; in signed
-//! fields, two implementations could then read different values.
+//! Structured fields (RFC 8941) without duplicate keys. By RFC 8941, the last of two duplicates counts; in signed fields,
+//! an implementation that uses the first one would read another value.
 
 use sfv::{Dictionary, ListEntry, Parameters, Parser};
 
@@ -30,8 +30,8 @@ fn count_parameters(entry: &ListEntry) -> usize {
     parameters(entry).len() + within
 }
 
-/// Counts the commas and semicolons outside strings. Only strings can contain them otherwise, so the counts are
-/// those of the members and parameters before the parser removes duplicates.
+/// Counts the commas and semicolons outside strings. There they only separate members and start parameters, so the counts
+/// include the duplicates that the parser removes.
 fn separators(text: &str) -> (usize, usize) {
     let (mut commas, mut semicolons) = (0, 0);
     let (mut in_string, mut escaped) = (false, false);

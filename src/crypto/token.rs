@@ -1,4 +1,4 @@
-//! Login tokens: JWT (RFC 7519) signed with `EdDSA` (RFC 8037) only. Does not decide which networks a token
+//! Login tokens: JWT (RFC 7519) signed with `EdDSA` (RFC 8037) only. This module does not decide which networks a token
 //! gives access to.
 
 use base64::Engine as _;
@@ -30,7 +30,7 @@ pub struct Claims {
     pub iss: String,
     /// The user: always [`SUBJECT`].
     pub sub: String,
-    /// The networks that it gives access to.
+    /// The networks to which it gives access.
     pub aud: Vec<String>,
     /// The time of issue, in seconds since 1970.
     pub iat: u64,
@@ -117,14 +117,14 @@ pub fn verify(
     now_s: u64,
 ) -> Result<Claims, TokenError> {
     header(token)?;
-    // Fails if a provider is installed, which can only be this one.
+    // Fails if a provider is already installed, which can only be this one.
     let _ = PROVIDER.install_default();
     let mut rules = Validation::new(Algorithm::EdDSA);
     rules.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
     rules.set_issuer(&[issuer]);
     rules.set_audience(&[audience]);
     rules.sub = Some(SUBJECT.into());
-    // The library would read the system clock; the checks below use `now_s`.
+    // The check of the library reads the system clock; the checks below use `now_s`.
     rules.validate_exp = false;
     let key = DecodingKey::from_ed_der(key.as_bytes());
     let claims = decode::<Claims>(token, &key, &rules).map_err(|error| token_error(error.kind()))?.claims;

@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 /// How long further lines of a subject are suppressed after one was written.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The number of separate subjects. New subjects beyond it share [`OTHERS`].
+/// The maximum number of separate subjects. Further subjects share [`OTHERS`].
 const MAX_SUBJECTS: usize = 1024;
 
-/// The length of a subject in bytes. Subjects that differ only beyond it count as one.
+/// The maximum length of a subject, in bytes. Subjects that differ only beyond it count as one.
 const MAX_SUBJECT_BYTES: usize = 256;
 
-/// The subject of all lines beyond the first 1,024 subjects.
+/// The subject of lines about further subjects while 1,024 subjects are in use.
 pub const OTHERS: &str = "other subjects";
 
 /// Limiter that allows one line a minute for each subject, with bounded memory.
@@ -47,7 +47,8 @@ impl fmt::Display for Suppressed {
 }
 
 impl LogLimiter {
-    /// Returns the number of lines suppressed before if a line about `subject` may be written now, otherwise `None`.
+    /// Returns the number of lines suppressed since the last one if a line about `subject` may be written now, otherwise
+    /// `None`.
     pub fn allow(&self, subject: &str) -> Option<Suppressed> {
         self.allow_at(subject, Instant::now())
     }
@@ -62,7 +63,7 @@ impl LogLimiter {
         let mut subject = truncate(subject);
         let mut subjects = self.subjects.lock();
         if subjects.len() >= MAX_SUBJECTS && !subjects.contains_key(subject) {
-            // Those with a count stay until it is logged.
+            // Subjects with suppressed lines stay until their number is logged.
             subjects.retain(|_, window| !window.is_over(now) || window.suppressed > 0);
             if subjects.len() >= MAX_SUBJECTS {
                 subject = OTHERS;

@@ -1,4 +1,4 @@
-//! The logger of the process: writes to the journal with structured fields, or to standard error.
+//! The logger of the process, which writes to the journal with structured fields or to standard error.
 //!
 //! Fields are the key-value pairs of [`log`] under their journal names: `DISTOMON_NETWORK` (the network's id),
 //! `DISTOMON_NODE` (this node), `DISTOMON_PEER` (the node that a line is about) and further names with the
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_dependencies_need_a_higher_level() {
+    fn dependencies_log_only_warnings_and_errors() {
         let logger = Logger::Stderr(StderrLog { prefix: Prefix::Time });
         for (target, level, passes) in [
             ("distomon", Level::Debug, true),

@@ -40,7 +40,7 @@ fn format(prefix: Prefix, now: OffsetDateTime, record: &Record<'_>) -> String {
     };
     let message = record.args().to_string();
     let mut fields = Fields { message: &message, text: String::new() };
-    // Only the visitor can fail, and it never does.
+    // `visit` fails only if the visitor fails, and this one never does.
     let _ = record.key_values().visit(&mut fields);
     let fields = fields.text;
     let mut text = String::with_capacity(prefix.len() + message.len() + fields.len() + 1);
@@ -69,7 +69,7 @@ struct Fields<'m> {
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        // MESSAGE_ID is of no use in a text.
+        // MESSAGE_ID has no use outside the journal.
         let Some(key) = key.as_str().strip_prefix("DISTOMON_") else { return Ok(()) };
         let value = value.to_string();
         if !contains_word(self.message, &value) && !value.is_empty() {

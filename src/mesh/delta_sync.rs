@@ -12,12 +12,12 @@ use super::membership::{FULL_RATE_NODES, Membership};
 use super::timestamps::Timestamps;
 use super::wire::heads::Heads;
 
-/// The base of a delta-encoded request: it names only heads that changed since.
+/// The base of a delta-encoded request, which names only the heads that changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeltaBase {
     /// The partner's mark.
     pub mark: u64,
-    /// When this node's snapshot was taken from which the partner last received heads: monotonic time in ms.
+    /// The time of the snapshot from which this node wrote the request that the mark answers: monotonic time in ms.
     pub snapshot_ms: u64,
 }
 
@@ -34,7 +34,7 @@ pub struct PartnerSync {
 pub(crate) struct ReplyHeads {
     /// The base of the request; none if it named all heads.
     pub(crate) base: Option<DeltaBase>,
-    /// When the snapshot was taken that the request was written from: monotonic time in ms.
+    /// The time of the snapshot from which the request was written: monotonic time in ms.
     pub(crate) snapshot_ms: u64,
     /// The heads that the reply names.
     pub(crate) heads: Heads,
@@ -42,14 +42,14 @@ pub(crate) struct ReplyHeads {
     pub(crate) mark: Option<u64>,
 }
 
-/// Whether heads are delta-encoded: in small networks all of them change between two exchanges.
+/// Whether heads are delta-encoded: not in small networks, where all of them change between two exchanges.
 fn applies_to(membership: &Membership) -> bool {
     membership.keyed_count() as u64 > FULL_RATE_NODES
 }
 
 /// The mark of a reply written from a snapshot that was taken at `at`; none in a small network.
 pub fn mark(membership: &Membership, at: Timestamps) -> Option<u64> {
-    // A change that the snapshot lacks happens no earlier than it was taken.
+    // Every change that the snapshot lacks happens at or after the time it was taken.
     applies_to(membership).then_some(at.mono_ms)
 }
 
@@ -92,7 +92,7 @@ impl PartnerSync {
         self.complete(named).0
     }
 
-    /// Completes the heads `named` in a message, and keeps them; false if omitted heads are not known here.
+    /// Completes the heads `named` in a message, and stores them; false if omitted heads are not known here.
     fn complete(&mut self, named: Heads) -> (Heads, bool) {
         if !named.is_partial() {
             self.peer_heads = Some(named.without_ages());
@@ -115,7 +115,7 @@ mod tests {
 
     const BOTH: &str = r#"{"node-01":[7,1,"AAAAAAAAAAA=",5],"node-02":[7,1,"AAAAAAAAAAA=",5]}"#;
     const NEXT: &str = r#"{"node-02":[7,2,"AAAAAAAAAAA=",5]}"#;
-    /// When the snapshot was taken that requests were written from.
+    /// The time of the snapshot from which requests are written.
     const SNAPSHOT_MS: u64 = 10_000;
 
     /// The members of a network that is large enough for delta-encoded heads.

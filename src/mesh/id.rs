@@ -95,7 +95,7 @@ name! {
 /// The largest integer that every JSON parser represents exactly: 2^53 − 1 (RFC 8259, section 6).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// The id of a report among those of its author, ordered by `epoch`, then by `seq`.
+/// The id of a report, unique among those of its author, ordered by `epoch`, then by `seq`; (0, 0) for no report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ReportId {
     /// The epoch of the author's process, larger at each start: 1 to 2^53 − 1.
@@ -105,8 +105,8 @@ pub struct ReportId {
 }
 
 impl ReportId {
-    /// Whether a node whose newest report has this id refutes an observer that held `head` when it declared the node
-    /// offline: the id is more than one report past `head`.
+    /// Whether a node whose newest report has this id refutes an observer that had its report `head` when it declared the
+    /// node offline: the id has a later epoch, or is more than one report past `head`.
     pub fn refutes(self, head: Self) -> bool {
         self.epoch > head.epoch || (self.epoch == head.epoch && self.seq > head.seq + 1)
     }

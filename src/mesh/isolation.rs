@@ -1,9 +1,9 @@
-//! The rule by which a node counts as isolated; a node applies it to itself, viewers to every voter.
+//! The rule by which a node counts as isolated. Each node applies it to itself and, in verdicts, to every voter.
 
 use super::wire::observation::ProbeStatus;
 
-/// Whether more than half of these observations are offline. Callers leave out peers that were never seen or were
-/// stopped on purpose: they say nothing about the observer's own uplink.
+/// Whether more than half of these observations are offline. Callers omit peers that were never seen or were stopped on
+/// purpose, since they show nothing about the observer's own uplink.
 pub(super) fn is_isolated(observed: impl Iterator<Item = ProbeStatus>) -> bool {
     let (mut count, mut offline) = (0, 0);
     for status in observed {

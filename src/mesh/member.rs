@@ -1,30 +1,30 @@
-//! A member of a network: one node as configured.
+//! A member of a network.
 
 use super::id::{NetworkId, NodeId, Site};
 use crate::crypto::PublicKey;
 
-/// A node as configured.
+/// A node of a network as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The name, unique in the network.
     pub id: NodeId,
-    /// The base URL for its peers, `http://` or `https://` without a trailing slash; none for a node that only calls
-    /// others.
+    /// The base URL at which peers call it, `http://` or `https://` without a trailing slash; none for a node that only
+    /// calls others.
     pub url: Option<String>,
-    /// Time between probes of this node, in ms.
+    /// The time between two probes of this node by the same peer, in ms.
     pub poll_rate_ms: u64,
     /// The number of retries after a failed probe before the node counts as offline.
     pub retry: u32,
-    /// Time limit for a whole exchange, in ms.
+    /// The time limit for a whole exchange, in ms.
     pub timeout_ms: u64,
     /// The public keys: none (the node takes no part yet), one, or two during a key rotation.
     pub keys: Vec<PublicKey>,
-    /// The group of nodes that it can fail together with.
+    /// The group of nodes that can fail together with it.
     pub site: Option<Site>,
 }
 
 impl Member {
-    /// The path of exchanges with this node, as its clients see it: the path of the url and `/mon/{network_id}`.
+    /// The path of exchanges with this node, as clients see it: the path of the url, then `/mon/{network_id}`.
     pub fn exchange_path(&self, network_id: &NetworkId) -> String {
         let prefix = self.url.as_deref().map_or("", url_path);
         format!("{prefix}/mon/{network_id}")

@@ -17,8 +17,8 @@ pub struct MemberState {
     /// For each observation in that report, the observed member's index and the position in the report, in
     /// ascending order of the index. Verdicts read all observations on every evaluation.
     pub observation_index: Arc<[(u32, u32)]>,
-    /// When that report was created, by the lowest age that any sender claimed, but not later than `received_ms`:
-    /// monotonic time in ms.
+    /// When that report was created, by the lowest age that any sender claimed, at most `received_ms`: monotonic time in
+    /// ms.
     pub created_ms: u64,
     /// When that report first arrived here: monotonic time in ms.
     pub received_ms: u64,
@@ -28,24 +28,24 @@ pub struct MemberState {
     /// When this node began to wait for a sign of life: its start, the end of a gap in time, or the moment the
     /// configuration named the member. Monotonic time in ms.
     pub waiting_since_ms: u64,
-    /// Reports older than this one are not stored: an earlier process held it.
+    /// The id of the newest report that an earlier process stored; older reports are not stored.
     pub min_report: ReportId,
     /// When the member's entry in heads last changed: monotonic time in ms.
     pub head_changed_ms: u64,
-    /// Two different reports with the same id.
+    /// The proof that it signed two different reports with the same id.
     pub equivocation: Option<Arc<EquivocationProof>>,
     /// The results of this node's probes of the member since the start, or since the configuration named it.
     pub probes: ProbeCounts,
-    /// The heads that the member and this node have sent each other.
+    /// The state of delta-encoded heads with the member.
     pub sync: PartnerSync,
 }
 
 /// Numbers of probe attempts by result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProbeCounts {
-    /// Answered, signed refusals included.
+    /// Attempts that were answered, also with a signed refusal.
     pub answered: u32,
-    /// Not answered within the timeout, or failed before.
+    /// Attempts that were not answered within the timeout, or failed earlier.
     pub failed: u32,
 }
 

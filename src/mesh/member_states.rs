@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::member_state::MemberState;
 
-/// The number of states that are shared or copied together.
+/// The number of states in a chunk, which is shared or copied as a whole.
 const CHUNK: usize = 16;
 
 /// A list of states that is cheap to clone: snapshots share the chunks that have not changed between them, since in a
@@ -28,7 +28,7 @@ impl MemberStates {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// The state at `index` for a change, which snapshots taken earlier do not see.
+    /// The state at `index`, to be changed. Copies its chunk if a snapshot shares it.
     pub(super) fn get_mut(&mut self, index: usize) -> &mut MemberState {
         &mut Arc::make_mut(&mut self.chunks[index / CHUNK])[index % CHUNK]
     }

@@ -13,7 +13,7 @@ use super::rings::Rings;
 pub use super::rings::{MAX_RINGS, ObserverPolicy};
 use crate::crypto::PublicKey;
 
-/// Four reports a second: one less than receivers verify of an author
+/// The shortest interval between reports, in ms. Four reports a second are one less than receivers verify of an author
 /// ([`AUTHOR_REPORTS_PER_SECOND`](super::verify::AUTHOR_REPORTS_PER_SECOND)).
 const MIN_INTERVAL_MS: u64 = 250;
 
@@ -31,7 +31,7 @@ pub struct Membership {
     me: usize,
     digest: String,
     key_groups: Vec<usize>,
-    /// Whether two members share a key.
+    /// Whether any two members share a key.
     shared_keys: bool,
     keyed_count: usize,
     timing: Timing,
@@ -103,7 +103,7 @@ impl Membership {
     fn set_observers(&mut self, observers: ObserverPolicy) {
         self.observer_policy = observers;
         self.rings = match observers {
-            // With no more nodes than this, rings would connect all of them anyway.
+            // A network with fewer nodes is fully connected by this number of rings.
             ObserverPolicy::Rings(rings) if (rings as usize) + 1 < self.keyed_count => {
                 Some(Rings::new(&self.members, rings))
             }
@@ -159,7 +159,7 @@ impl Membership {
         self.index(id).map(|index| &self.members[index])
     }
 
-    /// The number of members that have a key, and so take part.
+    /// The number of members that have a key and therefore participate.
     pub fn keyed_count(&self) -> usize {
         self.keyed_count
     }
@@ -199,7 +199,7 @@ impl Membership {
         let positions = 0..listed.map_or(self.members.len(), <[u32]>::len);
         positions
             .map(move |at| listed.map_or(at, |listed| listed[at] as usize))
-            // Rings list observers only.
+            // Rings list only observers.
             .filter(move |&observer| listed.is_some() || self.observes(observer, target))
     }
 
@@ -243,25 +243,25 @@ impl Membership {
         self.timing.timeout_ms
     }
 
-    /// For each member, the index of the first member that shares a key with it, or its own index. Members of one
-    /// group have one vote together.
+    /// For each member, the group of members that share a key with it, named by the index of the first of them. The
+    /// members of a group have one vote together.
     pub fn key_groups(&self) -> &[usize] {
         &self.key_groups
     }
 
-    /// Whether two members share a key.
+    /// Whether any two members share a key.
     pub fn has_shared_keys(&self) -> bool {
         self.shared_keys
     }
 
-    /// The time between two reports of this node, in ms: the shortest `poll_rate` among its peers, but at least
-    /// 250 ms, and longer in networks of more than [`FULL_RATE_NODES`].
+    /// The time between two reports of this node without a change, in ms: the shortest `poll_rate` among its peers, but
+    /// at least 250 ms, and longer in networks of more than [`FULL_RATE_NODES`].
     pub fn publish_ms(&self) -> u64 {
         self.timing.publish_ms
     }
 
-    /// The digest of the configuration: Base64 of 8 bytes over the sorted node ids and keys, and the number of rings
-    /// if there are any. It is equal on two nodes that have the same members, keys and observers configured.
+    /// The digest of the configuration: the base64 of the first 8 bytes of SHA-256 over the sorted node ids and keys, and
+    /// the number of rings if there are any. Nodes with the same members, keys and observers have equal digests.
     pub fn digest(&self) -> &str {
         &self.digest
     }

@@ -4,9 +4,10 @@
 //! file, clock or source of randomness: the same code runs under real threads and under virtual time.
 //!
 //! The design follows SWIM (Das, Gupta, Motivala 2002: probing from many nodes), Lifeguard (Dadgar, Phillips, Currey
-//! 2017: a node's awareness of local health), Rapid (Suresh et al. 2018: observers on several rings, and agreement
-//! of most of them before a verdict), `PeerReview` (Haeberlen, Kouznetsov, Druschel 2007: signed, chained statements
-//! that prove equivocation) and boolean tomography (Duffield 2006: locating a fault by which nodes reach each other).
+//! 2017: a node's awareness of its health, and no votes of nodes that may be isolated), Rapid (Suresh et al. 2018:
+//! observers on several rings, and the agreement of most of them before a verdict), `PeerReview` (Haeberlen, Kouznetsov,
+//! Druschel 2007: signed statements that prove equivocation) and boolean tomography (Duffield 2006: locating a fault by
+//! which nodes reach each other).
 
 pub mod delta_sync;
 pub mod engine;

@@ -1,5 +1,4 @@
-//! The latest report of each member, with its age and what else is known of the member. Verdicts are evaluated from
-//! this table.
+//! The table of the latest report of each member, from which verdicts are evaluated.
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ pub(super) enum StoreOutcome {
     Stored,
     /// It did not advance.
     Stale,
-    /// It differs from the held report with the same id.
+    /// It differs from the stored report with the same id.
     Conflicting(Option<Box<EquivocationProof>>),
 }
 
@@ -76,8 +75,8 @@ impl ReportTable {
             && latest.is_some_and(|latest| latest.report().config != self.membership.digest())
     }
 
-    /// Stores `report` of the member `index` if it advances. `age_ms` is its age as the sender claims; with
-    /// `proves_alive` it counts as a sign of life.
+    /// Stores `report` of the member `index` if it advances. `age_ms` is its age as claimed by the sender; `proves_alive`:
+    /// it counts as a sign of life.
     pub(super) fn store(
         &mut self,
         now: Timestamps,
@@ -98,7 +97,7 @@ impl ReportTable {
         }
         let state = self.states.get_mut(index);
         state.advanced |= proves_alive;
-        // A report is younger than its predecessor, whatever age the sender claims.
+        // Whatever age the sender claims, a report is younger than its predecessor.
         state.created_ms = state.created_ms.max(now.mono_ms.saturating_sub(age_ms));
         state.received_ms = now.mono_ms;
         state.head_changed_ms = now.mono_ms;
@@ -136,8 +135,8 @@ impl ReportTable {
         Some(proof)
     }
 
-    /// Updates the ages of the held reports by `heads`: a report is as young as any sender claims, but not younger than
-    /// its arrival here. `replier` is the index of the sender of a signed reply: its own report counts as a sign of life.
+    /// Updates the ages of stored reports by `heads`: a report is as young as any sender claims, but not younger than its
+    /// arrival here. `replier` is the index of the sender of a signed reply: its own report counts as a sign of life.
     pub(super) fn update_ages(&mut self, now: Timestamps, replier: Option<usize>, heads: &Heads) {
         for (position, head) in heads.named() {
             let known = if heads.matches(&self.membership) {

@@ -14,7 +14,7 @@ pub enum ObserverPolicy {
     /// Every node observes every other.
     #[default]
     All,
-    /// Each node observes its successor in each of this number of rings, 1 to [`MAX_RINGS`].
+    /// Each node observes its successor in each of this number of rings: 1 to [`MAX_RINGS`].
     Rings(u32),
 }
 
@@ -37,7 +37,7 @@ impl Rings {
             let mut order = keyed.clone();
             order.sort_by_cached_key(|&index| ring_position(ring, &members[index]));
             let mut successor = None;
-            // Two passes, from the end: the successor of the last node is at the front.
+            // Goes backwards twice, because the successor of the last node is at the front.
             for &node in order.iter().rev().chain(order.iter().rev()) {
                 if let Some(next) = successor.filter(|next| *next != node) {
                     peers[node].push(to_u32(next));

@@ -1,7 +1,7 @@
 //! Keys, members, reports and snapshots for unit tests.
 //!
-//! The simulator has its own copy of the first three in `tests/simulation/fixtures.rs`. Sharing one would need known
-//! private keys and a constructor of verified reports in the public interface of the library.
+//! The simulator has its own copy of the first three in `tests/simulation/fixtures.rs`: sharing them would put known
+//! private keys into the public interface of the library.
 
 use std::sync::Arc;
 

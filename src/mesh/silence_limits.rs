@@ -5,8 +5,7 @@ use super::membership::Membership;
 /// For how long a node that announced its stop counts as stopped, in ms.
 pub const LEAVE_GRACE_MS: u64 = 600_000;
 
-/// Limits on silence, in ms. I is the longest time between two arrivals of reports, T the longest timeout, both by
-/// this node's configuration.
+/// Limits on silence, in ms. I is [`Membership::interval_ms`], T is [`Membership::max_timeout_ms`].
 #[derive(Debug, Clone, Copy)]
 pub struct SilenceLimits {
     /// 1.5 I + 0.75 T: down beyond it if a quorum was refused at every attempt.

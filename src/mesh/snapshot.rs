@@ -18,13 +18,13 @@ use super::wire::report::VerifiedReport;
 pub struct Counters {
     /// Reports that were stored.
     pub reports_stored: u64,
-    /// Reports that did not advance.
+    /// Reports that did not advance when the engine stored them; most are dropped earlier, by verification.
     pub reports_stale: u64,
-    /// Own exchanges that succeeded.
+    /// Exchanges started by this node that succeeded.
     pub exchanges_ok: u64,
-    /// Own exchanges that failed.
+    /// Exchanges started by this node that failed.
     pub exchanges_failed: u64,
-    /// Requests of peers that were answered.
+    /// Requests of peers whose content the engine applied.
     pub requests: u64,
 }
 
@@ -88,7 +88,7 @@ impl Snapshot {
         self.at
     }
 
-    /// Counts visible changes; within one process equal revisions are equal snapshots.
+    /// The number of this snapshot, from 1. Within one process, equal revisions are equal snapshots.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -108,12 +108,12 @@ impl Snapshot {
         &self.verdicts
     }
 
-    /// The verdicts over time: since when each holds, what was decided before.
+    /// The verdicts over time: since when each holds, and the last decided status.
     pub fn tracker(&self) -> &VerdictTracker {
         &self.tracker
     }
 
-    /// The history of verdicts, within its bounds.
+    /// The history of verdicts.
     pub fn history(&self) -> &History {
         &self.history
     }

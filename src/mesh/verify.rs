@@ -9,13 +9,13 @@ use super::wire::equivocation::{EquivocationProof, UnverifiedEquivocation};
 use super::wire::message::MAX_PROOFS;
 use super::wire::report::{ReportError, UnverifiedReport, VerifiedReport};
 
-/// New reports of one author that are verified in a second, at most.
+/// The maximum number of reports of one author that are verified in a second.
 pub const AUTHOR_REPORTS_PER_SECOND: u64 = 5;
 
-/// Rejected signatures in one message that are tolerated if its sender has another configuration.
+/// The number of bad signatures in one message that are tolerated if its sender has another configuration.
 pub const MAX_MISMATCH_FAILURES: u32 = 8;
 
-/// A token bucket for each author: [`AUTHOR_REPORTS_PER_SECOND`] tokens a second, as many at most. Only verified
+/// A token bucket for each author with [`AUTHOR_REPORTS_PER_SECOND`] tokens, refilled within a second. Only verified
 /// reports consume a token, so that no node can use up the tokens of another.
 #[derive(Debug, Default)]
 pub struct AuthorRateLimit {
@@ -71,14 +71,14 @@ pub struct VerifyOutcome {
     pub rate_limited: u32,
     /// The first rejection (a bad signature before all others) and the number of rejections.
     pub rejected: Option<(ReportError, u32)>,
-    /// Bad signatures that another configuration of the sender may explain.
+    /// The number of bad signatures.
     mismatch_failures: u32,
-    /// Whether there was a bad signature that nothing explains.
+    /// Whether the verification ended at a bad signature that no other configuration explains.
     forged: bool,
 }
 
 impl VerifyOutcome {
-    /// Whether there was a bad signature that nothing explains, which ends the verification.
+    /// Whether the verification ended at a bad signature that no other configuration of the sender explains.
     pub fn is_forged(&self) -> bool {
         self.forged
     }
@@ -173,8 +173,8 @@ impl<L: FnMut(usize, bool) -> bool> MessageVerifier<'_, L> {
         }
     }
 
-    /// Rejects a bad signature. Continues if the sender has another configuration: it may know another key of the
-    /// author, and relays in good faith what it verified itself.
+    /// Rejects a bad signature. Continues if the sender has another configuration: it may have another key of the author,
+    /// with which the report verifies.
     fn on_bad_signature(&mut self, error: ReportError) -> ControlFlow<()> {
         self.outcome.reject(error);
         let (table, sender) = (self.table, self.sender);
@@ -188,7 +188,7 @@ impl<L: FnMut(usize, bool) -> bool> MessageVerifier<'_, L> {
     }
 }
 
-/// Whether a report advances what is held of its author, or conflicts with it and no proof is held yet.
+/// Whether a report is newer than the stored one of its author, or conflicts with it and no proof is stored.
 fn is_new(table: &ReportTable, report: &UnverifiedReport) -> bool {
     let state = &table.states()[report.author()];
     let Some(latest) = &state.latest else { return report.id() >= state.min_report };
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn only_reports_that_advance_are_verified() {
         let table = sample::table(3, &[sample::sealed(1, sample::report(1, 5, 3))]);
-        // If these were verified, their signatures would be rejected.
+        // Verification would reject their signatures.
         for (epoch, seq) in [(5, 2), (5, 1), (4, 99)] {
             let outcome = verify(&table, &[forged(1, epoch, seq).envelope()], &[]);
             assert_eq!((outcome.stale, outcome.rejected), (1, None), "({epoch}, {seq})");

@@ -80,14 +80,14 @@ fn call_peer(
 /// The times of an exchange.
 #[derive(Clone, Copy)]
 struct ExchangeTiming {
-    /// Unix times in µs.
+    /// When the request was sent, and when the reply was received: Unix times in µs.
     sent_us: u64,
     received_us: u64,
     /// The time from the name lookup to the last byte of the reply.
     elapsed: Duration,
 }
 
-/// Verifies that the reply is signed by `member` and bound to the request. Nothing in the reply is used before.
+/// Verifies that `member` signed the reply to this request. Nothing in the reply may be used before.
 fn check_signature(
     response: &HttpResponse,
     context: &SignedRequest<'_>,
@@ -118,7 +118,8 @@ fn refusal_of(status: u16) -> Failure {
     }
 }
 
-/// Verifies the evidence in a refusal: for a used nonce, the newest report under this node's key that the peer holds.
+/// Verifies the reports in a signed refusal. For a used nonce, it contains the newest report under this node's key that
+/// the peer has.
 fn read_evidence(
     node: &NetworkHandle,
     snapshot: &Snapshot,
@@ -162,7 +163,7 @@ fn read_reply(
     })
 }
 
-/// The peer's clock minus this node's, in ms: the mean of both directions (RFC 5905, section 8).
+/// The peer's clock minus this node's, in ms: the mean of the offsets in both directions (RFC 5905, section 8).
 fn clock_offset_ms(sent_us: u64, received_us: u64, peer_now_ms: u64, took_us: u32) -> i64 {
     let there_us = i128::from(peer_now_ms) * 1000 - i128::from(took_us) - i128::from(sent_us);
     let back_us = i128::from(peer_now_ms) * 1000 - i128::from(received_us);

@@ -1,4 +1,4 @@
-//! One HTTP request to a peer, with hard limits on its size.
+//! One HTTP request to a peer, with hard limits on the size of the reply.
 
 use std::io::{self, Read as _};
 use std::net::ToSocketAddrs as _;
@@ -32,7 +32,7 @@ pub(super) struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// The value of a header, with several fields joined by RFC 9110, section 5.2; empty without the header.
+    /// The value of a header, with several fields joined by commas (RFC 9110, section 5.2); empty without the header.
     pub(super) fn header(&self, name: &str) -> String {
         let values: Vec<&str> = self
             .headers
@@ -44,8 +44,8 @@ impl HttpResponse {
     }
 }
 
-/// Sends `request` and reads the whole reply. minreq rounds `timeout` up to whole seconds and does not apply it to name
-/// lookups, so the caller abandons a call that takes longer.
+/// Sends `request` and reads the whole reply. minreq has timeouts in whole seconds and none for name lookups, so a call
+/// can exceed `timeout`, and callers must abandon it then.
 pub(super) fn fetch(request: HttpRequest, timeout: Duration) -> Result<HttpResponse, Failure> {
     let start = Instant::now();
     resolve(&request.url)?;
@@ -66,7 +66,7 @@ pub(super) fn fetch(request: HttpRequest, timeout: Duration) -> Result<HttpRespo
         return Err(Failure::TooLarge);
     }
     let headers = std::mem::take(&mut response.headers);
-    // The peer closed the connection without a reply, or the reply is not HTTP.
+    // The peer closed the connection without a reply, or the reply was not HTTP.
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(if headers.is_empty() && body.is_empty() { Failure::Reset } else { Failure::BadReply });
     }
@@ -77,8 +77,8 @@ pub(super) fn fetch(request: HttpRequest, timeout: Duration) -> Result<HttpRespo
     Ok(HttpResponse { status: response.status_code, headers, body, elapsed: start.elapsed() })
 }
 
-/// Resolves the host name in this thread. minreq resolves it again, in a thread that it leaves behind after a timeout:
-/// with a name server that never answers, these threads would accumulate without limit.
+/// Resolves the host name in this thread, and fails if that fails. minreq resolves it again in a separate thread, which it
+/// abandons after a timeout: with a name server that never answers, such threads would accumulate without limit.
 fn resolve(url: &str) -> Result<(), Failure> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split('/').next().unwrap_or_default();
@@ -154,7 +154,7 @@ mod tests {
                 sent.map(|part| part.len()).sum()
             });
             let request = HttpRequest { url, headers: Vec::new(), body: String::new() };
-            // The threads of peers catch panics, too.
+            // The threads of peers catch panics as well.
             let result = catch_unwind(AssertUnwindSafe(|| fetch(request, Duration::from_secs(10))));
             let failure = result.unwrap_or(Err(Failure::BadReply)).err();
             (failure, server.join().expect("the server"))
@@ -166,7 +166,7 @@ mod tests {
         const TOTAL: usize = 64 << 20;
         let line = [b"a: ", &[b'x'; 1000][..], b"\r\n"].concat();
         let lines = vec![&line[..]; TOTAL / line.len()];
-        // Without a CR, minreq counts a line one byte too long: here, one byte more than the limit allows.
+        // minreq counts a line without CR one byte too long: here, one byte beyond the limit.
         let overlong = [b"a: ", &[b'x'; MAX_HEAD - 4][..], b"\n"].concat();
         for first in [&b""[..], &overlong] {
             let reply = [&[b"HTTP/1.1 200 OK\r\n", first], &lines[..]].concat();

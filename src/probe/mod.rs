@@ -1,4 +1,4 @@
-//! Calls to peers: one thread for each peer, and the exchange that it carries out.
+//! Calls to peers: the thread of each peer, and the exchanges that it makes.
 //!
 //! [`crate::mesh`] decides when to call which peer. This module makes the call, verifies the reply and sends the result
 //! to the event loop.

@@ -19,11 +19,12 @@ use crate::mesh::wire::observation::Failure;
 use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
 
-/// The maximum number of threads for one peer: more than one only while abandoned calls have not ended. Without a limit,
-/// a name server that never answers would accumulate threads.
+/// The maximum number of threads for one peer. There are more than one only while abandoned calls have not ended: without
+/// a limit, they would accumulate if a name server never answers.
 const MAX_THREADS: usize = 4;
 
-/// How much longer than its timeout a call may take, since the HTTP client rounds timeouts up to whole seconds.
+/// How much longer than its timeout a call without a name lookup may take, since the HTTP client has timeouts in whole
+/// seconds.
 const OVERTIME: Duration = Duration::from_millis(1_500);
 
 /// The prefix of the names of worker threads. They are not essential: a panic ends one call.
@@ -50,7 +51,7 @@ struct PeerWorker {
 
 /// A thread that makes calls.
 struct WorkerThread {
-    // Dropped before the thread is joined: the thread ends when this closes.
+    // Must be dropped before the thread is joined: the thread ends when the channel closes.
     calls: Sender<Call>,
     thread: JoinHandle<()>,
 }
@@ -86,7 +87,7 @@ impl PeerWorker {
             })?,
         };
         if worker.calls.try_send(call).is_err() {
-            // The thread still has a call, which the engine prevents; the next call gets a new thread.
+            // The thread still has a call, which the engine prevents. The next call starts a new thread.
             return Err(Failure::Other);
         }
         self.thread = Some(worker);
@@ -101,7 +102,7 @@ impl PeerWorker {
         if oldest.is_some_and(|at| at.elapsed() > OVERTIME) { Failure::Dns } else { Failure::Timeout }
     }
 
-    /// Abandons the call in flight; its thread ends with it, and its result is ignored.
+    /// Abandons the call in flight: its thread ends with it, and its result is ignored.
     fn abandon(&mut self) {
         self.in_flight = None;
         self.thread = None;

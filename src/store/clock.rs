@@ -6,11 +6,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::mesh::Timestamps;
 
-/// Both clocks. Monotonic time starts at 1 ms when the clock is created.
+/// The monotonic clock and the wall clock. Monotonic time is 1 ms when this is created.
 ///
-/// Monotonic time is `CLOCK_BOOTTIME`, which includes the time that the machine is suspended: reports received before
-/// are older afterwards. `CLOCK_MONOTONIC`, and so [`Instant`](std::time::Instant), stops meanwhile
-/// (`clock_gettime(2)`).
+/// Monotonic time is `CLOCK_BOOTTIME`, which includes the time that the machine is suspended, so that reports age during
+/// a suspension. `CLOCK_MONOTONIC`, and therefore [`Instant`](std::time::Instant), does not (`clock_gettime(2)`).
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start_ms: u64,

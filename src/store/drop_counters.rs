@@ -1,4 +1,4 @@
-//! Counts dropped and rejected messages by kind, and logs them without flooding the journal.
+//! Counts dropped and rejected reports and requests by kind, and logs them at a limited rate.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
 use crate::mesh::verify::{AUTHOR_REPORTS_PER_SECOND, VerifyOutcome};
 
-/// Counters of dropped and rejected messages since the start of the process.
+/// Counters of dropped and rejected reports and requests since the start of the process.
 #[derive(Default)]
 pub struct DropCounters {
     rejected_reports: AtomicU64,
@@ -68,8 +68,8 @@ impl DropCounters {
         }
     }
 
-    /// Counts a rejected request of `subject`, a peer's id or an address. Logs one request of each `kind` in a minute,
-    /// even if `why` differs.
+    /// Counts a rejected request of `subject`, a peer's id or an address. Logs one line a minute for each subject and
+    /// `kind`, even if `why` differs.
     pub fn count_rejected_request(&self, network: &str, subject: &str, kind: &str, why: &str) {
         self.rejected_requests.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.log_limiter.allow(&format!("rejected a request from {subject}: {kind}")) {
@@ -77,7 +77,7 @@ impl DropCounters {
         }
     }
 
-    /// Logs the number of lines suppressed in each minute that is over.
+    /// Logs the number of suppressed lines for each subject whose minute is over.
     pub fn flush_suppressed(&self, network: &str) {
         for (subject, more) in self.log_limiter.overdue() {
             warn!(DISTOMON_NETWORK = network; "{network}: {subject}{more}");

@@ -20,33 +20,33 @@ use crate::mesh::membership::Membership;
 use crate::mesh::{Effect, Engine, Event, Snapshot};
 use crate::threads;
 
-/// The longest time between two ticks: health checks watch for them.
+/// The longest time between two ticks, which health checks watch.
 const MAX_TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events applied in one tick at most, so that the snapshot stays current.
+/// The maximum number of events applied in one tick, so that the snapshot stays current.
 const MAX_BATCH: usize = 256;
 
-/// How much later overdue calls are abandoned while the queue is not empty.
+/// How long overdue calls are spared while the queue is not empty.
 const CALL_GRACE: Duration = Duration::from_millis(250);
 
-/// How long a leaving node waits until its last report is delivered.
+/// How long a leaving node waits for the delivery of its last report.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes calls to peers for the event loop.
 pub trait Caller: Send {
-    /// Prepares for calls to the members of `membership`, and to no others.
+    /// Prepares for calls to the members of `membership`, and removes all other peers.
     fn reconcile(&mut self, membership: &Membership);
-    /// Starts a call. Its result comes as [`Event::CallFinished`]; a call that cannot be started finishes here.
+    /// Starts a call, whose result arrives as [`Event::CallFinished`]. Returns the result if the call cannot start.
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>>;
-    /// Learns that a call has finished.
+    /// Records that a call has finished.
     fn finished(&mut self, finished: &CallFinished);
     /// Abandons the calls that are overdue at `now` and returns them as failed. Their later results are ignored.
     fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished>;
-    /// When the next call will be overdue.
+    /// When the next call becomes overdue; none without calls in flight.
     fn deadline(&self) -> Option<Instant>;
 }
 
-/// Reports a notice to the operator, with the snapshot that it is about.
+/// Reports a notice to the operator, with the newest snapshot.
 pub type OnNotice = Box<dyn FnMut(&Snapshot, &Notice) + Send>;
 
 /// The parameters of an event loop.
@@ -73,11 +73,11 @@ pub struct EventLoopThread {
 }
 
 impl EventLoopThread {
-    /// Starts the thread. It ends after [`Event::Leaving`], when the last report was delivered or two seconds have
-    /// passed, and drops `caller` then.
+    /// Starts the thread. After [`Event::Leaving`], it ends when the last report is delivered or two seconds have passed,
+    /// and drops `caller`.
     pub fn start(init: EventLoopInit) -> io::Result<Self> {
         let EventLoopInit { engine, node, publisher, files, events, caller, on_notice } = init;
-        let name = format!("collect-{}", node.snapshot().membership().network_id());
+        let name = format!("events-{}", node.snapshot().membership().network_id());
         let thread = threads::spawn_essential(name, move || {
             EventLoop { engine, node, publisher, files, events, caller, on_notice, leave_by: None }.run();
         })?;
@@ -131,7 +131,7 @@ impl EventLoop {
     fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
         let mut effects = self.engine.step(self.node.clock.now(), Event::Tick);
         let mut membership = None;
-        // A call that ended in time may still wait in the queue: a slow tick must not fail it.
+        // The result of a call that ended in time may still be in the queue: a slow tick must not fail the call.
         let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };
         let overdue = Instant::now().checked_sub(grace).map(|by| self.caller.abandon_overdue(by));
         first.extend(overdue.into_iter().flatten().map(Event::CallFinished));
@@ -168,7 +168,7 @@ impl EventLoop {
         first
     }
 
-    /// Saves the effects that must be on disk before any message depends on them.
+    /// Saves epochs and proofs, which must be on disk before any message depends on them.
     fn save(&self, effects: &[Effect]) {
         for effect in effects {
             let result = match effect {

@@ -70,7 +70,7 @@ impl Net {
         self.handle(engine)
     }
 
-    /// Returns node 0 after it reached node 1, received its report, and failed to reach node 2.
+    /// Returns node 0 after 20 s, in which it reached node 1, received its report, and failed to reach node 2.
     pub(crate) fn busy_node(&self) -> NetworkHandle {
         let mut engine = self.engine();
         let mut now = now();

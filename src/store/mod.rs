@@ -1,7 +1,7 @@
 //! The state that the threads of a network share: the snapshot that all of them read, the queue of events, and the state
-//! directory. [`event_loop`] is the one thread that changes the snapshot.
+//! directory. Only the thread of [`event_loop`] replaces the snapshot.
 //!
-//! [`crate::mesh`] decides; this module only carries out its decisions.
+//! [`crate::mesh`] decides; this module carries out its decisions.
 
 pub mod clock;
 pub mod drop_counters;

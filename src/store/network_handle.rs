@@ -18,7 +18,7 @@ use crate::mesh::id::NodeId;
 use crate::mesh::verify::{MessageReports, VerifyOutcome};
 use crate::mesh::{Event, Snapshot};
 
-/// The capacity of the event loop's queue.
+/// The capacity of the event loop's queue, in events.
 pub const EVENT_QUEUE_LEN: usize = 1024;
 
 /// The handle of a network: reads the state that the event loop publishes, and sends events to the loop.
@@ -61,7 +61,7 @@ impl NetworkHandle {
         (handle, publisher)
     }
 
-    /// The newest snapshot. Never waits for longer than it takes to swap a pointer.
+    /// The newest snapshot. Waits at most for the swap of a pointer.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.published.snapshot()
     }
@@ -96,8 +96,8 @@ impl NetworkHandle {
         self.events.send(event).is_ok()
     }
 
-    /// Sends the content of a peer's request. If the queue is full, the content is dropped and counted: the heads of
-    /// later messages show what is missing. Returns whether it was sent.
+    /// Sends the content of a peer's request, and returns whether it was sent. If the queue is full, drops and counts the
+    /// reports: by the heads of later messages, peers send them again.
     pub fn try_send(&self, from: &NodeId, received: ReceivedReports) -> bool {
         let event = Event::RequestReceived { from: from.clone(), received };
         match self.events.try_send(event) {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::crypto::Nonce;
 use crate::mesh::id::NodeId;
 
-/// The last accepted nonce of each peer, and which of them are not on disk yet.
+/// The last accepted nonce of each peer, and which of these are not on disk yet.
 pub struct NonceStore {
     nonces: Mutex<Nonces>,
     wake: Sender<()>,
@@ -27,7 +27,7 @@ impl NonceStore {
         Self { nonces: Mutex::new(Nonces { last, unsaved: BTreeSet::new() }), wake }
     }
 
-    /// Accepts `nonce` if it is larger than the last one of `peer`. Returns the last one otherwise.
+    /// Accepts `nonce` if it is larger than the last one of `peer`, otherwise returns the last one as the error.
     pub fn accept(&self, peer: &NodeId, nonce: Nonce) -> Result<(), Nonce> {
         {
             let mut nonces = self.nonces.lock();
@@ -43,14 +43,14 @@ impl NonceStore {
         Ok(())
     }
 
-    /// The nonces accepted since the last call, which are then no longer unsaved.
+    /// Takes the nonces that have been accepted since the last call.
     pub fn unsaved(&self) -> Vec<(NodeId, Nonce)> {
         let mut nonces = self.nonces.lock();
         let ids = std::mem::take(&mut nonces.unsaved);
         ids.into_iter().filter_map(|id| nonces.last.get(&id).copied().map(|nonce| (id, nonce))).collect()
     }
 
-    /// Marks the peers of `nonces`, which could not be saved, as unsaved again.
+    /// Marks the nonces of these peers as unsaved again, after a failed write.
     pub fn mark_unsaved(&self, nonces: Vec<(NodeId, Nonce)>) {
         self.nonces.lock().unsaved.extend(nonces.into_iter().map(|(id, _)| id));
     }

@@ -16,7 +16,7 @@ pub(super) struct Published {
     last_tick_ms: AtomicU64,
 }
 
-/// The writer's access to the published state, which only the event loop owns.
+/// The write access to the published state, owned by the event loop.
 pub struct SnapshotPublisher(Arc<Published>);
 
 impl Published {
@@ -50,7 +50,7 @@ impl SnapshotPublisher {
     pub(super) fn publish(&mut self, snapshot: Snapshot) {
         self.0.trends.write().record(&snapshot);
         let snapshot = Arc::new(snapshot);
-        // The old snapshot may be large: it is dropped after the lock is released.
+        // The old snapshot may be large, so it is dropped after the lock is released.
         let old = std::mem::replace(&mut *self.0.snapshot.write(), snapshot);
         drop(old);
     }

@@ -9,9 +9,9 @@ use crate::mesh::verify::{self, AuthorRateLimit, MessageReports, VerifyOutcome};
 
 /// The verifier of a network.
 ///
-/// The rate limit is shared by the I/O threads instead of being part of the snapshot: it protects the processor from
-/// verifying, so it must hold while the event loop is behind. Read from a snapshot, it admits one report of an author
-/// for each message that arrives between two publications (`cargo bench --bench reports` prints how many).
+/// The I/O threads share the rate limit, which is not part of the snapshot: it bounds the processor time of verification,
+/// so it must hold while the event loop is behind. A limit in the snapshot would admit one report of an author for each
+/// message that arrives between two snapshots (`cargo bench --bench reports` prints their number).
 #[derive(Default)]
 pub(super) struct ReportVerifier {
     limit: Mutex<AuthorRateLimit>,

@@ -1,7 +1,7 @@
 //! The state directory of one node in one network: its lock, epoch, last heads and nonces, and proofs.
 //!
-//! Files that must survive a crash are replaced atomically. Nonces, which change with every request, are overwritten in
-//! place, one line of fixed width for each peer.
+//! Epoch, heads and proofs are replaced atomically. Nonces, which change with every request, are overwritten in place, in
+//! one line of fixed width for each peer.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +21,7 @@ use crate::mesh::wire::equivocation::EquivocationProof;
 /// The maximum size of a state file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
-/// The length of a line in `nonces`: name, epoch and counter, padded, with separators.
+/// The length of a line in `nonces`, in bytes: name, epoch and counter, padded, with separators.
 const NONCE_LINE: usize = MAX_NAME + 1 + 16 + 1 + 16 + 1;
 
 /// Why the state directory cannot be used.
@@ -46,7 +46,7 @@ pub enum StateError {
         "state file {0} is damaged: expected one number; remove it, and the node starts with a new epoch"
     )]
     BadEpoch(PathBuf),
-    /// The last possible epoch was used.
+    /// The largest possible epoch was used.
     #[error(
         "state file {0} contains the largest possible epoch; give this node a new key and remove the file"
     )]
@@ -92,7 +92,7 @@ impl StateFiles {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::InUse(dir)),
             Err(error) => return Err(failed("locking", &lock_path)(error.into())),
         }
-        // The lock makes this process the only writer of these directories.
+        // The lock excludes other writers.
         for dir in [&dir, &proofs] {
             durable_file::remove_temporary(dir).map_err(failed("removing temporary files from", dir))?;
         }
@@ -122,7 +122,7 @@ impl StateFiles {
         Ok(epoch)
     }
 
-    /// Saves `epoch`, which must not be used before.
+    /// Saves `epoch`. It must not be used before this returns.
     pub fn save_epoch(&self, epoch: u64) -> io::Result<()> {
         durable_file::replace(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
     }
@@ -157,7 +157,7 @@ impl StateFiles {
             match (id, next(), next()) {
                 (Some(id), Some(epoch), Some(counter)) if line.ends_with('\n') => {
                     self.nonce_lines.insert(id.clone(), number);
-                    // A node that left the network keeps its line, in case it returns.
+                    // A line stays after its node has left the network, in case the node returns.
                     let last: &mut Nonce = nonces.entry(id).or_insert(Nonce { epoch, counter });
                     *last = (*last).max(Nonce { epoch, counter });
                 }

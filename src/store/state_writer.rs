@@ -17,7 +17,7 @@ use crate::mesh::Snapshot;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::threads;
 
-/// How often the ids of the newest reports are saved.
+/// The time between two writes of the ids of the newest reports.
 const HEADS_PERIOD: Duration = Duration::from_secs(5);
 
 /// The thread that saves nonces and the ids of the newest reports until [`StateWriter::stop`].
@@ -36,14 +36,14 @@ impl StateWriter {
         wake: Receiver<()>,
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let name = format!("keep-{}", node.snapshot().membership().network_id());
+        let name = format!("state-{}", node.snapshot().membership().network_id());
         let thread = threads::spawn_essential(name, move || {
             write_until_stopped(&node, &files, saved, &wake, &stopped);
         })?;
         Ok(Self { stop, thread })
     }
 
-    /// Saves everything and ends the thread.
+    /// Saves everything, and waits until the thread ends.
     pub fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
@@ -96,8 +96,8 @@ fn write_until_stopped(
     }
 }
 
-/// The ids of the newest reports. For a node that is silent since the start, or no longer a member, it is the saved id:
-/// old reports of a dead node must not look new after the next start.
+/// The ids of the newest reports of all nodes. Nodes that have been silent since the start, or are no longer members, keep
+/// their saved ids, so that old reports of a dead node do not look new after the next start.
 fn merged_heads(snapshot: &Snapshot, saved: &BTreeMap<NodeId, ReportId>) -> BTreeMap<NodeId, ReportId> {
     let mut heads = saved.clone();
     for (member, state) in snapshot.members() {

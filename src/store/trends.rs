@@ -75,7 +75,7 @@ impl Minute {
     }
 }
 
-/// The minutes of one node, oldest first, without those in which nothing was reported. At most [`MINUTES`] of 40 bytes.
+/// The minutes of one node, oldest first, without those in which nothing was measured: at most [`MINUTES`], 40 bytes each.
 #[derive(Debug, Default)]
 struct Series(Vec<Minute>);
 
@@ -83,7 +83,7 @@ impl Series {
     fn at(&mut self, start_ms: u64) -> &mut Minute {
         let is_newest = self.0.last().is_some_and(|minute| minute.start_ms == start_ms);
         if !is_newest {
-            // If the clock was set back, minutes in its future are removed as well.
+            // After the clock was set back, also removes minutes that are in the future now.
             self.0.retain(|minute| {
                 minute.start_ms < start_ms && start_ms - minute.start_ms < MINUTE_MS * MINUTES as u64
             });
@@ -93,7 +93,7 @@ impl Series {
     }
 }
 
-/// The trends of all nodes of a network: some 2.5 KB for each node, and as much again for a node that this one observes.
+/// The trends of all nodes of a network: some 2.5 KB for each node, and as much again for a node that this one probes.
 #[derive(Debug, Default)]
 pub struct Trends {
     /// The digest of the configuration that `nodes` follows.
@@ -150,7 +150,7 @@ impl Trends {
         }
     }
 
-    /// Follows a changed membership; nodes that stay members keep their trends.
+    /// Applies a changed membership. Nodes that are still members keep their trends.
     fn follow(&mut self, membership: &Membership) {
         let mut before: HashMap<NodeId, Trend> =
             self.nodes.drain(..).map(|node| (node.id.clone(), node)).collect();
@@ -166,7 +166,7 @@ impl Trends {
         membership.digest().clone_into(&mut self.config);
     }
 
-    /// The minutes of the node `id`, oldest first, without those in which nothing was reported.
+    /// The minutes of the node `id`, oldest first, without those in which nothing was measured.
     pub fn of(&self, id: &str, source: Source) -> Vec<Minute> {
         let node =
             self.nodes.binary_search_by(|node| node.id.as_str().cmp(id)).ok().map(|at| &self.nodes[at]);

@@ -1,14 +1,14 @@
-"""Costs of open dashboards for a node."""
+"""The processor time that open dashboards cost a node."""
 
 import json
 import os
 import threading
 import time
 
-from nodes import NETWORK_ID, Nodes
+from nodes import NETWORK_ID, Nodes, result
 
 COUNT = 200
-# How often live_updates.js polls, in s.
+# The time between two polls of live_updates.js, in s.
 PERIOD_S = 1.3
 SECONDS = 30
 # Dashboards polled by one thread of this process.
@@ -38,7 +38,7 @@ class Dashboard:
 
 
 def dashboards(program):
-    """The processor time of one node of three, without and with open dashboards."""
+    """Measures the processor time of one node of three, without and with open dashboards."""
     with Nodes(program, 3, 1, timeout=1) as nodes:
         nodes.wait_until_all_online()
         idle, *_ = measure(nodes, [])
@@ -52,7 +52,7 @@ def dashboards(program):
     print(f"{COUNT} open dashboards on one node of three: {100 * cost:.1f} % of a core on top of {100 * idle:.1f} % "
           f"({answers / SECONDS:.0f} answers per second of {size / max(1, answers) / 1000:.1f} kB, {failures} failed; "
           f"at most {threads} threads; nodes not online meanwhile: {', '.join(offline) or 'none'}; "
-          f"target {TARGET_PERCENT} %: {'reached' if 100 * cost <= TARGET_PERCENT and not offline and not failures else 'MISSED'})")
+          f"target {TARGET_PERCENT} %: {result(100 * cost <= TARGET_PERCENT and not offline and not failures)})")
 
 
 def measure(nodes, pages):

@@ -33,8 +33,8 @@ def hung(program):
 
 
 def measure(program, word, fail, repair, target):
-    """Measures until the reports of all survivors are on every survivor, the earliest moment of a verdict, and compares
-    that with the target for the verdict."""
+    """Measures the time until every survivor has an offline report of all survivors, the earliest moment of a verdict, and
+    compares it with the target for the verdict."""
     times = []
     with Nodes(program, 3, 1, timeout=1) as nodes:
         for repetition in range(REPETITIONS):

@@ -9,7 +9,7 @@ from nodes import NETWORK_ID, Nodes, result
 
 
 def start(program):
-    """From the creation of the process to the end of its first answer, with an existing state and key."""
+    """Measures from the creation of the process to the end of its first answer, with an existing state and key."""
     times = []
     with Nodes(program, 3, 10) as nodes:
         node = nodes.ids[0]
@@ -31,12 +31,12 @@ def memory(program):
 
 
 def memory64(program):
-    """64 processes with 4,000 threads, which need a machine without other work."""
+    """Measures 64 processes with 4,000 threads, which need a machine without other work."""
     measure_memory(program, 64, 30, 16)
 
 
 def measure_memory(program, count, poll_rate, target):
-    """Half a minute after every node has reported all others online."""
+    """Measures half a minute after every node has reported all others online."""
     with Nodes(program, count, poll_rate) as nodes:
         nodes.wait_until_all_online(seconds=60 + 3 * poll_rate)
         time.sleep(30)
@@ -50,7 +50,7 @@ def measure_memory(program, count, poll_rate, target):
 
 
 def exchanges(program):
-    """The processor time of all nodes, divided by the number of exchanges; includes reports and timers."""
+    """Measures the processor time of all nodes per exchange, which includes reports and timers."""
     for poll_rate in (0.1, 1):
         seconds = 20 if poll_rate < 1 else 60
         with Nodes(program, 3, poll_rate, timeout=1) as nodes:
@@ -76,7 +76,7 @@ def total(nodes):
 
 
 def views(program):
-    """Requests by wrk over persistent connections, per second of the node's processor time."""
+    """Measures requests of wrk over persistent connections, per second of the node's processor time."""
     with Nodes(program, 3, 1) as nodes:
         nodes.wait_until_all_online()
         node = nodes.ids[0]

@@ -4,8 +4,8 @@
 //! One node and all its partners are real engines that exchange real messages in virtual time. The other authors
 //! publish real signed reports at the usual rate, which reach each partner after a random delay between a tenth
 //! and eight tenths of a `poll_rate`, as through rings. Only the one node is measured, from the bodies of its
-//! messages to its snapshot: parsing and writing, signatures of reports, steps of the engine and verdicts. HTTP
-//! and the signatures of messages, whose costs do not depend on the network, are not measured.
+//! messages to its snapshot: parsing and writing, signatures of reports, steps of the engine and verdicts; not HTTP and
+//! the signatures of messages, whose costs do not depend on the size of the network.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded for display")]
@@ -39,7 +39,7 @@ mod message;
 #[allow(dead_code, reason = "the simulator uses more of it")]
 mod virtual_host;
 
-/// Highest ratio of a node's processor time in the larger network to that in the smaller one.
+/// The highest acceptable ratio of a node's processor time in the larger network to that in the smaller one.
 const TARGET: f64 = 1.5;
 
 const RINGS: u32 = 10;
@@ -253,7 +253,7 @@ impl Testbed {
     /// Completes a call without delay.
     fn call(&mut self, now_ms: u64, from: usize, call: &Call) -> CallFinished {
         let Some(to) = self.machines.iter().position(|machine| *machine.id() == call.peer) else {
-            // A peer beyond the partners answers without news.
+            // A peer that is not simulated answers without reports.
             let heads = Heads::empty(self.machines[from].snapshot.membership().clone());
             let received = ReceivedReports { heads, reports: Vec::new(), proofs: Vec::new() };
             let reply = CallReply {

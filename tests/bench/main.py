@@ -1,4 +1,4 @@
-"""Figures of real processes. tests/bench/run calls this with the program and the figures to measure."""
+"""Measures figures of real processes. tests/bench/run calls this with the program and the names of figures."""
 
 import os
 import signal

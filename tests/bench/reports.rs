@@ -1,9 +1,9 @@
 //! Reports per second that one thread verifies and stores, compared with `verify_strict` alone over the same bytes in
 //! the same run.
 //!
-//! Measured is the way from the body of a request to the snapshot: parsing of the message, envelopes and payloads,
-//! the check for known reports, signatures, the engine's step and the snapshot. HTTP, the message signature and the
-//! channel between the threads are not measured.
+//! Measures the processing of a request from its body to the snapshot: parsing of the message, envelopes and payloads,
+//! the check for known reports, signatures, the step of the engine and the snapshot; not HTTP, the message signature and
+//! the channel between the threads.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -26,7 +26,7 @@ use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
 use parking_lot::Mutex;
 
-/// Lowest share of the rate of `verify_strict` alone, in per cent.
+/// The lowest acceptable share of the rate of `verify_strict` alone, in per cent.
 const TARGET: f64 = 80.0;
 
 /// Creation of the first report: Unix time in ms.
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Compares two homes of the author rate limit while one author's reports flood in and the event loop does not publish:
-/// shared by the threads that receive, or read from the snapshot, which nothing changes meanwhile.
+/// Compares two designs of the author rate limit while many reports of one author arrive between two snapshots: a limit
+/// shared by the receiving threads, and a limit in the snapshot, which does not change meanwhile.
 fn measure_rate_limit() {
     const MESSAGES: u64 = 512;
     let keys: Vec<Keypair> = (0..3).map(|_| Keypair::generate().expect("random source")).collect();
@@ -108,8 +108,7 @@ struct Spent {
     reports: u32,
 }
 
-/// Measures a network of `nodes`, one of which receives reports in separate messages, or those of all authors
-/// `together`.
+/// Measures one of `nodes`, which receives each report in a separate message, or those of all authors `together`.
 fn measure(nodes: usize, together: bool) {
     let keys: Vec<Keypair> = (0..nodes).map(|_| Keypair::generate().expect("random source")).collect();
     let membership = Arc::new(membership(&keys));

@@ -39,7 +39,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Behavior {
-    /// A signer that makes reports false as the behavior demands.
+    /// A signer that falsifies reports according to the behavior.
     pub(crate) fn signer(self: &Arc<Self>, key: Keypair, transport: Transport) -> Box<dyn Signer> {
         Box::new(ByzantineSigner { key, transport, behavior: self.clone() })
     }
@@ -50,7 +50,7 @@ impl Behavior {
         *lock(&self.conflicting) = None;
     }
 
-    /// Changes `payload`, which the node `me` sends to the host `to`, as the behavior demands.
+    /// Changes `payload`, which the node `me` sends to the host `to`, according to the behavior.
     pub(crate) fn tamper(&self, payload: &mut Payload, me: &NodeId, to: usize) {
         match *lock(&self.misbehavior) {
             Some(Misbehavior::Withhold) => {

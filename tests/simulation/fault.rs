@@ -1,4 +1,4 @@
-//! Faults: what can go wrong in a scenario, and when.
+//! The faults of a scenario, and their times.
 
 use crate::byzantine::Misbehavior;
 use crate::node_set::NodeSet;
@@ -11,7 +11,7 @@ pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
 }
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultKind {
     /// A node crashes, and restarts with its disk.

@@ -1,7 +1,7 @@
 //! Keys, members and reports for the simulator and the benchmark that uses its hosts.
 //!
-//! The unit tests of the mesh have their own copy in `src/mesh/sample.rs`. Sharing one would need known private keys
-//! and a constructor of verified reports in the public interface of the library.
+//! The unit tests of the mesh have their own copy in `src/mesh/sample.rs`: sharing it would put known private keys into
+//! the public interface of the library.
 
 use std::sync::Arc;
 

@@ -13,21 +13,21 @@ use crate::scenario::Scenario;
 use crate::violation::Violation;
 use distomon::present::journal::notice_text;
 
-/// Scenarios in an ordinary run.
+/// The number of scenarios in an ordinary run.
 const SCENARIOS: u64 = 1000;
 
-/// Shards, each of them a test, which run in parallel.
+/// The number of shards, which are tests that run in parallel.
 const SHARDS: u64 = 4;
 
-/// Failures after which a shard ends.
+/// The number of failures after which a shard ends.
 const MAX_FAILURES: usize = 3;
 
-/// Simplified scenarios to try at most.
+/// The maximum number of simplified scenarios to try.
 const MAX_SHRINK_STEPS: u32 = 400;
 
 /// Scenarios that failed in the past, simplified, with their seeds.
 const REGRESSIONS: &[(u64, &str)] = &[
-    // A node that had just started reported a node that had kept running as restarted.
+    // A node that had just started reported a node as restarted that had not restarted.
     (13, "nodes 3; delay 2; 0+126 crash 0; 0+4244 hang 2"),
     (15, "nodes 3; delay 2; 0+121 wipe 2; 0+3068 hang 0"),
     (16, "nodes 3; delay 2; 0+3257 cut 1 0; 0+111 crash 2; 0+3414 cut 2 0"),
@@ -163,8 +163,8 @@ fn typed_and_encoded_transport_give_equal_results() {
     assert!(compared > 100, "only {compared} notices were compared");
 }
 
-/// Random large networks would take too long. This one has a partition, a crash, a hang and a false report; 64 nodes if
-/// more scenarios than usual are asked for.
+/// Random large networks would take too long. This one has a partition, a crash, a hang and a false report, and 64 nodes
+/// if `DISTOMON_SCENARIOS` is larger than [`SCENARIOS`].
 #[test]
 fn no_invariant_is_violated_in_a_large_network() {
     if number("DISTOMON_SEED").is_some() {

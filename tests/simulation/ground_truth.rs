@@ -1,4 +1,4 @@
-//! What the test itself knows of a network: which nodes run, and which reports can reach which node.
+//! The true state of a network: which nodes run, and which reports can reach which node.
 
 use crate::link_model::LinkModel;
 use crate::node_set::NodeSet;

@@ -1,4 +1,4 @@
-//! Nodes that others wrongly find offline, and nodes that find themselves isolated.
+//! Nodes that others wrongly report offline, and nodes that report themselves isolated.
 
 use crate::network::setup::{converged, converged_slowly};
 use crate::{fixtures, seeds};

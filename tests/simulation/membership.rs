@@ -73,7 +73,7 @@ fn replacing_a_key_resets_the_status_of_the_node() {
             // Reports are at least 100 ms apart.
             network.run(120);
             let host = network.host(index);
-            assert!(host.latest(&fixtures::node_id(2)).is_none(), "kept a report with a removed key");
+            assert!(host.latest(&fixtures::node_id(2)).is_none(), "has a report with a removed key");
             assert_eq!(network.probe_status(index, 2), ProbeStatus::Unknown);
         }
     }

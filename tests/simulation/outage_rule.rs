@@ -1,17 +1,17 @@
-//! The rule for outages that have ended: a node is reported as restarted exactly if another process came back.
+//! The rule for outages that have ended: a node is reported as restarted if and only if another process followed.
 
 use crate::scenario_run::ScenarioRun;
 use crate::violation::Violation;
 use distomon::mesh::verdict::NodeStatus;
 use distomon::mesh::verdict::outage::OutageKind;
 
-/// A verdict may lag behind reports by this time, in ms: then it is uncertain which process became silent.
+/// The time by which a verdict may lag behind reports, in ms. Within it, it is uncertain which process became silent.
 const VERDICT_LAG_MS: u64 = 100;
 
-/// An outage is explained within this time after it ends, in ms.
+/// The time after the end of an outage within which it is explained, in ms.
 const EXPLANATION_MS: u64 = 3_000;
 
-/// What a viewer has concluded of a target.
+/// The conclusions of a viewer about a target.
 #[derive(Clone, Copy)]
 struct Observed {
     /// The process that signed the newest report; the viewer learned of it at `since_ms`.

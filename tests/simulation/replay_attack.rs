@@ -48,8 +48,8 @@ impl ReplayAttack {
     }
 }
 
-/// Runs `replay` and checks that `victim` neither goes back to an older report of a node nor takes the report that it
-/// has for a sign of life.
+/// Runs `replay`, and checks that `victim` neither returns to an older report of a node nor counts the report that it
+/// already has as a sign of life.
 fn check_no_effect(
     run: &mut ScenarioRun,
     victim: usize,
@@ -81,7 +81,7 @@ fn latest_reports(host: &VirtualHost) -> Vec<(Option<ReportId>, bool)> {
     states.map(|state| (state.latest.as_ref().map(|latest| latest.id()), state.advanced)).collect()
 }
 
-/// Sends old reports to `victim`, beside heads which claim that all reports it has were just received.
+/// Sends old reports to `victim`, with heads that claim that all reports of `victim` are new.
 fn replay_reports(network: &mut Network, attacker: usize, victim: usize, payload: Payload) {
     let mut heads = Vec::new();
     for (member, state) in network.host(victim).snapshot.members() {

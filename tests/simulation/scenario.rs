@@ -1,4 +1,4 @@
-//! Scenarios of the fuzzer: a network and its faults as data, drawn from a seed and shrunk.
+//! Scenarios of the fuzzer: networks and their faults, generated from a seed and simplified after a failure.
 
 use crate::fault::{Fault, FaultKind};
 use crate::virtual_host::Clock;
@@ -6,7 +6,7 @@ use crate::virtual_host::Clock;
 /// A network and its faults. [`crate::scenario_text`] writes and parses its text form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scenario {
-    /// Seeds everything that the network leaves to chance.
+    /// The seed of all random values of the network.
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
     /// The shortest time a message takes, in ms; the longest is twice that.

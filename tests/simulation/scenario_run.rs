@@ -40,14 +40,14 @@ pub(crate) struct ScenarioRun<'s> {
     /// For each fault, whether it is active.
     active: Vec<bool>,
     disks: Vec<Option<Disk>>,
-    /// For each viewer and target, the newest report that the viewer's previous process kept on disk.
+    /// For each viewer and target, the newest report that the viewer's previous process saved.
     min_reports: Vec<Vec<ReportId>>,
     restarts: Vec<u32>,
     /// The process of a node, counted by restarts, that used an epoch.
     processes: BTreeMap<(usize, u64), u32>,
     /// For each stopped node, the nodes that received its last report.
     stop_receivers: Vec<NodeSet>,
-    /// Nodes that are stopping, and when they are killed.
+    /// Nodes that are stopping, and when they are killed at the latest, in ms.
     stopping: BTreeMap<usize, u64>,
 }
 
@@ -112,12 +112,12 @@ impl<'s> ScenarioRun<'s> {
         self.scenario.faults.iter().any(|fault| fault.kind == equivocation)
     }
 
-    /// Whether what the node on `host` concludes can be checked now.
+    /// Whether the verdicts of the node on `host` can be checked now.
     pub(crate) fn is_checkable(&self, host: usize) -> bool {
         self.network.is_responsive(host) && !self.stopping.contains_key(&host)
     }
 
-    /// The newest report of `target` that the previous process of `viewer` kept on disk.
+    /// The newest report of `target` that the previous process of `viewer` saved.
     pub(crate) fn min_report(&self, viewer: usize, target: usize) -> ReportId {
         self.min_reports[viewer][target]
     }
@@ -192,7 +192,7 @@ impl<'s> ScenarioRun<'s> {
         if self.stopping.remove(&node).is_some() {
             self.disks[node] = Some(self.network.kill(node));
         }
-        let disk = self.disks[node].take().expect("kept when the process ended");
+        let disk = self.disks[node].take().expect("saved when the process ended");
         let disk = if wiped { Disk::default() } else { disk };
         self.min_reports[node].fill(ReportId::default());
         for (id, report_id) in &disk.min_reports {
@@ -203,7 +203,7 @@ impl<'s> ScenarioRun<'s> {
         self.restarts[node] += 1;
     }
 
-    /// Makes the links and the ground truth what the active faults demand.
+    /// Applies the active faults to the links and the ground truth.
     fn apply_active_faults(&mut self) {
         let count = self.scenario.nodes;
         let (mut loss_percent, mut delay_ms) = (0, self.scenario.delay_ms);

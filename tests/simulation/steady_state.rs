@@ -153,7 +153,7 @@ impl<'a> SteadyState<'a> {
         Ok(())
     }
 
-    /// A node that equivocates towards nodes that are connected is convicted by all of them.
+    /// A node that equivocates towards connected nodes is convicted by all of them.
     fn check_convictions(&self) -> Result<(), Violation> {
         let truth = &self.run.truth;
         for fault in self.run.active_faults() {

@@ -21,7 +21,7 @@ use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timest
 /// The Unix time at which virtual time begins, in ms.
 pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
 
-/// What survives a restart.
+/// The state that survives a restart.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) epoch: u64,
@@ -55,7 +55,7 @@ pub(crate) struct ReceiveCounters {
     pub(crate) rejected: u32,
 }
 
-/// What a process starts with.
+/// The parameters of a process.
 pub(crate) struct HostInit {
     pub(crate) signer: Box<dyn Signer>,
     pub(crate) transport: Transport,
@@ -77,7 +77,7 @@ pub(crate) struct VirtualHost {
     started_ms: u64,
     rate_limit: AuthorRateLimit,
     requests: u64,
-    /// For each call in flight, when the snapshot was taken that its request was written from: monotonic time in ms.
+    /// For each call in flight, the time of the snapshot from which its request was written: monotonic time in ms.
     written: BTreeMap<u64, u64>,
     transport: Transport,
 }
@@ -189,7 +189,7 @@ impl VirtualHost {
         }
     }
 
-    /// Answers a request, and returns what it brought if it was valid.
+    /// Answers a request, and returns its verified content if it was valid.
     pub(crate) fn on_request(
         &mut self,
         at_ms: u64,
@@ -222,7 +222,7 @@ impl VirtualHost {
         let received =
             ReceivedReports { heads: message.heads, reports: outcome.reports, proofs: outcome.proofs };
         if is_forged {
-            // Reports before the forged one were verified, and are kept.
+            // Reports before the forged one were verified, so they count.
             return (Response::Rejected(Failure::Rejected), Some(received));
         }
         let reports = missing_reports(&heads, snapshot.table(), |index, _| {
@@ -246,7 +246,7 @@ impl VirtualHost {
         (Response::Reply(reply, beside), Some(received))
     }
 
-    /// What `body` and `payload` would bring in a request whose head is valid.
+    /// The verified content of `body` and `payload`, as in a request with a valid signature.
     pub(crate) fn verify_request(
         &mut self,
         at_ms: u64,
@@ -264,7 +264,7 @@ impl VirtualHost {
         ReceivedReports { heads: message.heads, reports: outcome.reports, proofs: outcome.proofs }
     }
 
-    /// What counts of a response that `signer` has signed.
+    /// The response as the caller sees it after the check that `signer` is the peer.
     pub(crate) fn verify_signer(&self, peer: &NodeId, signer: &PublicKey, response: Response) -> Response {
         let member = self.snapshot.membership().member(peer.as_str());
         match response {
@@ -275,7 +275,7 @@ impl VirtualHost {
         }
     }
 
-    /// The end of a call whose response arrived after `elapsed_ms`.
+    /// The result of a call whose response arrived after `elapsed_ms`.
     pub(crate) fn on_response(
         &mut self,
         at_ms: u64,
@@ -326,7 +326,7 @@ impl VirtualHost {
         outcome
     }
 
-    /// What the newest report of this node says of `peer`.
+    /// The observation of `peer` in the newest report of this node.
     pub(crate) fn observation(&self, peer: &NodeId) -> Option<Observation> {
         self.snapshot.own_report()?.report().observation(peer.as_str()).copied()
     }

@@ -1,3 +1,5 @@
+//! The search for private keys, their generation, and rejected files.
+
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 
@@ -143,7 +145,7 @@ fn a_key_that_does_not_match_is_rejected() {
 }
 
 #[test]
-fn permissions() {
+fn permissions_are_checked_by_the_kind_of_path() {
     let check = |file_name: &str, mode: u32, expected: Result<u32, &str>| {
         let host = Host::new(&[]);
         host.put(file_name, &keypair().to_pem(), mode);

@@ -104,7 +104,7 @@ fn requests_round_trip() {
 
 #[test]
 fn line_ends_in_values_are_rejected() {
-    // A value of two lines would be signed as two components: it must neither verify nor get a signed reply.
+    // A value of two lines would be signed as two components. It must neither verify nor be replied to.
     let key = pair();
     let digest = content_digest(b"{}");
     for (path, digest) in
@@ -393,7 +393,7 @@ fn invalid_replies() {
         e.reply = SignatureHeaders { signature_input: String::new(), signature: String::new() };
     });
     check("signature stripped", &missing, &|e| e.reply.signature.clear());
-    check("the request's head sent back", &malformed, &|e| e.reply = e.request.clone());
+    check("the signature of the request", &malformed, &|e| e.reply = e.request.clone());
     check("binding left out", &malformed, &|e| {
         e.reply.signature_input = e.reply.signature_input.replace(" \"signature\";req;key=\"sig1\"", "");
     });
@@ -411,7 +411,7 @@ fn invalid_replies() {
         Err(ReplyError::OtherKeyId { expected: "node-2".into(), found: "node-3".into() })
     );
     let reply = &good.reply;
-    assert!(parse_request(&reply.signature_input, &reply.signature).is_err(), "a reply is no request");
+    assert!(parse_request(&reply.signature_input, &reply.signature).is_err(), "a reply is not a request");
 }
 
 #[test]

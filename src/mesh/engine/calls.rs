@@ -20,7 +20,7 @@ pub(super) struct CallPlanner<'e> {
     pub(super) peers: &'e mut Peers,
     pub(super) effects: &'e mut Vec<Effect>,
     pub(super) now: Timestamps,
-    /// The epoch of nonces.
+    /// The epoch of the nonces of new calls.
     pub(super) epoch: u64,
 }
 
@@ -39,7 +39,8 @@ impl CallPlanner<'_> {
     }
 
     /// Sends the reports that the sender of `heads` lacks and that should not wait for the next probe: this node's own,
-    /// those that the sender is several behind with, and those that no other node seems to send.
+    /// those by which the sender is not exactly one behind, and those that it has lacked for a quarter of `max_poll_ms`,
+    /// so that no other node seems to send them. Sends all proofs that it lacks, within the limits of a message.
     pub(super) fn follow_up(&mut self, index: usize, heads: &Heads) {
         let membership = self.table.membership();
         if !heads.matches(membership) {
@@ -57,8 +58,8 @@ impl CallPlanner<'_> {
         }
     }
 
-    /// Pushes this node's newest report to a few reachable peers, idle ones first. With `leaving` it is the last one,
-    /// and the results of earlier calls are of no interest.
+    /// Pushes this node's newest report to at most [`PUSH_PEERS`] reachable peers, idle ones first. With `leaving`, this
+    /// is the last report, and the results of earlier calls are ignored.
     pub(super) fn push(&mut self, leaving: bool) {
         let mut peers = self.peers.shuffled_reachable(self.table.membership());
         peers.sort_by_key(|&index| self.peers[index].in_flight.is_some());
@@ -76,7 +77,7 @@ impl CallPlanner<'_> {
         }
     }
 
-    /// Pushes a change that waited for a call to end, unless that call or a follow-up has sent it.
+    /// Pushes a report that waited for a call to end, unless that call or a follow-up has sent it.
     pub(super) fn push_pending(&mut self, index: usize) {
         let own = self.own_report_for(index);
         if self.peers[index].in_flight.is_none() && !own.is_empty() {

@@ -1,5 +1,5 @@
-//! Detects that other nodes have another configuration for more than a minute. A mismatch is expected while a change is
-//! rolled out; one that lasts means that a host was left out.
+//! Detects that other nodes have had another configuration for a minute. A mismatch is expected while a change is rolled
+//! out; one that lasts means that the change has not reached a host.
 
 use super::event::Notice;
 use crate::mesh::id::NodeId;
@@ -9,7 +9,7 @@ use crate::mesh::timestamps::Timestamps;
 /// A mismatch is reported once it has lasted this long, in ms.
 const REPORT_AFTER_MS: u64 = 60_000;
 
-/// Since when configurations have differed.
+/// The duration of a configuration mismatch.
 #[derive(Debug, Default)]
 pub(super) struct MismatchTimer {
     /// Monotonic time in ms.

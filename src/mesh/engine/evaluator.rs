@@ -13,12 +13,12 @@ use crate::mesh::verdict::{self, Verdicts};
 /// evaluation covers all nodes.
 const MIN_GAP_MS: u64 = 50;
 
-/// The verdicts on all nodes, and when they are due to be evaluated.
+/// The verdicts on all nodes, and when their next evaluation is due.
 #[derive(Debug, Default)]
 pub(super) struct Evaluator {
     /// Which members were fresh at the last evaluation.
     fresh: Vec<bool>,
-    /// Monotonic times in ms.
+    /// When the last evaluation was, and when the next one is due: monotonic times in ms.
     evaluated_ms: u64,
     next_ms: u64,
     pub(super) verdicts: Arc<Verdicts>,
@@ -39,8 +39,8 @@ impl Evaluator {
         self.next_ms
     }
 
-    /// Follows a changed membership: the next evaluation is due immediately, since no snapshot may show verdicts by
-    /// the indices of another membership.
+    /// Applies a changed membership. The next evaluation is due immediately, so that no snapshot has verdicts by the
+    /// indices of another membership.
     pub(super) fn reconfigure(&mut self, membership: &Membership) {
         self.fresh = vec![false; membership.members().len()];
         self.next_ms = 0;

@@ -45,11 +45,11 @@ pub struct ReceivedReports {
 /// The purpose of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallPurpose {
-    /// To check whether the peer answers. Only a failed probe counts against the peer.
+    /// To check whether the peer answers. A peer with a url becomes offline only by failed probes.
     Probe,
-    /// To send immediately the reports that the reply to a probe showed the peer to lack.
+    /// To send the reports that the peer lacks by its reply to a probe, without waiting for the next probe.
     FollowUp,
-    /// To send immediately this node's new report.
+    /// To send this node's new report immediately.
     Push,
 }
 
@@ -70,7 +70,7 @@ pub struct Call {
     pub proofs: Vec<Arc<EquivocationProof>>,
     /// The epoch of the request's nonce.
     pub epoch: u64,
-    /// Name only the heads that changed since; none for all.
+    /// The base for delta-encoded heads; none to name all heads.
     pub base: Option<DeltaBase>,
 }
 
@@ -83,7 +83,7 @@ pub struct CallFinished {
     pub peer: NodeId,
     /// The reply, or why the call failed.
     pub outcome: Result<CallReply, Failure>,
-    /// The evidence in a signed refusal: the newest report under this node's key that the peer holds.
+    /// The verified reports in a signed refusal: as a rule the newest one under this node's key that the peer holds.
     pub evidence: Vec<VerifiedReport>,
 }
 
@@ -100,7 +100,7 @@ pub struct CallReply {
     pub received: ReceivedReports,
     /// The number to return as `since` in the next request.
     pub mark: Option<u64>,
-    /// When the snapshot was taken that the request was written from: monotonic time in ms.
+    /// The time of the snapshot from which the request was written: monotonic time in ms.
     pub snapshot_ms: u64,
 }
 
@@ -148,7 +148,7 @@ pub enum Notice {
     },
     /// A peer held such a report again: another process signs with this node's key.
     DuplicateKey {
-        /// The report that this node did not make.
+        /// The report that this process did not publish.
         report_id: ReportId,
     },
     /// This process did not run for a while: it was stopped, or the machine was suspended or stalled.
@@ -158,7 +158,7 @@ pub enum Notice {
     },
     /// A verdict has changed.
     VerdictChanged(VerdictChange),
-    /// Whether this node is isolated has changed.
+    /// This node became isolated (true), or is no longer isolated.
     IsolationChanged(bool),
     /// Other nodes have had another configuration than this node for a minute or more.
     ConfigMismatch {

@@ -9,7 +9,7 @@ const MIN_GAP_MS: u64 = 3_000;
 #[derive(Debug)]
 pub(super) struct GapDetector {
     last_step_ms: u64,
-    /// Until when requests may arrive that waited during a gap: monotonic time in ms.
+    /// Until when requests that were queued during a gap may arrive: monotonic time in ms.
     backlog_until_ms: u64,
 }
 
@@ -34,7 +34,7 @@ impl GapDetector {
         self.last_step_ms
     }
 
-    /// Whether a request may have waited since before a gap.
+    /// Whether a request that arrives now may have been sent before the end of a gap.
     pub(super) fn may_be_backlog(&self, now: Timestamps) -> bool {
         now.mono_ms < self.backlog_until_ms
     }

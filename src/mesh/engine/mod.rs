@@ -43,7 +43,7 @@ pub struct EngineInit {
     pub membership: Arc<Membership>,
     /// Signs reports.
     pub signer: Box<dyn Signer>,
-    /// Spreads probes; any number.
+    /// Seeds the random spread of probes and pushes.
     pub seed: u64,
     /// The first epoch, larger than any that this node used before.
     pub epoch: u64,
@@ -137,7 +137,8 @@ impl Engine {
         })
     }
 
-    /// When to step at the latest, in monotonic ms. Silence is not an event: callers step at least once a second besides.
+    /// When to step at the latest, in monotonic ms. Callers also step at least once a second, so that a peer without url
+    /// that stopped calling is noticed.
     pub fn deadline_ms(&self) -> u64 {
         if self.leaving {
             return u64::MAX;
@@ -150,13 +151,13 @@ impl Engine {
         optional.fold(own_ms.min(self.evaluator.due_ms()), u64::min)
     }
 
-    /// Whether no call is in flight; after [`Event::Leaving`] only calls with the last report count.
+    /// Whether no call is in flight. After [`Event::Leaving`], only calls with the last report count.
     pub fn is_idle(&self) -> bool {
         self.peers.are_idle()
     }
 
-    /// Treats a long gap between two steps like a start: reports from before it are no sign of life, and calls that
-    /// failed during it do not count against peers.
+    /// Treats a long gap between two steps like a start: reports from before it are no sign of life, and calls in flight
+    /// are forgotten, so that their failures do not count against peers.
     fn detect_gap(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         let Some(gap_ms) = self.gap_detector.step(now, self.table.membership().max_poll_ms()) else { return };
         effects.push(Effect::Notice(Notice::ResumedAfterGap { gap_ms }));
@@ -335,7 +336,8 @@ impl Engine {
         before
     }
 
-    /// Applies a failed call. Only a failed probe counts; a refusal counts whatever the purpose of the call.
+    /// Applies a failed call. Only a failed probe changes the peer's status, but a signed refusal of any call does. Returns
+    /// the status before, if it has changed.
     fn on_call_failure(
         &mut self,
         now: Timestamps,
@@ -358,9 +360,10 @@ impl Engine {
         }
     }
 
-    /// Whether a peer may be healthy but misconfigured, after something else has answered at its address since
-    /// `since_ms`. Its configuration may lack this node or have another key of it: the reports of the peer arrive and
-    /// show that, or nothing is known of the peer yet.
+    /// Whether a peer may be healthy but misconfigured, if something else has answered at its address since `since_ms`:
+    /// its configuration may lack this node or contain another key of it. So it is if the peer's fresh report names
+    /// another configuration or is older than `since_ms`, or if no sign of life of the peer has arrived and this node
+    /// has waited for one for at most 4 intervals.
     fn may_be_misconfigured(&self, now: Timestamps, index: usize, since_ms: u64) -> bool {
         let state = &self.table.states[index];
         if self.table.is_fresh(index, now.mono_ms) {
@@ -391,7 +394,7 @@ impl Engine {
         self.ingest(now, None, received, effects);
     }
 
-    /// Records which of this node's reports the peer holds, by its heads.
+    /// Records the newest of this node's reports that the peer holds, by its heads.
     fn note_held_own_report(&mut self, index: usize, heads: &Heads) {
         let membership = &self.table.membership;
         self.peers[index].known_own_report = heads.get(membership, membership.me()).map(|head| head.id);
@@ -463,8 +466,8 @@ impl Engine {
         }
     }
 
-    /// Reacts to a report under this node's key that this process did not make: the first time state was lost or
-    /// restored; the second time another process uses the key.
+    /// Applies a report under this node's key that this process did not publish: the first one means that state was lost
+    /// or restored, a second one that another process uses the key.
     fn on_own_key_report(&mut self, now: Timestamps, report_id: ReportId, effects: &mut Vec<Effect>) {
         match self.self_health.on_own_key_report(report_id, self.publisher.last_id(), now) {
             OwnKeyReport::Old => {}

@@ -15,9 +15,9 @@ const RETRY_MS: u64 = 1_000;
 pub(super) struct InFlight {
     pub(super) id: u64,
     pub(super) purpose: CallPurpose,
-    /// The epoch of its nonce.
+    /// The epoch of the request's nonce.
     pub(super) epoch: u64,
-    /// The request names only the heads that changed since.
+    /// The base of the request; none if it named all heads.
     pub(super) base: Option<DeltaBase>,
     pub(super) started_ms: u64,
 }
@@ -59,7 +59,7 @@ pub(super) struct PeerState {
 }
 
 impl PeerState {
-    /// A peer of which nothing is known, first probed at `first_ms`.
+    /// Creates a peer of which nothing is known, first probed at `first_ms`.
     pub(super) fn new(now: Timestamps, first_ms: u64) -> Self {
         let observation = Observation {
             status: ProbeStatus::Unknown,
@@ -93,7 +93,7 @@ impl PeerState {
         self.next_ms
     }
 
-    /// Whether the peer answered the last probe.
+    /// Whether the peer is online and no probe has failed since it last answered.
     pub(super) fn is_reachable(&self) -> bool {
         self.observation.status == ProbeStatus::Online && self.consecutive_failures == 0
     }
@@ -142,16 +142,16 @@ impl PeerState {
         before
     }
 
-    /// Applies a failed call. Returns since when something else answers at the peer's address, if so: monotonic time in
-    /// ms.
+    /// Records whether `failure` shows that something else answers at the peer's address. Returns since when, if so:
+    /// monotonic time in ms.
     pub(super) fn record_impostor(&mut self, now: Timestamps, failure: Failure) -> Option<u64> {
         let since_ms = self.impostor_since_ms.unwrap_or(now.mono_ms);
         self.impostor_since_ms = failure.is_impostor().then_some(since_ms);
         self.impostor_since_ms
     }
 
-    /// Applies a signed refusal: the peer is alive, but its status is unknown. Returns the status before, if it has
-    /// changed.
+    /// Applies a signed refusal, or a failed probe that a misconfiguration may explain: the status is unknown. Returns
+    /// the status before, if it has changed.
     pub(super) fn on_refusal(&mut self, now: Timestamps, failure: Failure) -> Option<ProbeStatus> {
         self.consecutive_failures = 0;
         self.consecutive_refusals = 0;
@@ -264,8 +264,8 @@ impl PeerState {
         self.next_ms = self.next_ms.min(now.mono_ms + member.poll_rate_ms);
     }
 
-    /// The same peer without earlier observations, which are outdated since this node did not observe it for a while.
-    /// The first probe is due at `first_ms`.
+    /// The same peer without its observations, which are outdated because this node stopped observing it. The first
+    /// probe is due at `first_ms`.
     pub(super) fn reset(&self, now: Timestamps, first_ms: u64) -> Self {
         Self {
             ever_answered: self.ever_answered,

@@ -30,8 +30,8 @@ pub(super) struct CallContent {
 }
 
 impl Peers {
-    /// Peers of which nothing is known, their first probes spread by position in the membership; `seed` spreads the
-    /// later ones.
+    /// Creates peers of which nothing is known. Their first probes are spread by position in the membership, later ones
+    /// by `seed`.
     pub(super) fn new(membership: &Membership, now: Timestamps, seed: u64) -> Self {
         let states = (0..membership.members().len()).map(|index| new_peer(membership, now, index)).collect();
         Self { states, last_call: 0, rng: fastrand::Rng::with_seed(seed) }
@@ -42,14 +42,14 @@ impl Peers {
         self.rng.u64(0..=1_000)
     }
 
-    /// The peers that answered their last call, in random order.
+    /// The reachable peers that this node probes, in random order.
     pub(super) fn shuffled_reachable(&mut self, membership: &Membership) -> Vec<usize> {
         let mut peers: Vec<usize> = self.reachable(membership).collect();
         self.rng.shuffle(&mut peers);
         peers
     }
 
-    /// The peers that answered their last call.
+    /// The reachable peers that this node probes: see [`PeerState::is_reachable`].
     pub(super) fn reachable(&self, membership: &Membership) -> impl Iterator<Item = usize> {
         membership.probed().filter(|&index| self.states[index].is_reachable())
     }
@@ -109,8 +109,8 @@ impl Peers {
         }
     }
 
-    /// Follows a changed membership. `previous` names, for each new index, the old index of a member that is the
-    /// same; `old` is the membership of the old indices.
+    /// Applies a changed membership. `previous` names, for each new index, the old index of the same member; `old` is the
+    /// membership of the old indices.
     pub(super) fn reconfigure(
         &mut self,
         old: &Membership,

@@ -11,7 +11,7 @@ use crate::mesh::wire::report::{Digest, Report, VerifiedReport};
 /// The shortest time between two reports, in ms.
 const MIN_GAP_MS: u64 = 100;
 
-/// Reports in a second at most: fewer than receivers verify of one author
+/// The maximum number of reports in a second: fewer than receivers verify of one author
 /// ([`AUTHOR_REPORTS_PER_SECOND`](crate::mesh::verify::AUTHOR_REPORTS_PER_SECOND)).
 const MAX_PER_SECOND: usize = 4;
 

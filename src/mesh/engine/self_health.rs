@@ -19,8 +19,9 @@ pub(super) struct SelfHealth {
     duplicate_key: bool,
     /// Whether the epoch was raised once because a peer held a newer report under this node's key.
     superseded: bool,
-    /// Monotonic times in ms.
+    /// When refuting ends: monotonic time in ms.
     refute_until_ms: u64,
+    /// When the next refuting calls are due: monotonic time in ms.
     next_refute_ms: u64,
 }
 
@@ -59,8 +60,9 @@ impl SelfHealth {
         std::mem::replace(&mut self.isolated, isolated) != isolated
     }
 
-    /// Starts to refute if more than a quarter of this node's observers report it offline by evidence older than `own`,
-    /// its newest report. Returns whether to publish a report for that.
+    /// Starts to refute if more than a quarter of this node's observers with fresh reports report it offline, `own`, its
+    /// newest report, does not refute them, and one of these observations is new. Returns whether it starts, so that a
+    /// report is to be published.
     pub(super) fn update_refutation(
         &mut self,
         table: &ReportTable,
@@ -92,7 +94,8 @@ impl SelfHealth {
         true
     }
 
-    /// Whether refuting calls are due; the next ones are due a quarter of `max_poll_ms` later.
+    /// Whether refuting calls are due. If so, schedules the next ones a quarter of `max_poll_ms` later, at most
+    /// [`MAX_REFUTE_GAP_MS`].
     pub(super) fn refutation_is_due(&mut self, now: Timestamps, max_poll_ms: u64) -> bool {
         if now.mono_ms >= self.refute_until_ms || now.mono_ms < self.next_refute_ms {
             return false;

@@ -13,7 +13,7 @@ use crate::mesh::report_table::ReportTable;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::report::VerifiedReport;
 
-/// A request to be written.
+/// The content of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestContent<'a> {
     /// The peer.
@@ -28,14 +28,14 @@ pub struct RequestContent<'a> {
     pub proofs: &'a [Arc<EquivocationProof>],
 }
 
-/// A reply to be written.
+/// The content of a reply.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplyContent<'a> {
     /// This node.
     pub from: &'a str,
     /// Its wall clock: Unix time in ms.
     pub now_ms: u64,
-    /// How long the request has been here, in µs.
+    /// The time since the request arrived, in µs.
     pub took_us: u64,
     /// Monotonic time in ms, for the ages of the heads.
     pub mono_ms: u64,
@@ -134,7 +134,7 @@ fn write_heads(
                 let age_ms = mono_ms.saturating_sub(state.created_ms).min(MAX_INTEGER);
                 (latest.id(), latest.short_digest(), age_ms)
             }
-            // A proof without a report is named, so that the peer does not send the proof again.
+            // A head without a report names the proof, so that the peer does not send it again.
             (None, None) if state.equivocation.is_some() => (ReportId::default(), [0; 8], 0),
             (None, None) => continue,
         };

@@ -8,8 +8,8 @@ use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::message::{FILL_BYTES, MAX_PROOFS};
 use crate::mesh::wire::report::VerifiedReport;
 
-/// The number of reports of a member that the sender of `heads` is behind `table`: 0 if it holds another report with the
-/// same id, `u64::MAX` if it holds no report of this epoch; none if it is up to date.
+/// By how many reports of the member `index` the sender of `heads` is behind `table`: 0 if it holds a different report
+/// with the same id and no proof, `u64::MAX` if it holds no report of this epoch; none if it is up to date.
 pub fn reports_behind(heads: &Heads, table: &ReportTable, index: usize) -> Option<u64> {
     let latest = table.states()[index].latest.as_ref()?;
     let report_id = latest.id();
@@ -51,8 +51,8 @@ fn within_size_limit(reports: impl Iterator<Item = Arc<VerifiedReport>>) -> Vec<
         .collect()
 }
 
-/// The proofs that the sender of `heads` lacks: at least one if there is any, at most [`MAX_PROOFS`] or
-/// [`FILL_BYTES`], so that a message with the same size of reports stays below the limit of the receiver.
+/// The proofs that the sender of `heads` lacks: at most [`MAX_PROOFS`], and no more than [`FILL_BYTES`] except that the
+/// first one is always included.
 pub fn missing_proofs(heads: &Heads, table: &ReportTable) -> Vec<Arc<EquivocationProof>> {
     let states = table.states().iter().enumerate();
     let missing = states

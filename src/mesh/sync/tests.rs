@@ -1,4 +1,4 @@
-//! Messages that are written and parsed again, and bodies that are no messages.
+//! Messages that are written and parsed, and bodies that are not messages.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ fn replies_round_trip_and_name_reports_that_just_arrived() {
     let seq_and_age =
         |index| reply.heads.get(snapshot.membership(), index).map(|head| (head.id.seq, head.age_ms));
     assert_eq!(seq_and_age(1), Some((5, 0)), "it just arrived");
-    assert_eq!(seq_and_age(2), Some((6, 200)), "a newer one is held");
+    assert_eq!(seq_and_age(2), Some((6, 200)), "the table has a newer one");
 }
 
 #[test]

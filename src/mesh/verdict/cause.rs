@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 pub enum Cause {
     /// The node itself, or its host.
     Node,
-    /// It is alive but unreachable for all others: a firewall, or address translation.
+    /// It is alive, but no other node reaches it: a firewall, or address translation.
     Ingress,
     /// It is alive but reaches no other node.
     Egress,

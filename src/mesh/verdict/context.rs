@@ -1,4 +1,4 @@
-//! The context of an evaluation: which nodes are alive and which may vote, by their reports and the ages of these.
+//! The context of an evaluation: which nodes are alive and which may vote, by the ages and contents of their reports.
 
 use super::vote::{Abstention, Vote};
 use crate::mesh::id::ReportId;
@@ -16,9 +16,9 @@ pub(super) enum Liveness {
     Alive,
     /// Its reports have not advanced for too long.
     Silent,
-    /// It announced its stop, and the grace after it has not passed.
+    /// It announced its stop at most [`LEAVE_GRACE_MS`] ago.
     Stopped,
-    /// No report since the configuration named it.
+    /// No report of it is known, neither to this process nor to an earlier one.
     NeverSeen,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct NodeLiveness {
     pub(super) abstains: Option<Abstention>,
 }
 
-/// A report table at one moment, with what follows for each node.
+/// A report table at one moment, with the liveness that follows for each node.
 pub(super) struct EvalContext<'t> {
     table: &'t ReportTable,
     now_ms: u64,
@@ -54,7 +54,7 @@ impl<'t> EvalContext<'t> {
         context.advances_ms = keyed.filter_map(|index| context.advanced_ms(index)).collect();
         context.advances_ms.sort_unstable();
         context.nodes = (0..table.states().len()).map(|index| context.assess(index)).collect();
-        // Isolation depends on the liveness of all.
+        // Isolation depends on the liveness of all nodes, so it follows in a second pass.
         for index in 0..context.nodes.len() {
             let isolated = context.is_isolated(index);
             let abstains = context.abstains(index, isolated);
@@ -184,7 +184,7 @@ impl<'t> EvalContext<'t> {
             let since_ms = self.silent_since_ms(index);
             let silent_ms = self.now_ms.saturating_sub(since_ms);
             let limit_ms = limits_ms.into_iter().filter(|limit_ms| *limit_ms >= silent_ms).min()?;
-            // A limit is exceeded one ms later.
+            // A limit is exceeded one ms after it is reached.
             Some(since_ms + limit_ms + 1)
         });
         next.min().unwrap_or(u64::MAX)

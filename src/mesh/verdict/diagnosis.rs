@@ -1,5 +1,5 @@
-//! Explains the matrix of observers and targets by causes. If several causes explain it equally well, all of them are
-//! named.
+//! Finds the causes of verdicts in the matrix of observers and targets. If several explain it equally well, it names
+//! all of them.
 
 use super::cause::{Cause, Link};
 use super::context::{EvalContext, Liveness};
@@ -15,7 +15,7 @@ fn reported_status(
     from: usize,
     to: usize,
 ) -> Option<(ProbeStatus, Option<Failure>)> {
-    // An isolated node does not vote, but its observations of its links count here.
+    // An isolated node does not vote, but its observations do show which of its links are broken.
     if context.node(from).liveness != Liveness::Alive {
         return None;
     }
@@ -66,7 +66,7 @@ fn unknown_causes(
     }
     let mut causes = silent_causes(verdict, partitions, index);
     if context.node(context.me()).isolated && causes.contains(&Cause::Partition) {
-        // This node lost the others.
+        // This node lost its connection to the others.
         causes = vec![Cause::Partition];
     }
     if vote_count.electorate < 2 && causes.contains(&Cause::Partition) {
@@ -75,8 +75,8 @@ fn unknown_causes(
     causes
 }
 
-/// Whether no live node reaches it. The latest reports of all live nodes count, even those too old for a vote: in a
-/// large network reports take long to arrive.
+/// Whether at least two votes say offline and no live node reaches it. The latest reports of all live nodes count, even
+/// those too old for a vote, since reports take long to arrive in a large network.
 fn is_unreachable(context: &EvalContext<'_>, verdict: &Verdict) -> bool {
     let reaches = |vote: &Vote| {
         vote.status == ProbeStatus::Online && context.node(vote.voter).liveness == Liveness::Alive
@@ -84,7 +84,7 @@ fn is_unreachable(context: &EvalContext<'_>, verdict: &Verdict) -> bool {
     verdict.vote_count.offline >= 2 && !verdict.vote_count.votes.iter().any(reaches)
 }
 
-/// Whether it has not reported since a quorum observed it offline: at first, a dead node looks the same.
+/// Whether unrefuted votes for offline are a quorum: so it is at first for a node that just died.
 fn may_be_dead(verdict: &Verdict) -> bool {
     verdict.vote_count.is_quorum(verdict.vote_count.unrefuted)
 }
@@ -106,7 +106,7 @@ fn degraded_causes(context: &EvalContext<'_>, nodes: &[Verdict], index: usize) -
     causes
 }
 
-/// Whether a node observes all live nodes offline that others reach, and at least two of them.
+/// Whether a node observes at least two live nodes offline that others reach, and none of these online.
 fn reaches_nobody(context: &EvalContext<'_>, nodes: &[Verdict], index: usize) -> bool {
     let mut failed = 0;
     for (peer, verdict) in nodes.iter().enumerate() {
@@ -122,7 +122,7 @@ fn reaches_nobody(context: &EvalContext<'_>, nodes: &[Verdict], index: usize) ->
     failed >= 2
 }
 
-/// The broken links between live nodes, without those that the cause of one end explains.
+/// The broken links between live nodes, except those that a cause of the node at one end explains.
 pub(super) fn broken_links(context: &EvalContext<'_>, nodes: &[Verdict], causes: &[Vec<Cause>]) -> Vec<Link> {
     let broken = |from: usize, to: usize| {
         nodes[from].status.is_alive()

@@ -1,6 +1,6 @@
-//! The history of verdicts, each with the votes behind it: why was a node down at three in the morning?
+//! The history of verdicts, each with its votes, to explain later why a node was down.
 //!
-//! Records are held in memory, from the start of this process and within bounds; the oldest are evicted first.
+//! Records are in memory, from the start of this process and within bounds; the oldest are evicted first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -58,14 +58,14 @@ pub struct History {
 /// Why no record was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupError {
-    /// The oldest record of the node is from this Unix time in ms.
+    /// All records of the node are newer; the oldest is from this Unix time in ms.
     BeforeOldest(u64),
     /// The history has no record of the node.
     NoRecord,
 }
 
 impl History {
-    /// Appends `records`, which are newer than all before, and evicts the oldest beyond the bounds.
+    /// Appends `records`, newer than all before, and evicts the oldest beyond [`MAX_PER_NODE`] and [`MAX_VOTES`].
     pub fn record(&mut self, records: impl IntoIterator<Item = VerdictRecord>) {
         self.records.extend(records.into_iter().map(Arc::new));
         let mut of_node: HashMap<NodeId, usize> = HashMap::new();
@@ -84,8 +84,8 @@ impl History {
         self.records = retained;
     }
 
-    /// The verdict on `node` that was in effect at `at_ms`, and when the next one was reached; Unix times in ms. If the
-    /// wall clock was set back, the newer of two verdicts for that time.
+    /// The verdict on `node` that was in effect at `at_ms`, and when the next one was reached, if one was; Unix times in
+    /// ms. If the wall clock was set back, so that two verdicts were in effect, the newer one.
     pub fn at(&self, node: &str, at_ms: u64) -> Result<(&Arc<VerdictRecord>, Option<u64>), LookupError> {
         let mut next_ms = None;
         for record in self.of_node(Some(node)) {

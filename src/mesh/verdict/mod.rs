@@ -4,10 +4,7 @@
 //! reaches the same verdicts. [`tracker`] adds what depends on earlier verdicts: since when, and what was decided
 //! before.
 //!
-//! The rules follow SWIM (Das, Gupta, Motivala 2002) in observing from many nodes, Lifeguard (Dadgar, Phillips, Currey
-//! 2017) in excluding voters that may be isolated, Rapid (Suresh et al. 2018) in requiring the agreement of most
-//! observers, `PeerReview` (Haeberlen et al. 2007) in convicting by signed evidence, and boolean tomography (Duffield
-//! 2006) in locating the broken link.
+//! [`crate::mesh`] names the publications on which the rules are based.
 
 pub mod cause;
 mod context;

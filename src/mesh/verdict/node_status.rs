@@ -13,11 +13,11 @@ pub enum NodeStatus {
     Degraded,
     /// No sign of life arrives on any path, and a quorum confirms it.
     Down,
-    /// Its latest report announces its stop.
+    /// Its latest report announces its stop, and is at most ten minutes old.
     Stopped,
     /// No sign of life, and no quorum confirms that it is down.
     Unknown,
-    /// No report since the configuration named it.
+    /// No report of it is known, neither to this process nor to an earlier one.
     NeverSeen,
     /// It signed two different reports with the same id.
     Conflict,

@@ -10,23 +10,23 @@ use crate::mesh::wire::observation::{Failure, ProbeStatus};
 pub enum Rule {
     /// Two different reports with the same id.
     Equivocation,
-    /// Its latest report announces its stop.
+    /// Its latest report announces its stop, and is at most ten minutes old.
     Left,
     /// It is the node that evaluates.
     Own,
-    /// No report of it ever arrived.
+    /// No report of it is known, neither to this process nor to an earlier one.
     NeverReported,
-    /// Its reports advance.
+    /// Its reports advance, or their silence is within the limit of 4 intervals and 2 timeouts.
     Alive,
-    /// A quorum says offline, every attempt was refused, none of these votes is refuted, and it is silent for
-    /// longer than 1.5 intervals and 0.75 timeouts.
+    /// A quorum of unrefuted votes says offline with every attempt refused, and it has been silent for longer than 1.5
+    /// intervals and 0.75 timeouts.
     Refused,
-    /// A quorum of votes that are not refuted says offline, and it is silent for longer than 2 intervals and
-    /// 1.75 timeouts.
+    /// A quorum of unrefuted votes says offline, and it has been silent for longer than 2 intervals and 1.75
+    /// timeouts.
     Unrefuted,
-    /// A quorum says offline, and it is silent for longer than 4 intervals and 2 timeouts.
+    /// A quorum says offline, and it has been silent for longer than 4 intervals and 2 timeouts.
     Silent,
-    /// It is silent, but too few say offline, or too many fell silent with it.
+    /// It is silent, but no quorum says offline, or most nodes fell silent with it.
     NoQuorum,
 }
 
@@ -63,7 +63,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether connections to the node were refused: its host is there, its process is not.
+    /// Whether an unrefuted vote reports refused connections: the host of the node runs, but not its process.
     pub(super) fn refuses_connections(&self) -> bool {
         self.vote_count.votes.iter().any(|vote| {
             vote.status == ProbeStatus::Offline && !vote.refuted && vote.error == Some(Failure::Refused)

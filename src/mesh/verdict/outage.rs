@@ -42,7 +42,7 @@ pub(super) struct OpenOutage {
     pub(super) from_ms: u64,
     /// The node's newest report before it.
     pub(super) newest: ReportId,
-    /// Whether the node was silent, not only this node unable to receive.
+    /// Whether the node itself was silent; false while this node may only have been unable to receive.
     pub(super) is_confirmed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The partitions of a network: groups of nodes that cannot reach each other, and the sites they share.
+//! The partitions of a network: groups of nodes that cannot reach each other, and their sites.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::mesh::membership::Member;
 pub struct Partition {
     /// Its nodes, by index into the membership, in ascending order.
     pub nodes: Vec<usize>,
-    /// The sites of its nodes, if they describe it: each node has a site, and no node of these sites is in another
-    /// partition of several nodes. (A single silent node may just be dead.)
+    /// The sites of its nodes, if each node has one and no node of these sites is in another partition of several nodes;
+    /// otherwise empty. (A partition of a single silent node may just be a dead node.)
     pub sites: Vec<Site>,
 }
 
@@ -59,7 +59,7 @@ fn by_time(context: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>>
     groups
 }
 
-/// The sites that describe `groups[at]`, if any do.
+/// [`Partition::sites`] of `groups[at]`.
 fn sites(members: &[Member], groups: &[Vec<usize>], at: usize) -> Vec<Site> {
     let of = |nodes: &[usize]| -> BTreeSet<Option<Site>> {
         nodes.iter().map(|&index| members[index].site.clone()).collect()

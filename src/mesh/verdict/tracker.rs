@@ -19,8 +19,8 @@ pub struct TrackedVerdict {
     pub decided: Option<(NodeStatus, u64)>,
     /// The latest outage that is over.
     pub outage: Option<Outage>,
-    /// The newest report that was a sign of life. A report that arrives right after a gap of this node does not count as
-    /// one, but may later show that the node restarted.
+    /// The newest report that was a sign of life. A report that arrives right after a gap of this node does not count, so
+    /// that the next report can still show that the node restarted.
     newest: ReportId,
     open_outage: Option<OpenOutage>,
     causes: Vec<Cause>,
@@ -48,8 +48,8 @@ pub struct VerdictChange {
 }
 
 impl VerdictChange {
-    /// Whether the operator is to see it: the status differs, or the node has proved to be alive. The first verdict is
-    /// not notable.
+    /// Whether to notify the operator: the status differs, or the node has proved to be alive. The first verdict is not
+    /// notable.
     pub fn is_notable(&self) -> bool {
         self.from.is_some_and(|from| from != self.to.status || self.proves_life())
     }
@@ -115,7 +115,7 @@ struct TrackInput {
     advanced: bool,
     /// The node's last sign of life: Unix time in ms.
     last_ms: u64,
-    /// Whether the silence only began with this node's own start or gap.
+    /// Whether this node has only observed the silence since its own start or gap.
     only_here: bool,
     /// Unix time in ms.
     wall_ms: u64,

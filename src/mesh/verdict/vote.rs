@@ -16,7 +16,7 @@ pub enum Abstention {
     Isolated,
     /// The voter signed two different reports with the same id.
     Conflict,
-    /// The voter was stopped.
+    /// The voter announced its stop.
     Left,
     /// Another node with the same key votes already, or the key is that of the node voted on.
     SameKey,
@@ -60,7 +60,7 @@ pub struct Vote {
     pub error: Option<Failure>,
     /// Since when, by the voter's wall clock: Unix time in ms.
     pub since_ms: u64,
-    /// Whether it says offline but the node has reported more than once since.
+    /// Whether it says offline, but the node has published more than one report, or restarted, since.
     pub refuted: bool,
     /// Why it does not count; none if it counts.
     pub abstains: Option<Abstention>,

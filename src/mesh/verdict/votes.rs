@@ -25,8 +25,8 @@ pub struct VoteCount {
 }
 
 impl VoteCount {
-    /// Counts the votes on each node. It collects them report by report, not node by node: with thousands of reports,
-    /// the latter would read distant memory for every vote.
+    /// Counts the votes on each node. Collects them report by report instead of node by node, because the latter would
+    /// read distant memory for every vote when there are thousands of reports.
     pub(super) fn all(context: &EvalContext<'_>) -> Vec<Self> {
         let membership = context.membership();
         let capacity = |target| membership.observers(target).size_hint().1.unwrap_or_default();
@@ -108,7 +108,7 @@ impl VoteCount {
         }
     }
 
-    /// Whether this number of votes decides.
+    /// Whether this number of votes is a quorum of the electorate.
     pub fn is_quorum(&self, votes: usize) -> bool {
         votes >= quorum(self.electorate)
     }
@@ -119,7 +119,7 @@ impl VoteCount {
     }
 }
 
-/// The number of votes that decides: more than half of the electorate, and at least two.
+/// The quorum: more than half of the electorate, and at least two votes.
 pub fn quorum(electorate: usize) -> usize {
     (electorate / 2 + 1).max(2)
 }
@@ -146,13 +146,13 @@ fn vote(
     }
 }
 
-/// The keys that have voted already.
+/// The key groups that have been counted.
 struct DistinctKeys {
     seen: Vec<usize>,
 }
 
 impl DistinctKeys {
-    /// Starts with the target's own key, which does not vote.
+    /// Starts with the target's own key group, which has no vote.
     fn new(context: &EvalContext<'_>, target: usize) -> Self {
         Self { seen: vec![context.key_group(target)] }
     }

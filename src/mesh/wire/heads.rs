@@ -1,5 +1,5 @@
-//! Heads: for each member, the id of the newest report that the sender of a message holds. In a quiet network they are
-//! most of the traffic.
+//! Heads: for each member, the id of the newest report that the sender of a message has. Without changes in the network,
+//! they are most of the traffic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Head {
 #[derive(Debug, Clone)]
 pub struct Heads {
     membership: Arc<Membership>,
-    /// The heads in the message itself, in ascending order: only their ages are current.
+    /// The heads in the message itself, in ascending order. Only these have a current age.
     named: Vec<(usize, Head)>,
     /// The heads of all members, including those of earlier messages; empty if those are not known.
     all: Arc<Vec<Option<Head>>>,
@@ -65,7 +65,7 @@ impl Heads {
         self
     }
 
-    /// The same heads without their ages, to be kept for later messages.
+    /// The same heads without their ages, to complete later messages.
     #[must_use]
     pub(in crate::mesh) fn without_ages(&self) -> Self {
         Self { named: Vec::new(), ..self.clone() }
@@ -81,8 +81,8 @@ impl Heads {
         self.all.get(index)?.as_ref()
     }
 
-    /// The age of a report of that member in the same message, in ms. If its head is omitted, the age is unknown, and
-    /// [`MAX_INTEGER`] is returned.
+    /// The age of `report`, a report of that member in the same message, in ms: the age in its head, [`MAX_INTEGER`] if
+    /// the message omits the head, so that the age is unknown, and 0 if no head names the report.
     pub(in crate::mesh) fn age_ms(
         &self,
         membership: &Arc<Membership>,
@@ -118,7 +118,7 @@ impl Heads {
         }
     }
 
-    /// Whether they include the member with this index in `membership`.
+    /// Whether these heads include the member with this index in `membership`.
     pub fn knows(&self, membership: &Arc<Membership>, index: usize) -> bool {
         self.get(membership, index).is_some()
     }

@@ -12,16 +12,16 @@ use super::heads::Heads;
 use crate::mesh::id::MAX_INTEGER;
 use crate::mesh::membership::Membership;
 
-/// The maximum size of the reports in a message that this node sends, in bytes.
+/// The maximum size of the reports in a message that this node sends, in bytes; the same again for the proofs.
 pub const FILL_BYTES: usize = 256 * 1024;
 
-/// The maximum number of reports in a message: one of each node of the largest network.
+/// The maximum number of reports or proofs that a received message may contain. Senders reach [`FILL_BYTES`] first.
 pub const MAX_REPORTS: usize = 4096;
 
 /// The maximum size of a received message, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// The maximum number of proofs of equivocation in a message.
+/// The maximum number of proofs of equivocation that a message carries; a receiver ignores further ones.
 pub const MAX_PROOFS: usize = 8;
 
 /// The body of a request.
@@ -31,7 +31,7 @@ pub struct Request<'a> {
     pub to: String,
     /// The heads of the sender.
     pub heads: Heads,
-    /// The mark of the last reply that the sender received: the heads name only what has changed since.
+    /// The mark of the last reply that the sender received: the message names only the heads that changed since then.
     pub since: Option<u64>,
     /// DSSE envelopes, unverified.
     pub reports: Vec<&'a RawValue>,
@@ -118,8 +118,8 @@ struct WireMessage<'a> {
     proofs: Vec<&'a RawValue>,
 }
 
-/// Reads a list of at most [`MAX_REPORTS`] envelopes. Without a bound, a list of a million empty values would use
-/// memory to no purpose.
+/// Reads a list of at most [`MAX_REPORTS`] envelopes. Without a bound, a list of a million empty values would waste
+/// memory.
 fn read_bounded_list<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<&'de RawValue>, D::Error> {

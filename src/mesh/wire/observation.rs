@@ -10,11 +10,11 @@ use crate::mesh::id::{MAX_INTEGER, ReportId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeStatus {
-    /// The newest exchange succeeded, or too few failed in a row.
+    /// The newest exchange succeeded, or at most `retry` probes have failed since.
     Online,
-    /// `retry` + 1 exchanges in a row failed.
+    /// `retry` + 1 consecutive probes failed, or a peer without url stopped calling.
     Offline,
-    /// Nothing is known yet, or the peer answered with a refusal.
+    /// Nothing is known yet, the peer answered with a signed refusal, or it may be misconfigured.
     Unknown,
 }
 
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Failure {
     }
 }
 
-/// An observation of one peer, as the observer's report contains it.
+/// An observation of one peer in the report of its observer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// Whether the peer answered.
@@ -141,7 +141,7 @@ pub struct Observation {
     /// The peer's clock minus the observer's, in ms, accurate to ± `rtt_us` / 2 (RFC 5905, section 8).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded_offset")]
     pub clock_offset_ms: Option<i64>,
-    /// Why the newest exchange failed.
+    /// Why the peer is not online; [`Failure::Refused`] only if every attempt was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
     /// The peer's newest report that the observer held when it declared the peer offline.

@@ -47,7 +47,7 @@ pub struct Report {
     pub isolated: bool,
     /// Whether the author announces its stop: this is its last report.
     pub leaving: bool,
-    /// The observations of the author's peers, in the order of their ids.
+    /// The author's observations of its peers, in the order of their ids.
     #[serde(serialize_with = "write_observations", deserialize_with = "read_observations")]
     pub observations: Vec<(NodeId, Observation)>,
 }
@@ -82,7 +82,7 @@ pub enum ReportError {
     /// A report of another network.
     #[error("a report of another network")]
     OtherNetwork,
-    /// The author is not configured, or has no key.
+    /// The author is not a member, or has no key.
     #[error("its author is not configured, or has no public key")]
     UnknownAuthor,
     /// The envelope's `keyid` is not the payload's `node_id`.

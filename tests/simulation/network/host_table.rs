@@ -1,4 +1,4 @@
-//! The hosts of a network by number, with what the network keeps for each.
+//! The hosts of a network by number, with the state of each that outlives its process.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use distomon::crypto::PublicKey;
 /// The hosts of a network by number.
 #[derive(Default)]
 pub(super) struct HostTable {
-    slots: Vec<Slot>,
+    entries: Vec<HostEntry>,
 }
 
-/// A place for a virtual host, which may be off.
+/// A virtual host, which may be off.
 #[derive(Default)]
-struct Slot {
+struct HostEntry {
     host: Option<VirtualHost>,
     /// The key that the process signs with.
     key: Option<PublicKey>,
@@ -25,70 +25,70 @@ struct Slot {
 }
 
 impl HostTable {
-    /// Makes `host` a valid number; a new host is off.
+    /// Adds hosts, which are off, until `host` is a valid number.
     pub(super) fn allocate(&mut self, host: usize) {
-        let count = self.slots.len().max(host + 1);
-        self.slots.resize_with(count, Slot::default);
+        let count = self.entries.len().max(host + 1);
+        self.entries.resize_with(count, HostEntry::default);
     }
 
     /// Puts a process that signs with `key` on `host`.
     pub(super) fn start(&mut self, host: usize, process: VirtualHost, key: PublicKey) {
-        let slot = &mut self.slots[host];
-        (slot.host, slot.key) = (Some(process), Some(key));
+        let entry = &mut self.entries[host];
+        (entry.host, entry.key) = (Some(process), Some(key));
     }
 
     /// Removes the process from `host`.
     pub(super) fn stop(&mut self, host: usize) -> Option<VirtualHost> {
-        let slot = &mut self.slots[host];
-        slot.frozen_until_ms = 0;
-        slot.next_tick_ms = None;
-        slot.host.take()
+        let entry = &mut self.entries[host];
+        entry.frozen_until_ms = 0;
+        entry.next_tick_ms = None;
+        entry.host.take()
     }
 
     pub(super) fn freeze(&mut self, host: usize, until_ms: u64) {
-        self.slots[host].frozen_until_ms = until_ms;
+        self.entries[host].frozen_until_ms = until_ms;
     }
 
     /// When `host` continues if it is frozen, in ms.
     pub(super) fn frozen_until_ms(&self, host: usize) -> u64 {
-        self.slots[host].frozen_until_ms
+        self.entries[host].frozen_until_ms
     }
 
     pub(super) fn get(&self, host: usize) -> Option<&VirtualHost> {
-        self.slots[host].host.as_ref()
+        self.entries[host].host.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, host: usize) -> Option<&mut VirtualHost> {
-        self.slots[host].host.as_mut()
+        self.entries[host].host.as_mut()
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = (usize, &VirtualHost)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.host.as_ref()?)))
+        self.entries.iter().enumerate().filter_map(|(index, entry)| Some((index, entry.host.as_ref()?)))
     }
 
     /// The public key of the process on `host`, or of its last one.
     pub(super) fn key(&self, host: usize) -> PublicKey {
-        self.slots[host].key.clone().expect("a process has run here")
+        self.entries[host].key.clone().expect("a process has run here")
     }
 
     pub(super) fn behavior(&self, host: usize) -> &Arc<Behavior> {
-        &self.slots[host].behavior
+        &self.entries[host].behavior
     }
 
     /// Recalculates when the event loop on `host` ticks next.
     pub(super) fn schedule_tick(&mut self, host: usize, now_ms: u64) {
-        let slot = &mut self.slots[host];
-        let tick_ms = slot.host.as_ref().map(|process| process.next_tick_ms(now_ms));
-        slot.next_tick_ms = tick_ms.map(|tick_ms| tick_ms.max(slot.frozen_until_ms));
+        let entry = &mut self.entries[host];
+        let tick_ms = entry.host.as_ref().map(|process| process.next_tick_ms(now_ms));
+        entry.next_tick_ms = tick_ms.map(|tick_ms| tick_ms.max(entry.frozen_until_ms));
     }
 
     /// When the next event loop ticks, in ms.
     pub(super) fn next_tick_ms(&self) -> Option<u64> {
-        self.slots.iter().filter_map(|slot| slot.next_tick_ms).min()
+        self.entries.iter().filter_map(|entry| entry.next_tick_ms).min()
     }
 
     /// The first host whose event loop ticks by `now_ms`.
     pub(super) fn due(&self, now_ms: u64) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.next_tick_ms.is_some_and(|tick_ms| tick_ms <= now_ms))
+        self.entries.iter().position(|entry| entry.next_tick_ms.is_some_and(|tick_ms| tick_ms <= now_ms))
     }
 }

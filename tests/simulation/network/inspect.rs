@@ -1,5 +1,4 @@
-//! What the hosts of a network report, for assertions and for the text of a failure. Reads only what the network
-//! offers to every test.
+//! Access to what the hosts of a network report, for assertions and for the text of a failure.
 
 use std::fmt::Write as _;
 
@@ -11,7 +10,7 @@ use distomon::mesh::wire::observation::ProbeStatus;
 use distomon::present::journal::notice_text;
 
 impl Network {
-    /// What the newest report of the host `observer` says of the node `target`.
+    /// The status of the node `target` in the newest report of the host `observer`.
     pub(crate) fn probe_status(&self, observer: usize, target: usize) -> ProbeStatus {
         let observation = self.host(observer).observation(&fixtures::node_id(target));
         observation.map_or(ProbeStatus::Unknown, |observation| observation.status)

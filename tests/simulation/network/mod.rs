@@ -34,7 +34,7 @@ pub(crate) struct Network {
     pub(crate) keys: BTreeMap<usize, u64>,
     pub(crate) traffic: Traffic,
     hosts: HostTable,
-    /// The host at a node's first address.
+    /// The host at a node's original address.
     addresses: BTreeMap<NodeId, usize>,
     /// The host at a url that a node has moved to.
     moved: BTreeMap<String, usize>,
@@ -160,7 +160,7 @@ impl Network {
         self.hosts.behavior(host).set(misbehavior);
     }
 
-    /// Adds the next node to the configuration. Nodes learn of it when they are reconfigured.
+    /// Adds the next node to the configuration, which [`Self::reconfigure`] applies to hosts.
     pub(crate) fn add_member(&mut self) {
         let number = self.members.len();
         self.members.push(fixtures::member(number));
@@ -208,7 +208,7 @@ impl Network {
         self.hosts.get(host).is_some() && self.hosts.frozen_until_ms(host) <= self.now_ms
     }
 
-    /// The host at the node's first address.
+    /// The host at the node's original address.
     pub(crate) fn host_of(&self, id: &NodeId) -> usize {
         self.addresses[id]
     }
@@ -291,7 +291,7 @@ impl Network {
 
 /// Messages.
 impl Network {
-    /// Passes an event to the engine on `host` and sends the calls that it asks for.
+    /// Passes an event to the engine on `host`, and sends the calls that it requests.
     pub(crate) fn step(&mut self, host: usize, event: Event) {
         let now_ms = self.now_ms;
         let calls = self.host_mut(host).step(now_ms, event);
