@@ -164,11 +164,6 @@ impl Membership {
         self.keyed_count
     }
 
-    /// The configured observer policy.
-    pub fn observer_policy(&self) -> ObserverPolicy {
-        self.observer_policy
-    }
-
     /// Whether `caller` is configured to probe `peer`.
     pub fn calls(&self, caller: usize, peer: usize) -> bool {
         let (calling, called) = (&self.members[caller], &self.members[peer]);

@@ -109,13 +109,13 @@ pub(super) fn report(author: usize, epoch: u64, seq: u64) -> Report {
 
 /// `report`, signed with the key of its author's number.
 pub(super) fn sealed(author: usize, report: Report) -> VerifiedReport {
-    Pen(keypair(author as u64)).sign(report)
+    TestSigner(keypair(author as u64)).sign(report)
 }
 
 /// Signs reports as the service does.
-pub(super) struct Pen(pub(super) Keypair);
+pub(super) struct TestSigner(pub(super) Keypair);
 
-impl Signer for Pen {
+impl Signer for TestSigner {
     fn sign(&self, report: Report) -> VerifiedReport {
         let payload = report.to_payload();
         let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);

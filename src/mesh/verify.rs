@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::crypto::dsse;
     use crate::mesh::id::{NetworkId, ReportId};
-    use crate::mesh::sample::{self, Pen};
+    use crate::mesh::sample::{self, TestSigner};
     use crate::mesh::wire::report::Report;
 
     fn raw(json: &str) -> Box<RawValue> {
@@ -226,7 +226,7 @@ mod tests {
 
     /// A report that is not signed by its author.
     fn forged(author: usize, epoch: u64, seq: u64) -> VerifiedReport {
-        crate::mesh::Signer::sign(&Pen(sample::keypair(77)), sample::report(author, epoch, seq))
+        crate::mesh::Signer::sign(&TestSigner(sample::keypair(77)), sample::report(author, epoch, seq))
     }
 
     fn conflicting(author: usize) -> [VerifiedReport; 2] {
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!((outcome.proofs.len(), outcome.stale), (1, 1));
         let mut fake = sample::report(1, 5, 3);
         fake.leaving = true;
-        let fake = crate::mesh::Signer::sign(&Pen(sample::keypair(77)), fake);
+        let fake = crate::mesh::Signer::sign(&TestSigner(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
         assert!(verify(&table, &[], &[&fake, &json]).is_forged());
         table.states.get_mut(1).equivocation = Some(std::sync::Arc::new(proof));

@@ -44,7 +44,7 @@ impl NonceStore {
     }
 
     /// Takes the nonces that have been accepted since the last call.
-    pub fn unsaved(&self) -> Vec<(NodeId, Nonce)> {
+    pub fn take_unsaved(&self) -> Vec<(NodeId, Nonce)> {
         let mut nonces = self.nonces.lock();
         let ids = std::mem::take(&mut nonces.unsaved);
         ids.into_iter().filter_map(|id| nonces.last.get(&id).copied().map(|nonce| (id, nonce))).collect()
@@ -77,10 +77,14 @@ mod tests {
             assert_eq!(store.accept(&peer, given), expected, "{given:?}");
         }
         assert_eq!(woken.len(), 1);
-        assert_eq!(store.unsaved(), [(peer, nonce(6, 1))]);
-        assert!(store.unsaved().is_empty());
+        assert_eq!(store.take_unsaved(), [(peer, nonce(6, 1))]);
+        assert!(store.take_unsaved().is_empty());
         let peer: NodeId = "a".parse().expect("a name");
         store.mark_unsaved(vec![(peer.clone(), nonce(5, 3))]);
-        assert_eq!(store.unsaved(), [(peer, nonce(6, 1))], "a failed write is retried with the newest nonce");
+        assert_eq!(
+            store.take_unsaved(),
+            [(peer, nonce(6, 1))],
+            "a failed write is retried with the newest nonce"
+        );
     }
 }

@@ -78,7 +78,7 @@ fn write_until_stopped(
         let _ = select.ready_deadline(due);
         while wake.try_recv().is_ok() {}
         let is_stopping = matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
-        let unsaved = node.nonces.unsaved();
+        let unsaved = node.nonces.take_unsaved();
         if !is_saved("nonces", files.lock().save_nonces(&unsaved)) {
             node.nonces.mark_unsaved(unsaved);
         }

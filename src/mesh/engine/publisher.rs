@@ -143,10 +143,10 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::sample::{self, Pen};
+    use crate::mesh::sample::{self, TestSigner};
 
     fn publisher() -> Publisher {
-        Publisher::new(Box::new(Pen(sample::keypair(0))), 7)
+        Publisher::new(Box::new(TestSigner(sample::keypair(0))), 7)
     }
 
     fn at(mono_ms: u64) -> Timestamps {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::mesh::engine::event::{Call, CallFinished, CallPurpose, CallReply, ReceivedReports};
-use crate::mesh::sample::{self, Pen};
+use crate::mesh::sample::{self, TestSigner};
 use crate::mesh::sync::compose::{RequestContent, write_request};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::message::Request;
@@ -14,13 +14,13 @@ use crate::mesh::{Effect, Engine, EngineInit, Event, Timestamps};
 const EPOCH: u64 = 1_000;
 
 /// Node 0 of several, each probed every 10 s, and its latest effects.
-struct Core {
+struct Harness {
     engine: Engine,
     now: Timestamps,
     effects: Vec<Effect>,
 }
 
-impl Core {
+impl Harness {
     fn start(count: usize) -> Self {
         let mut members = sample::members(count);
         for member in &mut members {
@@ -28,7 +28,7 @@ impl Core {
         }
         let init = EngineInit {
             membership: sample::membership(&members, 0),
-            signer: Box::new(Pen(sample::keypair(0))),
+            signer: Box::new(TestSigner(sample::keypair(0))),
             seed: 1,
             epoch: EPOCH,
             min_reports: Vec::new(),
@@ -106,169 +106,173 @@ fn reply(received: ReceivedReports) -> CallReply {
 
 #[test]
 fn change_is_pushed_when_the_call_in_flight_ends() {
-    let mut core = Core::start(2);
-    core.step(Event::Tick);
-    let probe = core.call();
-    let first = core.own();
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    let probe = harness.call();
+    let first = harness.own();
     assert_eq!(probe.purpose, CallPurpose::Probe);
-    core.pass(200);
+    harness.pass(200);
     // The peer holds no report: the follow-up sends the first one, then the change to online is published.
-    core.answer(&probe, Vec::new());
-    let follow_up = core.call();
+    harness.answer(&probe, Vec::new());
+    let follow_up = harness.call();
     assert_eq!((follow_up.purpose, follow_up.reports[0].id()), (CallPurpose::FollowUp, first.id()));
-    let second = core.own();
+    let second = harness.own();
     assert!(second.id() > first.id(), "published immediately");
-    assert_eq!(core.engine.peers[1].observation.status, ProbeStatus::Online);
-    core.answer(&follow_up, vec![first.as_ref().clone()]);
-    let push = core.call();
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
+    harness.answer(&follow_up, vec![first.as_ref().clone()]);
+    let push = harness.call();
     assert_eq!((push.purpose, push.reports[0].id()), (CallPurpose::Push, second.id()));
-    core.answer(&push, vec![second.as_ref().clone()]);
-    assert_eq!(core.calls().count(), 0, "the peer is known to hold it");
+    harness.answer(&push, vec![second.as_ref().clone()]);
+    assert_eq!(harness.calls().count(), 0, "the peer is known to hold it");
 }
 
 #[test]
 fn request_refused_for_an_old_epoch_is_retried() {
-    let mut core = Core::start(2);
-    core.step(Event::Tick);
-    let probe = core.call();
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    let probe = harness.call();
     let later = sample::sealed(0, sample::report(0, EPOCH + 5, 3));
-    core.finish(&probe, Err(Failure::Replayed), vec![later]);
-    assert!(matches!(core.effects[0], Effect::SaveEpoch(epoch) if epoch == EPOCH + 6), "{:?}", core.effects);
-    assert_eq!(core.engine.peers[1].observation.error, None, "nothing is wrong with the peer");
-    core.pass(1_000);
-    let again = core.call();
+    harness.finish(&probe, Err(Failure::Replayed), vec![later]);
+    assert!(
+        matches!(harness.effects[0], Effect::SaveEpoch(epoch) if epoch == EPOCH + 6),
+        "{:?}",
+        harness.effects
+    );
+    assert_eq!(harness.engine.peers[1].observation.error, None, "nothing is wrong with the peer");
+    harness.pass(1_000);
+    let again = harness.call();
     assert_eq!((again.purpose, again.epoch), (CallPurpose::Probe, EPOCH + 6));
     // The second refusal counts.
-    core.finish(&again, Err(Failure::Replayed), Vec::new());
-    assert_eq!(core.engine.peers[1].observation.error, Some(Failure::Replayed));
+    harness.finish(&again, Err(Failure::Replayed), Vec::new());
+    assert_eq!(harness.engine.peers[1].observation.error, Some(Failure::Replayed));
 }
 
 #[test]
 fn reply_to_a_call_from_before_a_gap_is_no_sign_of_life() {
-    let mut core = Core::start(2);
-    core.step(Event::Tick);
-    let probe = core.call();
-    // As Core::pass does, but without a tick before the answer.
-    core.now.mono_ms += 3_600_000;
-    core.now.wall_ms += 3_600_000;
-    core.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 7))]);
-    assert!(core.engine.table.states[1].latest.is_none());
-    assert_eq!(core.engine.peers[1].observation.status, ProbeStatus::Unknown);
-    let probe = core.call();
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    let probe = harness.call();
+    // As Harness::pass does, but without a tick before the answer.
+    harness.now.mono_ms += 3_600_000;
+    harness.now.wall_ms += 3_600_000;
+    harness.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 7))]);
+    assert!(harness.engine.table.states[1].latest.is_none());
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Unknown);
+    let probe = harness.call();
     assert_eq!(probe.purpose, CallPurpose::Probe, "it probes again immediately");
-    core.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 8))]);
-    assert!(core.engine.table.is_fresh(1, core.now.mono_ms));
+    harness.answer(&probe, vec![sample::sealed(1, sample::report(1, 7, 8))]);
+    assert!(harness.engine.table.is_fresh(1, harness.now.mono_ms));
 }
 
 #[test]
 fn leaving_waits_only_for_calls_with_the_last_report() {
-    let mut core = Core::start(3);
-    core.step(Event::Tick);
-    let probe = core.call();
-    core.pass(200);
-    let own = core.own().as_ref().clone();
-    core.answer(&probe, vec![own]);
-    let push = core.call();
-    let own = core.own().as_ref().clone();
-    core.answer(&push, vec![own]);
-    core.pass(10_000);
-    let unanswered = core.call();
+    let mut harness = Harness::start(3);
+    harness.step(Event::Tick);
+    let probe = harness.call();
+    harness.pass(200);
+    let own = harness.own().as_ref().clone();
+    harness.answer(&probe, vec![own]);
+    let push = harness.call();
+    let own = harness.own().as_ref().clone();
+    harness.answer(&push, vec![own]);
+    harness.pass(10_000);
+    let unanswered = harness.call();
     assert_eq!(unanswered.peer, sample::node_id(2), "which never answered");
-    core.step(Event::Leaving);
-    let last = core.call();
+    harness.step(Event::Leaving);
+    let last = harness.call();
     assert_eq!(last.peer, sample::node_id(1));
     assert!(last.reports[0].report().leaving);
-    assert!(!core.engine.is_idle());
-    let own = core.own().as_ref().clone();
-    core.answer(&last, vec![own]);
-    assert!(core.engine.is_idle(), "not for the peer that never answered");
-    assert_eq!(core.engine.deadline_ms(), u64::MAX);
-    core.finish(&unanswered, Err(Failure::Timeout), Vec::new());
-    assert_eq!(core.calls().count(), 0);
+    assert!(!harness.engine.is_idle());
+    let own = harness.own().as_ref().clone();
+    harness.answer(&last, vec![own]);
+    assert!(harness.engine.is_idle(), "not for the peer that never answered");
+    assert_eq!(harness.engine.deadline_ms(), u64::MAX);
+    harness.finish(&unanswered, Err(Failure::Timeout), Vec::new());
+    assert_eq!(harness.calls().count(), 0);
 }
 
 #[test]
 fn report_by_a_key_removed_meanwhile_is_not_stored() {
-    let mut core = Core::start(3);
-    core.step(Event::Tick);
-    let probe = core.call();
-    let heads = Heads::empty(core.membership().clone());
+    let mut harness = Harness::start(3);
+    harness.step(Event::Tick);
+    let probe = harness.call();
+    let heads = Heads::empty(harness.membership().clone());
     let mut members = sample::members(3);
     members[2].keys = vec![sample::keypair(99).public().clone()];
-    core.step(Event::Reconfigured(sample::membership(&members, 0)));
+    harness.step(Event::Reconfigured(sample::membership(&members, 0)));
     // Verified with the keys of the earlier configuration.
     let reports =
         vec![sample::sealed(1, sample::report(1, 7, 7)), sample::sealed(2, sample::report(2, 7, 7))];
     let received = ReceivedReports { heads, reports, proofs: Vec::new() };
-    core.finish(&probe, Ok(reply(received)), Vec::new());
-    assert!(core.engine.table.states[1].latest.is_some());
-    assert!(core.engine.table.states[2].latest.is_none(), "signed by a removed key");
+    harness.finish(&probe, Ok(reply(received)), Vec::new());
+    assert!(harness.engine.table.states[1].latest.is_some());
+    assert!(harness.engine.table.states[2].latest.is_none(), "signed by a removed key");
 }
 
 #[test]
 fn impostor_at_a_peers_address_is_no_outage_if_configurations_differ() {
     let other_config = "AAAAAAAAAAA=".to_owned();
     for (differs, expected) in [(true, ProbeStatus::Unknown), (false, ProbeStatus::Offline)] {
-        let mut core = Core::start(2);
-        let config = if differs { other_config.clone() } else { core.membership().digest().to_owned() };
+        let mut harness = Harness::start(2);
+        let config = if differs { other_config.clone() } else { harness.membership().digest().to_owned() };
         let report = |seq| sample::sealed(1, Report { config: config.clone(), ..sample::report(1, 7, seq) });
-        core.step(Event::Tick);
-        let probe = core.call();
-        core.answer(&probe, vec![report(1)]);
+        harness.step(Event::Tick);
+        let probe = harness.call();
+        harness.answer(&probe, vec![report(1)]);
         for seq in 2..10 {
-            let mut probe = core.call();
+            let mut probe = harness.call();
             while probe.purpose != CallPurpose::Probe {
-                let own = core.own().as_ref().clone();
-                core.answer(&probe, vec![own]);
-                core.pass(12_000);
-                probe = core.call();
+                let own = harness.own().as_ref().clone();
+                harness.answer(&probe, vec![own]);
+                harness.pass(12_000);
+                probe = harness.call();
             }
-            let heads = Heads::empty(core.membership().clone());
+            let heads = Heads::empty(harness.membership().clone());
             let received = ReceivedReports { heads, reports: vec![report(seq)], proofs: Vec::new() };
-            core.step(Event::RequestReceived { from: sample::node_id(1), received });
-            core.finish(&probe, Err(Failure::HttpStatus), Vec::new());
-            let observation = core.engine.peers[1].observation;
+            harness.step(Event::RequestReceived { from: sample::node_id(1), received });
+            harness.finish(&probe, Err(Failure::HttpStatus), Vec::new());
+            let observation = harness.engine.peers[1].observation;
             assert_eq!(observation.error, Some(Failure::HttpStatus));
             assert!(seq > 2 || observation.status == ProbeStatus::Unknown, "it may have changed just now");
-            core.pass(12_000);
+            harness.pass(12_000);
         }
-        assert_eq!(core.engine.peers[1].observation.status, expected);
+        assert_eq!(harness.engine.peers[1].observation.status, expected);
     }
 }
 
 #[test]
 fn impostor_at_the_address_of_a_silent_peer_counts_after_four_intervals() {
-    let mut core = Core::start(2);
-    core.step(Event::Tick);
-    let mut probe = core.call();
-    while core.engine.peers[1].observation.status != ProbeStatus::Offline {
-        core.finish(&probe, Err(Failure::HttpStatus), Vec::new());
-        core.pass(12_000);
-        probe = core.call();
-        assert!(core.now.mono_ms < 60_000);
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    let mut probe = harness.call();
+    while harness.engine.peers[1].observation.status != ProbeStatus::Offline {
+        harness.finish(&probe, Err(Failure::HttpStatus), Vec::new());
+        harness.pass(12_000);
+        probe = harness.call();
+        assert!(harness.now.mono_ms < 60_000);
     }
-    assert!(core.now.mono_ms > 40_000, "four intervals");
+    assert!(harness.now.mono_ms > 40_000, "four intervals");
 }
 
 #[test]
 fn every_probe_attempt_is_counted() {
-    let mut core = Core::start(2);
-    core.step(Event::Tick);
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
     let mut answers = vec![true, false, true];
     while !answers.is_empty() {
-        if core.calls().next().is_none() {
-            core.pass(60_000);
+        if harness.calls().next().is_none() {
+            harness.pass(60_000);
         }
-        let call = core.call();
+        let call = harness.call();
         // Follow-ups and pushes do not count.
         if call.purpose == CallPurpose::Probe && !answers.remove(0) {
-            core.finish(&call, Err(Failure::Timeout), Vec::new());
+            harness.finish(&call, Err(Failure::Timeout), Vec::new());
         } else {
-            let own = core.own().as_ref().clone();
-            core.answer(&call, vec![own]);
+            let own = harness.own().as_ref().clone();
+            harness.answer(&call, vec![own]);
         }
     }
     // A single loss makes no peer offline but is counted.
     let expected = crate::mesh::member_state::ProbeCounts { answered: 2, failed: 1 };
-    assert_eq!(core.engine.table.states[1].probes, expected);
+    assert_eq!(harness.engine.table.states[1].probes, expected);
 }

@@ -162,7 +162,7 @@ impl<'t> EvalContext<'t> {
         } else if self.state(index).equivocation.is_some() {
             Some(Abstention::Conflict)
         } else if self.nodes[index].liveness == Liveness::Stopped {
-            Some(Abstention::Left)
+            Some(Abstention::Stopped)
         } else if isolated {
             Some(Abstention::Isolated)
         } else {

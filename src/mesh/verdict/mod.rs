@@ -69,7 +69,7 @@ fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> 
         return (NodeStatus::Conflict, Rule::Equivocation);
     }
     match node.liveness {
-        Liveness::Stopped => return (NodeStatus::Stopped, Rule::Left),
+        Liveness::Stopped => return (NodeStatus::Stopped, Rule::Stopped),
         Liveness::NeverSeen => return (NodeStatus::NeverSeen, Rule::NeverReported),
         Liveness::Alive | Liveness::Silent => {}
     }

@@ -11,7 +11,7 @@ pub enum Rule {
     /// Two different reports with the same id.
     Equivocation,
     /// Its latest report announces its stop, and is at most ten minutes old.
-    Left,
+    Stopped,
     /// It is the node that evaluates.
     Own,
     /// No report of it is known, neither to this process nor to an earlier one.
@@ -35,7 +35,7 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Equivocation => "it signed two different reports with one number",
-            Self::Left => "its last report says that it was stopped on purpose",
+            Self::Stopped => "its last report says that it was stopped on purpose",
             Self::Own => "it is the node that judges",
             Self::NeverReported => "no report of it was ever seen",
             Self::Alive => "its reports advance, or are not overdue yet",

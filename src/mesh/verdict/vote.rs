@@ -17,7 +17,7 @@ pub enum Abstention {
     /// The voter signed two different reports with the same id.
     Conflict,
     /// The voter announced its stop.
-    Left,
+    Stopped,
     /// Another node with the same key votes already, or the key is that of the node voted on.
     SameKey,
 }
@@ -29,7 +29,7 @@ impl Abstention {
             Self::Stale => "its report is too old",
             Self::Isolated => "it finds most others offline, so it may itself be cut off",
             Self::Conflict => "it signed two different reports with one number",
-            Self::Left => "it was stopped",
+            Self::Stopped => "it was stopped",
             Self::SameKey => "its key votes already",
         }
     }

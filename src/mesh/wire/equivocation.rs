@@ -118,7 +118,7 @@ mod tests {
     fn proof_with_a_forged_report_is_rejected() {
         let membership = sample::membership(&sample::members(3), 0);
         let [one, _] = conflicting();
-        let forged = sample::Pen(sample::keypair(2));
+        let forged = sample::TestSigner(sample::keypair(2));
         let forged = crate::mesh::Signer::sign(&forged, sample::report(1, 5, 3));
         for json in [
             format!("[{},{}]", one.envelope(), forged.envelope()),
