@@ -1,8 +1,12 @@
 //! The paths of the JSON interface. Pages have theirs in [`crate::dashboard::route`]; the path of exchanges between nodes
 //! may have the prefix of a node's url and is recognized before the body is read, in [`super::routes`].
 
-/// A path of the JSON interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use std::borrow::Cow;
+
+use rouille::percent_encoding::percent_decode;
+
+/// A path of the JSON interface, its names percent-decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ApiRoute<'p> {
     /// `/healthz`: whether the node works.
     Health,
@@ -11,38 +15,44 @@ pub(super) enum ApiRoute<'p> {
     /// `/view`: the networks of the instance.
     Networks,
     /// `/view/{network_id}`: a snapshot.
-    View(&'p str),
+    View(Cow<'p, str>),
     /// `/explain/{network_id}/{node_id}`: a verdict with its votes.
-    Explain(&'p str, &'p str),
+    Explain(Cow<'p, str>, Cow<'p, str>),
     /// `/changes/{network_id}`: past changes of verdicts.
-    Changes(&'p str),
+    Changes(Cow<'p, str>),
     /// `/report/{network_id}/{node_id}`: a signed report.
-    Report(&'p str, &'p str),
+    Report(Cow<'p, str>, Cow<'p, str>),
 }
 
 impl<'p> ApiRoute<'p> {
-    /// Parses a percent-decoded path without its query. Returns `None` for a path that is not of this interface.
+    /// Parses a path without its query, as the request has it. Returns `None` for a path that is not of this interface.
+    /// Only names are decoded, after the path is split: an encoded slash separates nothing, and a path rule of a proxy
+    /// cannot be evaded by encoding a fixed word.
     pub(super) fn parse(path: &'p str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         Some(match segments[..] {
             ["healthz"] => Self::Health,
             ["token"] => Self::Token,
             ["view"] => Self::Networks,
-            ["view", network] => Self::View(network),
-            ["explain", network, node] => Self::Explain(network, node),
-            ["changes", network] => Self::Changes(network),
-            ["report", network, node] => Self::Report(network, node),
+            ["view", network] => Self::View(decode(network)),
+            ["explain", network, node] => Self::Explain(decode(network), decode(node)),
+            ["changes", network] => Self::Changes(decode(network)),
+            ["report", network, node] => Self::Report(decode(network), decode(node)),
             _ => return None,
         })
     }
 
     /// Returns the value of the `Allow` field for this path.
-    pub(super) fn allowed_methods(self) -> &'static str {
+    pub(super) fn allowed_methods(&self) -> &'static str {
         match self {
             Self::Token => "POST",
             _ => "GET, HEAD",
         }
     }
+}
+
+fn decode(name: &str) -> Cow<'_, str> {
+    percent_decode(name.as_bytes()).decode_utf8_lossy()
 }
 
 #[cfg(test)]
@@ -55,10 +65,14 @@ mod tests {
             ("/healthz", Some(ApiRoute::Health)),
             ("/token", Some(ApiRoute::Token)),
             ("/view", Some(ApiRoute::Networks)),
-            ("/view/net", Some(ApiRoute::View("net"))),
-            ("/explain/net/a", Some(ApiRoute::Explain("net", "a"))),
-            ("/changes/net", Some(ApiRoute::Changes("net"))),
-            ("/report/net/a", Some(ApiRoute::Report("net", "a"))),
+            ("/view/net", Some(ApiRoute::View("net".into()))),
+            ("/explain/net/a", Some(ApiRoute::Explain("net".into(), "a".into()))),
+            ("/changes/net", Some(ApiRoute::Changes("net".into()))),
+            ("/report/net/a", Some(ApiRoute::Report("net".into(), "a".into()))),
+            ("/view/n%65t", Some(ApiRoute::View("net".into()))),
+            ("/view/net%2fa", Some(ApiRoute::View("net/a".into()))),
+            ("/%76iew", None),
+            ("/view%2fnet", None),
             ("/view/net/a", None),
             ("/explain/net", None),
             ("/", None),

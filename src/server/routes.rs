@@ -121,24 +121,24 @@ impl Handler for Routes {
         }
         // The listener omits the body of a reply to HEAD.
         let request = if request.method() == "HEAD" { as_get(&request) } else { request };
-        let path = request.url();
-        match (ApiRoute::parse(&path), request.method()) {
+        let path = path_of(&request);
+        match (ApiRoute::parse(path), request.method()) {
             (Some(ApiRoute::Health), "GET") => health::get(&instance),
             (Some(ApiRoute::Token), "POST") => self.auth.post_token(&instance, &request),
             (Some(ApiRoute::Networks), "GET") => self.list_networks(&instance, &request),
             (Some(ApiRoute::View(network)), "GET") => {
-                self.of_network(&instance, &request, network, |node| self.views.get_network(node, &request))
+                self.of_network(&instance, &request, &network, |node| self.views.get_network(node, &request))
             }
             (Some(ApiRoute::Explain(network, id)), "GET") => {
-                self.of_network(&instance, &request, network, |node| view::explain(node, id, &request))
+                self.of_network(&instance, &request, &network, |node| view::explain(node, &id, &request))
             }
             (Some(ApiRoute::Changes(network)), "GET") => {
-                self.of_network(&instance, &request, network, |node| view::changes(node, &request))
+                self.of_network(&instance, &request, &network, |node| view::changes(node, &request))
             }
             (Some(ApiRoute::Report(network, id)), "GET") => {
-                self.of_network(&instance, &request, network, |node| view::report(node, id))
+                self.of_network(&instance, &request, &network, |node| view::report(node, &id))
             }
-            (route, _) => unhandled(route, path_of(&request)),
+            (route, _) => unhandled(route.as_ref(), path),
         }
     }
 }
@@ -194,7 +194,7 @@ fn as_get(request: &Request) -> Request {
 }
 
 /// Returns 405 if the path exists for other methods, otherwise 404.
-fn unhandled(api: Option<ApiRoute<'_>>, path: &str) -> Response {
+fn unhandled(api: Option<&ApiRoute<'_>>, path: &str) -> Response {
     let allowed =
         api.map(ApiRoute::allowed_methods).or_else(|| Route::parse(path).map(Route::allowed_methods));
     match allowed {

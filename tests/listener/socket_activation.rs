@@ -44,7 +44,8 @@ fn an_inherited_socket_serves_its_address() {
 #[test]
 fn addresses_without_an_inherited_socket_are_opened() {
     let (socket, port) = inherited(Ipv4Addr::LOCALHOST);
-    let other = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port));
+    // The tests of many clients connect from 127.0.0.2 and .3, and occupy hundreds of ports there.
+    let other = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 4), port));
     let free = loopback(0);
     let listener = Listener::bind_with_inherited(from_units(socket), &[other, free], Limits::default())
         .expect("free addresses");
