@@ -284,7 +284,13 @@ impl Engine {
         }
         let mut retry = false;
         let before = match finished.outcome {
-            Ok(reply) => self.on_reply(now, index, call, reply, push_pending, effects),
+            Ok(reply) => {
+                let before = self.on_reply(now, index, call, reply, effects);
+                if push_pending {
+                    self.calls(now, effects).push_pending(index);
+                }
+                before
+            }
             Err(Failure::Replayed) if is_outdated => {
                 retry = true;
                 None
@@ -314,7 +320,6 @@ impl Engine {
         index: usize,
         call: InFlight,
         reply: CallReply,
-        push_pending: bool,
         effects: &mut Vec<Effect>,
     ) -> Option<ProbeStatus> {
         self.counters.exchanges_ok += 1;
@@ -329,9 +334,6 @@ impl Engine {
         self.note_held_own_report(index, &heads);
         if call.purpose == CallPurpose::Probe && !self.leaving {
             self.calls(now, effects).follow_up(index, &heads);
-        }
-        if push_pending {
-            self.calls(now, effects).push_pending(index);
         }
         before
     }
