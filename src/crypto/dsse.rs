@@ -11,9 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keypair, MAX_KEY_ID, PublicKey};
 
-/// The only supported payload type.
-pub const PAYLOAD_TYPE: &str = "application/vnd.distomon.report.v1+json";
-
 /// The largest payload, in bytes.
 pub const MAX_PAYLOAD: usize = 128 * 1024;
 
@@ -30,8 +27,11 @@ pub enum DsseError {
     #[error("reading a DSSE envelope: {0}")]
     Json(String),
     /// Another payload type.
-    #[error("the DSSE envelope has another payload type: expected {PAYLOAD_TYPE}")]
-    PayloadType,
+    #[error("the DSSE envelope has another payload type: expected {expected}")]
+    PayloadType {
+        /// The expected type.
+        expected: &'static str,
+    },
     /// No signature or several.
     #[error("the DSSE envelope has {0} signatures: expected one")]
     Signatures(usize),
@@ -50,29 +50,30 @@ pub struct Envelope {
     pub keyid: String,
     /// The payload, at most [`MAX_PAYLOAD`] bytes.
     pub payload: Vec<u8>,
+    payload_type: &'static str,
     signature: [u8; 64],
 }
 
-/// Signs `payload` and returns its envelope: JSON on one line, with standard base64.
-pub fn seal(key: &Keypair, keyid: &str, payload: &[u8]) -> String {
-    let sig = STANDARD.encode(key.sign(&pre_auth_encoding(PAYLOAD_TYPE, payload)));
+/// Signs `payload` as `payload_type` and returns its envelope: JSON on one line, with standard base64.
+pub fn seal(key: &Keypair, keyid: &str, payload_type: &'static str, payload: &[u8]) -> String {
+    let sig = STANDARD.encode(key.sign(&pre_auth_encoding(payload_type, payload)));
     let json = Json {
         payload: STANDARD.encode(payload).into(),
-        payload_type: PAYLOAD_TYPE.into(),
+        payload_type: payload_type.into(),
         signatures: vec![JsonSignature { keyid: keyid.into(), sig: sig.into() }],
     };
     serde_json::to_string(&json).expect("strings alone always serialise")
 }
 
 impl Envelope {
-    /// Parses an envelope. Members may be in any order; unknown members are ignored.
-    pub fn parse(json: &str) -> Result<Self, DsseError> {
+    /// Parses an envelope of the given payload type. Members may be in any order; unknown members are ignored.
+    pub fn parse(json: &str, payload_type: &'static str) -> Result<Self, DsseError> {
         if json.len() > MAX_ENVELOPE {
             return Err(DsseError::TooLarge);
         }
         let parts: Json = serde_json::from_str(json).map_err(|error| DsseError::Json(error.to_string()))?;
-        if parts.payload_type != PAYLOAD_TYPE {
-            return Err(DsseError::PayloadType);
+        if parts.payload_type != payload_type {
+            return Err(DsseError::PayloadType { expected: payload_type });
         }
         let [JsonSignature { keyid, sig }] = &parts.signatures[..] else {
             return Err(DsseError::Signatures(parts.signatures.len()));
@@ -87,12 +88,12 @@ impl Envelope {
         if payload.len() > MAX_PAYLOAD {
             return Err(DsseError::TooLarge);
         }
-        Ok(Self { keyid: keyid.as_ref().into(), payload, signature })
+        Ok(Self { keyid: keyid.as_ref().into(), payload, payload_type, signature })
     }
 
-    /// Returns whether `key` signed the payload as [`PAYLOAD_TYPE`].
+    /// Returns whether `key` signed the payload as this payload type.
     pub fn verify(&self, key: &PublicKey) -> bool {
-        key.verify(&pre_auth_encoding(PAYLOAD_TYPE, &self.payload), &self.signature)
+        key.verify(&pre_auth_encoding(self.payload_type, &self.payload), &self.signature)
     }
 }
 
@@ -137,6 +138,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    const TYPE: &str = "application/vnd.example+json";
+
     /// Has `+` and `/` in its base64, where the alphabets differ.
     const PAYLOAD: &[u8] = b"{\"node_id\":\"node-1\",\"x\":\"\xc3\xbf\xc3\xbe>>>???\"}";
 
@@ -145,11 +148,11 @@ mod tests {
     }
 
     fn sealed(key: &Keypair) -> Value {
-        serde_json::from_str(&seal(key, "node-1", PAYLOAD)).expect("own JSON")
+        serde_json::from_str(&seal(key, "node-1", TYPE, PAYLOAD)).expect("own JSON")
     }
 
     fn parse(value: &Value) -> Result<Envelope, DsseError> {
-        Envelope::parse(&value.to_string())
+        Envelope::parse(&value.to_string(), TYPE)
     }
 
     #[test]
@@ -164,9 +167,9 @@ mod tests {
     #[test]
     fn round_trip() {
         let key = pair();
-        let json = seal(&key, "node-1", PAYLOAD);
+        let json = seal(&key, "node-1", TYPE, PAYLOAD);
         assert!(!json.contains(char::is_whitespace), "{json}");
-        let envelope = Envelope::parse(&json).expect("own envelope");
+        let envelope = Envelope::parse(&json, TYPE).expect("own envelope");
         assert_eq!((envelope.keyid.as_str(), &envelope.payload[..]), ("node-1", PAYLOAD));
         assert!(envelope.verify(key.public()));
         assert!(!envelope.verify(pair().public()));
@@ -185,13 +188,13 @@ mod tests {
             assert!(parse(&copy).expect("allowed form").verify(key.public()));
         }
         let escaped = sealed.to_string().replace('/', "\\/");
-        assert!(Envelope::parse(&escaped).expect("escaped slashes").verify(key.public()));
+        assert!(Envelope::parse(&escaped, TYPE).expect("escaped slashes").verify(key.public()));
     }
 
     #[test]
     fn changed_envelopes_do_not_verify() {
         let key = pair();
-        let envelope = Envelope::parse(&seal(&key, "node-1", PAYLOAD)).expect("own envelope");
+        let envelope = Envelope::parse(&seal(&key, "node-1", TYPE, PAYLOAD), TYPE).expect("own envelope");
         for at in 0..envelope.payload.len() {
             let mut copy = envelope.clone();
             copy.payload[at] ^= 1;
@@ -219,8 +222,8 @@ mod tests {
             copy[member] = value;
             assert_eq!(parse(&copy), Err(expected), "{member}");
         };
-        check("payloadType", json!("application/json"), DsseError::PayloadType);
-        check("payloadType", json!(PAYLOAD_TYPE.to_uppercase()), DsseError::PayloadType);
+        check("payloadType", json!("application/json"), DsseError::PayloadType { expected: TYPE });
+        check("payloadType", json!(TYPE.to_uppercase()), DsseError::PayloadType { expected: TYPE });
         check("payload", json!("a b"), DsseError::Base64("payload", ""));
         check("payload", json!("+_+_"), DsseError::Base64("payload", ""));
         check("signatures", json!([]), DsseError::Signatures(0));
@@ -239,7 +242,7 @@ mod tests {
     #[test]
     fn invalid_json() {
         let key = pair();
-        let good = seal(&key, "node-1", PAYLOAD);
+        let good = seal(&key, "node-1", TYPE, PAYLOAD);
         let body = good.strip_prefix('{').expect("an object");
         let deep = format!("{{\"x\":{}{},{body}", "[".repeat(60_000), "]".repeat(60_000));
         for bad in [
@@ -258,41 +261,42 @@ mod tests {
             &good.replace("\"keyid\":\"node-1\",", ""),
             &good.replace("\"node-1\"", "null"),
         ] {
-            assert!(matches!(Envelope::parse(bad), Err(DsseError::Json(_))), "{bad}");
+            assert!(matches!(Envelope::parse(bad, TYPE), Err(DsseError::Json(_))), "{bad}");
         }
         // Deep nesting in an ignored member must return, with any result.
-        let _ = Envelope::parse(&deep);
+        let _ = Envelope::parse(&deep, TYPE);
         let foreign = format!("{{\"mediaType\":[{{}}],{body}");
-        assert!(Envelope::parse(&foreign).expect("unknown members are ignored").verify(key.public()));
+        assert!(Envelope::parse(&foreign, TYPE).expect("unknown members are ignored").verify(key.public()));
     }
 
     #[test]
     fn size_limits() {
         let key = pair();
-        let largest = Envelope::parse(&seal(&key, "node-1", &vec![b'x'; MAX_PAYLOAD])).expect("fits");
+        let largest =
+            Envelope::parse(&seal(&key, "node-1", TYPE, &vec![b'x'; MAX_PAYLOAD]), TYPE).expect("fits");
         assert!(largest.verify(key.public()));
         for size in [MAX_PAYLOAD + 1, MAX_PAYLOAD * 2] {
-            let json = seal(&key, "node-1", &vec![b'x'; size]);
-            assert_eq!(Envelope::parse(&json), Err(DsseError::TooLarge), "{size}");
+            let json = seal(&key, "node-1", TYPE, &vec![b'x'; size]);
+            assert_eq!(Envelope::parse(&json, TYPE), Err(DsseError::TooLarge), "{size}");
         }
-        let small = seal(&key, "node-1", PAYLOAD);
+        let small = seal(&key, "node-1", TYPE, PAYLOAD);
         let padded = |size| " ".repeat(size - small.len()) + &small;
-        assert!(Envelope::parse(&padded(MAX_ENVELOPE)).is_ok());
-        assert_eq!(Envelope::parse(&padded(MAX_ENVELOPE + 1)), Err(DsseError::TooLarge));
+        assert!(Envelope::parse(&padded(MAX_ENVELOPE), TYPE).is_ok());
+        assert_eq!(Envelope::parse(&padded(MAX_ENVELOPE + 1), TYPE), Err(DsseError::TooLarge));
     }
 
     proptest! {
         #[test]
         fn any_payload_comes_back(payload in prop::collection::vec(any::<u8>(), 0..2000), keyid in "[a-z\"\\\\é]{1,64}") {
             let key = pair();
-            let envelope = Envelope::parse(&seal(&key, &keyid, &payload)).expect("own envelope");
+            let envelope = Envelope::parse(&seal(&key, &keyid, TYPE, &payload), TYPE).expect("own envelope");
             prop_assert!(envelope.verify(key.public()));
             prop_assert_eq!((envelope.keyid, envelope.payload), (keyid, payload));
         }
 
         #[test]
         fn no_text_panics(text in ".{0,300}") {
-            let _ = Envelope::parse(&text);
+            let _ = Envelope::parse(&text, TYPE);
         }
     }
 }

@@ -1,6 +1,10 @@
-//! HTTP message signatures (RFC 9421) in the profile of an exchange: Ed25519, label `sig1`, tag `distomon`, fixed
-//! components. The signature of a reply covers the signature of its request, so a reply to another request does
-//! not verify. This module knows neither the nonces that were used nor the keys that belong to a `keyid`.
+//! HTTP message signatures (RFC 9421) in the profile of an exchange: Ed25519, label `sig1`, tag `distomon-v2`, fixed
+//! components. The signature of a request covers its recipient, so no other node accepts it. The signature of a reply
+//! covers the signature of its request, so a reply to another request does not verify. This module knows neither the
+//! nonces that were used nor the keys that belong to a `keyid`.
+//!
+//! Requests of the earlier, incompatible profile (tag `distomon`, without a recipient) are recognised and can be replied
+//! to, so that the two releases report each other as incompatible instead of offline.
 
 use std::fmt::Write as _;
 
@@ -15,11 +19,23 @@ use super::{Keypair, MAX_KEY_ID, Nonce, PublicKey};
 pub const MAX_FIELD: usize = 4096;
 
 const LABEL: &str = "sig1";
-const TAG: &str = "distomon";
 const ALGORITHM: &str = "ed25519";
 
-/// The components that the signature of a request covers, in order.
-const REQUEST_COMPONENTS: &str = r#"("@method" "@path" "content-digest")"#;
+/// A profile of signatures: its tag, and the components that the signature of a request covers, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Profile {
+    tag: &'static str,
+    request_components: &'static str,
+}
+
+const PROFILE: Profile = Profile {
+    tag: "distomon-v2",
+    request_components: r#"("@method" "@path" "content-digest" "distomon-to")"#,
+};
+
+/// The profile of releases with protocol version 1.
+const EARLIER_PROFILE: Profile =
+    Profile { tag: "distomon", request_components: r#"("@method" "@path" "content-digest")"# };
 
 /// The components that the signature of a reply covers, in order.
 const REPLY_COMPONENTS: &str = concat!(
@@ -53,6 +69,17 @@ pub struct SignatureHeaders {
     pub signature: String,
 }
 
+/// The parts of a request that its signature covers.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestParts<'a> {
+    /// The path, as the client sees it.
+    pub path: &'a str,
+    /// The recipient: the value of `Distomon-To`.
+    pub to: &'a str,
+    /// The value of `Content-Digest`.
+    pub content_digest: &'a str,
+}
+
 /// The signature of a received request, parsed but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestSignature {
@@ -62,6 +89,7 @@ pub struct RequestSignature {
     pub nonce: Nonce,
     /// The claimed time of the signature, in seconds since 1970. Not checked.
     pub created: u64,
+    profile: Profile,
     value: SignatureValue,
 }
 
@@ -94,9 +122,9 @@ pub struct SignedReply<'a> {
 /// The reason why signature fields were rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// No signature with tag `distomon`.
+    /// No signature with the tag of the profile.
     #[error(
-        "the message is not signed: expected Signature-Input and Signature with label sig1 and tag \"distomon\""
+        "the message is not signed: expected Signature-Input and Signature with label sig1 and tag \"distomon-v2\""
     )]
     Missing,
     /// A signature that does not have the form of an exchange. Holds what was expected.
@@ -123,34 +151,39 @@ pub enum ReplyError {
     BadSignature,
 }
 
-/// Signs a `POST` request to `path` with the `Content-Digest` `content_digest`.
+/// Signs a `POST` request with these parts.
 pub fn sign_request(
     key: &Keypair,
     params: &SignatureParams<'_>,
-    path: &str,
-    content_digest: &str,
+    parts: &RequestParts<'_>,
 ) -> SignatureHeaders {
-    let params = params.serialize(REQUEST_COMPONENTS);
-    let base = request_base(METHOD, path, content_digest, &params);
+    let params = params.serialize(PROFILE.request_components, PROFILE.tag);
+    let base = request_base(PROFILE, METHOD, parts, &params);
     SignatureHeaders::new(&params, &key.sign(base.as_bytes()))
 }
 
-/// Parses the signature fields of a request. Ignores signatures with other tags. The one with tag `distomon` must
-/// have label `sig1`, cover exactly the components of a request in order, and have exactly the parameters
-/// `created`, `nonce`, `keyid`, `alg` and `tag`, in any order.
+/// Parses the signature fields of a request. Ignores signatures with other tags. The one with tag `distomon-v2`, or
+/// else the one with tag `distomon` of the earlier profile, must have label `sig1`, cover exactly the components of a
+/// request in order, and have exactly the parameters `created`, `nonce`, `keyid`, `alg` and `tag`, in any order.
 pub fn parse_request(signature_input: &str, signature: &str) -> Result<RequestSignature, SignatureError> {
-    let (ParsedParams { keyid, nonce, created }, value) =
-        parse(signature_input, signature, REQUEST_COMPONENTS)?;
-    Ok(RequestSignature { keyid, nonce, created, value })
+    let (ParsedParams { keyid, nonce, created }, value, profile) =
+        parse_any_profile(signature_input, signature)?;
+    Ok(RequestSignature { keyid, nonce, created, profile, value })
 }
 
 impl RequestSignature {
-    /// Returns whether `key` signed a request with this method, path and `Content-Digest`.
-    pub fn verify(&self, key: &PublicKey, method: &str, path: &str, content_digest: &str) -> bool {
-        if ![method, path, content_digest].into_iter().all(is_field_value) {
+    /// Returns whether the signature has the profile of an earlier, incompatible release.
+    pub fn is_incompatible(&self) -> bool {
+        self.profile == EARLIER_PROFILE
+    }
+
+    /// Returns whether `key` signed a request with this method and these parts.
+    pub fn verify(&self, key: &PublicKey, method: &str, parts: &RequestParts<'_>) -> bool {
+        let RequestParts { path, to, content_digest } = *parts;
+        if ![method, path, to, content_digest].into_iter().all(is_field_value) {
             return false;
         }
-        let base = request_base(method, path, content_digest, &self.value.params);
+        let base = request_base(self.profile, method, parts, &self.value.params);
         key.verify(base.as_bytes(), &self.value.signature)
     }
 }
@@ -164,8 +197,8 @@ pub fn sign_reply(
     content_digest: &str,
     request: &SignedRequest<'_>,
 ) -> Result<SignatureHeaders, SignatureError> {
-    let (_, request_signature) = request.parse_signature()?;
-    let params = params.serialize(REPLY_COMPONENTS);
+    let (_, request_signature, profile) = request.parse_signature()?;
+    let params = params.serialize(REPLY_COMPONENTS, profile.tag);
     let base = reply_base(status, content_digest, request, &request_signature, &params)?;
     Ok(SignatureHeaders::new(&params, &key.sign(base.as_bytes())))
 }
@@ -177,11 +210,11 @@ pub fn verify_reply(
     expected_keyid: &str,
     keys: &[PublicKey],
 ) -> Result<(), ReplyError> {
-    let (params, value) = parse(reply.signature_input, reply.signature, REPLY_COMPONENTS)?;
+    let (params, value) = parse(reply.signature_input, reply.signature, REPLY_COMPONENTS, PROFILE.tag)?;
     if params.keyid != expected_keyid {
         return Err(ReplyError::OtherKeyId { expected: expected_keyid.into(), found: params.keyid });
     }
-    let (request_params, request_signature) = request.parse_signature()?;
+    let (request_params, request_signature, _) = request.parse_signature()?;
     if params.nonce != request_params.nonce {
         return Err(SignatureError::Malformed("the nonce of the request").into());
     }
@@ -194,8 +227,8 @@ pub fn verify_reply(
 }
 
 impl SignedRequest<'_> {
-    fn parse_signature(&self) -> Result<(ParsedParams, SignatureValue), SignatureError> {
-        parse(self.signature_input, self.signature, REQUEST_COMPONENTS)
+    fn parse_signature(&self) -> Result<(ParsedParams, SignatureValue, Profile), SignatureError> {
+        parse_any_profile(self.signature_input, self.signature)
     }
 }
 
@@ -214,10 +247,26 @@ struct ParsedParams {
     created: u64,
 }
 
+/// Parses the signature fields of a request of this profile, or else of the earlier one.
+fn parse_any_profile(
+    signature_input: &str,
+    signature: &str,
+) -> Result<(ParsedParams, SignatureValue, Profile), SignatureError> {
+    let read = |profile: Profile| {
+        let (params, value) = parse(signature_input, signature, profile.request_components, profile.tag)?;
+        Ok((params, value, profile))
+    };
+    match read(PROFILE) {
+        Err(SignatureError::Missing) => read(EARLIER_PROFILE),
+        result => result,
+    }
+}
+
 fn parse(
     signature_input: &str,
     signature: &str,
     components: &str,
+    tag: &str,
 ) -> Result<(ParsedParams, SignatureValue), SignatureError> {
     const INPUT: SignatureError = SignatureError::Malformed(
         "Signature-Input of at most 4096 bytes, a dictionary without duplicate keys (RFC 8941)",
@@ -229,7 +278,7 @@ fn parse(
         SignatureError::Malformed("exactly the covered components of an exchange, in order");
     let mut inputs = dictionary(signature_input, MAX_FIELD).ok_or(INPUT)?;
     let signatures = dictionary(signature, MAX_FIELD).ok_or(SIGNATURE)?;
-    let list = match take_distomon(&mut inputs)? {
+    let list = match take_tagged(&mut inputs, tag)? {
         ListEntry::InnerList(list) => list,
         ListEntry::Item(_) => return Err(COMPONENTS),
     };
@@ -249,17 +298,16 @@ fn parse(
     Ok((parsed, SignatureValue { params, signature }))
 }
 
-/// Removes the only member with tag `distomon`, which must have label `sig1`.
-fn take_distomon(inputs: &mut Dictionary) -> Result<ListEntry, SignatureError> {
-    let is_distomon =
-        |entry: &ListEntry| parameters(entry).get("tag").and_then(BareItem::as_str) == Some(TAG);
-    match inputs.values().filter(|entry| is_distomon(entry)).count() {
+/// Removes the only member with that tag, which must have label `sig1`.
+fn take_tagged(inputs: &mut Dictionary, tag: &str) -> Result<ListEntry, SignatureError> {
+    let is_tagged = |entry: &ListEntry| parameters(entry).get("tag").and_then(BareItem::as_str) == Some(tag);
+    match inputs.values().filter(|entry| is_tagged(entry)).count() {
         0 => Err(SignatureError::Missing),
         1 => inputs
             .swap_remove(LABEL)
-            .filter(is_distomon)
-            .ok_or(SignatureError::Malformed("label sig1 on the signature with tag \"distomon\"")),
-        _ => Err(SignatureError::Malformed("one signature with tag \"distomon\"")),
+            .filter(is_tagged)
+            .ok_or(SignatureError::Malformed("label sig1 on the signature of an exchange")),
+        _ => Err(SignatureError::Malformed("one signature with the tag of an exchange")),
     }
 }
 
@@ -290,7 +338,7 @@ fn parse_params(parameters: &Parameters) -> Result<ParsedParams, SignatureError>
 
 impl SignatureParams<'_> {
     /// Returns the value of `@signature-params` (RFC 9421, section 2.3).
-    fn serialize(&self, components: &str) -> String {
+    fn serialize(&self, components: &str, tag: &str) -> String {
         let Self { keyid, created_s, nonce } = self;
         let mut out = String::with_capacity(components.len() + keyid.len() + 120);
         out.push_str(components);
@@ -302,7 +350,7 @@ impl SignatureParams<'_> {
             }
             out.push(char);
         }
-        let _ = write!(out, "\";alg=\"{ALGORITHM}\";tag=\"{TAG}\"");
+        let _ = write!(out, "\";alg=\"{ALGORITHM}\";tag=\"{tag}\"");
         out
     }
 }
@@ -320,11 +368,14 @@ fn byte_sequence(bytes: &[u8; 64]) -> String {
     format!(":{}:", STANDARD.encode(bytes))
 }
 
-fn request_base(method: &str, path: &str, content_digest: &str, params: &str) -> String {
-    signature_base(
-        &[(r#""@method""#, method), (r#""@path""#, path), (r#""content-digest""#, content_digest)],
-        params,
-    )
+fn request_base(profile: Profile, method: &str, parts: &RequestParts<'_>, params: &str) -> String {
+    let lines = [
+        (r#""@method""#, method),
+        (r#""@path""#, parts.path),
+        (r#""content-digest""#, parts.content_digest),
+        (r#""distomon-to""#, parts.to),
+    ];
+    signature_base(if profile == EARLIER_PROFILE { &lines[..3] } else { &lines }, params)
 }
 
 fn reply_base(

@@ -202,15 +202,7 @@ mod tests {
 
     #[test]
     fn encoding() {
-        let observation = |status, rtt_us| Observation {
-            status,
-            since_ms: 0,
-            rtt_us,
-            took_us: None,
-            clock_offset_ms: None,
-            error: None,
-            head: None,
-        };
+        let observation = |status, rtt_us| Observation { rtt_us, ..Observation::new(status, 0) };
         assert_eq!(encode(&observation(ProbeStatus::Online, Some(1_023))), (1 << 14) + 320);
         assert_eq!(encode(&observation(ProbeStatus::Online, Some(u32::MAX))), (1 << 14) + 1_024);
         assert_eq!(encode(&observation(ProbeStatus::Offline, None)), 2 << 14);

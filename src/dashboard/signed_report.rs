@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::format;
 use super::route::Links;
 use crate::crypto::PublicKey;
-use crate::crypto::dsse::PAYLOAD_TYPE;
 use crate::mesh::Snapshot;
+use crate::mesh::wire::report::PAYLOAD_TYPE;
 use crate::mesh::wire::report::Report;
 use crate::present::duration::format_seconds;
 use crate::present::own_observation::own_observation;
@@ -46,7 +46,7 @@ pub(super) fn section(snapshot: &Snapshot, index: usize, links: Links<'_>) -> Ma
 
 /// Returns what the author reports about itself.
 fn own_state(report: &Report) -> &'static str {
-    if report.leaving {
+    if report.leaving.is_some() {
         "is stopping"
     } else if report.isolated {
         "may be isolated"

@@ -3,10 +3,7 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
-
+use super::config_digest::config_digest;
 use super::id::{NetworkId, NodeId};
 pub use super::member::Member;
 use super::rings::Rings;
@@ -40,6 +37,8 @@ pub struct Membership {
     rings: Option<Rings>,
     /// The members that this node observes, in ascending order.
     observed: Vec<usize>,
+    /// For each member, the number of members that it observes.
+    observed_counts: Vec<u32>,
 }
 
 /// Values derived from all members: times in ms, and the number of peers that this node exchanges reports with.
@@ -77,6 +76,7 @@ impl Membership {
             observer_policy: ObserverPolicy::All,
             rings: None,
             observed: Vec::new(),
+            observed_counts: Vec::new(),
         };
         membership.set_observers(ObserverPolicy::All);
         Some(membership)
@@ -109,9 +109,30 @@ impl Membership {
             }
             _ => None,
         };
-        self.digest = digest(&self.members, observers);
+        self.digest = config_digest(&self.network_id, &self.members, observers);
         self.timing = self.compute_timing();
         self.observed = (0..self.members.len()).filter(|&target| self.observes(self.me, target)).collect();
+        self.observed_counts = self.count_observed();
+    }
+
+    fn count_observed(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.members.len()];
+        if self.rings.is_some() {
+            for target in 0..self.members.len() {
+                for observer in self.observers(target) {
+                    counts[observer] += 1;
+                }
+            }
+            return counts;
+        }
+        // Counting pairs would take seconds for 10,000 nodes.
+        let keyed = |member: &&Member| !member.keys.is_empty();
+        let with_url = self.members.iter().filter(keyed).filter(|member| member.url.is_some()).count();
+        for (count, member) in counts.iter_mut().zip(&self.members).filter(|(_, member)| keyed(member)) {
+            let observed = if member.url.is_some() { self.keyed_count - 1 } else { with_url };
+            *count = u32::try_from(observed).unwrap_or(u32::MAX);
+        }
+        counts
     }
 
     fn compute_timing(&self) -> Timing {
@@ -203,6 +224,11 @@ impl Membership {
         &self.observed
     }
 
+    /// The number of members that the member `observer` is configured to observe.
+    pub fn observed_count(&self, observer: usize) -> usize {
+        self.observed_counts[observer] as usize
+    }
+
     /// The members that this node is configured to probe, in ascending order.
     pub fn probed(&self) -> impl Iterator<Item = usize> + '_ {
         let listed = self.rings.as_ref().map(|rings| rings.peers_of(self.me));
@@ -255,8 +281,7 @@ impl Membership {
         self.timing.publish_ms
     }
 
-    /// The digest of the configuration: the base64 of the first 8 bytes of SHA-256 over the sorted node ids and keys, and
-    /// the number of rings if there are any. Nodes with the same members, keys and observers have equal digests.
+    /// The digest of the configuration: [`config_digest`](super::config_digest::config_digest).
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -274,22 +299,4 @@ fn group_by_key(members: &[Member]) -> Vec<usize> {
         }
     }
     groups
-}
-
-fn digest(sorted: &[Member], observers: ObserverPolicy) -> String {
-    let mut hash = Sha256::new();
-    for member in sorted {
-        hash.update(member.id.as_str());
-        hash.update([0]);
-        let mut keys: Vec<_> = member.keys.iter().map(PublicKey::as_bytes).collect();
-        keys.sort_unstable();
-        hash.update([u8::try_from(keys.len()).unwrap_or(u8::MAX)]);
-        for key in keys {
-            hash.update(key);
-        }
-    }
-    if let ObserverPolicy::Rings(rings) = observers {
-        hash.update(rings.to_be_bytes());
-    }
-    STANDARD.encode(&hash.finalize()[..8])
 }

@@ -9,6 +9,7 @@
 //! Druschel 2007: signed statements that prove equivocation) and boolean tomography (Duffield 2006: locating a fault by
 //! which nodes reach each other).
 
+pub mod config_digest;
 pub mod delta_sync;
 pub mod engine;
 pub mod id;

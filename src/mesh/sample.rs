@@ -12,9 +12,9 @@ use super::member_state::MemberState;
 use super::report_table::ReportTable;
 use super::snapshot::{Counters, Snapshot};
 use super::timestamps::Timestamps;
-use crate::crypto::{Keypair, dsse};
+use crate::crypto::Keypair;
 use crate::mesh::Signer;
-use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::id::{NetworkId, NodeId, ReportId};
 use crate::mesh::membership::{Member, Membership};
 use crate::mesh::wire::report::{Report, VerifiedReport};
 
@@ -92,18 +92,11 @@ pub(super) fn membership(members: &[Member], me: usize) -> Arc<Membership> {
 /// A report without observations.
 pub(super) fn report(author: usize, epoch: u64, seq: u64) -> Report {
     Report {
-        network_id: network_id(),
-        node_id: node_id(author),
-        epoch,
-        seq,
-        prev: None,
         at_ms: 1_763_884_800_000,
         interval_ms: 1_000,
         version: "0.1.0".to_owned(),
         config: "AAAAAAAAAAA=".to_owned(),
-        isolated: false,
-        leaving: false,
-        observations: Vec::new(),
+        ..Report::new(network_id(), node_id(author), ReportId { epoch, seq })
     }
 }
 
@@ -117,8 +110,6 @@ pub(super) struct TestSigner(pub(super) Keypair);
 
 impl Signer for TestSigner {
     fn sign(&self, report: Report) -> VerifiedReport {
-        let payload = report.to_payload();
-        let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
-        VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
+        VerifiedReport::sign(report, &self.0)
     }
 }

@@ -205,7 +205,7 @@ mod tests {
     use crate::crypto::dsse;
     use crate::mesh::id::{NetworkId, ReportId};
     use crate::mesh::sample::{self, TestSigner};
-    use crate::mesh::wire::report::Report;
+    use crate::mesh::wire::report::{PAYLOAD_TYPE, Report};
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.to_owned()).expect("JSON")
@@ -365,7 +365,7 @@ mod tests {
         let network_id: NetworkId = "other".parse().expect("a name");
         let foreign = sample::sealed(2, Report { network_id, ..sample::report(2, 5, 3) });
         let payload = sample::report(2, 5, 3).to_payload();
-        let borrowed = dsse::seal(&sample::keypair(1), "node-01", &payload);
+        let borrowed = dsse::seal(&sample::keypair(1), "node-01", PAYLOAD_TYPE, &payload);
         let unknown = sample::sealed(9, sample::report(9, 5, 3));
         for (what, envelope, error) in [
             ("of another network", &**foreign.envelope(), ReportError::OtherNetwork),
@@ -399,7 +399,7 @@ mod tests {
         let outcome = verify(&table, &[], &[&json, &json]);
         assert_eq!((outcome.proofs.len(), outcome.stale), (1, 1));
         let mut fake = sample::report(1, 5, 3);
-        fake.leaving = true;
+        fake.isolated = !fake.isolated;
         let fake = crate::mesh::Signer::sign(&TestSigner(sample::keypair(77)), fake);
         let fake = format!("[{},{}]", forged(1, 5, 3).envelope(), fake.envelope());
         assert!(verify(&table, &[], &[&fake, &json]).is_forged());

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::http_client::{HttpRequest, HttpResponse, fetch};
-use crate::crypto::http_signature::{self, ReplyError, SignatureParams, SignedReply, SignedRequest};
+use crate::crypto::http_signature::{
+    self, ReplyError, RequestParts, SignatureParams, SignedReply, SignedRequest,
+};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
 use crate::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
 use crate::mesh::membership::Member;
 use crate::mesh::sync::compose::{RequestContent, write_request};
 use crate::mesh::verify::MessageReports;
-use crate::mesh::wire::message::Reply;
+use crate::mesh::wire::message::{MessageError, Reply};
 use crate::mesh::wire::observation::Failure;
 use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
@@ -40,7 +42,6 @@ fn call_peer(
     let body = write_request(
         snapshot.table(),
         RequestContent {
-            to: member.id.as_str(),
             mono_ms: node.clock.mono_ms(),
             base: call.base,
             reports: &call.reports,
@@ -51,10 +52,12 @@ fn call_peer(
     let nonce = Nonce { epoch: call.epoch, counter: node.next_request() };
     let sent_us = wall_us();
     let params = SignatureParams { keyid: own_id, created_s: sent_us / 1_000_000, nonce };
-    let head = http_signature::sign_request(&node.keypair, &params, &path, &digest);
+    let parts = RequestParts { path: &path, to: member.id.as_str(), content_digest: &digest };
+    let head = http_signature::sign_request(&node.keypair, &params, &parts);
     let headers = vec![
         ("Content-Type", "application/json".to_owned()),
         ("Content-Digest", digest.clone()),
+        ("Distomon-To", member.id.to_string()),
         ("Signature-Input", head.signature_input.clone()),
         ("Signature", head.signature.clone()),
     ];
@@ -114,6 +117,7 @@ fn refusal_of(status: u16) -> Failure {
     match status {
         409 => Failure::Replayed,
         421 => Failure::Misdirected,
+        426 => Failure::Incompatible,
         _ => Failure::Rejected,
     }
 }
@@ -143,7 +147,10 @@ fn read_reply(
     body: &[u8],
     timing: ExchangeTiming,
 ) -> Result<CallReply, Failure> {
-    let reply = Reply::parse(body, snapshot.membership()).map_err(|_| Failure::BadReply)?;
+    let reply = Reply::parse(body, snapshot.membership()).map_err(|error| match error {
+        MessageError::OtherProtocol => Failure::Incompatible,
+        MessageError::Malformed(_) => Failure::BadReply,
+    })?;
     if reply.from != member.id.as_str() {
         return Err(Failure::WrongNode);
     }

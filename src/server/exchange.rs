@@ -16,7 +16,7 @@ use super::handler::Admission;
 use super::limits::MAX_EXCHANGE_BODY_BYTES;
 use super::problem::{self, problem};
 use super::request_head::RequestHead;
-use crate::crypto::http_signature::{self, SignatureParams, SignedRequest};
+use crate::crypto::http_signature::{self, RequestParts, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
 use crate::mesh::delta_sync;
@@ -26,7 +26,7 @@ use crate::mesh::sync::compose::{ArrivedHeads, ReplyContent, write_reply};
 use crate::mesh::sync::missing::{missing_proofs, missing_reports};
 use crate::mesh::verify::MessageReports;
 use crate::mesh::wire::heads::Heads;
-use crate::mesh::wire::message;
+use crate::mesh::wire::{PROTOCOL_VERSION, message};
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
@@ -84,6 +84,9 @@ pub(super) fn admit(
         );
         Admission::Reject(problem(status, title, detail))
     };
+    if head.target().contains('?') {
+        return reject(400, "Bad Request", "the signature does not cover a query: remove it");
+    }
     if head.method() != "POST" {
         let response = problem(405, "Method Not Allowed", "an exchange is a POST");
         return Admission::Reject(response.with_additional_header("Allow", "POST"));
@@ -106,7 +109,9 @@ pub(super) fn admit(
         return reject(403, "Forbidden", "the keyid names no node of this network with a public key");
     };
     let path = snapshot.membership().own().exchange_path(snapshot.membership().network_id());
-    if !member.keys.iter().any(|key| claim.verify(key, head.method(), &path, content_digest)) {
+    let to = head.header("distomon-to").unwrap_or_default();
+    let parts = RequestParts { path: &path, to, content_digest };
+    if !member.keys.iter().any(|key| claim.verify(key, head.method(), &parts)) {
         return reject(401, "Unauthorized", "the signature does not verify");
     }
     let signed = SignedHead {
@@ -123,14 +128,32 @@ pub(super) fn admit(
         nonce,
         verified_in: received.elapsed(),
     };
-    match check_verified(&admitted, &snapshot, head) {
+    let checked = if claim.is_incompatible() {
+        Err(incompatible(&admitted, &snapshot))
+    } else {
+        check_verified(&admitted, &snapshot, head)
+    };
+    match checked {
         Ok(()) => Admission::Accept { max_body_bytes: MAX_EXCHANGE_BODY_BYTES, verified: true, admitted },
         Err(error) => Admission::Reject(admitted.reject(&error)),
     }
 }
 
+/// The reply to a request of an incompatible release, of which the event loop learns if the request is new.
+fn incompatible(admitted: &AdmittedExchange, snapshot: &Snapshot) -> ExchangeError {
+    if let Err(error) = take_nonce(admitted, snapshot) {
+        return error;
+    }
+    admitted.node.note_incompatible(&admitted.sender);
+    ExchangeError::new(
+        426,
+        "Upgrade Required",
+        format!("the sender runs an incompatible release: expected protocol version {PROTOCOL_VERSION}"),
+    )
+}
+
 /// Checks a head whose signature is verified. The nonce is checked last, so that a request rejected before that
-/// may be sent again.
+/// may be sent again, and a request to another node cannot use up the sender's nonces here.
 fn check_verified(
     admitted: &AdmittedExchange,
     snapshot: &Snapshot,
@@ -141,6 +164,10 @@ fn check_verified(
             "the sender is this node itself; check whether the url of another node points here",
         ));
     }
+    let own = snapshot.membership().own().id.as_str();
+    if head.header("distomon-to") != Some(own) {
+        return Err(misdirected(format!("this node is {own}")));
+    }
     let media = head.header("content-type").unwrap_or_default();
     if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(ExchangeError::new(415, "Unsupported Media Type", "expected application/json"));
@@ -149,6 +176,11 @@ fn check_verified(
         let detail = format!("the message exceeds {MAX_EXCHANGE_BODY_BYTES} bytes");
         return Err(ExchangeError::new(413, "Content Too Large", detail));
     }
+    take_nonce(admitted, snapshot)
+}
+
+/// Uses up the nonce of a verified head.
+fn take_nonce(admitted: &AdmittedExchange, snapshot: &Snapshot) -> Result<(), ExchangeError> {
     admitted.node.nonces.accept(&admitted.sender, admitted.nonce).map_err(|last| {
         let detail = format!("the nonce is not larger than the last one, {last}");
         let latest = snapshot.state(&admitted.sender).and_then(|state| state.latest.as_ref());
@@ -194,9 +226,6 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     let own = snapshot.membership().own().id.as_str();
     let message =
         message::Request::parse(&body, snapshot.membership()).map_err(|error| bad(error.to_string()))?;
-    if message.to != own {
-        return Err(misdirected(format!("this node is {own}")));
-    }
     let reports = MessageReports {
         sender: admitted.sender.as_str(),
         reports: &message.reports,
@@ -313,6 +342,7 @@ mod tests {
     use super::*;
     use crate::crypto::dsse;
     use crate::mesh::Event;
+    use crate::mesh::wire::report::PAYLOAD_TYPE;
     use crate::server::fixture::{request, text};
     use crate::store::fixture::{self, Net, node_id};
 
@@ -322,7 +352,8 @@ mod tests {
         let nonce = Nonce { epoch: 1, counter: 1 };
         let sender = node_id(2);
         let params = SignatureParams { keyid: sender.as_str(), created_s: 1, nonce };
-        let head = http_signature::sign_request(&net.keys[2], &params, &path, &content_digest);
+        let parts = RequestParts { path: &path, to: "node-00", content_digest: &content_digest };
+        let head = http_signature::sign_request(&net.keys[2], &params, &parts);
         let signed = SignedHead {
             path,
             content_digest,
@@ -341,10 +372,13 @@ mod tests {
         let node = Arc::new(node);
         let good = net.report(1, fixture::now());
         // Claims to be of node 2, but is signed by node 1.
-        let forged =
-            dsse::seal(&net.keys[1], "node-02", &net.report(2, fixture::now()).report().to_payload());
-        let body =
-            format!("{{\"to\":\"node-00\",\"heads\":{{}},\"reports\":[{},{forged}]}}", good.envelope());
+        let forged = dsse::seal(
+            &net.keys[1],
+            "node-02",
+            PAYLOAD_TYPE,
+            &net.report(2, fixture::now()).report().to_payload(),
+        );
+        let body = format!("{{\"v\":2,\"heads\":{{}},\"reports\":[{},{forged}]}}", good.envelope());
         assert_eq!(exchange(&net, &node, &body).status_code, 400);
         let Some(Event::RequestReceived { from, received }) = events.try_iter().next() else {
             panic!("no event was sent")
@@ -358,7 +392,7 @@ mod tests {
     fn a_detail_that_quotes_the_sender_is_truncated() {
         let net = Net::new("net", 3);
         let (node, _events) = net.node_with_events();
-        let body = format!("{{\"to\":\"node-00\",\"now\":\"{}\"}}", "ä".repeat(100_000));
+        let body = format!("{{\"v\":2,\"now\":\"{}\"}}", "ä".repeat(100_000));
         let response = exchange(&net, &Arc::new(node), &body);
         assert_eq!(response.status_code, 400);
         let text = text(response);

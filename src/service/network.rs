@@ -4,14 +4,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use log::{error, info};
+use log::info;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::OwnKey;
-use crate::crypto::{Keypair, PublicKey, dsse};
+use crate::crypto::{Keypair, PublicKey};
 use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
 use crate::mesh::membership::Membership;
+use crate::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use crate::mesh::wire::report::{Report, VerifiedReport};
 use crate::mesh::{Engine, EngineInit, Event, Signer};
 use crate::present::journal;
@@ -52,7 +54,7 @@ impl RunningNetwork {
         let restored = files.read(&membership);
         let min_reports = restored.min_reports.iter().cloned().collect();
         log_start(key, &files, epoch);
-        let signer = Box::new(ReportSigner { key: key.keypair.clone(), limiter: LogLimiter::default() });
+        let signer = Box::new(ReportSigner(key.keypair.clone()));
         let init = EngineInit {
             membership: membership.clone(),
             signer,
@@ -60,6 +62,8 @@ impl RunningNetwork {
             epoch,
             min_reports: restored.min_reports,
             proofs: restored.proofs,
+            boot: boot_hash(),
+            prior: restored.prior,
         };
         let mut engine = Engine::new(init, now);
         let (wake_sender, wake) = crossbeam_channel::bounded(1);
@@ -107,7 +111,7 @@ impl RunningNetwork {
 
     /// Starts a graceful stop: announces to the peers that this node is leaving.
     pub(super) fn leave(&self) {
-        self.node.send(Event::Leaving);
+        self.node.send(Event::Leaving(LeaveNotice { kind: LeaveKind::Stop, expect_ms: None }));
     }
 
     /// Waits until the threads have ended, at most two seconds after [`RunningNetwork::leave`], and the state is on disk.
@@ -115,6 +119,13 @@ impl RunningNetwork {
         self.event_loop.join();
         self.state_writer.stop();
     }
+}
+
+/// Returns the first 8 bytes of SHA-256 of the kernel's boot id, which changes whenever the host boots.
+fn boot_hash() -> Option<[u8; 8]> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let hash = Sha256::digest(id.trim());
+    hash.first_chunk().copied()
 }
 
 /// Returns a callback that writes notices to the journal.
@@ -142,24 +153,10 @@ fn log_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
 }
 
 /// Signer of this node's reports.
-struct ReportSigner {
-    key: Keypair,
-    limiter: LogLimiter,
-}
+struct ReportSigner(Keypair);
 
 impl Signer for ReportSigner {
     fn sign(&self, report: Report) -> VerifiedReport {
-        let payload = report.to_payload();
-        if payload.len() > dsse::MAX_PAYLOAD {
-            if let Some(suppressed) = self.limiter.allow("size") {
-                error!(
-                    "this node's report has {} bytes, more than the {} that peers accept; shorten node ids or reduce `observers`{suppressed}",
-                    payload.len(),
-                    dsse::MAX_PAYLOAD
-                );
-            }
-        }
-        let envelope = dsse::seal(&self.key, report.node_id.as_str(), &payload);
-        VerifiedReport::own(report, &payload, envelope, self.key.public().clone())
+        VerifiedReport::sign(report, &self.0)
     }
 }

@@ -138,7 +138,7 @@ impl EventLoop {
         for _ in 0..MAX_BATCH {
             let Some(event) = first.pop_front().or_else(|| self.events.try_recv().ok()) else { break };
             match &event {
-                Event::Leaving => self.leave_by = Some(Instant::now() + LEAVE_TIMEOUT),
+                Event::Leaving(_) => self.leave_by = Some(Instant::now() + LEAVE_TIMEOUT),
                 Event::Reconfigured(new) => membership = Some(new.clone()),
                 Event::CallFinished(finished) => self.caller.finished(finished),
                 _ => {}

@@ -8,9 +8,9 @@ use crossbeam_channel::Receiver;
 use super::NetworkHandle;
 use super::clock::{self, Clock};
 use super::nonce_store::NonceStore;
-use crate::crypto::{Keypair, dsse};
+use crate::crypto::Keypair;
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
-use crate::mesh::id::{NetworkId, NodeId};
+use crate::mesh::id::{NetworkId, NodeId, ReportId};
 use crate::mesh::membership::{Member, Membership};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
@@ -29,14 +29,8 @@ struct NodeSigner(Keypair);
 
 impl Signer for NodeSigner {
     fn sign(&self, report: Report) -> VerifiedReport {
-        seal(&self.0, report)
+        VerifiedReport::sign(report, &self.0)
     }
-}
-
-fn seal(key: &Keypair, report: Report) -> VerifiedReport {
-    let payload = report.to_payload();
-    let envelope = dsse::seal(key, report.node_id.as_str(), &payload);
-    VerifiedReport::own(report, &payload, envelope, key.public().clone())
 }
 
 pub(crate) fn node_id(index: usize) -> NodeId {
@@ -111,6 +105,8 @@ impl Net {
             epoch: now().wall_ms,
             min_reports: Vec::new(),
             proofs: Vec::new(),
+            boot: None,
+            prior: None,
         };
         Engine::new(init, now())
     }
@@ -146,32 +142,24 @@ impl Net {
     /// different configuration.
     pub(crate) fn report(&self, index: usize, now: Timestamps) -> VerifiedReport {
         let observation = |status, rtt_us, error| Observation {
-            status,
-            since_ms: now.wall_ms - 90_000,
             rtt_us,
             took_us: rtt_us.map(|us| us * 2),
             clock_offset_ms: rtt_us.map(|_| 3),
             error,
-            head: None,
+            ..Observation::new(status, now.wall_ms - 90_000)
         };
         let report = Report {
-            network_id: self.id.clone(),
-            node_id: node_id(index),
-            epoch: 7,
-            seq: now.mono_ms,
-            prev: None,
             at_ms: now.wall_ms,
             interval_ms: 10_000,
             version: "9.8.7".to_owned(),
             config: "AAAAAAAAAAA=".to_owned(),
-            isolated: false,
-            leaving: false,
             observations: vec![
                 (node_id(0), observation(ProbeStatus::Online, Some(5_000), None)),
                 (node_id(2), observation(ProbeStatus::Offline, None, Some(Failure::Timeout))),
             ],
+            ..Report::new(self.id.clone(), node_id(index), ReportId { epoch: 7, seq: now.mono_ms })
         };
-        seal(&self.keys[index], report)
+        VerifiedReport::sign(report, &self.keys[index])
     }
 }
 

@@ -96,6 +96,12 @@ impl NetworkHandle {
         self.events.send(event).is_ok()
     }
 
+    /// Reports to the event loop that `from` sent a request of an incompatible release, unless the queue is full: the peer
+    /// calls again.
+    pub fn note_incompatible(&self, from: &NodeId) {
+        let _ = self.events.try_send(Event::IncompatibleRequest { from: from.clone() });
+    }
+
     /// Sends the content of a peer's request, and returns whether it was sent. If the queue is full, drops and counts the
     /// reports: by the heads of later messages, peers send them again.
     pub fn try_send(&self, from: &NodeId, received: ReceivedReports) -> bool {

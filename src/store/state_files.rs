@@ -17,6 +17,7 @@ use crate::durable_file;
 use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::equivocation::EquivocationProof;
+use crate::mesh::wire::prior_run::PriorRun;
 
 /// The maximum size of a state file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -69,6 +70,8 @@ pub struct RestoredState {
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
+    /// How the process ended.
+    pub prior: Option<PriorRun>,
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -131,7 +134,12 @@ impl StateFiles {
     /// content from its peers.
     pub fn read(&mut self, membership: &Membership) -> RestoredState {
         let nonces = self.read_nonces(membership);
-        RestoredState { nonces, min_reports: self.read_heads(), proofs: self.read_proofs(membership) }
+        RestoredState {
+            nonces,
+            min_reports: self.read_heads(),
+            proofs: self.read_proofs(membership),
+            prior: None,
+        }
     }
 
     fn read_nonces(&mut self, membership: &Membership) -> BTreeMap<NodeId, Nonce> {

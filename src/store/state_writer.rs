@@ -120,9 +120,7 @@ mod tests {
 
     impl Signer for TestSigner {
         fn sign(&self, report: Report) -> VerifiedReport {
-            let payload = report.to_payload();
-            let envelope = crate::crypto::dsse::seal(&self.0, report.node_id.as_str(), &payload);
-            VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
+            VerifiedReport::sign(report, &self.0)
         }
     }
 
@@ -155,6 +153,8 @@ mod tests {
             epoch: 10,
             min_reports: saved.clone().into_iter().collect(),
             proofs: Vec::new(),
+            boot: None,
+            prior: None,
         };
         let now = Timestamps { mono_ms: 1, wall_ms: 1 };
         let mut engine = Engine::new(init, now);

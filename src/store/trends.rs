@@ -185,7 +185,7 @@ mod tests {
     use crate::store::fixture::Net;
 
     fn observation(status: ProbeStatus, rtt_us: Option<u32>, error: Option<Failure>) -> Observation {
-        Observation { status, since_ms: 0, rtt_us, took_us: None, clock_offset_ms: None, error, head: None }
+        Observation { rtt_us, error, ..Observation::new(status, 0) }
     }
 
     #[test]

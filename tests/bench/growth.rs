@@ -22,7 +22,7 @@ use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
 use distomon::mesh::verdict::NodeStatus;
 use distomon::mesh::wire::heads::Heads;
-use distomon::mesh::wire::observation::{Observation, ProbeStatus};
+use distomon::mesh::wire::observation::{Observation, ProbeStatus, ProbeTries};
 use distomon::mesh::wire::report::{Digest, Report, VerifiedReport};
 use distomon::mesh::{Event, Signer as _};
 use message::{Response, Sender, SignedRequest, Transport};
@@ -276,7 +276,7 @@ impl Testbed {
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
         let from_id = sender.id.clone();
-        let request = SignedRequest { sender, nonce, body, payload };
+        let request = SignedRequest { sender, to: call.peer.clone(), nonce, body, payload };
         let (response, received) = self.run_on(to, |machine| machine.on_request(now_ms, request));
         if let Response::Reply(reply, _) = &response {
             self.count(to, from, reply);
@@ -341,13 +341,11 @@ impl Author {
     fn report(&mut self, now_ms: u64) -> VerifiedReport {
         self.seq += 1;
         let online = Observation {
-            status: ProbeStatus::Online,
-            since_ms: WALL_MS,
             rtt_us: Some(812 + u32::try_from(self.seq).expect("few")),
             took_us: Some(140),
             clock_offset_ms: Some(-3),
-            error: None,
-            head: None,
+            tries: Some(ProbeTries { attempts: u32::try_from(self.seq).expect("few"), failures: 0, late: 0 }),
+            ..Observation::new(ProbeStatus::Online, WALL_MS)
         };
         let report = fixtures::KeySigner(self.keypair.clone()).sign(Report {
             node_id: self.id.clone(),

@@ -16,12 +16,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use distomon::crypto::{Keypair, dsse};
 use distomon::mesh::engine::event::ReceivedReports;
-use distomon::mesh::id::{NetworkId, NodeId};
+use distomon::mesh::id::{NetworkId, NodeId, ReportId};
 use distomon::mesh::membership::{Member, Membership};
 use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports};
-use distomon::mesh::wire::message;
-use distomon::mesh::wire::observation::{Observation, ProbeStatus};
-use distomon::mesh::wire::report::{Report, VerifiedReport};
+use distomon::mesh::wire::observation::{Observation, ProbeStatus, ProbeTries};
+use distomon::mesh::wire::prior_run::PriorRun;
+use distomon::mesh::wire::report::{PAYLOAD_TYPE, Report, VerifiedReport};
+use distomon::mesh::wire::{Base64Bytes, message};
 use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
 use parking_lot::Mutex;
@@ -220,6 +221,8 @@ fn new_engine(membership: &Arc<Membership>, key: Keypair, now: Timestamps) -> En
         epoch: START_MS,
         min_reports: Vec::new(),
         proofs: Vec::new(),
+        boot: None,
+        prior: None,
     };
     Engine::new(init, now)
 }
@@ -228,41 +231,40 @@ struct KeySigner(Keypair);
 
 impl Signer for KeySigner {
     fn sign(&self, report: Report) -> VerifiedReport {
-        let payload = report.to_payload();
-        let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
-        VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
+        VerifiedReport::sign(report, &self.0)
     }
 }
 
 /// Returns the author's report `seq`, which shows all others online.
 fn sample(membership: &Membership, key: &Keypair, author: usize, seq: u64) -> Sample {
     let found = Observation {
-        status: ProbeStatus::Online,
-        since_ms: START_MS,
         rtt_us: Some(812),
         took_us: Some(140),
         clock_offset_ms: Some(-3),
-        error: None,
-        head: None,
+        tries: Some(ProbeTries { attempts: 8_640, failures: 3, late: 0 }),
+        ..Observation::new(ProbeStatus::Online, START_MS)
     };
     let others = membership.members().iter().enumerate().filter(|(index, _)| *index != author);
     let report = Report {
-        network_id: membership.network_id().clone(),
-        node_id: membership.members()[author].id.clone(),
-        epoch: START_MS,
-        seq,
         prev: Some([7; 32]),
         at_ms: START_MS + seq,
         interval_ms: 10_000,
-        version: distomon::VERSION.to_owned(),
         config: membership.digest().to_owned(),
-        isolated: false,
-        leaving: false,
+        began_ms: Some(START_MS),
+        up_ms: Some(seq * 10_000),
+        boot: Some(Base64Bytes([7; 8])),
+        prior: Some(PriorRun { report: ReportId { epoch: START_MS - 1, seq: 999 }, clean: true }),
+        held: Some(Base64Bytes([7; 32])),
         observations: others.map(|(_, member)| (member.id.clone(), found)).collect(),
+        ..Report::new(
+            membership.network_id().clone(),
+            membership.members()[author].id.clone(),
+            ReportId { epoch: START_MS, seq },
+        )
     };
     let payload = report.to_payload();
-    let envelope = dsse::seal(key, report.node_id.as_str(), &payload);
-    let head = format!("DSSEv1 {} {} {} ", dsse::PAYLOAD_TYPE.len(), dsse::PAYLOAD_TYPE, payload.len());
+    let envelope = dsse::seal(key, report.node_id.as_str(), PAYLOAD_TYPE, &payload);
+    let head = format!("DSSEv1 {} {} {} ", PAYLOAD_TYPE.len(), PAYLOAD_TYPE, payload.len());
     let parsed: serde_json::Value = serde_json::from_str(&envelope).expect("own envelope");
     let signature = parsed["signatures"][0]["sig"].as_str().expect("a signature");
     let signature = STANDARD.decode(signature).expect("base64");

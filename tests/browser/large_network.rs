@@ -110,6 +110,8 @@ impl LargeNetwork {
             epoch: files.next_epoch(now.wall_ms).expect("a directory"),
             min_reports: Vec::new(),
             proofs: Vec::new(),
+            boot: None,
+            prior: None,
         };
         let mut engine = Engine::new(init, now);
         let (wake, _) = crossbeam_channel::bounded(1);
@@ -179,14 +181,13 @@ impl LargeNetwork {
                     || (author * 31 + target * 17) % CUT_EVERY == 0);
             let far = site(author) != site(target);
             let rtt_us = fastrand::u32(if far { 12_000..90_000 } else { 300..1_400 });
+            let status = if is_lost { ProbeStatus::Offline } else { ProbeStatus::Online };
             Observation {
-                status: if is_lost { ProbeStatus::Offline } else { ProbeStatus::Online },
-                since_ms: wall_ms - 3_600_000,
                 rtt_us: Some(rtt_us),
                 took_us: Some(200),
                 clock_offset_ms: Some(fastrand::i64(-3..=3)),
                 error: is_lost.then_some(Failure::Refused),
-                head: None,
+                ..Observation::new(status, wall_ms - 3_600_000)
             }
         };
         let observed = (0..self.keypairs.len()).filter(|&target| self.membership.observes(author, target));

@@ -28,7 +28,7 @@ fn a_stopping_node_reports_that_it_leaves_and_keeps_its_epoch() {
     let status = network.host_mut("c").stop();
     assert!(status.success(), "{status}\n{}", network.logs());
     network.wait("a holds a report in which c leaves", || {
-        network.watcher.reports(network.host("a"))?["c"].leaving.then_some(())
+        network.watcher.reports(network.host("a"))?["c"].leaving.is_some().then_some(())
     });
     let epoch =
         fs::read_to_string(network.dir.path().join("c/state/net/c/epoch")).expect("the epoch is stored");
@@ -39,7 +39,7 @@ fn a_stopping_node_reports_that_it_leaves_and_keeps_its_epoch() {
 fn a_replayed_request_is_rejected() {
     let network = Network::running(&["a"]);
     let host = network.host("a");
-    let call = network.watcher.call(Watcher::empty(host).to_string()).sign();
+    let call = network.watcher.call(host, Watcher::empty().to_string()).sign();
     let first = call.send(host).expect("a reply");
     assert!(first.status == 200 && first.signed, "{first:?}");
     let second = call.send(host).expect("a reply");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use distomon::crypto::{Keypair, dsse};
-use distomon::mesh::wire::report::Report;
+use distomon::mesh::wire::report::{PAYLOAD_TYPE, Report};
 use serde_json::{Value, json};
 
 use crate::host::NETWORK;
@@ -13,21 +13,22 @@ use crate::watcher::WATCHER;
 /// Returns a report of the watcher as JSON.
 fn report(epoch: u64, seq: u64) -> Value {
     json!({
-        "network_id": NETWORK, "node_id": WATCHER, "epoch": epoch, "seq": seq, "prev": null,
+        "v": 2, "network_id": NETWORK, "node_id": WATCHER, "epoch": epoch, "seq": seq, "prev": null,
         "at": 1_763_884_912_345_u64, "interval_ms": 1000, "version": "9.9", "config": "AAAAAAAAAAA=",
-        "isolated": false, "leaving": false, "observations": {},
+        "isolated": false, "observations": {},
     })
 }
 
 fn seal(key: &Keypair, keyid: &str, report: &Value) -> Value {
-    let envelope = dsse::seal(key, keyid, report.to_string().as_bytes());
+    let envelope = dsse::seal(key, keyid, PAYLOAD_TYPE, report.to_string().as_bytes());
     serde_json::from_str(&envelope).expect("JSON")
 }
 
 /// Sends `envelopes` to node `a` in a valid exchange; returns the status of the reply.
 fn send(network: &Network, envelopes: &[Value]) -> u16 {
-    let body = json!({"to": "a", "heads": {}, "reports": envelopes});
-    let reply = network.watcher.call(body.to_string()).sign().send(network.host("a")).expect("a reply");
+    let host = network.host("a");
+    let body = json!({"v": 2, "heads": {}, "reports": envelopes});
+    let reply = network.watcher.call(host, body.to_string()).sign().send(host).expect("a reply");
     assert!(reply.signed, "{reply:?}");
     reply.status
 }

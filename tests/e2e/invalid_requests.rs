@@ -28,7 +28,7 @@ fn check(what: &str, host: &Host, call: &Call, status: u16, signed: bool) -> Rep
 
 /// Creates a valid request that is not signed yet.
 fn valid(watcher: &Watcher, host: &Host) -> Call {
-    watcher.call(Watcher::empty(host).to_string())
+    watcher.call(host, Watcher::empty().to_string())
 }
 
 /// Checks that the node still answers a valid request.
@@ -48,7 +48,7 @@ fn invalid_bodies_are_rejected() {
     let network = network();
     let (host, watcher) = (network.host("a"), &network.watcher);
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
-    let whole = Watcher::empty(host).to_string();
+    let whole = Watcher::empty().to_string();
     for (what, body) in [
         ("garbage", "\u{0}\u{1}garbage".to_owned()),
         ("nothing", String::new()),
@@ -73,22 +73,22 @@ fn invalid_bodies_are_rejected() {
                 .to_owned(),
         ),
     ] {
-        check(what, host, &watcher.call(body).sign(), 400, true);
+        check(what, host, &watcher.call(host, body).sign(), 400, true);
     }
     // Deep values that are never parsed are accepted, and need no stack.
     for (what, body) in [
         ("deep reports", format!("{{\"to\":\"a\",\"heads\":{{}},\"reports\":{}}}", deep("[", "]"))),
         ("deep unknown", format!("{{\"to\":\"a\",\"heads\":{{}},\"reports\":[],\"x\":{}}}", deep("[", "]"))),
     ] {
-        check(what, host, &watcher.call(body).sign(), 200, true);
+        check(what, host, &watcher.call(host, body).sign(), 200, true);
     }
-    let mut unknown = Watcher::empty(host);
+    let mut unknown = Watcher::empty();
     unknown["from the future"] = json!({"a": [1, 2, 3]});
-    check("an unknown member", host, &watcher.call(unknown.to_string()).sign(), 200, true);
-    let largest = format!("{}{}", Watcher::empty(host), " ".repeat(1024 * 1024 - 64));
-    check("as large as allowed", host, &watcher.call(largest).sign(), 200, true);
-    let larger = format!("{}{}", Watcher::empty(host), " ".repeat(1024 * 1024));
-    check("too large", host, &watcher.call(larger).sign(), 413, true);
+    check("an unknown member", host, &watcher.call(host, unknown.to_string()).sign(), 200, true);
+    let largest = format!("{}{}", Watcher::empty(), " ".repeat(1024 * 1024 - 64));
+    check("as large as allowed", host, &watcher.call(host, largest).sign(), 200, true);
+    let larger = format!("{}{}", Watcher::empty(), " ".repeat(1024 * 1024));
+    check("too large", host, &watcher.call(host, larger).sign(), 413, true);
     let mut media = valid(watcher, host).sign();
     media.set("Content-Type", "text/html");
     check("another media type", host, &media, 415, true);
@@ -100,7 +100,7 @@ fn requests_for_other_nodes_and_networks_are_rejected() {
     let network = network();
     let (host, watcher) = (network.host("a"), &network.watcher);
     let other = json!({"to": "b", "heads": {}, "reports": []}).to_string();
-    check("for another node", host, &watcher.call(other).sign(), 421, true);
+    check("for another node", host, &watcher.call(host, other).sign(), 421, true);
     let mut call = valid(watcher, host);
     call.path = "/mon/other".to_owned();
     check("of another network", host, &call.sign(), 404, false);

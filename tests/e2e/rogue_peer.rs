@@ -58,7 +58,8 @@ impl ReceivedRequest {
 
 /// Returns a valid body of a reply.
 fn valid_body(from: &str) -> String {
-    json!({"from": from, "now": wall_us() / 1000, "took_us": 1, "heads": {}, "reports": []}).to_string()
+    json!({"v": 2, "from": from, "now": wall_us() / 1000, "took_us": 1, "heads": {}, "reports": []})
+        .to_string()
 }
 
 /// A server that stops when it is dropped.

@@ -109,7 +109,7 @@ fn hung_peers_and_unfinished_requests_do_not_delay_a_stop() {
         assert!(status.success(), "{status}\n{}", network.host("a").log());
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         network.wait("b holds a report in which a leaves", || {
-            network.watcher.reports(network.host("b"))?["a"].leaving.then_some(())
+            network.watcher.reports(network.host("b"))?["a"].leaving.is_some().then_some(())
         });
         network.host("c").signal(Signal::CONT);
     }
@@ -261,12 +261,12 @@ fn two_networks_in_one_process_are_isolated() {
     let host = network.host("a");
     host.wait_log("second: b is online");
     // The watcher is a member of the first network only.
-    let mut call = network.watcher.call(Watcher::empty(host).to_string());
+    let mut call = network.watcher.call(host, Watcher::empty().to_string());
     call.path = "/mon/second".to_owned();
     let reply = call.sign().send(host).expect("a reply");
     assert_eq!((reply.status, reply.signed), (403, false), "{reply:?}");
     // A request with b's key of the first network is invalid in the second, although the node ids are equal.
-    let mut call = network.watcher.call(Watcher::empty(host).to_string());
+    let mut call = network.watcher.call(host, Watcher::empty().to_string());
     (call.keyid, call.keypair, call.path) =
         ("b".to_owned(), network.host("b").keypair.clone(), "/mon/second".to_owned());
     assert_eq!(call.sign().send(host).expect("a reply").status, 401);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use distomon::crypto::http_signature::{self, SignatureParams, SignedReply, SignedRequest};
+use distomon::crypto::http_signature::{self, RequestParts, SignatureParams, SignedReply, SignedRequest};
 use distomon::crypto::{self, Keypair, Nonce, dsse};
-use distomon::mesh::wire::report::Report;
+use distomon::mesh::wire::PROTOCOL_VERSION;
+use distomon::mesh::wire::report::{PAYLOAD_TYPE, Report};
 use serde_json::{Value, json};
 
 use crate::host::Host;
@@ -18,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) nonce: Nonce,
     /// The path, which is signed.
     pub(crate) path: String,
+    /// The recipient, which is signed.
+    pub(crate) to: String,
     pub(crate) body: Vec<u8>,
     /// Header fields. [`Call::sign`] adds those of the signature.
     pub(crate) headers: Vec<(String, String)>,
@@ -68,30 +71,31 @@ impl Watcher {
         Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
-    /// Creates a valid request with this body, not signed yet.
-    pub(crate) fn call(&self, body: impl Into<Vec<u8>>) -> Call {
+    /// Creates a valid request to `host` with this body, not signed yet.
+    pub(crate) fn call(&self, host: &Host, body: impl Into<Vec<u8>>) -> Call {
         Call {
             keyid: WATCHER.to_owned(),
             keypair: self.keypair.clone(),
             nonce: self.next_nonce(),
             path: format!("/mon/{}", self.network),
+            to: host.id.clone(),
             body: body.into(),
             headers: Vec::new(),
         }
     }
 
-    /// Returns the body of a request to `host` without heads and reports.
-    pub(crate) fn empty(host: &Host) -> Value {
-        json!({"to": host.id, "heads": {}, "reports": []})
+    /// Returns the body of a request without heads and reports.
+    pub(crate) fn empty() -> Value {
+        json!({"v": PROTOCOL_VERSION, "heads": {}, "reports": []})
     }
 
     /// Returns all reports that `host` holds, by author, or `None` if it does not reply.
     pub(crate) fn reports(&self, host: &Host) -> Option<BTreeMap<String, Report>> {
-        let reply = self.call(Self::empty(host).to_string()).sign().send(host)?;
+        let reply = self.call(host, Self::empty().to_string()).sign().send(host)?;
         assert!(reply.status == 200 && reply.signed, "{reply:?}");
         let envelopes = reply.json()["reports"].as_array().expect("an array").clone();
         let reports = envelopes.iter().map(|envelope| {
-            let envelope = dsse::Envelope::parse(&envelope.to_string()).expect("an envelope");
+            let envelope = dsse::Envelope::parse(&envelope.to_string(), PAYLOAD_TYPE).expect("an envelope");
             let report: Report = serde_json::from_slice(&envelope.payload).expect("a report");
             (envelope.keyid, report)
         });
@@ -105,10 +109,12 @@ impl Call {
         let digest = crypto::content_digest(&self.body);
         let created_s = self.nonce.epoch / 1000;
         let params = SignatureParams { keyid: &self.keyid, created_s, nonce: self.nonce };
-        let head = http_signature::sign_request(&self.keypair, &params, &self.path, &digest);
+        let parts = RequestParts { path: &self.path, to: &self.to, content_digest: &digest };
+        let head = http_signature::sign_request(&self.keypair, &params, &parts);
         for (name, value) in [
             ("Content-Type", "application/json".to_owned()),
             ("Content-Digest", digest),
+            ("Distomon-To", self.to.clone()),
             ("Signature-Input", head.signature_input),
             ("Signature", head.signature),
         ] {

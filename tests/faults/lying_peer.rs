@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use distomon::crypto::http_signature::{self, SignatureParams, SignedRequest};
+use distomon::crypto::http_signature::{self, RequestParts, SignatureParams, SignedRequest};
 use distomon::crypto::{self, Keypair, Nonce, dsse};
+use distomon::mesh::wire::report::PAYLOAD_TYPE;
 use distomon::store::clock::wall_us;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -116,11 +117,11 @@ impl LyingPeer {
             (peer.clone(), observation)
         });
         let report = json!({
-            "network_id": self.network, "node_id": self.id, "epoch": self.epoch, "seq": seq, "prev": null,
+            "v": 2, "network_id": self.network, "node_id": self.id, "epoch": self.epoch, "seq": seq, "prev": null,
             "at": at_ms, "interval_ms": 1000, "version": "6.6.6", "config": "AAAAAAAAAAA=", "isolated": false,
-            "leaving": false, "observations": observations.collect::<serde_json::Map<_, _>>(),
+            "observations": observations.collect::<serde_json::Map<_, _>>(),
         });
-        let envelope = dsse::seal(&self.key, &self.id, report.to_string().as_bytes());
+        let envelope = dsse::seal(&self.key, &self.id, PAYLOAD_TYPE, report.to_string().as_bytes());
         serde_json::from_str(&envelope).expect("an envelope is JSON")
     }
 
@@ -145,7 +146,7 @@ impl LyingPeer {
         report: &Value,
         heads: &HashMap<String, (u64, u64)>,
     ) -> Option<(String, (Value, Value))> {
-        let envelope = dsse::Envelope::parse(&report.to_string()).ok()?;
+        let envelope = dsse::Envelope::parse(&report.to_string(), PAYLOAD_TYPE).ok()?;
         let payload: Value = serde_json::from_slice(&envelope.payload).ok()?;
         let report_id = (payload["epoch"].as_u64()?, payload["seq"].as_u64()?);
         let is_newest = heads.get(&envelope.keyid).is_none_or(|newest| *newest <= report_id);
@@ -170,15 +171,17 @@ impl LyingPeer {
         let path = format!("/mon/{}", self.network);
         let (heads, reports) = self.heads_and_reports(peer);
         // Without heads of true reports the peer replies with all of its reports.
-        let body = json!({"to": peer, "heads": heads, "reports": reports}).to_string();
+        let body = json!({"v": 2, "heads": heads, "reports": reports}).to_string();
         let digest = crypto::content_digest(body.as_bytes());
         let nonce = Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 };
         let created_s = wall_us() / 1_000_000;
         let params = SignatureParams { keyid: &self.id, created_s, nonce };
-        let head = http_signature::sign_request(&self.key, &params, &path, &digest);
+        let parts = RequestParts { path: &path, to: peer, content_digest: &digest };
+        let head = http_signature::sign_request(&self.key, &params, &parts);
         let reply = minreq::post(format!("{url}{path}"))
             .with_header("Content-Type", "application/json")
-            .with_header("Content-Digest", digest)
+            .with_header("Content-Digest", &digest)
+            .with_header("Distomon-To", peer)
             .with_header("Signature-Input", head.signature_input)
             .with_header("Signature", head.signature)
             .with_body(body)
@@ -207,7 +210,7 @@ impl LyingPeer {
         let request = http_signature::parse_request(&input, &signature).ok()?;
         self.learn(&serde_json::from_slice(&body).ok()?);
         let (heads, reports) = self.heads_and_reports(&request.keyid);
-        let reply = json!({"from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": heads, "reports": reports});
+        let reply = json!({"v": 2, "from": self.id, "now": wall_us() / 1000, "took_us": 100, "heads": heads, "reports": reports});
         let (reply, request_digest) = (reply.to_string(), field("content-digest")?);
         let digest = crypto::content_digest(reply.as_bytes());
         let context = SignedRequest {

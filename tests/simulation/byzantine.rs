@@ -130,12 +130,8 @@ impl Signer for ByzantineSigner {
 /// Makes the most damaging false observation: refused, with a head that no report can refute.
 fn set_offline(observation: &mut Observation) {
     *observation = Observation {
-        status: ProbeStatus::Offline,
         error: Some(Failure::Refused),
         head: Some(ReportId { epoch: MAX_INTEGER, seq: MAX_INTEGER }),
-        rtt_us: None,
-        took_us: None,
-        clock_offset_ms: None,
-        ..*observation
+        ..Observation::new(ProbeStatus::Offline, observation.since_ms)
     };
 }

@@ -64,7 +64,7 @@ fn rotating_a_key_goes_unnoticed() {
         rollout.assert_no_notices();
         // The process restarts with the new key.
         rollout.changed = NodeSet::single(2);
-        rollout.network.step(2, Event::Leaving);
+        rollout.network.step(2, Event::Leaving(fixtures::LEAVE));
         rollout.run(300);
         let disk = rollout.network.kill(2);
         rollout.network.keys.insert(2, 99);

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use distomon::crypto::{Keypair, dsse};
+use distomon::crypto::Keypair;
 use distomon::mesh::Signer;
-use distomon::mesh::id::{NetworkId, NodeId};
+use distomon::mesh::id::{NetworkId, NodeId, ReportId};
 use distomon::mesh::membership::{Member, Membership};
+use distomon::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use distomon::mesh::wire::report::{Report, VerifiedReport};
 
 /// The key pair that belongs to a number.
@@ -58,28 +59,22 @@ pub(crate) fn membership(members: &[Member], me: usize) -> Arc<Membership> {
 /// A report without observations.
 pub(crate) fn report(author: usize, epoch: u64, seq: u64) -> Report {
     Report {
-        network_id: network_id(),
-        node_id: node_id(author),
-        epoch,
-        seq,
-        prev: None,
         at_ms: 1_763_884_800_000,
         interval_ms: 1_000,
         version: "0.1.0".to_owned(),
         config: "AAAAAAAAAAA=".to_owned(),
-        isolated: false,
-        leaving: false,
-        observations: Vec::new(),
+        ..Report::new(network_id(), node_id(author), ReportId { epoch, seq })
     }
 }
+
+/// The announcement of a node that an operator stops.
+pub(crate) const LEAVE: LeaveNotice = LeaveNotice { kind: LeaveKind::Stop, expect_ms: None };
 
 /// Signs reports as the service does.
 pub(crate) struct KeySigner(pub(crate) Keypair);
 
 impl Signer for KeySigner {
     fn sign(&self, report: Report) -> VerifiedReport {
-        let payload = report.to_payload();
-        let envelope = dsse::seal(&self.0, report.node_id.as_str(), &payload);
-        VerifiedReport::own(report, &payload, envelope, self.0.public().clone())
+        VerifiedReport::sign(report, &self.0)
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Sender {
 #[derive(Clone)]
 pub(crate) struct SignedRequest {
     pub(crate) sender: Sender,
+    /// The recipient, which the signature covers.
+    pub(crate) to: NodeId,
     pub(crate) nonce: Nonce,
     pub(crate) body: String,
     /// What travels beside the body under [`Transport::Typed`].

@@ -169,12 +169,12 @@ fn a_leaving_report_reaches_all_peers_and_a_hung_peer_delays_it_at_most_300_ms()
         let id = fixtures::node_id(0);
         // The push to the hung peer times out as any other.
         network.freeze(5, 60_000);
-        network.step(0, Event::Leaving);
+        network.step(0, Event::Leaving(fixtures::LEAVE));
         network.run_until(300, "no call is in flight", |network| network.host(0).engine.is_idle());
         network.kill(0);
         network.run_until(1_500, "the last report reaches all others", |network| {
             let mut others = network.running().filter(|(index, _)| *index != 5);
-            others.all(|(_, host)| host.latest(&id).is_some_and(|latest| latest.report().leaving))
+            others.all(|(_, host)| host.latest(&id).is_some_and(|latest| latest.report().leaving.is_some()))
         });
     }
 }
@@ -184,7 +184,7 @@ fn stopped_nodes_isolate_no_other_for_ten_minutes() {
     for seed in seeds() {
         let mut network = converged(3, seed);
         for leaver in [1, 2] {
-            network.step(leaver, Event::Leaving);
+            network.step(leaver, Event::Leaving(fixtures::LEAVE));
             network.run_until(500, "no call is in flight", |network| network.host(leaver).engine.is_idle());
             network.kill(leaver);
         }

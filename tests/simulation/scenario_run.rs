@@ -164,7 +164,7 @@ impl<'s> ScenarioRun<'s> {
                 self.stop_receivers[node] =
                     if is_certain { self.truth.connected(node) } else { NodeSet::EMPTY };
                 self.stopping.insert(node, network.now_ms + STOP_MS);
-                network.step(node, Event::Leaving);
+                network.step(node, Event::Leaving(fixtures::LEAVE));
             }
             FaultKind::Crash(node) | FaultKind::Stop(node) => {
                 self.restart(node, false);

@@ -292,7 +292,7 @@ fn an_outbound_only_node_is_up_and_down_like_any_other() {
 fn a_node_stopped_on_purpose_is_stopped_for_ten_minutes_then_down() {
     for seed in seeds() {
         let mut network = converged(4, seed);
-        network.step(0, Event::Leaving);
+        network.step(0, Event::Leaving(fixtures::LEAVE));
         network.run_until(500, "no call is in flight", |network| network.host(0).engine.is_idle());
         network.kill(0);
         network.run_until(2_500, "stopped for all", |network| {

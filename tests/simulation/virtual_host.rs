@@ -96,6 +96,8 @@ impl VirtualHost {
             epoch: disk.epoch,
             min_reports: disk.min_reports.clone(),
             proofs: disk.proofs.clone(),
+            boot: None,
+            prior: None,
         };
         let mut engine = Engine::new(init, now);
         let snapshot = engine.take_snapshot(now).expect("a new engine has a snapshot");
@@ -165,13 +167,8 @@ impl VirtualHost {
         self.written.retain(|_, snapshot_ms| *snapshot_ms + 60_000 > mono_ms);
         self.written.insert(call.id, self.snapshot.at().mono_ms);
         let (inside, beside) = self.split(call.reports.clone(), call.proofs.clone());
-        let content = RequestContent {
-            to: call.peer.as_str(),
-            mono_ms,
-            base: call.base,
-            reports: &inside.reports,
-            proofs: &inside.proofs,
-        };
+        let content =
+            RequestContent { mono_ms, base: call.base, reports: &inside.reports, proofs: &inside.proofs };
         let body = write_request(self.snapshot.table(), content);
         (nonce, body, beside)
     }
@@ -196,9 +193,12 @@ impl VirtualHost {
         request: SignedRequest,
     ) -> (Response, Option<ReceivedReports>) {
         let snapshot = self.snapshot.clone();
-        let SignedRequest { sender: Sender { id: from, key }, nonce, body, payload } = request;
+        let SignedRequest { sender: Sender { id: from, key }, to, nonce, body, payload } = request;
         if snapshot.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(&key)) {
             return (Response::Rejected(Failure::HttpStatus), None);
+        }
+        if to != *self.id() {
+            return (Response::Rejected(Failure::Misdirected), None);
         }
         if self.disk.nonces.get(&from).is_some_and(|last| *last >= nonce) {
             let latest = snapshot.state(&from).and_then(|state| state.latest.clone());
@@ -206,9 +206,6 @@ impl VirtualHost {
         }
         self.disk.nonces.insert(from.clone(), nonce);
         let message = Request::parse(body.as_bytes(), snapshot.membership()).expect("a well-formed message");
-        if message.to != self.id().as_str() {
-            return (Response::Rejected(Failure::Misdirected), None);
-        }
         let outcome = self.verify(
             at_ms,
             MessageReports { sender: from.as_str(), reports: &message.reports, proofs: &message.proofs },

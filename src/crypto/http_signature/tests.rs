@@ -5,6 +5,7 @@ use crate::crypto::content_digest;
 use proptest::prelude::*;
 
 const PATH: &str = "/mon/production-network";
+const TO: &str = "node-2";
 const NONCE: Nonce = Nonce { epoch: 1_763_884_800_123, counter: 42 };
 const CREATED: u64 = 1_763_884_912;
 
@@ -27,7 +28,11 @@ fn signed_reply<'a>(status: u16, content_digest: &'a str, head: &'a SignatureHea
 
 fn signed(key: &Keypair, body: &[u8]) -> (SignatureHeaders, String) {
     let digest = content_digest(body);
-    (sign_request(key, &params("node-1"), PATH, &digest), digest)
+    (sign_request(key, &params("node-1"), &parts(&digest)), digest)
+}
+
+fn parts(content_digest: &str) -> RequestParts<'_> {
+    RequestParts { path: PATH, to: TO, content_digest }
 }
 
 fn signed_request<'a>(head: &'a SignatureHeaders, digest: &'a str) -> SignedRequest<'a> {
@@ -66,14 +71,15 @@ fn request_format() {
     let (head, digest) = signed(&pair(), b"{}");
     assert_eq!(
         head.signature_input,
-        "sig1=(\"@method\" \"@path\" \"content-digest\");created=1763884912\
-         ;nonce=\"1763884800123-42\";keyid=\"node-1\";alg=\"ed25519\";tag=\"distomon\""
+        "sig1=(\"@method\" \"@path\" \"content-digest\" \"distomon-to\");created=1763884912\
+         ;nonce=\"1763884800123-42\";keyid=\"node-1\";alg=\"ed25519\";tag=\"distomon-v2\""
     );
     let params = head.signature_input.strip_prefix("sig1=").expect("our label");
     assert_eq!(
-        request_base("POST", PATH, &digest, params),
+        request_base(PROFILE, "POST", &parts(&digest), params),
         format!(
-            "\"@method\": POST\n\"@path\": {PATH}\n\"content-digest\": {digest}\n\"@signature-params\": {params}"
+            "\"@method\": POST\n\"@path\": {PATH}\n\"content-digest\": {digest}\n\"distomon-to\": {TO}\n\
+             \"@signature-params\": {params}"
         )
     );
 }
@@ -84,22 +90,49 @@ fn requests_round_trip() {
     let (head, digest) = signed(&key, b"{}");
     let read = parse_request(&head.signature_input, &head.signature).expect("own head");
     assert_eq!((read.keyid.as_str(), read.nonce, read.created), ("node-1", NONCE, CREATED));
-    assert!(read.verify(key.public(), "POST", PATH, &digest));
-    assert!(read.verify(key.public(), "POST", PATH, &format!(" {digest}\t")), "white space around a field");
-    for (method, path, digest) in [
-        ("post", PATH, digest.as_str()),
-        ("GET", PATH, &digest),
-        ("POST", "/mon/other-network", &digest),
-        ("POST", "/mon/production-network/", &digest),
-        ("POST", PATH, &content_digest(b"{} ")),
-        ("POST", PATH, ""),
-        ("POST", PATH, &format!("{digest}, {digest}")),
-        ("POST\n", PATH, &digest),
-        ("POST", "/ä", &digest),
+    assert!(!read.is_incompatible());
+    let verify = |key: &PublicKey, method, path, to, content_digest: &str| {
+        read.verify(key, method, &RequestParts { path, to, content_digest })
+    };
+    assert!(verify(key.public(), "POST", PATH, TO, &digest));
+    assert!(verify(key.public(), "POST", PATH, TO, &format!(" {digest}\t")), "white space around a field");
+    for (method, path, to, digest) in [
+        ("post", PATH, TO, digest.as_str()),
+        ("GET", PATH, TO, &digest),
+        ("POST", "/mon/other-network", TO, &digest),
+        ("POST", "/mon/production-network/", TO, &digest),
+        ("POST", PATH, "node-3", &digest),
+        ("POST", PATH, "", &digest),
+        ("POST", PATH, "node-2, node-2", &digest),
+        ("POST", PATH, TO, &content_digest(b"{} ")),
+        ("POST", PATH, TO, ""),
+        ("POST", PATH, TO, &format!("{digest}, {digest}")),
+        ("POST\n", PATH, TO, &digest),
+        ("POST", "/ä", TO, &digest),
     ] {
-        assert!(!read.verify(key.public(), method, path, digest), "{method} {path} {digest}");
+        assert!(!verify(key.public(), method, path, to, digest), "{method} {path} {to} {digest}");
     }
-    assert!(!read.verify(pair().public(), "POST", PATH, &digest));
+    assert!(!verify(pair().public(), "POST", PATH, TO, &digest));
+}
+
+#[test]
+fn requests_of_the_earlier_profile_are_recognised_and_can_be_replied_to() {
+    let (caller, replier) = (pair(), pair());
+    let digest = content_digest(b"{}");
+    let input = params("node-1").serialize(EARLIER_PROFILE.request_components, EARLIER_PROFILE.tag);
+    let base = request_base(EARLIER_PROFILE, METHOD, &parts(&digest), &input);
+    assert!(!base.contains("distomon-to"), "{base}");
+    let head = SignatureHeaders::new(&input, &caller.sign(base.as_bytes()));
+    let read = parse_request(&head.signature_input, &head.signature).expect("the earlier profile");
+    assert!(read.is_incompatible() && read.verify(caller.public(), METHOD, &parts(&digest)));
+    assert!(!read.verify(caller.public(), METHOD, &parts(&content_digest(b"x"))));
+    let request = signed_request(&head, &digest);
+    let reply = sign_reply(&replier, &params("node-2"), 426, &digest, &request).expect("a signed request");
+    assert!(reply.signature_input.ends_with(";tag=\"distomon\""), "{}", reply.signature_input);
+    // A caller of this release accepts no such reply.
+    let verified =
+        verify_reply(&signed_reply(426, &digest, &reply), &request, "node-2", &[replier.public().clone()]);
+    assert_eq!(verified, Err(SignatureError::Missing.into()));
 }
 
 #[test]
@@ -110,9 +143,10 @@ fn line_ends_in_values_are_rejected() {
     for (path, digest) in
         [(format!("{PATH}\n\"@path\": /"), digest.clone()), (PATH.into(), format!("{digest}\n"))]
     {
-        let head = sign_request(&key, &params("node-1"), &path, &digest);
+        let parts = RequestParts { path: &path, to: TO, content_digest: &digest };
+        let head = sign_request(&key, &params("node-1"), &parts);
         let read = parse_request(&head.signature_input, &head.signature).expect("own head");
-        assert!(!read.verify(key.public(), METHOD, &path, &digest));
+        assert!(!read.verify(key.public(), METHOD, &parts));
         let request = SignedRequest { path: &path, ..signed_request(&head, &digest) };
         assert!(sign_reply(&key, &params("node-2"), 200, &content_digest(b""), &request).is_err());
     }
@@ -123,10 +157,12 @@ fn equivalent_encodings_are_accepted() {
     // Other signers may differ in order of parameters, spaces and padding, and proxies add signatures.
     let key = pair();
     let digest = content_digest(b"");
+    let components = PROFILE.request_components;
     let params = format!(
-        "{REQUEST_COMPONENTS};tag=\"distomon\";keyid=\"node-1\";alg=\"ed25519\";nonce=\"{NONCE}\";created=1"
+        "{components};tag=\"distomon-v2\";keyid=\"node-1\";alg=\"ed25519\";nonce=\"{NONCE}\";created=1"
     );
-    let signature = byte_sequence(&key.sign(request_base(METHOD, PATH, &digest, &params).as_bytes()));
+    let signature =
+        byte_sequence(&key.sign(request_base(PROFILE, METHOD, &parts(&digest), &params).as_bytes()));
     let spaced = params.replace(';', ";  ").replace("(\"", "(  \"").replace("\" \"", "\"   \"");
     let unpadded = signature.replace('=', "");
     for (input, signature) in [
@@ -137,12 +173,12 @@ fn equivalent_encodings_are_accepted() {
             format!("ttrp=:AAAA:;p, sig1={signature}, bare"),
         ),
         (
-            format!("sig2={params}, sig1={params}").replacen("distomon", "other", 1),
+            format!("sig2={params}, sig1={params}").replacen("distomon-v2", "other", 1),
             format!("sig1={signature}"),
         ),
     ] {
         let read = parse_request(&input, &signature).expect(&input);
-        assert!(read.verify(key.public(), "POST", PATH, &digest), "{input}");
+        assert!(read.verify(key.public(), METHOD, &parts(&digest)), "{input}");
     }
 }
 
@@ -164,20 +200,20 @@ fn malformed_heads() {
         }
     };
 
-    // No signature with tag distomon.
+    // No signature with tag distomon-v2.
     check("", "", None);
     check("", signature, None);
     check(input, "", None);
     check(input, &signature.replace("sig1", "sig2"), None);
-    check(&changed(";tag=\"distomon\"", ""), signature, None);
-    check(&changed("\"distomon\"", "\"Distomon\""), signature, None);
-    check(&changed("\"distomon\"", "distomon"), signature, None);
+    check(&changed(";tag=\"distomon-v2\"", ""), signature, None);
+    check(&changed("\"distomon-v2\"", "\"Distomon-v2\""), signature, None);
+    check(&changed("\"distomon-v2\"", "distomon-v2"), signature, None);
     check("sig1", signature, None);
 
-    // Another label, or several signatures with tag distomon.
+    // Another label, or several signatures with that tag.
     check(&changed("sig1", "sig2"), &signature.replace("sig1", "sig2"), Some("label sig1"));
     check(&format!("{input}, {}", changed("sig1", "sig2")), signature, Some("one signature"));
-    check("sig2=();tag=\"distomon\", sig1=()", signature, Some("label sig1"));
+    check("sig2=();tag=\"distomon-v2\", sig1=()", signature, Some("label sig1"));
     check(&format!("{input}, {input}"), signature, Some("without duplicate keys"));
     check(input, &format!("{signature}, {signature}"), Some("Signature of"));
 
@@ -185,18 +221,19 @@ fn malformed_heads() {
     for components in [
         "()",
         r#"("@method" "@path")"#,
-        r#"("@method" "content-digest" "@path")"#,
-        r#"("@method" "@path" "content-digest" "date")"#,
-        r#"("@method" "@path" "content-digest" "content-digest")"#,
-        r#"("@method" "@path" "content-digest";sf)"#,
-        r#"("@method" "@path" "content-digest";req)"#,
-        r#"("@method" "@path" content-digest)"#,
-        r#"("@method\" \"@path" "content-digest")"#,
-        r#"("@Method" "@path" "content-digest")"#,
+        r#"("@method" "@path" "content-digest")"#,
+        r#"("@method" "@path" "distomon-to" "content-digest")"#,
+        r#"("@method" "@path" "content-digest" "distomon-to" "date")"#,
+        r#"("@method" "@path" "content-digest" "distomon-to" "distomon-to")"#,
+        r#"("@method" "@path" "content-digest" "distomon-to";sf)"#,
+        r#"("@method" "@path" "content-digest" "distomon-to";req)"#,
+        r#"("@method" "@path" "content-digest" distomon-to)"#,
+        r#"("@method\" \"@path" "content-digest" "distomon-to")"#,
+        r#"("@Method" "@path" "content-digest" "distomon-to")"#,
         "1",
         "\"@method\"",
     ] {
-        check(&changed(REQUEST_COMPONENTS, components), signature, Some("covered components"));
+        check(&changed(PROFILE.request_components, components), signature, Some("covered components"));
     }
 
     // Parameters.
@@ -253,7 +290,7 @@ fn flipped_bits_are_rejected() {
     let key = pair();
     let (head, digest) = signed(&key, b"{}");
     let accepted = |input: &str, signature: &str| {
-        parse_request(input, signature).is_ok_and(|read| read.verify(key.public(), METHOD, PATH, &digest))
+        parse_request(input, signature).is_ok_and(|read| read.verify(key.public(), METHOD, &parts(&digest)))
     };
     assert!(accepted(&head.signature_input, &head.signature));
     for at in 0..head.signature_input.len() {
@@ -286,7 +323,7 @@ impl Exchange {
         let request_digest = content_digest(b"{\"to\":\"node-2\"}");
         let nonce = Nonce { counter, ..NONCE };
         let request =
-            sign_request(caller, &SignatureParams { nonce, ..params("node-1") }, PATH, &request_digest);
+            sign_request(caller, &SignatureParams { nonce, ..params("node-1") }, &parts(&request_digest));
         let reply_digest = content_digest(b"{\"from\":\"node-2\"}");
         let request_values = signed_request(&request, &request_digest);
         let reply_params = SignatureParams { nonce, ..params("node-2") };
@@ -313,7 +350,7 @@ fn replies_round_trip() {
         exchange.reply.signature_input,
         "sig1=(\"@status\" \"content-digest\" \"@method\";req \"@path\";req \"content-digest\";req \
          \"signature-input\";req;key=\"sig1\" \"signature\";req;key=\"sig1\");created=1763884912\
-         ;nonce=\"1763884800123-42\";keyid=\"node-2\";alg=\"ed25519\";tag=\"distomon\""
+         ;nonce=\"1763884800123-42\";keyid=\"node-2\";alg=\"ed25519\";tag=\"distomon-v2\""
     );
     let key = replier.public().clone();
     let old = pair().public().clone();
@@ -336,7 +373,11 @@ fn reply_verifies_only_for_its_request() {
     let keys = [replier.public().clone()];
     let other_digest = content_digest(b"other");
     let resigned = |key: &Keypair, path: &str, digest: &str, created_s| {
-        sign_request(key, &SignatureParams { created_s, ..params("node-1") }, path, digest)
+        sign_request(
+            key,
+            &SignatureParams { created_s, ..params("node-1") },
+            &RequestParts { path, to: TO, content_digest: digest },
+        )
     };
     let check = |what: &str, change: &dyn Fn(&mut Exchange)| {
         let mut exchange = good.clone();
@@ -366,7 +407,7 @@ fn reply_verifies_only_for_its_request() {
     check("reply of another exchange", &|e| {
         // The same nonce, as after a restored backup; the body differs.
         let digest = content_digest(b"{}");
-        let request = sign_request(&caller, &params("node-1"), PATH, &digest);
+        let request = sign_request(&caller, &params("node-1"), &parts(&digest));
         e.reply =
             sign_reply(&replier, &params("node-2"), 200, &e.reply_digest, &signed_request(&request, &digest))
                 .expect("a signed request");
@@ -418,10 +459,10 @@ fn invalid_replies() {
 fn key_ids_are_escaped() {
     let key = pair();
     for (keyid, read_back) in [("a\"b\\c;d,e", "a\"b\\c;d,e"), ("a\r\nb: ä", "ab: ")] {
-        let head = sign_request(&key, &SignatureParams { created_s: u64::MAX, ..params(keyid) }, PATH, "d");
+        let head = sign_request(&key, &SignatureParams { created_s: u64::MAX, ..params(keyid) }, &parts("d"));
         let read = parse_request(&head.signature_input, &head.signature).expect("own head");
         assert_eq!(read.keyid, read_back);
-        assert!(read.verify(key.public(), METHOD, PATH, "d"));
+        assert!(read.verify(key.public(), METHOD, &parts("d")));
     }
 }
 
@@ -448,7 +489,7 @@ proptest! {
         let key = pair();
         let digest = content_digest(&body);
         let params = SignatureParams { nonce: Nonce { epoch, counter }, ..params("n") };
-        let head = sign_request(&key, &params, PATH, &digest);
+        let head = sign_request(&key, &params, &parts(&digest));
         let request = signed_request(&head, &digest);
         let reply = sign_reply(&key, &params, status, &digest, &request).expect("signed");
         prop_assert_eq!(

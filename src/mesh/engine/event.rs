@@ -8,6 +8,7 @@ use crate::mesh::membership::Membership;
 use crate::mesh::verdict::tracker::VerdictChange;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::heads::Heads;
+use crate::mesh::wire::leave::LeaveNotice;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
 use crate::mesh::wire::report::VerifiedReport;
 
@@ -25,10 +26,15 @@ pub enum Event {
         /// The content of the request.
         received: ReceivedReports,
     },
+    /// A peer sent a request in the format of an incompatible release, signed with its key.
+    IncompatibleRequest {
+        /// The peer.
+        from: NodeId,
+    },
     /// The configuration was reloaded.
     Reconfigured(Arc<Membership>),
-    /// The operator is stopping this node.
-    Leaving,
+    /// The operator is stopping this node, for this reason.
+    Leaving(LeaveNotice),
 }
 
 /// The content of a verified message.

@@ -22,7 +22,7 @@ use self::gap_detector::GapDetector;
 use self::peer_state::{InFlight, RttSample};
 use self::peers::Peers;
 pub use self::publisher::Signer;
-use self::publisher::{Publisher, ReportContent};
+use self::publisher::{OwnRun, Publisher, ReportContent};
 use self::self_health::{OwnKeyReport, SelfHealth};
 use super::delta_sync::ReplyHeads;
 use super::id::{NodeId, ReportId};
@@ -34,7 +34,10 @@ use super::timestamps::Timestamps;
 use super::verdict::tracker::VerdictChange;
 use super::wire::equivocation::EquivocationProof;
 use super::wire::heads::Heads;
+use super::wire::held;
+use super::wire::leave::LeaveNotice;
 use super::wire::observation::{Failure, Observation, ProbeStatus};
+use super::wire::prior_run::PriorRun;
 use super::wire::report::VerifiedReport;
 
 /// The parameters of an [`Engine`].
@@ -51,6 +54,10 @@ pub struct EngineInit {
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Stored proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
+    /// The first 8 bytes of a hash of the host's boot id, if that is known.
+    pub boot: Option<[u8; 8]>,
+    /// How the previous process ended, if that is known.
+    pub prior: Option<PriorRun>,
 }
 
 /// The state of a node in one network.
@@ -66,7 +73,7 @@ pub struct Engine {
     revision: u64,
     /// Whether a snapshot would differ from the one taken last.
     changed: bool,
-    leaving: bool,
+    leaving: Option<LeaveNotice>,
 }
 
 impl Engine {
@@ -85,10 +92,11 @@ impl Engine {
             }
         }
         let peers = Peers::new(&membership, now, init.seed);
+        let run = OwnRun { began: now, boot: init.boot, prior: init.prior };
         let table = ReportTable { membership, states: states.into_iter().collect() };
         Self {
             peers,
-            publisher: Publisher::new(init.signer, init.epoch),
+            publisher: Publisher::new(init.signer, init.epoch, run),
             self_health: SelfHealth::default(),
             evaluator: Evaluator::new(&table, now),
             config_mismatch: MismatchTimer::default(),
@@ -96,7 +104,7 @@ impl Engine {
             counters: Counters::default(),
             revision: 0,
             changed: true,
-            leaving: false,
+            leaving: None,
             table,
         }
     }
@@ -111,8 +119,9 @@ impl Engine {
             Event::RequestReceived { from, received } => {
                 self.on_request(now, &from, received, &mut effects);
             }
+            Event::IncompatibleRequest { from } => self.on_incompatible_request(now, &from, &mut effects),
             Event::Reconfigured(membership) => self.reconfigure(now, &membership),
-            Event::Leaving => self.start_leaving(),
+            Event::Leaving(notice) => self.start_leaving(notice),
         }
         self.run_due_work(now, &mut effects);
         effects
@@ -140,7 +149,7 @@ impl Engine {
     /// When to step at the latest, in monotonic ms. Callers also step at least once a second, so that a peer without url
     /// that stopped calling is noticed.
     pub fn deadline_ms(&self) -> u64 {
-        if self.leaving {
+        if self.leaving.is_some() {
             return u64::MAX;
         }
         let membership = self.table.membership();
@@ -171,8 +180,8 @@ impl Engine {
     }
 
     /// Announces the stop in the next report, and starts nothing else.
-    fn start_leaving(&mut self) {
-        self.leaving = true;
+    fn start_leaving(&mut self, notice: LeaveNotice) {
+        self.leaving = Some(notice);
         self.peers.cancel_pending_pushes();
     }
 
@@ -209,7 +218,7 @@ impl Engine {
             effects.push(Effect::Notice(Notice::IsolationChanged(self.self_health.is_isolated())));
         }
         self.publish(now, effects);
-        if !self.leaving {
+        if self.leaving.is_none() {
             self.calls(now, effects).probe();
             if self.self_health.refutation_is_due(now, self.table.membership().max_poll_ms()) {
                 self.calls(now, effects).refute();
@@ -242,19 +251,23 @@ impl Engine {
     /// Publishes this node's next report when it is due, and pushes it if it reports a change.
     fn publish(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         let membership = self.table.membership.clone();
-        let Some(reason) = self.publisher.due(now, membership.publish_ms(), self.leaving) else { return };
-        let observed = membership.observed().iter();
-        let observations = observed
-            .map(|&index| (membership.members()[index].id.clone(), self.peers[index].observation))
-            .collect();
+        let is_leaving = self.leaving.is_some();
+        let Some(reason) = self.publisher.due(now, membership.publish_ms(), is_leaving) else { return };
+        let id = self.publisher.next_id();
+        let observe = |&index: &usize| {
+            let newest = self.table.states[index].latest_id();
+            (membership.members()[index].id.clone(), self.peers[index].observe(id, newest))
+        };
+        let observations = membership.observed().iter().map(observe).collect();
+        let reports = self.table.states.iter().filter_map(|state| state.latest.as_deref());
+        let held = held::merkle_root(reports);
         let isolated = self.self_health.is_isolated();
-        let content = ReportContent { isolated, leaving: self.leaving, observations };
+        let content = ReportContent { isolated, leaving: self.leaving, held, observations };
         let report = self.publisher.publish(now, &membership, content);
         self.table.store_own(now, report);
         self.changed = true;
         if reason.is_change() {
-            let leaving = self.leaving;
-            self.calls(now, effects).push(leaving);
+            self.calls(now, effects).push(is_leaving);
         }
         effects.extend(self.config_mismatch.update(&self.table, now).map(Effect::Notice));
     }
@@ -273,7 +286,9 @@ impl Engine {
         let Some(call) = self.peers[index].in_flight.filter(|call| call.id == finished.id) else { return };
         self.peers[index].in_flight = None;
         let push_pending = std::mem::take(&mut self.peers[index].push_pending);
-        for report in finished.evidence {
+        // The proof of a used nonce is this node's own report; a refusal spreads no others.
+        let own_id = &membership.own().id;
+        for report in finished.evidence.into_iter().filter(|report| report.author() == own_id) {
             self.store_report(now, report, 0, false, effects);
         }
         // The request had an epoch that this node has replaced since, perhaps because of the evidence.
@@ -283,7 +298,10 @@ impl Engine {
             self.count_probe(index, &finished.outcome);
         }
         let mut retry = false;
-        let before = match finished.outcome {
+        let interpret =
+            |failure| self.peers[index].interpret_failure(now, &membership.members()[index], failure);
+        let outcome = finished.outcome.map_err(interpret);
+        let before = match outcome {
             Ok(reply) => {
                 let before = self.on_reply(now, index, call, reply, effects);
                 if push_pending {
@@ -310,6 +328,7 @@ impl Engine {
     fn count_probe(&mut self, index: usize, outcome: &Result<CallReply, Failure>) {
         let probes = &mut self.table.states.get_mut(index).probes;
         let is_answered = outcome.as_ref().map_or_else(|failure| failure.is_refusal(), |_| true);
+        self.peers[index].count_try(is_answered);
         let count = if is_answered { &mut probes.answered } else { &mut probes.failed };
         *count = count.saturating_add(1);
     }
@@ -332,7 +351,7 @@ impl Engine {
         let received = ReceivedReports { heads: heads.clone(), reports, proofs };
         self.ingest(now, Some(index), received, effects);
         self.note_held_own_report(index, &heads);
-        if call.purpose == CallPurpose::Probe && !self.leaving {
+        if call.purpose == CallPurpose::Probe && self.leaving.is_none() {
             self.calls(now, effects).follow_up(index, &heads);
         }
         before
@@ -394,6 +413,14 @@ impl Engine {
             }
         }
         self.ingest(now, None, received, effects);
+    }
+
+    fn on_incompatible_request(&mut self, now: Timestamps, from: &NodeId, effects: &mut Vec<Effect>) {
+        let Some(index) = self.table.membership.index(from.as_str()) else { return };
+        if self.table.membership.observed().binary_search(&index).is_ok() {
+            let before = self.peers[index].on_incompatible_request(now);
+            self.record_status_change(index, before, effects);
+        }
     }
 
     /// Records the newest of this node's reports that the peer holds, by its heads.
@@ -479,6 +506,7 @@ impl Engine {
             }
             OwnKeyReport::Superseded { epoch } => {
                 self.publisher.start_epoch(epoch);
+                self.peers.reset_tries();
                 effects.push(Effect::SaveEpoch(epoch));
                 effects.push(Effect::Notice(Notice::Superseded { report_id, epoch }));
             }

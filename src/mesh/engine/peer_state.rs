@@ -5,7 +5,7 @@ use crate::mesh::delta_sync::DeltaBase;
 use crate::mesh::id::ReportId;
 use crate::mesh::membership::Member;
 use crate::mesh::timestamps::Timestamps;
-use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
+use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus, ProbeTries};
 
 /// The longest pause before a failed probe is retried, in ms.
 const RETRY_MS: u64 = 1_000;
@@ -54,6 +54,8 @@ pub(super) struct PeerState {
     next_ms: u64,
     smoothed_exchange_us: Option<u64>,
     last_request_ms: Option<u64>,
+    /// When the peer last sent a request of an incompatible release: monotonic time in ms.
+    incompatible_ms: Option<u64>,
     /// Since when something else answers at the peer's address: monotonic time in ms.
     impostor_since_ms: Option<u64>,
 }
@@ -61,17 +63,8 @@ pub(super) struct PeerState {
 impl PeerState {
     /// Creates a peer of which nothing is known, first probed at `first_ms`.
     pub(super) fn new(now: Timestamps, first_ms: u64) -> Self {
-        let observation = Observation {
-            status: ProbeStatus::Unknown,
-            since_ms: now.wall_ms,
-            rtt_us: None,
-            took_us: None,
-            clock_offset_ms: None,
-            error: None,
-            head: None,
-        };
         Self {
-            observation,
+            observation: Observation::new(ProbeStatus::Unknown, now.wall_ms),
             ever_answered: false,
             in_flight: None,
             push_pending: false,
@@ -84,8 +77,30 @@ impl PeerState {
             next_ms: first_ms,
             smoothed_exchange_us: None,
             last_request_ms: None,
+            incompatible_ms: None,
             impostor_since_ms: None,
         }
+    }
+
+    /// The observation for the report with the id `report`, which holds the peer's report `newest`.
+    pub(super) fn observe(&mut self, report: ReportId, newest: Option<ReportId>) -> Observation {
+        if self.observation.status == ProbeStatus::Online {
+            return self.observation;
+        }
+        self.observation.first.get_or_insert(report);
+        Observation { newest, ..self.observation }
+    }
+
+    /// Counts a probe attempt, which the peer answered or not.
+    pub(super) fn count_try(&mut self, is_answered: bool) {
+        let tries = self.observation.tries.get_or_insert_default();
+        tries.attempts = tries.attempts.saturating_add(1);
+        tries.failures = tries.failures.saturating_add(u32::from(!is_answered));
+    }
+
+    /// Counts attempts from 0 again, since a new epoch begins.
+    pub(super) fn reset_tries(&mut self) {
+        self.observation.tries = self.observation.tries.map(|_| ProbeTries::default());
     }
 
     /// When the next probe is due: monotonic time in ms.
@@ -127,6 +142,7 @@ impl PeerState {
         let RttSample { rtt_us, took_us, offset_ms } = timing;
         self.consecutive_failures = 0;
         self.consecutive_refusals = 0;
+        self.incompatible_ms = None;
         self.impostor_since_ms = None;
         self.ever_answered = true;
         let before = self.set_status(now, ProbeStatus::Online, None);
@@ -184,6 +200,21 @@ impl PeerState {
         self.set_status(now, ProbeStatus::Offline, error)
     }
 
+    /// Applies a request of an incompatible release that the peer signed: it is alive, but its status is unknown. Returns
+    /// the status before, if it has changed.
+    pub(super) fn on_incompatible_request(&mut self, now: Timestamps) -> Option<ProbeStatus> {
+        self.incompatible_ms = Some(now.mono_ms);
+        self.on_refusal(now, Failure::Incompatible)
+    }
+
+    /// The meaning of `failure` of a call: a peer that recently sent a request of an incompatible release answers calls of
+    /// this release without a signature.
+    pub(super) fn interpret_failure(&self, now: Timestamps, member: &Member, failure: Failure) -> Failure {
+        let limit_ms = 2 * member.poll_rate_ms + member.timeout_ms;
+        let is_recent = self.incompatible_ms.is_some_and(|ms| now.mono_ms.saturating_sub(ms) <= limit_ms);
+        if failure == Failure::HttpStatus && is_recent { Failure::Incompatible } else { failure }
+    }
+
     /// Whether to retry the failed probe before the next round.
     pub(super) fn should_retry(&self) -> bool {
         self.consecutive_failures > 0 && self.observation.status != ProbeStatus::Offline
@@ -230,6 +261,7 @@ impl PeerState {
         }
         self.observation.status = status;
         self.observation.since_ms = now.wall_ms;
+        self.observation.first = None;
         if status != ProbeStatus::Offline {
             self.observation.head = None;
         }

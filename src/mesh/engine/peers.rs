@@ -88,6 +88,11 @@ impl Peers {
         Call { id, peer: member.id.clone(), purpose, timeout_ms, reports, proofs, epoch, base }
     }
 
+    /// Counts the attempts of all probes from 0 again, since a new epoch begins.
+    pub(super) fn reset_tries(&mut self) {
+        self.states.iter_mut().for_each(PeerState::reset_tries);
+    }
+
     /// Drops pushes that wait for a call to end.
     pub(super) fn cancel_pending_pushes(&mut self) {
         for peer in &mut self.states {

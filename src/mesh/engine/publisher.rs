@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::timestamps::Timestamps;
+use crate::mesh::wire::Base64Bytes;
+use crate::mesh::wire::leave::LeaveNotice;
 use crate::mesh::wire::observation::Observation;
+use crate::mesh::wire::prior_run::PriorRun;
 use crate::mesh::wire::report::{Digest, Report, VerifiedReport};
 
 /// The shortest time between two reports, in ms.
@@ -36,16 +39,29 @@ pub trait Signer: Send {
     fn sign(&self, report: Report) -> VerifiedReport;
 }
 
-/// The content of a report besides its id and configuration.
+/// This process, as its reports describe it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnRun {
+    /// When the process began.
+    pub(super) began: Timestamps,
+    /// The first 8 bytes of a hash of the host's boot id.
+    pub(super) boot: Option<[u8; 8]>,
+    /// How the previous process ended.
+    pub(super) prior: Option<PriorRun>,
+}
+
+/// The content of a report besides its id, its author's process and its configuration.
 pub(super) struct ReportContent {
     pub(super) isolated: bool,
-    pub(super) leaving: bool,
+    pub(super) leaving: Option<LeaveNotice>,
+    pub(super) held: Option<Digest>,
     pub(super) observations: Vec<(NodeId, Observation)>,
 }
 
 /// The publisher of this node's reports.
 pub(super) struct Publisher {
     signer: Box<dyn Signer>,
+    run: OwnRun,
     last_id: ReportId,
     prev: Option<Digest>,
     publish_requested: bool,
@@ -55,10 +71,11 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(signer: Box<dyn Signer>, epoch: u64) -> Self {
+    pub(super) fn new(signer: Box<dyn Signer>, epoch: u64, run: OwnRun) -> Self {
         let last_id = ReportId { epoch, seq: 0 };
         Self {
             signer,
+            run,
             last_id,
             prev: None,
             publish_requested: true,
@@ -70,6 +87,11 @@ impl Publisher {
     /// The id of the newest report; its `seq` is 0 before the first.
     pub(super) fn last_id(&self) -> ReportId {
         self.last_id
+    }
+
+    /// The id of the next report.
+    pub(super) fn next_id(&self) -> ReportId {
+        ReportId { seq: self.last_id.seq + 1, ..self.last_id }
     }
 
     /// Requests a report of a change, without waiting for the interval.
@@ -115,20 +137,22 @@ impl Publisher {
         membership: &Membership,
         content: ReportContent,
     ) -> VerifiedReport {
-        self.last_id.seq += 1;
+        self.last_id = self.next_id();
+        let OwnRun { began, boot, prior } = self.run;
         let report = self.signer.sign(Report {
-            network_id: membership.network_id().clone(),
-            node_id: membership.own().id.clone(),
-            epoch: self.last_id.epoch,
-            seq: self.last_id.seq,
             prev: self.prev,
             at_ms: now.wall_ms,
             interval_ms: membership.publish_ms(),
-            version: crate::VERSION.to_owned(),
             config: membership.digest().to_owned(),
             isolated: content.isolated,
             leaving: content.leaving,
+            began_ms: Some(began.wall_ms),
+            up_ms: Some(now.mono_ms.saturating_sub(began.mono_ms)),
+            boot: boot.map(Base64Bytes),
+            prior,
+            held: content.held.map(Base64Bytes),
             observations: content.observations,
+            ..Report::new(membership.network_id().clone(), membership.own().id.clone(), self.last_id)
         });
         self.prev = Some(*report.digest());
         self.publish_requested = false;
@@ -146,7 +170,8 @@ mod tests {
     use crate::mesh::sample::{self, TestSigner};
 
     fn publisher() -> Publisher {
-        Publisher::new(Box::new(TestSigner(sample::keypair(0))), 7)
+        let run = OwnRun { began: at(0), boot: None, prior: None };
+        Publisher::new(Box::new(TestSigner(sample::keypair(0))), 7, run)
     }
 
     fn at(mono_ms: u64) -> Timestamps {
@@ -158,7 +183,7 @@ mod tests {
         publisher.publish(
             at(mono_ms),
             &membership,
-            ReportContent { isolated: false, leaving: false, observations: Vec::new() },
+            ReportContent { isolated: false, leaving: None, held: None, observations: Vec::new() },
         )
     }
 

@@ -53,7 +53,8 @@ impl SelfHealth {
         let counted = table.membership().observed().iter().filter(|&&index| {
             let state = &table.states()[index];
             let is_recent = now.mono_ms.saturating_sub(state.received_ms) <= LEAVE_GRACE_MS;
-            let left = is_recent && state.latest.as_ref().is_some_and(|latest| latest.report().leaving);
+            let left =
+                is_recent && state.latest.as_ref().is_some_and(|latest| latest.report().leaving.is_some());
             !left && (peers[index].ever_answered || state.latest.is_some())
         });
         let isolated = is_isolated(counted.map(|&index| peers[index].observation.status));

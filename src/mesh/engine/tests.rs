@@ -6,6 +6,7 @@ use crate::mesh::engine::event::{Call, CallFinished, CallPurpose, CallReply, Rec
 use crate::mesh::sample::{self, TestSigner};
 use crate::mesh::sync::compose::{RequestContent, write_request};
 use crate::mesh::wire::heads::Heads;
+use crate::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use crate::mesh::wire::message::Request;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
 use crate::mesh::wire::report::{Report, VerifiedReport};
@@ -33,6 +34,8 @@ impl Harness {
             epoch: EPOCH,
             min_reports: Vec::new(),
             proofs: Vec::new(),
+            boot: None,
+            prior: None,
         };
         // The wall clock is behind the epochs, as after a power cut.
         let now = Timestamps { mono_ms: 1, wall_ms: 500 };
@@ -78,13 +81,8 @@ impl Harness {
     /// The peer answers; it holds the reports `latest` and sends them.
     fn answer(&mut self, call: &Call, latest: Vec<VerifiedReport>) {
         let snapshot = sample::snapshot(self.membership().members().len(), &latest);
-        let content = RequestContent {
-            to: "node-00",
-            mono_ms: snapshot.at().mono_ms,
-            base: None,
-            reports: &[],
-            proofs: &[],
-        };
+        let content =
+            RequestContent { mono_ms: snapshot.at().mono_ms, base: None, reports: &[], proofs: &[] };
         let body = write_request(snapshot.table(), content);
         let heads = Request::parse(body.as_bytes(), self.membership()).expect("own message").heads;
         let received = ReceivedReports { heads, reports: latest, proofs: Vec::new() };
@@ -178,10 +176,10 @@ fn leaving_waits_only_for_calls_with_the_last_report() {
     harness.pass(10_000);
     let unanswered = harness.call();
     assert_eq!(unanswered.peer, sample::node_id(2), "which never answered");
-    harness.step(Event::Leaving);
+    harness.step(Event::Leaving(LeaveNotice { kind: LeaveKind::Stop, expect_ms: None }));
     let last = harness.call();
     assert_eq!(last.peer, sample::node_id(1));
-    assert!(last.reports[0].report().leaving);
+    assert!(last.reports[0].report().leaving.is_some());
     assert!(!harness.engine.is_idle());
     let own = harness.own().as_ref().clone();
     harness.answer(&last, vec![own]);

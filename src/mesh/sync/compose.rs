@@ -10,14 +10,14 @@ use crate::mesh::delta_sync::DeltaBase;
 use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::report_table::ReportTable;
+use crate::mesh::wire::PROTOCOL_VERSION;
 use crate::mesh::wire::equivocation::EquivocationProof;
+use crate::mesh::wire::heads::EQUIVOCATED;
 use crate::mesh::wire::report::VerifiedReport;
 
 /// The content of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestContent<'a> {
-    /// The peer.
-    pub to: &'a str,
     /// Monotonic time in ms, for the ages of the heads.
     pub mono_ms: u64,
     /// Name only the heads that changed since; none for all.
@@ -75,9 +75,9 @@ impl ArrivedHeads {
 
 /// Writes a request's body with the heads of `table`.
 pub fn write_request(table: &ReportTable, content: RequestContent<'_>) -> String {
-    let RequestContent { to, mono_ms, base, reports, proofs } = content;
+    let RequestContent { mono_ms, base, reports, proofs } = content;
     let mut body = String::with_capacity(capacity(table, reports));
-    let _ = write!(body, "{{\"to\":\"{to}\",");
+    let _ = write!(body, "{{\"v\":{PROTOCOL_VERSION},");
     if let Some(DeltaBase { mark, .. }) = base {
         let _ = write!(body, "\"since\":{mark},");
     }
@@ -92,7 +92,10 @@ pub fn write_reply(table: &ReportTable, content: ReplyContent<'_>) -> String {
     let ReplyContent { from, now_ms, mono_ms, since, mark, arrived, reports, proofs, .. } = content;
     let mut body = String::with_capacity(capacity(table, reports));
     let took_us = content.took_us.min(u64::from(u32::MAX));
-    let _ = write!(body, "{{\"from\":\"{from}\",\"now\":{now_ms},\"took_us\":{took_us},");
+    let _ = write!(
+        body,
+        "{{\"v\":{PROTOCOL_VERSION},\"from\":\"{from}\",\"now\":{now_ms},\"took_us\":{took_us},"
+    );
     if let Some(mark) = mark {
         let _ = write!(body, "\"mark\":{mark},");
     }
@@ -145,8 +148,11 @@ fn write_heads(
         let mut hash = [0; 12];
         let _ = STANDARD.encode_slice(digest, &mut hash);
         let hash = std::str::from_utf8(&hash).unwrap_or_default();
-        let proven = if state.equivocation.is_some() { ",1" } else { "" };
-        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}{proven}]", member.id);
+        let _ = write!(body, "\"{}\":[{epoch},{seq},\"{hash}\",{age_ms}", member.id);
+        if state.equivocation.is_some() {
+            let _ = write!(body, ",{EQUIVOCATED}");
+        }
+        body.push(']');
     }
     body.push_str("},");
 }

@@ -12,7 +12,7 @@ use crate::mesh::sample;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::heads::{Head, Heads};
 use crate::mesh::wire::message::{MAX_BYTES, Reply, Request};
-use crate::mesh::wire::report::{Report, VerifiedReport};
+use crate::mesh::wire::report::{PAYLOAD_TYPE, Report, VerifiedReport};
 
 fn latest(reports: &[(usize, u64, u64)]) -> Snapshot {
     let reports: Vec<_> = reports
@@ -32,7 +32,7 @@ fn request_body(
     reports: &[Arc<VerifiedReport>],
     proofs: &[Arc<EquivocationProof>],
 ) -> String {
-    let content = RequestContent { to: "node-01", mono_ms, base: None, reports, proofs };
+    let content = RequestContent { mono_ms, base: None, reports, proofs };
     write_request(snapshot.table(), content)
 }
 
@@ -59,7 +59,6 @@ fn requests_round_trip() {
     let proofs = [Arc::new(proof(2))];
     let body = request_body(&snapshot, 10_500, &reports, &proofs);
     let request = Request::parse(body.as_bytes(), snapshot.membership()).expect("own message");
-    assert_eq!(request.to, "node-01");
     let texts: Vec<_> = request.reports.iter().map(|raw| raw.get()).collect();
     assert_eq!(texts, [&**reports[0].envelope(), &**reports[1].envelope()]);
     let texts: Vec<_> = request.proofs.iter().map(|raw| raw.get()).collect();
@@ -99,26 +98,26 @@ fn replies_round_trip_and_name_reports_that_just_arrived() {
 #[test]
 fn malformed_bodies_are_rejected() {
     let membership = sample::membership(&sample::members(2), 0);
-    let nested = format!(r#"{{"to":"a","heads":{},"reports":[]}}"#, "[".repeat(200_000));
-    let deep = format!(r#"{{"to":"a","heads":{{}},"reports":[{}{}]}}"#, "[".repeat(500), "]".repeat(500));
+    let nested = format!(r#"{{"v":2,"heads":{},"reports":[]}}"#, "[".repeat(200_000));
+    let deep = format!(r#"{{"v":2,"heads":{{}},"reports":[{}{}]}}"#, "[".repeat(500), "]".repeat(500));
     for body in [
         "",
         "[]",
         "{}",
         "null",
-        r#"{"to":"a","heads":{}}"#,
-        r#"{"heads":{},"reports":[]}"#,
-        r#"{"to":"a","heads":[],"reports":[]}"#,
-        r#"{"to":"a","heads":{},"reports":{}}"#,
-        r#"{"to":"a","to":"b","heads":{},"reports":[]}"#,
-        r#"{"to":7,"heads":{},"reports":[]}"#,
-        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAA="]},"reports":[]}"#,
-        r#"{"to":"a","heads":{"node-01":[1,2,"AAAA",0]},"reports":[]}"#,
-        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAAAAAAA",0]},"reports":[]}"#,
-        r#"{"to":"a","heads":{"node-01":[-1,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
-        r#"{"to":"a","heads":{"node-01":[9007199254740992,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
-        r#"{"to":"a","heads":{"node-01":[1,2,"AAAAAAAAAAA=",9007199254740992]},"reports":[]}"#,
-        r#"{"to":"a","heads":{},"reports":[]} more"#,
+        r#"{"v":2,"heads":{}}"#,
+        r#"{"v":{},"heads":{},"reports":[]}"#,
+        r#"{"v":2,"heads":[],"reports":[]}"#,
+        r#"{"v":2,"heads":{},"reports":{}}"#,
+        r#"{"v":2,"v":2,"heads":{},"reports":[]}"#,
+        r#"{"v":"2","heads":{},"reports":[]}"#,
+        r#"{"v":2,"heads":{"node-01":[1,2,"AAAAAAAAAAA="]},"reports":[]}"#,
+        r#"{"v":2,"heads":{"node-01":[1,2,"AAAA",0]},"reports":[]}"#,
+        r#"{"v":2,"heads":{"node-01":[1,2,"AAAAAAAAAAAAAAAA",0]},"reports":[]}"#,
+        r#"{"v":2,"heads":{"node-01":[-1,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
+        r#"{"v":2,"heads":{"node-01":[9007199254740992,2,"AAAAAAAAAAA=",0]},"reports":[]}"#,
+        r#"{"v":2,"heads":{"node-01":[1,2,"AAAAAAAAAAA=",9007199254740992]},"reports":[]}"#,
+        r#"{"v":2,"heads":{},"reports":[]} more"#,
         &nested,
     ] {
         assert!(Request::parse(body.as_bytes(), &membership).is_err(), "{body:.80}");
@@ -129,11 +128,11 @@ fn malformed_bodies_are_rejected() {
         crate::mesh::wire::report::UnverifiedReport::parse(request.reports[0].get(), &membership).is_err()
     );
     for body in [
-        r#"{"from":"a","now":1,"heads":{},"reports":[]}"#,
-        r#"{"from":"a","took_us":1,"heads":{},"reports":[]}"#,
-        r#"{"now":1,"took_us":1,"heads":{},"reports":[]}"#,
-        r#"{"from":"a","now":9007199254740992,"took_us":1,"heads":{},"reports":[]}"#,
-        r#"{"from":"a","now":1,"took_us":4294967296,"heads":{},"reports":[]}"#,
+        r#"{"v":2,"from":"a","now":1,"heads":{},"reports":[]}"#,
+        r#"{"v":2,"from":"a","took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"v":2,"now":1,"took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"v":2,"from":"a","now":9007199254740992,"took_us":1,"heads":{},"reports":[]}"#,
+        r#"{"v":2,"from":"a","now":1,"took_us":4294967296,"heads":{},"reports":[]}"#,
     ] {
         assert!(Reply::parse(body.as_bytes(), &membership).is_err(), "{body}");
     }
@@ -142,7 +141,7 @@ fn malformed_bodies_are_rejected() {
 #[test]
 fn unknown_nodes_and_members_are_ignored() {
     let membership = sample::membership(&sample::members(2), 0);
-    let body = r#"{"to":"a","new":[{}],"heads":{"stranger":"?","node-01":[1,2,"AAAAAAAAAAA=",3,1,{},[]]},"reports":[]}"#;
+    let body = r#"{"v":2,"new":[{}],"heads":{"stranger":"?","node-01":[1,2,"AAAAAAAAAAA=",3,4294967295,{},[]]},"reports":[]}"#;
     let request = Request::parse(body.as_bytes(), &membership).expect("a message");
     let report_id = ReportId { epoch: 1, seq: 2 };
     let expected = Head { id: report_id, hash: [0; 8], age_ms: 3, equivocated: true };
@@ -204,7 +203,7 @@ fn large(author: usize, bytes: usize, mark: u8) -> VerifiedReport {
     payload["mark"] = serde_json::json!(mark);
     let payload = payload.to_string();
     let key = sample::keypair(author as u64);
-    let envelope = crate::crypto::dsse::seal(&key, report.node_id.as_str(), payload.as_bytes());
+    let envelope = crate::crypto::dsse::seal(&key, report.node_id.as_str(), PAYLOAD_TYPE, payload.as_bytes());
     VerifiedReport::own(report, payload.as_bytes(), envelope, key.public().clone())
 }
 

@@ -15,6 +15,8 @@ pub enum Cause {
     Link,
     /// It answers, but its reports do not advance.
     NotPublishing,
+    /// It runs a release with another protocol version.
+    IncompatibleRelease,
     /// It is separated from this node by a network partition.
     Partition,
 }
@@ -28,6 +30,7 @@ impl Cause {
             Self::Egress => "egress",
             Self::Link => "link",
             Self::NotPublishing => "not publishing",
+            Self::IncompatibleRelease => "incompatible release",
             Self::Partition => "partition",
         }
     }

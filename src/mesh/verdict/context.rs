@@ -132,7 +132,7 @@ impl<'t> EvalContext<'t> {
         let is_own = index == self.me();
         let silent_ms = self.now_ms.saturating_sub(self.silent_since_ms(index));
         let stopped = !is_own
-            && self.report(index).is_some_and(|report| report.leaving)
+            && self.report(index).is_some_and(|report| report.leaving.is_some())
             && self.now_ms.saturating_sub(state.created_ms) <= LEAVE_GRACE_MS;
         let liveness = if stopped {
             Liveness::Stopped

@@ -56,6 +56,9 @@ fn unknown_causes(
     index: usize,
 ) -> Vec<Cause> {
     let vote_count = &verdict.vote_count;
+    if vote_count.is_incompatible() {
+        return vec![Cause::IncompatibleRelease];
+    }
     if vote_count.online * 2 > vote_count.electorate && vote_count.online > 0 {
         return vec![Cause::NotPublishing];
     }

@@ -70,6 +70,10 @@ fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> 
     }
     match node.liveness {
         Liveness::Stopped => return (NodeStatus::Stopped, Rule::Stopped),
+        // A node of an incompatible release answers, but its reports cannot be read.
+        Liveness::NeverSeen | Liveness::Silent if vote_count.is_incompatible() => {
+            return (NodeStatus::Unknown, Rule::Incompatible);
+        }
         Liveness::NeverSeen => return (NodeStatus::NeverSeen, Rule::NeverReported),
         Liveness::Alive | Liveness::Silent => {}
     }

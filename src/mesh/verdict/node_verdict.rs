@@ -26,6 +26,8 @@ pub enum Rule {
     Unrefuted,
     /// A quorum says offline, and it has been silent for longer than 4 intervals and 2 timeouts.
     Silent,
+    /// It is silent, and most votes say that it runs an incompatible release.
+    Incompatible,
     /// It is silent, but no quorum says offline, or most nodes fell silent with it.
     NoQuorum,
 }
@@ -42,6 +44,7 @@ impl Rule {
             Self::Refused => "a quorum was refused at every attempt, and it is silent",
             Self::Unrefuted => "a quorum finds it offline, nothing refutes that, and it is silent",
             Self::Silent => "a quorum finds it offline, and it is silent for long",
+            Self::Incompatible => "its reports cannot be read, since it runs an incompatible release",
             Self::NoQuorum => "it is silent, and no quorum confirms that it is down",
         }
     }

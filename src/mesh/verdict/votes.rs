@@ -20,6 +20,8 @@ pub struct VoteCount {
     pub unrefuted: usize,
     /// The number of unrefuted votes for offline with a refused connection at every attempt.
     pub refused: usize,
+    /// The number of votes that say it runs an incompatible release.
+    pub incompatible: usize,
     /// Whether more than half of the members with a key observed it offline, or have reported since a quorum did.
     pub is_witnessed: bool,
 }
@@ -104,8 +106,15 @@ impl VoteCount {
                 self.unrefuted += usize::from(!vote.refuted);
                 self.refused += usize::from(!vote.refuted && vote.error == Some(Failure::Refused));
             }
-            ProbeStatus::Unknown => {}
+            ProbeStatus::Unknown => {
+                self.incompatible += usize::from(vote.error == Some(Failure::Incompatible));
+            }
         }
+    }
+
+    /// Whether the votes say that the node runs an incompatible release, rather than that it is offline.
+    pub(super) fn is_incompatible(&self) -> bool {
+        self.incompatible > self.offline
     }
 
     /// Whether this number of votes is a quorum of the electorate.

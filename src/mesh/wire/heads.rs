@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
+use super::lenient::LenientValue;
 use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::membership::Membership;
 
@@ -157,6 +158,12 @@ impl Heads {
     }
 }
 
+/// The flags in the fifth element of a head; 0 if there is none, or it is no integer below 2^32.
+fn read_flags(element: Option<LenientValue<'_>>) -> u32 {
+    let flags = element.and_then(|value| value.integer());
+    flags.and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0)
+}
+
 struct NamedSeed<'r>(&'r Arc<Membership>);
 
 impl<'de> DeserializeSeed<'de> for NamedSeed<'_> {
@@ -188,7 +195,11 @@ impl<'de> Visitor<'de> for NamedSeed<'_> {
     }
 }
 
-/// A head in JSON: `[epoch, seq, "hash", age_ms]`, with a fifth element 1 if the sender holds a proof of equivocation.
+/// The flag of a head whose sender holds a proof that the node equivocated.
+pub(in crate::mesh) const EQUIVOCATED: u32 = 1;
+
+/// A head in JSON: `[epoch, seq, "hash", age_ms]`, with flags as a fifth element unless they are 0. Unknown flags and
+/// further elements are ignored.
 struct WireHead<'a> {
     epoch: u64,
     seq: u64,
@@ -229,7 +240,7 @@ impl<'de> Deserialize<'de> for WireHead<'de> {
                     seq: seq.next_element()?.ok_or_else(short)?,
                     hash: seq.next_element()?.ok_or_else(short)?,
                     age_ms: seq.next_element()?.ok_or_else(short)?,
-                    equivocated: seq.next_element::<u8>()?.is_some_and(|flag| flag == 1),
+                    equivocated: read_flags(seq.next_element()?) & EQUIVOCATED != 0,
                 };
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(head)

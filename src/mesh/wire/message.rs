@@ -5,17 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::Visitor;
+use serde::de::{IgnoredAny, Visitor};
 use serde_json::value::RawValue;
 
 use super::heads::Heads;
+use super::{Base64Bytes, PROTOCOL_VERSION, lenient};
 use crate::mesh::id::MAX_INTEGER;
 use crate::mesh::membership::Membership;
 
 /// The maximum size of the reports in a message that this node sends, in bytes; the same again for the proofs.
 pub const FILL_BYTES: usize = 256 * 1024;
 
-/// The maximum number of reports or proofs that a received message may contain. Senders reach [`FILL_BYTES`] first.
+/// The maximum number of reports that a receiver reads of a message. Senders reach [`FILL_BYTES`] first.
 pub const MAX_REPORTS: usize = 4096;
 
 /// The maximum size of a received message, in bytes.
@@ -24,11 +25,12 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// The maximum number of proofs of equivocation that a message carries; a receiver ignores further ones.
 pub const MAX_PROOFS: usize = 8;
 
+/// The maximum number of statements in a message; a receiver ignores further ones.
+const MAX_STATEMENTS: usize = 256;
+
 /// The body of a request.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The node that it is addressed to.
-    pub to: String,
     /// The heads of the sender.
     pub heads: Heads,
     /// The mark of the last reply that the sender received: the message names only the heads that changed since then.
@@ -58,31 +60,34 @@ pub struct Reply<'a> {
     pub proofs: Vec<&'a RawValue>,
 }
 
-/// Why a body is not a message.
+/// Why a body is not a message of this protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a message: {0}")]
-pub struct MalformedMessage(String);
+pub enum MessageError {
+    /// Not JSON, or a required member is missing or malformed.
+    #[error("not a message: {0}")]
+    Malformed(String),
+    /// Another protocol version.
+    #[error("a message of an incompatible release: expected protocol version {PROTOCOL_VERSION}")]
+    OtherProtocol,
+}
 
 impl<'a> Request<'a> {
     /// Parses the body of a request. Ids that the membership lacks are ignored.
-    pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MalformedMessage> {
-        let raw: WireMessage<'a> =
-            serde_json::from_slice(body).map_err(|e| MalformedMessage(e.to_string()))?;
-        let to = raw.to.ok_or_else(|| MalformedMessage("missing field `to`".to_owned()))?;
+    pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MessageError> {
+        let raw = WireMessage::parse(body)?;
         let heads = read_heads(raw.heads, membership, raw.since.is_some())?;
-        Ok(Self { to: to.into_owned(), heads, since: raw.since, reports: raw.reports, proofs: raw.proofs })
+        Ok(Self { heads, since: raw.since, reports: raw.reports, proofs: raw.proofs })
     }
 }
 
 impl<'a> Reply<'a> {
     /// Parses the body of a reply. Ids that the membership lacks are ignored.
-    pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MalformedMessage> {
-        let raw: WireMessage<'a> =
-            serde_json::from_slice(body).map_err(|e| MalformedMessage(e.to_string()))?;
-        let missing = |name: &str| MalformedMessage(format!("missing field `{name}`"));
+    pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MessageError> {
+        let raw = WireMessage::parse(body)?;
+        let missing = |name: &str| MessageError::Malformed(format!("missing field `{name}`"));
         let now_ms = raw.now.ok_or_else(|| missing("now"))?;
         if now_ms > MAX_INTEGER {
-            return Err(MalformedMessage("integer larger than 2^53 - 1".to_owned()));
+            return Err(MessageError::Malformed("integer larger than 2^53 - 1".to_owned()));
         }
         let heads = read_heads(raw.heads, membership, raw.partial)?;
         Ok(Self {
@@ -100,8 +105,7 @@ impl<'a> Reply<'a> {
 /// The members of both kinds of body.
 #[derive(Deserialize)]
 struct WireMessage<'a> {
-    #[serde(borrow)]
-    to: Option<std::borrow::Cow<'a, str>>,
+    v: u32,
     #[serde(borrow)]
     from: Option<std::borrow::Cow<'a, str>>,
     now: Option<u64>,
@@ -112,43 +116,68 @@ struct WireMessage<'a> {
     partial: bool,
     #[serde(borrow)]
     heads: &'a RawValue,
-    #[serde(borrow, deserialize_with = "read_bounded_list")]
+    #[serde(borrow, deserialize_with = "read_bounded_list::<_, MAX_REPORTS>")]
     reports: Vec<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "read_bounded_list")]
+    #[serde(borrow, default, deserialize_with = "read_bounded_list::<_, MAX_PROOFS>")]
     proofs: Vec<&'a RawValue>,
+    /// Reserved: DSSE envelopes of operators' statements.
+    #[serde(
+        borrow,
+        default,
+        rename = "statements",
+        deserialize_with = "read_bounded_list::<_, MAX_STATEMENTS>"
+    )]
+    _statements: Vec<&'a RawValue>,
+    /// Reserved: the Merkle root of the statements that the sender holds.
+    #[serde(default, rename = "statements_root", deserialize_with = "lenient::option")]
+    _statements_root: Option<Base64Bytes<32>>,
 }
 
-/// Reads a list of at most [`MAX_REPORTS`] envelopes. Without a bound, a list of a million empty values would waste
-/// memory.
-fn read_bounded_list<'de, D: serde::Deserializer<'de>>(
+impl<'a> WireMessage<'a> {
+    fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let parsed = serde_json::from_slice::<Self>(body);
+        let version = match &parsed {
+            Ok(message) => Some(message.v),
+            Err(_) => serde_json::from_slice(body).ok().map(|Version { v }| v),
+        };
+        if version.is_some_and(|v| v != PROTOCOL_VERSION) {
+            return Err(MessageError::OtherProtocol);
+        }
+        parsed.map_err(|error| MessageError::Malformed(error.to_string()))
+    }
+}
+
+/// Reads a list, of which it keeps at most `MAX` envelopes. Without a bound, a list of a million empty values would
+/// waste memory.
+fn read_bounded_list<'de, D: serde::Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<Vec<&'de RawValue>, D::Error> {
-    struct BoundedList;
-    impl<'de> Visitor<'de> for BoundedList {
+    struct BoundedList<const MAX: usize>;
+    impl<'de, const MAX: usize> Visitor<'de> for BoundedList<MAX> {
         type Value = Vec<&'de RawValue>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {MAX_REPORTS} envelopes")
+            f.write_str("a list of envelopes")
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut list = Vec::new();
-            while let Some(envelope) = seq.next_element()? {
-                if list.len() == MAX_REPORTS {
-                    return Err(serde::de::Error::invalid_length(list.len() + 1, &self));
-                }
+            while list.len() < MAX {
+                let Some(envelope) = seq.next_element()? else { return Ok(list) };
                 list.push(envelope);
             }
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
             Ok(list)
         }
     }
-    deserializer.deserialize_seq(BoundedList)
+    deserializer.deserialize_seq(BoundedList::<MAX>)
 }
 
-fn read_heads(
-    raw: &RawValue,
-    membership: &Arc<Membership>,
-    partial: bool,
-) -> Result<Heads, MalformedMessage> {
-    Heads::parse(raw.get(), membership, partial).map_err(|e| MalformedMessage(format!("heads: {e}")))
+fn read_heads(raw: &RawValue, membership: &Arc<Membership>, partial: bool) -> Result<Heads, MessageError> {
+    let malformed = |error| MessageError::Malformed(format!("heads: {error}"));
+    Heads::parse(raw.get(), membership, partial).map_err(malformed)
 }

@@ -1,24 +1,37 @@
 //! Observations: the result of one node's probes of one peer.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::mesh::id::{MAX_INTEGER, ReportId};
+use super::lenient::LenientValue;
+use crate::mesh::id::ReportId;
 
 /// Whether a peer answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeStatus {
     /// The newest exchange succeeded, or at most `retry` probes have failed since.
     Online,
     /// `retry` + 1 consecutive probes failed, or a peer without url stopped calling.
     Offline,
-    /// Nothing is known yet, the peer answered with a signed refusal, or it may be misconfigured.
+    /// Nothing is known yet, the peer answered with a signed refusal, or it may be misconfigured. Also the meaning of
+    /// a word that this release does not know.
     Unknown,
 }
 
 impl ProbeStatus {
+    /// The status of a word on the wire.
+    fn from_word(word: &str) -> Self {
+        match word {
+            "online" => Self::Online,
+            "offline" => Self::Offline,
+            _ => Self::Unknown,
+        }
+    }
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,6 +100,8 @@ failures! {
     Replayed = "replayed", "it rejects the request: it has received a later one, perhaps from another process with the same key";
     /// Signed refusal: the request was for another node.
     Misdirected = "misdirected", "it rejects the request: it is not the node that is configured at its address";
+    /// The peer runs a release with another protocol version: its own signed request, or its signed refusal, says so.
+    Incompatible = "incompatible", "it runs an incompatible release";
     /// Signed refusal of another kind.
     Rejected = "rejected", "it rejects the request";
     /// A failure at this host, or of a kind that this version does not know.
@@ -94,9 +109,14 @@ failures! {
 }
 
 impl Failure {
+    /// The failure of a word on the wire; words that this release does not know are [`Failure::Other`].
+    fn from_word(word: &str) -> Self {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word).unwrap_or(Self::Other)
+    }
+
     /// Whether it is a signed refusal, which proves that the peer is alive.
     pub fn is_refusal(self) -> bool {
-        matches!(self, Self::Replayed | Self::Misdirected | Self::Rejected)
+        matches!(self, Self::Replayed | Self::Misdirected | Self::Incompatible | Self::Rejected)
     }
 
     /// Whether something answered that did not prove to be the peer.
@@ -117,64 +137,291 @@ impl Serialize for Failure {
     }
 }
 
-impl<'de> Deserialize<'de> for Failure {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Ok(Self::ALL.iter().copied().find(|kind| kind.as_str() == word).unwrap_or(Self::Other))
+/// The number of probe attempts of a peer since the observer's epoch began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProbeTries {
+    /// All attempts.
+    pub attempts: u32,
+    /// The attempts that the peer did not answer; a signed refusal is an answer.
+    pub failures: u32,
+    /// The attempts that the observer itself delayed so much that their failure does not count.
+    pub late: u32,
+}
+
+impl Serialize for ProbeTries {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        [self.attempts, self.failures, self.late].serialize(serializer)
     }
 }
 
 /// An observation of one peer in the report of its observer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Observation {
     /// Whether the peer answered.
     pub status: ProbeStatus,
     /// Since when the status holds, by the observer's wall clock: Unix time in ms.
-    #[serde(rename = "since", deserialize_with = "bounded")]
+    #[serde(rename = "since")]
     pub since_ms: u64,
     /// The duration of the newest exchange less `took_us`, in µs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<u32>,
     /// The processing time of that exchange that the peer reported, in µs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub took_us: Option<u32>,
     /// The peer's clock minus the observer's, in ms, accurate to ± `rtt_us` / 2 (RFC 5905, section 8).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded_offset")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
     /// Why the peer is not online; [`Failure::Refused`] only if every attempt was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
     /// The peer's newest report that the observer held when it declared the peer offline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<ReportId>,
+    /// The observer's first report with this status; none if the peer is online.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<ReportId>,
+    /// The peer's newest report that the observer held when it signed this one; none if the peer is online.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<ReportId>,
+    /// The probe attempts since the observer's epoch began; none if the observer does not probe the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<ProbeTries>,
 }
 
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let value = u64::deserialize(deserializer)?;
-    if value > MAX_INTEGER {
-        return Err(serde::de::Error::custom("integer larger than 2^53 - 1"));
+impl Observation {
+    /// An observation without measurements.
+    pub fn new(status: ProbeStatus, since_ms: u64) -> Self {
+        Self {
+            status,
+            since_ms,
+            rtt_us: None,
+            took_us: None,
+            clock_offset_ms: None,
+            error: None,
+            head: None,
+            first: None,
+            newest: None,
+            tries: None,
+        }
     }
-    Ok(value)
 }
 
-fn bounded_offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let value = Option::<i64>::deserialize(deserializer)?;
-    if value.is_some_and(|offset_ms| offset_ms.unsigned_abs() > MAX_INTEGER) {
-        return Err(serde::de::Error::custom("integer beyond ±(2^53 - 1)"));
+/// An observation as received: none if this release cannot read it. Optional members of unknown types count as missing.
+pub(super) struct ReceivedObservation(pub(super) Option<Observation>);
+
+impl<'de> Deserialize<'de> for ReceivedObservation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ObservationVisitor)
     }
-    Ok(value)
+}
+
+struct ObservationVisitor;
+
+impl<'de> Visitor<'de> for ObservationVisitor {
+    type Value = ReceivedObservation;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an observation")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = ObservationMembers::default();
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            members.read(&name, map.next_value::<LenientValue<'de>>()?);
+        }
+        Ok(ReceivedObservation(members.finish()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(ReceivedObservation(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(ReceivedObservation(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(ReceivedObservation(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(ReceivedObservation(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(ReceivedObservation(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(ReceivedObservation(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(ReceivedObservation(None))
+    }
+}
+
+/// The members of an observation that were read so far.
+#[derive(Default)]
+struct ObservationMembers {
+    status: Option<ProbeStatus>,
+    since_ms: Option<u64>,
+    rtt_us: Option<u32>,
+    took_us: Option<u32>,
+    clock_offset_ms: Option<i64>,
+    error: Option<Failure>,
+    head: Option<ReportId>,
+    first: Option<ReportId>,
+    newest: Option<ReportId>,
+    tries: Option<ProbeTries>,
+    /// A bit for each known member that was read.
+    seen: u16,
+    /// Whether a known member occurred twice: two readers might take different values.
+    ambiguous: bool,
+}
+
+impl ObservationMembers {
+    fn read(&mut self, name: &str, value: LenientValue<'_>) {
+        let small = |value: &LenientValue<'_>| value.integer().and_then(|value| u32::try_from(value).ok());
+        let bit = match name {
+            "status" => {
+                self.status = value.text().map(ProbeStatus::from_word);
+                0
+            }
+            "since" => {
+                self.since_ms = value.integer();
+                1
+            }
+            "rtt_us" => {
+                self.rtt_us = small(&value);
+                2
+            }
+            "took_us" => {
+                self.took_us = small(&value);
+                3
+            }
+            "clock_offset_ms" => {
+                self.clock_offset_ms = value.signed();
+                4
+            }
+            "error" => {
+                self.error = value.text().map(Failure::from_word);
+                5
+            }
+            "head" => {
+                self.head = value.report_id();
+                6
+            }
+            "first" => {
+                self.first = value.report_id();
+                7
+            }
+            "newest" => {
+                self.newest = value.report_id();
+                8
+            }
+            "tries" => {
+                self.tries = value.small_integers().map(|[attempts, failures, late]| ProbeTries {
+                    attempts,
+                    failures,
+                    late,
+                });
+                9
+            }
+            _ => return,
+        };
+        self.ambiguous |= self.seen & (1 << bit) != 0;
+        self.seen |= 1 << bit;
+    }
+
+    /// The observation, if its required members `status` and `since` were read and no member occurred twice.
+    fn finish(self) -> Option<Observation> {
+        if self.ambiguous {
+            return None;
+        }
+        Some(Observation {
+            status: self.status?,
+            since_ms: self.since_ms?,
+            rtt_us: self.rtt_us,
+            took_us: self.took_us,
+            clock_offset_ms: self.clock_offset_ms,
+            error: self.error,
+            head: self.head,
+            first: self.first,
+            newest: self.newest,
+            tries: self.tries,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(json: &str) -> Option<Observation> {
+        serde_json::from_str::<ReceivedObservation>(json).expect("JSON").0
+    }
+
     #[test]
     fn failures_round_trip_and_unknown_ones_are_other() {
         for kind in Failure::ALL {
-            let json = serde_json::to_string(kind).expect("a word");
-            assert_eq!(serde_json::from_str::<Failure>(&json).expect("own word"), *kind);
+            assert_eq!(Failure::from_word(kind.as_str()), *kind);
         }
-        assert_eq!(serde_json::from_str::<Failure>("\"<script>\"").expect("any word"), Failure::Other);
+        assert_eq!(Failure::from_word("<script>"), Failure::Other);
+    }
+
+    #[test]
+    fn observations_round_trip() {
+        let id = |seq| Some(ReportId { epoch: 7, seq });
+        let offline = Observation {
+            error: Some(Failure::Refused),
+            head: id(1),
+            first: id(2),
+            newest: id(3),
+            tries: Some(ProbeTries { attempts: 9, failures: 4, late: u32::MAX }),
+            ..Observation::new(ProbeStatus::Offline, 5)
+        };
+        let online = Observation {
+            rtt_us: Some(u32::MAX),
+            took_us: Some(0),
+            clock_offset_ms: Some(-3),
+            ..Observation::new(ProbeStatus::Online, 5)
+        };
+        for observation in [offline, online] {
+            let json = serde_json::to_string(&observation).expect("plain members");
+            assert_eq!(read(&json), Some(observation), "{json}");
+        }
+    }
+
+    #[test]
+    fn unknown_words_types_and_ranges_count_as_missing() {
+        let unknown = Observation::new(ProbeStatus::Unknown, 1);
+        for (json, expected) in [
+            (r#"{"status":"dozing","since":1,"new":{"a":[{}]}}"#, Some(unknown)),
+            (
+                r#"{"status":"unknown","since":1,"rtt_us":"5","took_us":4294967296,"clock_offset_ms":1.5,
+                   "error":7,"head":[1],"first":[1,9007199254740992],"newest":{},"tries":[1,2,3,4]}"#,
+                Some(unknown),
+            ),
+            (
+                r#"{"status":"unknown","since":1,"clock_offset_ms":-9007199254740992,"tries":[1,2]}"#,
+                Some(unknown),
+            ),
+            (r#"{"status":"unknown","since":1,"tries":[1,2,4294967296],"head":[1,[2]]}"#, Some(unknown)),
+            // Unreadable: a required member is missing, or has an unknown type.
+            (r#"{"status":"online"}"#, None),
+            (r#"{"since":1}"#, None),
+            (r#"{"status":1,"since":1}"#, None),
+            (r#"{"status":"online","since":"now"}"#, None),
+            (r#"{"status":"online","since":9007199254740992}"#, None),
+            (r#"{"status":"online","since":1,"since":1}"#, None),
+            (r#"{"status":"online","status":"offline","since":1}"#, None),
+        ] {
+            assert_eq!(read(json), expected, "{json}");
+        }
+        for other in ["[1,[2]]", "\"online\"", "1", "-1", "0.5", "true", "null"] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 }

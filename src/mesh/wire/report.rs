@@ -1,5 +1,6 @@
 //! Reports: the signed observations of a node. Only verification or signing creates a [`VerifiedReport`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,21 +9,45 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::observation::Observation;
-use crate::crypto::PublicKey;
+use super::leave::LeaveNotice;
+use super::observation::{Observation, ReceivedObservation};
+use super::prior_run::PriorRun;
+use super::report_size::max_payload_bytes;
+use super::reserved::{LogHead, ReceiverHashes, ReservedJson};
+use super::{Base64Bytes, PROTOCOL_VERSION, lenient};
 use crate::crypto::dsse::{self, DsseError};
+use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 
-/// The maximum length of `version` and `config` in a report, in characters.
-const MAX_TEXT: usize = 32;
+/// The media type of a report in its envelope.
+pub const PAYLOAD_TYPE: &str = "application/vnd.distomon.report.v2+json";
+
+/// The maximum size of any payload, in bytes. Each author has its own maximum, which may be lower:
+/// [`max_payload_bytes`].
+pub const MAX_PAYLOAD: usize = dsse::MAX_PAYLOAD;
+
+/// The maximum length of `version`, in characters.
+const MAX_VERSION: usize = 32;
+
+/// The maximum length of `config`, in characters.
+const MAX_CONFIG: usize = 44;
+
+/// The maximum size of `incidents` and of `marks`, in bytes each.
+pub(super) const MAX_INCIDENTS: usize = 2_560;
+
+/// The maximum size of `checks`, in bytes.
+pub(super) const MAX_CHECKS: usize = 256 * 60;
 
 /// SHA-256 of a payload.
 pub type Digest = [u8; 32];
 
-/// The payload of a report (media type `application/vnd.distomon.report.v1+json`).
+/// The payload of a report. Of optional members, values of unknown types or ranges count as missing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// [`PROTOCOL_VERSION`].
+    #[serde(deserialize_with = "same_version")]
+    pub v: u32,
     /// The author's network.
     pub network_id: NetworkId,
     /// The author: the node that observed and signed.
@@ -45,14 +70,99 @@ pub struct Report {
     pub config: String,
     /// Whether the author observes more than half of its peers offline, so that it may be cut off itself.
     pub isolated: bool,
-    /// Whether the author announces its stop: this is its last report.
-    pub leaving: bool,
+    /// The announcement that the author stops: this is its last report.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub leaving: Option<LeaveNotice>,
+    /// When the author's process began, by its wall clock: Unix time in ms.
+    #[serde(
+        rename = "began",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::integer"
+    )]
+    pub began_ms: Option<u64>,
+    /// The time since then by the author's monotonic clock, in ms; it includes suspensions of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
+    pub up_ms: Option<u64>,
+    /// The first 8 bytes of a hash of the host's boot id: another value means that the host has rebooted.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub boot: Option<Base64Bytes<8>>,
+    /// How the author's previous process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub prior: Option<PriorRun>,
+    /// [`merkle_root`](super::held::merkle_root) over the reports that the author held when it signed this one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub held: Option<Base64Bytes<32>>,
+    /// Reserved: whether the author is overloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub overloaded: Option<bool>,
+    /// Reserved: how late the author's work is, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
+    pub lateness_ms: Option<u64>,
+    /// Reserved: whether the author can write its state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub state_writable: Option<bool>,
+    /// Reserved: the digest of the author's checks, receivers, routes and maintenance.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub policy: Option<Base64Bytes<32>>,
+    /// Reserved: the receivers that the author can send to.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub can_send: Option<ReceiverHashes>,
+    /// Reserved: the incidents that the author lists.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub incidents: Option<ReservedJson<MAX_INCIDENTS>>,
+    /// Reserved: the author's marks on deliveries of alerts.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub marks: Option<ReservedJson<MAX_INCIDENTS>>,
+    /// Reserved: the results of the author's checks of services.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub checks: Option<ReservedJson<MAX_CHECKS>>,
+    /// Reserved: the version of the author's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
+    pub config_version: Option<u64>,
+    /// Reserved: the log of the author's own reports.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub log: Option<LogHead>,
     /// The author's observations of its peers, in the order of their ids.
     #[serde(serialize_with = "write_observations", deserialize_with = "read_observations")]
     pub observations: Vec<(NodeId, Observation)>,
 }
 
 impl Report {
+    /// A report without observations and optional members.
+    pub fn new(network_id: NetworkId, node_id: NodeId, id: ReportId) -> Self {
+        Self {
+            v: PROTOCOL_VERSION,
+            network_id,
+            node_id,
+            epoch: id.epoch,
+            seq: id.seq,
+            prev: None,
+            at_ms: 0,
+            interval_ms: 0,
+            version: crate::VERSION.to_owned(),
+            config: String::new(),
+            isolated: false,
+            leaving: None,
+            began_ms: None,
+            up_ms: None,
+            boot: None,
+            prior: None,
+            held: None,
+            overloaded: None,
+            lateness_ms: None,
+            state_writable: None,
+            policy: None,
+            can_send: None,
+            incidents: None,
+            marks: None,
+            checks: None,
+            config_version: None,
+            log: None,
+            observations: Vec::new(),
+        }
+    }
+
     /// The report's id.
     pub fn id(&self) -> ReportId {
         ReportId { epoch: self.epoch, seq: self.seq }
@@ -76,8 +186,11 @@ pub enum ReportError {
     /// Not a DSSE envelope with the payload of a report.
     #[error("not a report")]
     Malformed,
-    /// Larger than the maximum size of a report.
-    #[error("larger than the maximum size of a report")]
+    /// Signed by a release with another protocol version.
+    #[error("from an incompatible release")]
+    OtherProtocol,
+    /// Larger than the maximum size of a report of its author.
+    #[error("larger than the maximum size of a report of its author")]
     TooLarge,
     /// A report of another network.
     #[error("a report of another network")]
@@ -105,12 +218,18 @@ pub struct UnverifiedReport {
 impl UnverifiedReport {
     /// Parses a DSSE envelope. Cheap compared to [`UnverifiedReport::verify`].
     pub fn parse(json: &str, membership: &Membership) -> Result<Self, ReportError> {
-        let envelope = dsse::Envelope::parse(json).map_err(|error| match error {
+        let envelope = dsse::Envelope::parse(json, PAYLOAD_TYPE).map_err(|error| match error {
             DsseError::TooLarge => ReportError::TooLarge,
+            DsseError::PayloadType { .. } => ReportError::OtherProtocol,
             _ => ReportError::Malformed,
         })?;
+        let signer = membership.index(&envelope.keyid);
+        let observed = signer.map_or(0, |signer| membership.observed_count(signer));
+        if envelope.payload.len() > max_payload_bytes(observed) {
+            return Err(ReportError::TooLarge);
+        }
         let mut report: Report =
-            serde_json::from_slice(&envelope.payload).map_err(|_| ReportError::Malformed)?;
+            serde_json::from_slice(&envelope.payload).map_err(|_| unreadable(&envelope.payload))?;
         if report.network_id != *membership.network_id() {
             return Err(ReportError::OtherNetwork);
         }
@@ -150,9 +269,29 @@ impl UnverifiedReport {
     }
 }
 
+/// Why a payload is not a [`Report`].
+fn unreadable(payload: &[u8]) -> ReportError {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    match serde_json::from_slice::<Version>(payload) {
+        Ok(Version { v }) if v != PROTOCOL_VERSION => ReportError::OtherProtocol,
+        _ => ReportError::Malformed,
+    }
+}
+
+fn same_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        PROTOCOL_VERSION => Ok(PROTOCOL_VERSION),
+        other => Err(serde::de::Error::custom(format!("protocol version {other}"))),
+    }
+}
+
 /// Checks the bounds of the payload's texts and numbers.
 fn check_bounds(report: &Report) -> Result<(), ReportError> {
-    let texts_fit = [&report.version, &report.config].into_iter().all(|text| text.len() <= MAX_TEXT)
+    let texts_fit = report.version.len() <= MAX_VERSION
+        && report.config.len() <= MAX_CONFIG
         && report.version.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
         && report.config.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
     let numbers_fit = [report.epoch, report.seq].into_iter().all(|n| (1..=MAX_INTEGER).contains(&n))
@@ -187,8 +326,16 @@ pub struct VerifiedReport {
 }
 
 impl VerifiedReport {
-    /// Creates a report that this node just signed with `key`: `envelope` is the DSSE JSON over `payload`, the payload
-    /// of `report`.
+    /// Signs `report` with `key`, which must be its author's. Ed25519 is deterministic (RFC 8032), so this adds no
+    /// randomness.
+    pub fn sign(report: Report, key: &Keypair) -> Self {
+        let payload = report.to_payload();
+        let envelope = dsse::seal(key, report.node_id.as_str(), PAYLOAD_TYPE, &payload);
+        Self::own(report, &payload, envelope, key.public().clone())
+    }
+
+    /// Creates a report that was just signed with `key`: `envelope` is the DSSE JSON over `payload`, the payload of
+    /// `report`.
     pub fn own(report: Report, payload: &[u8], envelope: String, key: PublicKey) -> Self {
         let digest = Sha256::digest(payload).into();
         Self { report, digest, key, json: envelope.into() }
@@ -262,8 +409,11 @@ fn read_observations<'de, D: Deserializer<'de>>(
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut list = Vec::new();
-            while let Some(entry) = map.next_entry::<NodeId, Observation>()? {
-                list.push(entry);
+            while let Some((id, observation)) = map.next_entry::<Cow<'de, str>, ReceivedObservation>()? {
+                // An observation that this release cannot read is skipped alone.
+                if let (Ok(id), Some(observation)) = (id.parse::<NodeId>(), observation.0) {
+                    list.push((id, observation));
+                }
             }
             list.sort_by(|a, b| a.0.cmp(&b.0));
             if list.windows(2).any(|pair| pair[0].0 == pair[1].0) {

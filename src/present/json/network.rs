@@ -105,7 +105,7 @@ impl<'a> ObserverBody<'a> {
             age_ms: at.mono_ms.saturating_sub(state.created_ms),
             fresh,
             isolated: report.isolated,
-            leaving: report.leaving,
+            leaving: report.leaving.is_some(),
             interval_ms: report.interval_ms,
             config: &report.config,
             conflict: state.equivocation.is_some(),

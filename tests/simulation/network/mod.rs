@@ -351,6 +351,7 @@ impl Network {
         let key = self.hosts.key(from);
         let host = self.host_mut(from);
         let (nonce, body, mut payload) = host.write_request(now_ms, &call);
+        let peer = call.peer.clone();
         let sender = Sender { id: host.id().clone(), key };
         self.hosts.behavior(from).tamper(&mut payload, &sender.id, to);
         self.last_call += 1;
@@ -366,7 +367,7 @@ impl Network {
         self.pending.insert(number, PendingCall { from, call, sent_ms: now_ms });
         let arrival_ms = self.arrival_ms(from, to).filter(|_| self.links.admits(from, to));
         if let Some(arrival_ms) = arrival_ms {
-            let request = SignedRequest { sender, nonce, body, payload };
+            let request = SignedRequest { sender, to: peer, nonce, body, payload };
             self.queue.push(arrival_ms, Packet::Request { from, to, call: number, request });
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// An envelope over `payload` with the `keyid`, signed by `key`.
 fn envelope(key: &Keypair, keyid: &str, payload: &Value) -> String {
-    dsse::seal(key, keyid, payload.to_string().as_bytes())
+    dsse::seal(key, keyid, PAYLOAD_TYPE, payload.to_string().as_bytes())
 }
 
 fn payload() -> Value {
@@ -90,7 +90,7 @@ fn invalid_envelopes_are_rejected() {
     let mut unknown = payload();
     unknown["node_id"] = json!("unknown");
     let mut swapped: Value = serde_json::from_str(&envelope(&own, "node-01", &payload())).expect("own JSON");
-    let other_envelope = dsse::seal(&own, "node-01", b"something else");
+    let other_envelope = dsse::seal(&own, "node-01", PAYLOAD_TYPE, b"something else");
     let other_envelope: Value = serde_json::from_str(&other_envelope).expect("own JSON");
     swapped["signatures"] = other_envelope["signatures"].clone();
     let mut stripped = swapped.clone();
@@ -158,6 +158,6 @@ fn two_observations_of_one_node_are_rejected() {
     let text = payload().to_string();
     let one = "\"node-02\":{\"status\":\"online\",\"since\":1}";
     let text = text.replace("\"observations\":{}", &format!("\"observations\":{{{one},{one}}}"));
-    let sealed = dsse::seal(&sample::keypair(1), "node-01", text.as_bytes());
+    let sealed = dsse::seal(&sample::keypair(1), "node-01", PAYLOAD_TYPE, text.as_bytes());
     assert_eq!(parse_and_verify(&sealed).err(), Some(ReportError::Malformed));
 }

@@ -1,0 +1,119 @@
+//! The sizes of reports: how large a report of an author may be, and how large a report of a configuration can become.
+
+use super::Base64Bytes;
+use super::leave::{LeaveKind, LeaveNotice};
+use super::observation::{Failure, Observation, ProbeStatus, ProbeTries};
+use super::prior_run::PriorRun;
+use super::report::{MAX_CHECKS, MAX_INCIDENTS, MAX_PAYLOAD, Report};
+use super::reserved::{LogHead, MAX_RECEIVERS, ReceiverHashes};
+use crate::mesh::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
+use crate::mesh::membership::Membership;
+
+/// The part of a report's maximum size that does not depend on its author's observations, in bytes: the fixed members,
+/// the reserved ones at their maximum, and room for members of later releases.
+const BASE_BYTES: usize = 32 * 1024;
+
+/// The maximum size of an observation with its node id, in bytes, with room for members of later releases.
+const OBSERVATION_BYTES: usize = 512;
+
+/// The maximum size of the payload of an author that observes `observed` nodes, in bytes: an author with few observations
+/// must not fill messages.
+pub fn max_payload_bytes(observed: usize) -> usize {
+    observed.saturating_mul(OBSERVATION_BYTES).saturating_add(BASE_BYTES).min(MAX_PAYLOAD)
+}
+
+/// The size of the largest report that any node of `membership` can publish, in bytes of payload: every member at its
+/// maximum, reserved ones included.
+pub fn largest_payload_bytes(membership: &Membership) -> usize {
+    let members = membership.members();
+    let longest = members.iter().map(|member| &member.id).max_by_key(|id| id.as_str().len());
+    let observed = (0..members.len()).map(|author| membership.observed_count(author)).max().unwrap_or(0);
+    let Some(longest) = longest else { return 0 };
+    base_bytes(membership.network_id(), longest) + observed * observation_bytes(longest)
+}
+
+/// The size of a report without observations, every member at its maximum, in bytes.
+fn base_bytes(network_id: &NetworkId, node_id: &NodeId) -> usize {
+    let id = ReportId { epoch: MAX_INTEGER, seq: MAX_INTEGER };
+    let report = Report {
+        prev: Some([0; 32]),
+        at_ms: MAX_INTEGER,
+        interval_ms: MAX_INTEGER,
+        config: Base64Bytes([0; 32]).to_string(),
+        leaving: Some(LeaveNotice { kind: LeaveKind::Shutdown, expect_ms: Some(MAX_INTEGER) }),
+        began_ms: Some(MAX_INTEGER),
+        up_ms: Some(MAX_INTEGER),
+        boot: Some(Base64Bytes([0; 8])),
+        prior: Some(PriorRun { report: id, clean: false }),
+        held: Some(Base64Bytes([0; 32])),
+        overloaded: Some(false),
+        lateness_ms: Some(MAX_INTEGER),
+        state_writable: Some(false),
+        policy: Some(Base64Bytes([0; 32])),
+        can_send: Some(ReceiverHashes(vec![Base64Bytes([0; 6]); MAX_RECEIVERS])),
+        config_version: Some(MAX_INTEGER),
+        log: Some(LogHead { size: MAX_INTEGER, root: Base64Bytes([0; 32]) }),
+        ..Report::new(network_id.clone(), node_id.clone(), id)
+    };
+    let names = ",\"incidents\":,\"marks\":,\"checks\":".len();
+    report.to_payload().len() + names + 2 * MAX_INCIDENTS + MAX_CHECKS
+}
+
+/// The size of an observation of `node_id`, every member at its maximum, in bytes with its separators.
+fn observation_bytes(node_id: &NodeId) -> usize {
+    let id = Some(ReportId { epoch: MAX_INTEGER, seq: MAX_INTEGER });
+    let longest_word = Failure::ALL.iter().copied().max_by_key(|failure| failure.as_str().len());
+    let observation = Observation {
+        error: longest_word,
+        head: id,
+        first: id,
+        newest: id,
+        tries: Some(ProbeTries { attempts: u32::MAX, failures: u32::MAX, late: u32::MAX }),
+        ..Observation::new(ProbeStatus::Offline, MAX_INTEGER)
+    };
+    let json = serde_json::to_vec(&observation).expect("plain members");
+    node_id.as_str().len() + "\"\":,".len() + json.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::sample;
+
+    #[test]
+    fn maximum_grows_with_the_observations_up_to_that_of_a_payload() {
+        for (observed, expected) in
+            [(0, 32_768), (2, 33_792), (63, 65_024), (192, MAX_PAYLOAD), (10_000, MAX_PAYLOAD)]
+        {
+            assert_eq!(max_payload_bytes(observed), expected, "{observed}");
+        }
+        assert!(max_payload_bytes(191) < MAX_PAYLOAD);
+    }
+
+    #[test]
+    fn largest_report_of_a_network_is_below_what_its_peers_accept() {
+        let mut members = sample::members(180);
+        for (number, member) in members.iter_mut().enumerate() {
+            member.id = format!("{number:064}").parse().expect("a name of the maximum length");
+        }
+        for count in [1, 3, 180] {
+            let id = &members[0].id;
+            let membership = Membership::new(sample::network_id(), members[..count].to_vec(), id);
+            let largest = largest_payload_bytes(&membership.expect("a membership"));
+            assert!(largest <= max_payload_bytes(count - 1), "{count} nodes: {largest} bytes");
+        }
+    }
+
+    #[test]
+    fn online_observations_are_smaller_than_the_largest() {
+        let observation = Observation {
+            rtt_us: Some(u32::MAX),
+            took_us: Some(u32::MAX),
+            clock_offset_ms: Some(-(1 << 53) + 1),
+            tries: Some(ProbeTries { attempts: u32::MAX, failures: u32::MAX, late: u32::MAX }),
+            ..Observation::new(ProbeStatus::Online, MAX_INTEGER)
+        };
+        let json = serde_json::to_vec(&observation).expect("plain members");
+        assert!(json.len() + 4 < observation_bytes(&sample::node_id(1)) - sample::node_id(1).as_str().len());
+    }
+}
