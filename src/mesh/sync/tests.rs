@@ -11,7 +11,7 @@ use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::sample;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::heads::{Head, Heads};
-use crate::mesh::wire::message::{MAX_BYTES, Reply, Request};
+use crate::mesh::wire::message::{MAX_BYTES, MAX_PROOFS, MAX_REPORTS, MessageError, Reply, Request};
 use crate::mesh::wire::report::{PAYLOAD_TYPE, Report, VerifiedReport};
 
 fn latest(reports: &[(usize, u64, u64)]) -> Snapshot {
@@ -146,6 +146,37 @@ fn unknown_nodes_and_members_are_ignored() {
     let report_id = ReportId { epoch: 1, seq: 2 };
     let expected = Head { id: report_id, hash: [0; 8], age_ms: 3, equivocated: true };
     assert_eq!(request.heads.get(&membership, 1), Some(&expected));
+}
+
+#[test]
+fn messages_of_a_later_release_are_read_as_far_as_possible() {
+    let membership = sample::membership(&sample::members(2), 0);
+    let heads = r#"{"node-00":[1,2,"AAAAAAAAAAA=",3,{"flags":1}],"node-01":[1,2,"AAAAAAAAAAA=",3,6,7]}"#;
+    let later = r#""statements":[{"payload":1},2],"statements_root":7,"to":{"a":1},"new":[[{}]]"#;
+    let body = format!(r#"{{"v":2,"heads":{heads},"reports":[{{}},7],"proofs":[[]],{later}}}"#);
+    let request = Request::parse(body.as_bytes(), &membership).expect("a request");
+    assert_eq!((request.reports.len(), request.proofs.len()), (2, 1));
+    let equivocated = |index| request.heads.get(&membership, index).map(|head| head.equivocated);
+    assert_eq!((equivocated(0), equivocated(1)), (Some(false), Some(false)), "unknown flags are ignored");
+    let reply = format!(r#"{{"v":2,"from":"a","now":1,"took_us":2,"heads":{heads},"reports":[],{later}}}"#);
+    assert!(Reply::parse(reply.as_bytes(), &membership).is_ok());
+    // Lists longer than a receiver reads are cut, not rejected.
+    let many = format!(
+        r#"{{"v":2,"heads":{{}},"reports":[{}],"proofs":[{}],"statements":[{}]}}"#,
+        ["0"; 5_000].join(","),
+        ["0"; 5_000].join(","),
+        ["0"; 5_000].join(",")
+    );
+    let request = Request::parse(many.as_bytes(), &membership).expect("a request");
+    assert_eq!((request.reports.len(), request.proofs.len()), (MAX_REPORTS, MAX_PROOFS));
+    for (v, expected) in [("1", true), ("3", true), ("\"2\"", false)] {
+        let body = format!(r#"{{"v":{v},"heads":{{}},"reports":[]}}"#);
+        let error = Request::parse(body.as_bytes(), &membership).expect_err("another version");
+        assert_eq!(error == MessageError::OtherProtocol, expected, "{v}: {error}");
+        let body = format!(r#"{{"v":{v},"changed":true}}"#);
+        let error = Reply::parse(body.as_bytes(), &membership).expect_err("another version");
+        assert_eq!(error == MessageError::OtherProtocol, expected, "{v}: {error}");
+    }
 }
 
 #[test]
