@@ -256,10 +256,23 @@ fn config_yml() {
         format!("network_id: net\n{observers}node_config:\n{}", nodes.concat())
     };
     check(&many("", 10_001), &["3:3: node_config: expected at most 10000 entries, found 10001"]);
-    let meshed = "expected at most 1000 nodes that all observe each other, found 1001: limit the observers of each \
-                  node (observers: 10)";
-    check(&many("", 1001), &[&format!("3:3: node_config: {meshed}")]);
-    check(&many("observers: all\n", 1001), &[&format!("2:12: observers: {meshed}")]);
+    // The largest report: 22,420 bytes, and 254 for each of the others.
+    let meshed = "a report of these 429 nodes can reach 131132 bytes, and peers accept 131072: limit the observers \
+                  of each node (observers: 10)";
+    check(&many("", 429), &[&format!("3:3: node_config: {meshed}")]);
+    check(&many("observers: all\n", 429), &[&format!("2:12: observers: {meshed}")]);
+    let long = |count: usize| {
+        let nodes: Vec<_> =
+            (1..=count).map(|number| format!("  - {{node_id: \"{number:064}\"}}\n")).collect();
+        format!("network_id: net\nobservers: 10\nnode_config:\n{}", nodes.concat())
+    };
+    check(
+        &long(6_609),
+        &[
+            "4:3: node_config: the ids of 6609 nodes need 786471 bytes in each message, and peers accept 786432: \
+           shorten the ids",
+        ],
+    );
     for (observers, found) in [
         ("0", "the number 0"),
         ("65", "the number 65"),

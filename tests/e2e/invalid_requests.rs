@@ -54,31 +54,31 @@ fn invalid_bodies_are_rejected() {
         ("nothing", String::new()),
         ("truncated", whole[..whole.len() - 1].to_owned()),
         ("not an object", "[]".to_owned()),
-        ("no heads", json!({"to": "a", "reports": []}).to_string()),
-        ("no recipient", json!({"heads": {}, "reports": []}).to_string()),
+        ("no heads", json!({"v": 2, "reports": []}).to_string()),
+        ("no version", json!({"heads": {}, "reports": []}).to_string()),
+        ("another version", json!({"v": 3, "heads": {}, "reports": []}).to_string()),
         ("deep arrays", deep("[", "]")),
         ("deep objects", deep("{\"a\":", "}")),
-        (
-            "500,001 zeros as reports",
-            format!("{{\"to\":\"a\",\"heads\":{{}},\"reports\":[0{}]}}", ",0".repeat(500_000)),
-        ),
-        ("malformed heads", json!({"to": "a", "heads": {"a": 1}, "reports": []}).to_string()),
+        ("malformed heads", json!({"v": 2, "heads": {"a": 1}, "reports": []}).to_string()),
         (
             "a huge number",
-            json!({"to": "a", "heads": {"a": [1e300, 1, "AAAAAAAAAAA=", 0]}, "reports": []}).to_string(),
+            json!({"v": 2, "heads": {"a": [1e300, 1, "AAAAAAAAAAA=", 0]}, "reports": []}).to_string(),
         ),
         (
             "over 2^53",
-            "{\"to\":\"a\",\"heads\":{\"a\":[9007199254740993,1,\"AAAAAAAAAAA=\",0]},\"reports\":[]}"
-                .to_owned(),
+            "{\"v\":2,\"heads\":{\"a\":[9007199254740993,1,\"AAAAAAAAAAA=\",0]},\"reports\":[]}".to_owned(),
         ),
     ] {
         check(what, host, &watcher.call(host, body).sign(), 400, true);
     }
-    // Deep values that are never parsed are accepted, and need no stack.
+    // Values that are never parsed are accepted, and need neither stack nor memory.
     for (what, body) in [
-        ("deep reports", format!("{{\"to\":\"a\",\"heads\":{{}},\"reports\":{}}}", deep("[", "]"))),
-        ("deep unknown", format!("{{\"to\":\"a\",\"heads\":{{}},\"reports\":[],\"x\":{}}}", deep("[", "]"))),
+        (
+            "500,001 zeros as reports",
+            format!("{{\"v\":2,\"heads\":{{}},\"reports\":[0{}]}}", ",0".repeat(500_000)),
+        ),
+        ("deep reports", format!("{{\"v\":2,\"heads\":{{}},\"reports\":{}}}", deep("[", "]"))),
+        ("deep unknown", format!("{{\"v\":2,\"heads\":{{}},\"reports\":[],\"x\":{}}}", deep("[", "]"))),
     ] {
         check(what, host, &watcher.call(host, body).sign(), 200, true);
     }
@@ -99,8 +99,21 @@ fn invalid_bodies_are_rejected() {
 fn requests_for_other_nodes_and_networks_are_rejected() {
     let network = network();
     let (host, watcher) = (network.host("a"), &network.watcher);
-    let other = json!({"to": "b", "heads": {}, "reports": []}).to_string();
-    check("for another node", host, &watcher.call(host, other).sign(), 421, true);
+    for _ in 0..20 {
+        // What an eavesdropper saw on the way to `b` does not use up the sender's nonce here.
+        let mut own = valid(watcher, host);
+        let mut call = valid(watcher, network.host("b"));
+        own.nonce = call.nonce;
+        let recorded = call.sign();
+        check("for another node", host, &recorded, 421, true);
+        check("the sender's own request", host, &own.sign(), 200, true);
+        call = valid(watcher, network.host("b")).sign();
+        call.set("Distomon-To", "a");
+        check("with a changed recipient", host, &call, 401, false);
+    }
+    let mut query = valid(watcher, host).sign();
+    query.path = "/mon/net?a=b".to_owned();
+    check("with a query", host, &query, 400, false);
     let mut call = valid(watcher, host);
     call.path = "/mon/other".to_owned();
     check("of another network", host, &call.sign(), 404, false);
@@ -120,7 +133,7 @@ fn invalid_signatures_are_rejected() {
     let network = network();
     let (host, watcher) = (network.host("a"), &network.watcher);
     let foreign = Keypair::generate().expect("randomness");
-    for name in ["Signature", "Signature-Input", "Content-Digest"] {
+    for name in ["Signature", "Signature-Input", "Content-Digest", "Distomon-To"] {
         let mut call = valid(watcher, host).sign();
         call.headers.retain(|(known, _)| known != name);
         check(&format!("without {name}"), host, &call, 401, false);
@@ -150,17 +163,18 @@ fn invalid_signatures_are_rejected() {
     check("signed for another path", host, &elsewhere, 401, false);
 
     let mut swapped = valid(watcher, host).sign();
-    swapped.body = json!({"to": "a", "heads": {}, "reports": [], "x": 1}).to_string().into_bytes();
+    swapped.body = json!({"v": 2, "heads": {}, "reports": [], "x": 1}).to_string().into_bytes();
     check("another body", host, &swapped, 400, true);
     let mut digest = valid(watcher, host).sign();
     digest.set("Content-Digest", crypto::content_digest(b"other"));
     check("another digest", host, &digest, 401, false);
 
     for (what, from, to) in [
-        ("other components", "(\"@method\" \"@path\" \"content-digest\")", "(\"@method\" \"@path\")"),
-        ("more components", "\"content-digest\")", "\"content-digest\" \"host\")"),
+        ("other components", " \"distomon-to\")", ")"),
+        ("more components", "\"distomon-to\")", "\"distomon-to\" \"host\")"),
         ("another algorithm", "alg=\"ed25519\"", "alg=\"hmac-sha256\""),
-        ("another tag", "tag=\"distomon\"", "tag=\"other\""),
+        ("another tag", "tag=\"distomon-v2\"", "tag=\"other\""),
+        ("the tag of the earlier protocol", "tag=\"distomon-v2\"", "tag=\"distomon\""),
         ("an expiry", ";tag=", ";expires=1;tag="),
         ("no nonce", ";nonce=", ";nonse="),
         ("another label", "sig1=", "sig2="),

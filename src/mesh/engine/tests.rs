@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::mesh::engine::event::{Call, CallFinished, CallPurpose, CallReply, ReceivedReports};
 use crate::mesh::sample::{self, TestSigner};
 use crate::mesh::sync::compose::{RequestContent, write_request};
+use crate::mesh::verdict::{Cause, NodeStatus};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use crate::mesh::wire::message::Request;
@@ -273,4 +274,96 @@ fn every_probe_attempt_is_counted() {
     // A single loss makes no peer offline but is counted.
     let expected = crate::mesh::member_state::ProbeCounts { answered: 2, failed: 1 };
     assert_eq!(harness.engine.table.states[1].probes, expected);
+}
+
+#[test]
+fn a_peer_of_an_incompatible_release_is_unknown_while_it_calls() {
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    let from = sample::node_id(1);
+    let unsigned = |harness: &mut Harness| {
+        let probe = harness.call();
+        harness.finish(&probe, Err(Failure::HttpStatus), Vec::new());
+    };
+    harness.step(Event::IncompatibleRequest { from: from.clone() });
+    let observed = |harness: &Harness| {
+        let observation = harness.engine.peers[1].observation;
+        (observation.status, observation.error)
+    };
+    assert_eq!(observed(&harness), (ProbeStatus::Unknown, Some(Failure::Incompatible)));
+    let verdict = &harness.engine.evaluator.verdicts.nodes[1];
+    assert_eq!(
+        (verdict.status, &verdict.causes[..]),
+        (NodeStatus::Unknown, &[Cause::IncompatibleRelease][..])
+    );
+    assert_eq!(harness.own().report().observation("node-01").expect("observed").error, observed(&harness).1);
+    // It answers probes without a signature: it stays unknown for two poll rates and a timeout after its last request.
+    harness.effects.clear();
+    let called_ms = harness.now.mono_ms;
+    let mut compatible_ms = 0;
+    for _ in 0..8 {
+        while harness.calls().next().is_none() {
+            harness.pass(1);
+        }
+        unsigned(&mut harness);
+        if observed(&harness).1 != Some(Failure::Incompatible) {
+            compatible_ms = harness.now.mono_ms - called_ms;
+            break;
+        }
+        harness.effects.clear();
+    }
+    assert!((21_000..33_000).contains(&compatible_ms), "{compatible_ms} ms");
+    // A failure that shows that it is not there counts immediately.
+    harness.step(Event::IncompatibleRequest { from });
+    for _ in 0..3 {
+        harness.effects.clear();
+        while harness.calls().next().is_none() {
+            harness.pass(1);
+        }
+        let probe = harness.call();
+        harness.finish(&probe, Err(Failure::Refused), Vec::new());
+    }
+    assert_eq!(observed(&harness), (ProbeStatus::Offline, Some(Failure::Refused)));
+}
+
+#[test]
+fn reports_name_what_their_author_tried_and_held() {
+    let mut harness = Harness::start(3);
+    harness.step(Event::Tick);
+    let first_id = harness.own().id();
+    assert_eq!(harness.own().report().held, None, "nothing was held");
+    let peer = |harness: &Harness| *harness.own().report().observation("node-01").expect("observed");
+    assert_eq!((peer(&harness).tries, peer(&harness).first), (None, Some(first_id)));
+    let held = sample::sealed(1, sample::report(1, 7, 3));
+    let mut online_id = None;
+    for attempt in 0..6_u32 {
+        while !harness.calls().any(|call| call.peer == sample::node_id(1)) {
+            harness.pass(1);
+            let others: Vec<_> =
+                harness.calls().filter(|call| call.peer != sample::node_id(1)).cloned().collect();
+            for call in others {
+                harness.finish(&call, Err(Failure::Refused), Vec::new());
+            }
+        }
+        let call = harness.calls().find(|call| call.peer == sample::node_id(1)).expect("a call").clone();
+        if attempt == 0 {
+            let own = harness.own().as_ref().clone();
+            harness.answer(&call, vec![own, held.clone()]);
+            online_id = Some(harness.own().id());
+            assert_eq!((peer(&harness).status, peer(&harness).first), (ProbeStatus::Online, None));
+            assert_eq!(peer(&harness).newest, None, "only peers that are not online have it");
+        } else {
+            harness.finish(&call, Err(Failure::Timeout), Vec::new());
+        }
+        harness.effects.retain(|effect| !matches!(effect, Effect::Call(made) if made.id == call.id));
+    }
+    let (own, offline) = (harness.own(), peer(&harness));
+    assert_eq!(offline.status, ProbeStatus::Offline);
+    assert_eq!(offline.newest, Some(held.id()));
+    let tries = offline.tries.expect("it was probed");
+    assert!(tries.attempts > tries.failures && tries.failures >= 3 && tries.late == 0, "{tries:?}");
+    let first = offline.first.expect("it is not online");
+    assert!(Some(first) > online_id && first <= own.id(), "{first}");
+    assert!(own.report().held.is_some() && own.report().up_ms.is_some_and(|up_ms| up_ms > 10_000));
+    assert_eq!(own.report().began_ms, Some(500));
 }
