@@ -256,8 +256,8 @@ fn config_yml() {
         format!("network_id: net\n{observers}node_config:\n{}", nodes.concat())
     };
     check(&many("", 10_001), &["3:3: node_config: expected at most 10000 entries, found 10001"]);
-    // The largest report: 22,420 bytes, and 254 for each of the others.
-    let meshed = "a report of these 429 nodes can reach 131132 bytes, and peers accept 131072: limit the observers \
+    // The largest report: some 22 KiB, and 250 bytes for each of the others.
+    let meshed = "a report of these 429 nodes can reach 131240 bytes, and peers accept 131072: limit the observers \
                   of each node (observers: 10)";
     check(&many("", 429), &[&format!("3:3: node_config: {meshed}")]);
     check(&many("observers: all\n", 429), &[&format!("2:12: observers: {meshed}")]);

@@ -118,14 +118,10 @@ fn invalid_reports_are_not_stored() {
         ("number 0", changed(&|report| report["seq"] = json!(0)), 200),
         ("control characters", changed(&|report| report["version"] = json!("1\u{1b}[31m")), 200),
         ("a long version", changed(&|report| report["version"] = json!("1".repeat(33))), 200),
+        ("of protocol version 1", changed(&|report| report["v"] = json!(1)), 200),
         (
-            "an unknown status",
-            changed(&|report| report["observations"] = json!({"a": {"status": "fine", "since": 1}})),
-            200,
-        ),
-        (
-            "an invalid node id",
-            changed(&|report| report["observations"] = json!({"../a": {"status": "online", "since": 1}})),
+            "larger than its observations allow",
+            changed(&|report| report["padding"] = json!("n".repeat(40_000))),
             200,
         ),
         ("not an object", json!([1, 2]), 200),
@@ -136,6 +132,9 @@ fn invalid_reports_are_not_stored() {
     }
     network.host("a").wait_log("rejected a report from watcher: its signature does not verify");
     network.host("a").wait_log("rejected a report from watcher: a report of another network");
+    network.host("a").wait_log("rejected a report from watcher: from an incompatible release");
+    let larger = "rejected a report from watcher: larger than the maximum size of a report of its author";
+    network.host("a").wait_log(larger);
     // Observations of unknown nodes and unknown errors are removed, and the rest is stored.
     let with_unknown = changed(&|report| {
         report["observations"] = json!({

@@ -291,6 +291,8 @@ fn a_peer_of_an_incompatible_release_is_unknown_while_it_calls() {
         (observation.status, observation.error)
     };
     assert_eq!(observed(&harness), (ProbeStatus::Unknown, Some(Failure::Incompatible)));
+    let probe = harness.calls().next().cloned();
+    harness.pass(200);
     let verdict = &harness.engine.evaluator.verdicts.nodes[1];
     assert_eq!(
         (verdict.status, &verdict.causes[..]),
@@ -349,6 +351,7 @@ fn reports_name_what_their_author_tried_and_held() {
         if attempt == 0 {
             let own = harness.own().as_ref().clone();
             harness.answer(&call, vec![own, held.clone()]);
+            harness.pass(200);
             online_id = Some(harness.own().id());
             assert_eq!((peer(&harness).status, peer(&harness).first), (ProbeStatus::Online, None));
             assert_eq!(peer(&harness).newest, None, "only peers that are not online have it");
