@@ -255,6 +255,12 @@ impl Membership {
         self.timing.publish_ms
     }
 
+    /// How long a node holds a report before it sends it, without being asked, to a peer that lacks it: a quarter of
+    /// [`Self::max_poll_ms`], in ms.
+    pub(super) fn follow_up_wait_ms(&self) -> u64 {
+        self.timing.max_poll_ms / 4
+    }
+
     /// The digest of the configuration: the base64 of the first 8 bytes of SHA-256 over the sorted node ids and keys, and
     /// the number of rings if there are any. Nodes with the same members, keys and observers have equal digests.
     pub fn digest(&self) -> &str {

@@ -11,6 +11,7 @@
 
 pub mod delta_sync;
 pub mod engine;
+pub mod held_reports;
 pub mod id;
 mod isolation;
 pub mod member;

@@ -11,6 +11,7 @@ use distomon::mesh::id::{NodeId, ReportId};
 use distomon::mesh::membership::Membership;
 use distomon::mesh::sync::compose::{ArrivedHeads, ReplyContent, RequestContent, write_reply, write_request};
 use distomon::mesh::sync::missing::{missing_proofs, missing_reports};
+use distomon::mesh::sync::round_robin::RoundRobin;
 use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports, VerifyOutcome};
 use distomon::mesh::wire::equivocation::EquivocationProof;
 use distomon::mesh::wire::message::{Reply, Request};
@@ -76,6 +77,7 @@ pub(crate) struct VirtualHost {
     pub(crate) last_tick_ms: u64,
     started_ms: u64,
     rate_limit: AuthorRateLimit,
+    round_robin: RoundRobin,
     requests: u64,
     /// For each call in flight, the time of the snapshot from which its request was written: monotonic time in ms.
     written: BTreeMap<u64, u64>,
@@ -109,6 +111,7 @@ impl VirtualHost {
             last_tick_ms: at_ms,
             started_ms: at_ms,
             rate_limit: AuthorRateLimit::default(),
+            round_robin: RoundRobin::default(),
             requests: 0,
             written: BTreeMap::new(),
             transport,
@@ -225,9 +228,10 @@ impl VirtualHost {
             // Reports before the forged one were verified, so they count.
             return (Response::Rejected(Failure::Rejected), Some(received));
         }
-        let reports = missing_reports(&heads, snapshot.table(), |index, _| {
+        let missing = missing_reports(&heads, snapshot.table(), |index| {
             complete || heads.knows(snapshot.membership(), index)
         });
+        let reports = self.round_robin.select(index, missing);
         let proofs = if complete { missing_proofs(&heads, snapshot.table()) } else { Vec::new() };
         let now = self.now(at_ms);
         let (inside, beside) = self.split(reports, proofs);

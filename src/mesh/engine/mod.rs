@@ -30,6 +30,7 @@ use super::member_state::MemberState;
 use super::membership::Membership;
 use super::report_table::{ReportTable, StoreOutcome};
 use super::snapshot::{Counters, Snapshot};
+use super::sync::round_robin::RoundRobin;
 use super::timestamps::Timestamps;
 use super::verdict::tracker::VerdictChange;
 use super::wire::equivocation::EquivocationProof;
@@ -57,6 +58,7 @@ pub struct EngineInit {
 pub struct Engine {
     table: ReportTable,
     peers: Peers,
+    round_robin: RoundRobin,
     publisher: Publisher,
     self_health: SelfHealth,
     evaluator: Evaluator,
@@ -88,6 +90,7 @@ impl Engine {
         let table = ReportTable { membership, states: states.into_iter().collect() };
         Self {
             peers,
+            round_robin: RoundRobin::default(),
             publisher: Publisher::new(init.signer, init.epoch),
             self_health: SelfHealth::default(),
             evaluator: Evaluator::new(&table, now),
@@ -222,7 +225,14 @@ impl Engine {
 
     fn calls<'e>(&'e mut self, now: Timestamps, effects: &'e mut Vec<Effect>) -> CallPlanner<'e> {
         let epoch = self.publisher.last_id().epoch;
-        CallPlanner { table: &self.table, peers: &mut self.peers, effects, now, epoch }
+        CallPlanner {
+            table: &self.table,
+            peers: &mut self.peers,
+            round_robin: &mut self.round_robin,
+            effects,
+            now,
+            epoch,
+        }
     }
 
     /// Sets the status of the peers without a url, which only call out, by their last call.
