@@ -199,9 +199,14 @@ impl VirtualHost {
         request: SignedRequest,
     ) -> (Response, Option<ReceivedReports>) {
         let snapshot = self.snapshot.clone();
-        let SignedRequest { sender: Sender { id: from, key }, nonce, body, payload } = request;
+        let is_recipient = request.recipient() == self.id();
+        let SignedRequest { sender: Sender { id: from, key }, nonce, body, payload, .. } = request;
         if snapshot.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(&key)) {
             return (Response::Rejected(Failure::HttpStatus), None);
+        }
+        // Before the nonce is taken, so that a forwarded request does not block the sender's own next one.
+        if !is_recipient {
+            return (Response::Rejected(Failure::Misdirected), None);
         }
         if self.disk.nonces.get(&from).is_some_and(|last| *last >= nonce) {
             let latest = snapshot.state(&from).and_then(|state| state.latest.clone());
