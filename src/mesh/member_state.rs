@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::delta_sync::PartnerSync;
+use super::held_reports::HeldReports;
 use super::id::ReportId;
 use super::membership::Membership;
 use super::wire::equivocation::EquivocationProof;
@@ -22,6 +23,8 @@ pub struct MemberState {
     pub created_ms: u64,
     /// When that report first arrived here: monotonic time in ms.
     pub received_ms: u64,
+    /// How long this node has held its reports.
+    pub held: HeldReports,
     /// Whether that report counts as a sign of life: it advanced since this node started, or its author sent it in a
     /// signed reply.
     pub advanced: bool,

@@ -281,6 +281,12 @@ impl Membership {
         self.timing.publish_ms
     }
 
+    /// How long a node holds a report before it sends it, without being asked, to a peer that lacks it: a quarter of
+    /// [`Self::max_poll_ms`], in ms.
+    pub(super) fn follow_up_wait_ms(&self) -> u64 {
+        self.timing.max_poll_ms / 4
+    }
+
     /// The digest of the configuration: [`config_digest`](super::config_digest::config_digest).
     pub fn digest(&self) -> &str {
         &self.digest

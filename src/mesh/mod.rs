@@ -12,6 +12,7 @@
 pub mod config_digest;
 pub mod delta_sync;
 pub mod engine;
+pub mod held_reports;
 pub mod id;
 mod isolation;
 pub mod member;

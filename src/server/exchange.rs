@@ -246,7 +246,10 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
     }
     let table = snapshot.table();
     let missing =
-        missing_reports(&heads, table, |index, _| complete || heads.knows(snapshot.membership(), index));
+        missing_reports(&heads, table, |index| complete || heads.knows(snapshot.membership(), index));
+    // A sender that is no longer a member receives no reports.
+    let sender = snapshot.membership().index(admitted.sender.as_str());
+    let reports = sender.map_or_else(Vec::new, |sender| node.select_reports(sender, missing));
     let proofs = if complete { missing_proofs(&heads, table) } else { Vec::new() };
     // The transfer time of the body is not processing time.
     let took = admitted.verified_in + start.elapsed();
@@ -264,7 +267,7 @@ fn process(request: &Request, admitted: &AdmittedExchange) -> Result<String, Exc
         mark: delta_sync::mark(snapshot.membership(), snapshot.at()).filter(|_| was_sent),
         // Dropped reports are not acknowledged, so that the peer sends them again.
         arrived: if was_sent { &arrived } else { &dropped },
-        reports: &missing,
+        reports: &reports,
         proofs: &proofs,
     };
     Ok(write_reply(table, content))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::RwLockReadGuard;
+use parking_lot::{Mutex, RwLockReadGuard};
 
 use super::clock::Clock;
 use super::drop_counters::DropCounters;
@@ -15,7 +15,10 @@ use super::trends::Trends;
 use crate::crypto::Keypair;
 use crate::mesh::engine::event::ReceivedReports;
 use crate::mesh::id::NodeId;
+use crate::mesh::sync::missing::MissingReports;
+use crate::mesh::sync::round_robin::RoundRobin;
 use crate::mesh::verify::{MessageReports, VerifyOutcome};
+use crate::mesh::wire::report::VerifiedReport;
 use crate::mesh::{Event, Snapshot};
 
 /// The capacity of the event loop's queue, in events.
@@ -32,6 +35,8 @@ pub struct NetworkHandle {
     /// Counters of dropped and rejected messages.
     pub drop_counters: DropCounters,
     verifier: ReportVerifier,
+    /// Shares replies between the authors.
+    round_robin: Mutex<RoundRobin>,
     published: Arc<Published>,
     events: Sender<Event>,
     requests: AtomicU64,
@@ -54,6 +59,7 @@ impl NetworkHandle {
             nonces,
             drop_counters: DropCounters::default(),
             verifier: ReportVerifier::default(),
+            round_robin: Mutex::default(),
             published,
             events,
             requests: AtomicU64::new(0),
@@ -89,6 +95,11 @@ impl NetworkHandle {
     /// Verifies the reports and proofs in a message, and counts those that are rejected or dropped.
     pub fn verify_message(&self, snapshot: &Snapshot, message: MessageReports<'_>) -> VerifyOutcome {
         self.verifier.verify(self.clock, &self.drop_counters, snapshot, message)
+    }
+
+    /// Selects the reports for a reply to the member with the index `peer`.
+    pub fn select_reports(&self, peer: usize, missing: MissingReports) -> Vec<Arc<VerifiedReport>> {
+        self.round_robin.lock().select(peer, missing)
     }
 
     /// Sends an event that must not be lost, and waits while the queue is full. False if the event loop has ended.

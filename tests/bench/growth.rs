@@ -276,7 +276,7 @@ impl Testbed {
         let sender = Sender { id: own.id.clone(), key: own.keys[0].clone() };
         self.count(from, to, &body);
         let from_id = sender.id.clone();
-        let request = SignedRequest { sender, to: call.peer.clone(), nonce, body, payload };
+        let request = SignedRequest::new(sender, call.peer.clone(), nonce, body, payload);
         let (response, received) = self.run_on(to, |machine| machine.on_request(now_ms, request));
         if let Response::Reply(reply, _) = &response {
             self.count(to, from, reply);

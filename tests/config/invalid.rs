@@ -266,10 +266,13 @@ fn config_yml() {
             (1..=count).map(|number| format!("  - {{node_id: \"{number:064}\"}}\n")).collect();
         format!("network_id: net\nobservers: 10\nnode_config:\n{}", nodes.concat())
     };
-    check(
-        &long(6_609),
+    let missing = "nodeconf.yml:3:14: networks[0].node_id: node-1 is not in node_config of networks/net/config.yml: \
+                   expected one of 000000000000000000000000000000000000000000000000000000000000…";
+    check_errors(
+        &instance(NODECONF, &long(6_609)),
         &[
-            "4:3: node_config: the ids of 6609 nodes need 786471 bytes in each message, and peers accept 786432: \
+            missing,
+            "networks/net/config.yml:4:3: node_config: the ids of 6609 nodes need 786471 bytes in each message, and peers accept 786432: \
            shorten the ids",
         ],
     );

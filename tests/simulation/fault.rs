@@ -48,7 +48,7 @@ pub(crate) enum FaultKind {
     Delay(u64),
     /// A node misbehaves.
     Misbehave(usize, Misbehavior),
-    /// A node sends captured requests and reports again.
+    /// A node sends captured requests and reports again, also to others than their recipients.
     Replay(usize),
 }
 
@@ -58,7 +58,7 @@ impl FaultKind {
         let node = rng.usize(0..nodes);
         let other = (node + rng.usize(1..nodes)) % nodes;
         let side = NodeSet(rng.u64(1..(1 << (nodes - 1)) * 2 - 1));
-        match rng.u8(0..40) {
+        match rng.u8(0..44) {
             0..=3 => Self::Crash(node),
             4 => Self::Wipe(node),
             5..=7 => Self::Stop(node),
@@ -79,12 +79,16 @@ impl FaultKind {
             _ => {
                 let actor = byzantine[rng.usize(0..byzantine.len())];
                 let victim = (actor + rng.usize(1..nodes)) % nodes;
-                match rng.u8(0..7) {
+                match rng.u8(0..12) {
                     0 => Self::Misbehave(actor, Misbehavior::ReportAllOffline),
                     1 => Self::Misbehave(actor, Misbehavior::ReportAllOnline),
                     2..=3 => Self::Misbehave(actor, Misbehavior::ReportOffline(victim)),
                     4 => Self::Misbehave(actor, Misbehavior::Equivocate),
                     5 => Self::Misbehave(actor, Misbehavior::Withhold),
+                    6 => Self::Misbehave(actor, Misbehavior::Hoard),
+                    7 => Self::Misbehave(actor, Misbehavior::Pad),
+                    8 => Self::Misbehave(actor, Misbehavior::JumpSeq),
+                    9 => Self::Misbehave(actor, Misbehavior::Flood),
                     _ => Self::Replay(actor),
                 }
             }
@@ -107,6 +111,14 @@ impl FaultKind {
     pub(crate) fn byzantine_node(&self) -> Option<usize> {
         match *self {
             Self::Misbehave(node, _) | Self::Replay(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The node that floods.
+    pub(crate) fn flooding_node(&self) -> Option<usize> {
+        match *self {
+            Self::Misbehave(node, Misbehavior::Flood) => Some(node),
             _ => None,
         }
     }
@@ -145,13 +157,13 @@ impl Fault {
         self.at_ms + self.for_ms
     }
 
-    /// Whether both affect one node's process, or make one node Byzantine, at about the same time.
+    /// Whether both affect one node's process, or make one node Byzantine in the same way, at about the same time.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
         const MIN_GAP_MS: u64 = 200;
         let apart = self.end_ms() + MIN_GAP_MS < other.at_ms || other.end_ms() + MIN_GAP_MS < self.at_ms;
-        let same = |node: fn(&FaultKind) -> Option<usize>| {
-            node(&self.kind).is_some() && node(&self.kind) == node(&other.kind)
-        };
-        !apart && (same(FaultKind::affected_process) || same(FaultKind::byzantine_node))
+        let affected = self.kind.affected_process();
+        let same_process = affected.is_some() && affected == other.kind.affected_process();
+        let same_way = self.kind.byzantine_node().is_some() && self.kind == other.kind;
+        !apart && (same_process || same_way)
     }
 }

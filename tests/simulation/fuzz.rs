@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::invariant_checker::check_scenario;
 use crate::message::Transport;
 use crate::scenario::Scenario;
+use crate::seeds;
 use crate::violation::Violation;
 use distomon::present::journal::notice_text;
 
@@ -137,6 +138,18 @@ fn no_invariant_is_violated_4_of_4() {
 #[test]
 fn past_failures_do_not_recur() {
     for &(seed, text) in REGRESSIONS {
+        check(parse(seed, text)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// Nodes 2 and 4 report node 3 offline, whose reports reach node 1 only through node 0, and keep the messages from node 0
+/// to node 1 filled with their own.
+#[test]
+fn large_reports_far_ahead_do_not_keep_others_from_travelling() {
+    let text = "nodes 5; delay 2; 0+15000 cut 1 3; \
+        0+15000 report-offline 2 3; 0+15000 withhold 2; 0+15000 flood 2; 0+15000 pad 2; 0+15000 jump-seq 2; \
+        0+15000 report-offline 4 3; 0+15000 withhold 4; 0+15000 flood 4; 0+15000 pad 4; 0+15000 jump-seq 4";
+    for seed in seeds() {
         check(parse(seed, text)).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }

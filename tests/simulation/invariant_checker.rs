@@ -83,6 +83,7 @@ impl InvariantChecker {
             let steady = SteadyState::of(run, &self.tolerance, !self.convicted.is_empty());
             steady.map_or(Ok(()), |steady| steady.check())?;
             self.replay.run(run)?;
+            run.flood();
         }
         Ok(())
     }
@@ -125,7 +126,10 @@ impl InvariantChecker {
                     return violation("convicted but honest");
                 }
                 self.convicted = self.convicted.with(target);
-            } else if !status.is_alive() && self.tolerance.must_be_alive(run, viewer, target) {
+            } else if !status.is_alive()
+                && !run.hides_reports(target)
+                && self.tolerance.must_be_alive(run, viewer, target)
+            {
                 return violation("not alive but connected");
             }
             self.outages.check(run, viewer, target)?;

@@ -166,8 +166,8 @@ fn votes_of_removed_members_do_not_count() {
     for seed in seeds() {
         let mut network = converged(5, seed);
         // Nodes 3 and 4 report node 2 offline although it is not.
-        network.set_misbehavior(3, Some(Misbehavior::ReportOffline(2)));
-        network.set_misbehavior(4, Some(Misbehavior::ReportOffline(2)));
+        network.set_misbehavior(3, Misbehavior::ReportOffline(2), true);
+        network.set_misbehavior(4, Misbehavior::ReportOffline(2), true);
         network.run_until(3_000, "their votes count", |network| {
             (0..2).all(|viewer| network.verdict(viewer, 2) == NodeStatus::Degraded)
         });
@@ -222,7 +222,7 @@ fn two_nodes_with_one_key_are_not_a_quorum() {
     for (seed, shared) in seeds().into_iter().flat_map(|seed| [(seed, true), (seed, false)]) {
         let mut network = with_shared_key(4, shared, seed);
         // The only other voter reports the crashed node online.
-        network.set_misbehavior(2, Some(Misbehavior::ReportAllOnline));
+        network.set_misbehavior(2, Misbehavior::ReportAllOnline, true);
         network.kill(3);
         if shared {
             network.run_asserting(15_000, "one key is not a quorum", |network| {

@@ -37,12 +37,29 @@ pub(crate) struct Sender {
 #[derive(Clone)]
 pub(crate) struct SignedRequest {
     pub(crate) sender: Sender,
-    /// The recipient, which the signature covers.
-    pub(crate) to: NodeId,
+    /// The node that the signature names as the recipient: a node that forwards the request cannot change it.
+    recipient: NodeId,
     pub(crate) nonce: Nonce,
     pub(crate) body: String,
     /// What travels beside the body under [`Transport::Typed`].
     pub(crate) payload: Payload,
+}
+
+impl SignedRequest {
+    /// A request that `sender` signed for `recipient`.
+    pub(crate) fn new(
+        sender: Sender,
+        recipient: NodeId,
+        nonce: Nonce,
+        body: String,
+        payload: Payload,
+    ) -> Self {
+        Self { sender, recipient, nonce, body, payload }
+    }
+
+    pub(crate) fn recipient(&self) -> &NodeId {
+        &self.recipient
+    }
 }
 
 /// The response to a request.

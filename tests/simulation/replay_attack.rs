@@ -6,8 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::fault::FaultKind;
 use crate::fixtures;
 use crate::message::Payload;
-use crate::network::Network;
+use crate::network::setup::converged;
+use crate::network::{CapturedRequest, Network};
 use crate::scenario_run::ScenarioRun;
+use crate::seeds;
 use crate::violation::Violation;
 use crate::virtual_host::VirtualHost;
 use distomon::mesh::id::ReportId;
@@ -34,9 +36,12 @@ impl ReplayAttack {
             if captured.is_empty() {
                 continue;
             }
-            let request = captured[self.rng.usize(0..captured.len())].clone();
+            let mut request = captured[self.rng.usize(0..captured.len())].clone();
             let payload = captured[self.rng.usize(0..captured.len())].request.payload.clone();
-            check_no_effect(run, request.to, "a request", |network| network.replay(request))?;
+            if self.rng.bool() {
+                request.to = self.rng.usize(0..run.truth.count);
+            }
+            check_replayed_request(run, request)?;
             let victim = self.rng.usize(0..run.truth.count);
             if victim != attacker && run.truth.can_call(attacker, victim) {
                 check_no_effect(run, victim, "reports", |network| {
@@ -46,6 +51,24 @@ impl ReplayAttack {
         }
         Ok(())
     }
+}
+
+/// Replays `request`, and checks that it has no effect; nor, at a host that is not its recipient, on the nonces that the
+/// host accepts.
+fn check_replayed_request(run: &mut ScenarioRun, request: CapturedRequest) -> Result<(), Violation> {
+    let victim = request.to;
+    let is_forwarded = run.network.host_of(request.request.recipient()) != victim;
+    let nonces = |run: &ScenarioRun| {
+        let is_running = is_forwarded && run.network.is_responsive(victim);
+        is_running.then(|| run.network.host(victim).disk.nonces.clone())
+    };
+    let before = nonces(run);
+    check_no_effect(run, victim, "a request", |network| network.replay(request))?;
+    if nonces(run) != before {
+        let text = format!("{victim} took the nonce of a request to another node");
+        return Err(Violation::new("a replay had an effect", text));
+    }
+    Ok(())
 }
 
 /// Runs `replay`, and checks that `victim` neither returns to an older report of a node nor counts the report that it
@@ -94,4 +117,34 @@ fn replay_reports(network: &mut Network, attacker: usize, victim: usize, payload
     let to = fixtures::node_id(victim);
     let body = format!("{{\"to\":\"{to}\",\"heads\":{{{}}},\"reports\":[]}}", heads.join(","));
     network.inject(victim, &fixtures::node_id(attacker), &body, payload);
+}
+
+/// The newest request that one node sent to another, after this number of captured ones.
+fn captured_request(network: &Network, from: usize, to: usize, after: usize) -> Option<CapturedRequest> {
+    let from = fixtures::node_id(from);
+    let newer = network.captured()[after..].iter();
+    newer.filter(|captured| captured.request.sender.id == from && captured.to == to).next_back().cloned()
+}
+
+#[test]
+fn a_request_that_is_forwarded_to_another_node_does_not_block_the_senders_next_one() {
+    for seed in seeds() {
+        let mut network = converged(3, seed);
+        // Requests to node 2 take longer, so that a later request to node 1 with a larger nonce overtakes some of them.
+        network.links.set_pair_delay(0, 2, 60);
+        network.capture(true);
+        let failed = |network: &Network| network.host(0).snapshot.counters().exchanges_failed;
+        let before = failed(&network);
+        for _ in 0..100 {
+            let count = network.captured().len();
+            network.run_until(3_000, "node 0 calls node 1", |network| {
+                captured_request(network, 0, 1, count).is_some()
+            });
+            let request = captured_request(&network, 0, 1, count).expect("just captured");
+            network.replay(CapturedRequest { to: 2, ..request });
+        }
+        network.run(2_000);
+        assert_eq!(failed(&network), before, "{}", network.describe());
+        assert!(network.is_converged());
+    }
 }

@@ -112,6 +112,23 @@ impl<'s> ScenarioRun<'s> {
         self.scenario.faults.iter().any(|fault| fault.kind == equivocation)
     }
 
+    /// Whether `node` hides its reports from some peers at any time.
+    pub(crate) fn hides_reports(&self, node: usize) -> bool {
+        let flood = FaultKind::Misbehave(node, Misbehavior::Flood);
+        self.scenario.faults.iter().any(|fault| fault.kind == flood)
+    }
+
+    /// Makes the nodes that flood publish again.
+    pub(crate) fn flood(&mut self) {
+        let flooders: Vec<_> = self.active_faults().filter_map(|fault| fault.kind.flooding_node()).collect();
+        for node in flooders {
+            if self.is_checkable(node) {
+                // A changed configuration is published as soon as the limit of reports in a second permits.
+                self.network.reconfigure(node, node);
+            }
+        }
+    }
+
     /// Whether the verdicts of the node on `host` can be checked now.
     pub(crate) fn is_checkable(&self, host: usize) -> bool {
         self.network.is_responsive(host) && !self.stopping.contains_key(&host)
@@ -179,7 +196,7 @@ impl<'s> ScenarioRun<'s> {
                 network.change_clock(node, |clock| clock.skew_ms += if begins { by_ms } else { -by_ms });
             }
             FaultKind::Misbehave(node, misbehavior) => {
-                network.set_misbehavior(node, begins.then_some(misbehavior));
+                network.set_misbehavior(node, misbehavior, begins);
             }
             _ => {}
         }
@@ -235,7 +252,7 @@ impl<'s> ScenarioRun<'s> {
                 FaultKind::Star(hub) => cut_where(links, count, |one, other| one != hub && other != hub),
                 FaultKind::Loss(percent) => loss_percent = loss_percent.max(percent),
                 FaultKind::Delay(ms) => delay_ms = delay_ms.max(ms),
-                FaultKind::Misbehave(node, Misbehavior::Withhold) => {
+                FaultKind::Misbehave(node, Misbehavior::Withhold | Misbehavior::Hoard) => {
                     conditions.withholding = conditions.withholding.with(node);
                 }
                 FaultKind::Misbehave(..) | FaultKind::Replay(_) | FaultKind::StepClock(..) => {}

@@ -53,6 +53,10 @@ impl fmt::Display for Fault {
                 Misbehavior::ReportOffline(victim) => write!(f, "report-offline {node} {victim}"),
                 Misbehavior::Equivocate => write!(f, "equivocate {node}"),
                 Misbehavior::Withhold => write!(f, "withhold {node}"),
+                Misbehavior::Hoard => write!(f, "hoard {node}"),
+                Misbehavior::Pad => write!(f, "pad {node}"),
+                Misbehavior::JumpSeq => write!(f, "jump-seq {node}"),
+                Misbehavior::Flood => write!(f, "flood {node}"),
             },
             FaultKind::Replay(node) => write!(f, "replay {node}"),
         }
@@ -136,6 +140,10 @@ fn parse_kind(word: &str, numbers: &[i64]) -> Option<FaultKind> {
         "report-offline" => FaultKind::Misbehave(one()?, Misbehavior::ReportOffline(other()?)),
         "equivocate" => FaultKind::Misbehave(one()?, Misbehavior::Equivocate),
         "withhold" => FaultKind::Misbehave(one()?, Misbehavior::Withhold),
+        "hoard" => FaultKind::Misbehave(one()?, Misbehavior::Hoard),
+        "pad" => FaultKind::Misbehave(one()?, Misbehavior::Pad),
+        "jump-seq" => FaultKind::Misbehave(one()?, Misbehavior::JumpSeq),
+        "flood" => FaultKind::Misbehave(one()?, Misbehavior::Flood),
         "replay" => FaultKind::Replay(one()?),
         _ => return None,
     })

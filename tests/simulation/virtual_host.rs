@@ -11,6 +11,7 @@ use distomon::mesh::id::{NodeId, ReportId};
 use distomon::mesh::membership::Membership;
 use distomon::mesh::sync::compose::{ArrivedHeads, ReplyContent, RequestContent, write_reply, write_request};
 use distomon::mesh::sync::missing::{missing_proofs, missing_reports};
+use distomon::mesh::sync::round_robin::RoundRobin;
 use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports, VerifyOutcome};
 use distomon::mesh::wire::equivocation::EquivocationProof;
 use distomon::mesh::wire::message::{Reply, Request};
@@ -76,6 +77,7 @@ pub(crate) struct VirtualHost {
     pub(crate) last_tick_ms: u64,
     started_ms: u64,
     rate_limit: AuthorRateLimit,
+    round_robin: RoundRobin,
     requests: u64,
     /// For each call in flight, the time of the snapshot from which its request was written: monotonic time in ms.
     written: BTreeMap<u64, u64>,
@@ -111,6 +113,7 @@ impl VirtualHost {
             last_tick_ms: at_ms,
             started_ms: at_ms,
             rate_limit: AuthorRateLimit::default(),
+            round_robin: RoundRobin::default(),
             requests: 0,
             written: BTreeMap::new(),
             transport,
@@ -193,11 +196,13 @@ impl VirtualHost {
         request: SignedRequest,
     ) -> (Response, Option<ReceivedReports>) {
         let snapshot = self.snapshot.clone();
-        let SignedRequest { sender: Sender { id: from, key }, to, nonce, body, payload } = request;
+        let is_recipient = request.recipient() == self.id();
+        let SignedRequest { sender: Sender { id: from, key }, nonce, body, payload, .. } = request;
         if snapshot.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(&key)) {
             return (Response::Rejected(Failure::HttpStatus), None);
         }
-        if to != *self.id() {
+        // Before the nonce is taken, so that a forwarded request does not block the sender's own next one.
+        if !is_recipient {
             return (Response::Rejected(Failure::Misdirected), None);
         }
         if self.disk.nonces.get(&from).is_some_and(|last| *last >= nonce) {
@@ -222,9 +227,10 @@ impl VirtualHost {
             // Reports before the forged one were verified, so they count.
             return (Response::Rejected(Failure::Rejected), Some(received));
         }
-        let reports = missing_reports(&heads, snapshot.table(), |index, _| {
+        let missing = missing_reports(&heads, snapshot.table(), |index| {
             complete || heads.knows(snapshot.membership(), index)
         });
+        let reports = self.round_robin.select(index, missing);
         let proofs = if complete { missing_proofs(&heads, snapshot.table()) } else { Vec::new() };
         let now = self.now(at_ms);
         let (inside, beside) = self.split(reports, proofs);

@@ -6,6 +6,7 @@ use super::event::{Call, CallPurpose, Effect};
 use super::peers::{CallContent, Peers};
 use crate::mesh::report_table::ReportTable;
 use crate::mesh::sync::missing::{missing_proofs, missing_reports};
+use crate::mesh::sync::round_robin::RoundRobin;
 use crate::mesh::timestamps::Timestamps;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::heads::Heads;
@@ -18,6 +19,8 @@ const PUSH_PEERS: usize = 8;
 pub(super) struct CallPlanner<'e> {
     pub(super) table: &'e ReportTable,
     pub(super) peers: &'e mut Peers,
+    /// Shares follow-ups between the authors.
+    pub(super) round_robin: &'e mut RoundRobin,
     pub(super) effects: &'e mut Vec<Effect>,
     pub(super) now: Timestamps,
     /// The epoch of the nonces of new calls.
@@ -39,19 +42,24 @@ impl CallPlanner<'_> {
     }
 
     /// Sends the reports that the sender of `heads` lacks and that should not wait for the next probe: this node's own,
-    /// those by which the sender is not exactly one behind, and those that it has lacked for a quarter of `max_poll_ms`,
-    /// so that no other node seems to send them. Sends all proofs that it lacks, within the limits of a message.
+    /// all of a member of which it holds no report, and those of members of whose reports it has lacked any for
+    /// `Membership::follow_up_wait_ms`, so that no other node seems to send them. Sends all proofs that it lacks. Both within the limits of a message.
     pub(super) fn follow_up(&mut self, index: usize, heads: &Heads) {
         let membership = self.table.membership();
         if !heads.matches(membership) {
             return;
         }
-        let max_wait_ms = membership.max_poll_ms() / 4;
-        let reports = missing_reports(heads, self.table, |author, behind| {
+        let stored_by_ms = self.now.mono_ms.saturating_sub(membership.follow_up_wait_ms());
+        let missing = missing_reports(heads, self.table, |author| {
             let state = &self.table.states()[author];
-            let waited_ms = self.now.mono_ms.saturating_sub(state.received_ms);
-            author == membership.me() || behind != 1 || waited_ms >= max_wait_ms
+            let Some(head) = heads.get(membership, author) else { return true };
+            let is_conflicting = state.latest_id() == Some(head.id);
+            author == membership.me()
+                || is_conflicting
+                || state.received_ms <= stored_by_ms
+                || head.id < state.held.stored_by(stored_by_ms)
         });
+        let reports = self.round_robin.select(index, missing);
         let proofs = missing_proofs(heads, self.table);
         if !reports.is_empty() || !proofs.is_empty() {
             self.call(index, CallPurpose::FollowUp, reports, proofs);

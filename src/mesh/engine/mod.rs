@@ -30,6 +30,7 @@ use super::member_state::MemberState;
 use super::membership::Membership;
 use super::report_table::{ReportTable, StoreOutcome};
 use super::snapshot::{Counters, Snapshot};
+use super::sync::round_robin::RoundRobin;
 use super::timestamps::Timestamps;
 use super::verdict::tracker::VerdictChange;
 use super::wire::equivocation::EquivocationProof;
@@ -64,6 +65,7 @@ pub struct EngineInit {
 pub struct Engine {
     table: ReportTable,
     peers: Peers,
+    round_robin: RoundRobin,
     publisher: Publisher,
     self_health: SelfHealth,
     evaluator: Evaluator,
@@ -96,6 +98,7 @@ impl Engine {
         let table = ReportTable { membership, states: states.into_iter().collect() };
         Self {
             peers,
+            round_robin: RoundRobin::default(),
             publisher: Publisher::new(init.signer, init.epoch, run),
             self_health: SelfHealth::default(),
             evaluator: Evaluator::new(&table, now),
@@ -231,7 +234,14 @@ impl Engine {
 
     fn calls<'e>(&'e mut self, now: Timestamps, effects: &'e mut Vec<Effect>) -> CallPlanner<'e> {
         let epoch = self.publisher.last_id().epoch;
-        CallPlanner { table: &self.table, peers: &mut self.peers, effects, now, epoch }
+        CallPlanner {
+            table: &self.table,
+            peers: &mut self.peers,
+            round_robin: &mut self.round_robin,
+            effects,
+            now,
+            epoch,
+        }
     }
 
     /// Sets the status of the peers without a url, which only call out, by their last call.
@@ -418,7 +428,11 @@ impl Engine {
     fn on_incompatible_request(&mut self, now: Timestamps, from: &NodeId, effects: &mut Vec<Effect>) {
         let Some(index) = self.table.membership.index(from.as_str()) else { return };
         if self.table.membership.observed().binary_search(&index).is_ok() {
+            let error = self.peers[index].observation.error;
             let before = self.peers[index].on_incompatible_request(now);
+            if self.peers[index].observation.error != error {
+                self.publisher.request_publish();
+            }
             self.record_status_change(index, before, effects);
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod compose;
 pub mod missing;
+pub mod round_robin;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::compose::{ArrivedHeads, ReplyContent, RequestContent, write_reply, write_request};
-use super::missing::{missing_proofs, missing_reports, reports_behind};
+use super::missing::{lacks_report, missing_proofs, missing_reports};
+use super::round_robin::RoundRobin;
 use crate::mesh::Snapshot;
 use crate::mesh::id::{MAX_INTEGER, ReportId};
+use crate::mesh::report_table::ReportTable;
 use crate::mesh::sample;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::heads::{Head, Heads};
@@ -192,21 +194,25 @@ fn heads_are_found_after_the_configuration_has_changed() {
     assert_eq!(heads.get(&other, 9), None);
 }
 
+/// The reports that the sender of `heads` lacks, where all fit in a message.
+fn missing(heads: &Heads, table: &ReportTable) -> Vec<Arc<VerifiedReport>> {
+    RoundRobin::default().select(1, missing_reports(heads, table, |_| true))
+}
+
 #[test]
-fn missing_reports_are_ordered_by_how_far_the_peer_is_behind() {
+fn missing_reports_are_those_newer_than_the_peers_heads() {
     let own = latest(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]);
     for (theirs, expected) in [
         (latest(&[]), vec!["node-00", "node-01", "node-02", "node-03"]),
         (latest(&[(0, 1, 5), (1, 3, 9), (2, 5, 6), (3, 1, 1)]), vec![]),
         (latest(&[(0, 1, 4), (1, 3, 9), (2, 5, 7), (3, 2, 1)]), vec!["node-00"]),
-        // This node's own first, then the furthest behind.
-        (latest(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-02", "node-01"]),
-        (latest(&[(0, 1, 5), (1, 2, 99), (2, 5, 1), (3, 1, 1)]), vec!["node-01", "node-02"]),
+        (latest(&[(0, 1, 4), (1, 3, 7), (2, 5, 1), (3, 1, 1)]), vec!["node-00", "node-01", "node-02"]),
+        (latest(&[(0, 1, 5), (1, 2, 99), (2, 5, 6), (3, 1, 1)]), vec!["node-01"]),
     ] {
-        assert_eq!(authors(&missing_reports(&heads(&theirs), own.table(), |_, _| true)), expected);
+        assert_eq!(authors(&missing(&heads(&theirs), own.table())), expected);
     }
-    let wanted = missing_reports(&heads(&latest(&[])), own.table(), |author, _| author == 2);
-    assert_eq!(authors(&wanted), ["node-02"]);
+    let wanted = missing_reports(&heads(&latest(&[])), own.table(), |author| author == 2);
+    assert_eq!(authors(&RoundRobin::default().select(1, wanted)), ["node-02"]);
 }
 
 #[test]
@@ -215,15 +221,15 @@ fn conflicting_reports_are_sent_until_the_proof_is_known() {
         [true, false].map(|isolated| sample::sealed(1, Report { isolated, ..sample::report(1, 5, 3) }));
     let own = sample::snapshot(3, &[one]);
     let mut theirs = sample::snapshot(3, &[other]);
-    assert_eq!(authors(&missing_reports(&heads(&theirs), own.table(), |_, _| true)), ["node-01"]);
+    assert_eq!(authors(&missing(&heads(&theirs), own.table())), ["node-01"]);
     theirs.table.states.get_mut(1).equivocation = Some(Arc::new(proof(1)));
-    assert!(missing_reports(&heads(&theirs), own.table(), |_, _| true).is_empty());
+    assert!(missing(&heads(&theirs), own.table()).is_empty());
     assert_eq!(missing_proofs(&heads(&own), theirs.table()).len(), 1);
     assert!(missing_proofs(&heads(&theirs), theirs.table()).is_empty());
     theirs.table.states.get_mut(1).latest = None;
     let heads = heads(&theirs);
     assert!(missing_proofs(&heads, theirs.table()).is_empty(), "a proof is named without a report");
-    assert!(reports_behind(&heads, own.table(), 1).is_some(), "the report is still missing");
+    assert!(lacks_report(&heads, own.table(), 1), "the report is still missing");
 }
 
 /// A report of about `bytes` bytes.
@@ -249,8 +255,7 @@ fn messages_do_not_exceed_the_maximum_size() {
         snapshot.table.states.get_mut(author).equivocation = Some(Arc::new(proof));
     }
     let none = Heads::empty(snapshot.membership().clone());
-    let (reports, proofs) =
-        (missing_reports(&none, snapshot.table(), |_, _| true), missing_proofs(&none, snapshot.table()));
+    let (reports, proofs) = (missing(&none, snapshot.table()), missing_proofs(&none, snapshot.table()));
     assert_eq!(authors(&reports), ["node-00"], "this node's own; a second one does not fit");
     assert_eq!(proofs.len(), 1, "at least one");
     let body = request_body(&snapshot, 10_000, &reports, &proofs);

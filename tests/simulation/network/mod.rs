@@ -155,9 +155,9 @@ impl Network {
         self.hosts.schedule_tick(host, self.now_ms);
     }
 
-    /// Sets how the node on `host` misbehaves from now on; none makes it honest.
-    pub(crate) fn set_misbehavior(&self, host: usize, misbehavior: Option<Misbehavior>) {
-        self.hosts.behavior(host).set(misbehavior);
+    /// Begins or ends a way in which the node on `host` misbehaves.
+    pub(crate) fn set_misbehavior(&self, host: usize, misbehavior: Misbehavior, begins: bool) {
+        self.hosts.behavior(host).set(misbehavior, begins);
     }
 
     /// Adds the next node to the configuration, which [`Self::reconfigure`] applies to hosts.
@@ -311,7 +311,7 @@ impl Network {
         self.captured.as_deref().unwrap_or_default()
     }
 
-    /// Sends a captured request again to the same host.
+    /// Sends a captured request again to the host `to`.
     pub(crate) fn replay(&mut self, CapturedRequest { to, request }: CapturedRequest) {
         let now_ms = self.now_ms;
         let Some(host) = self.hosts.get_mut(to) else { return };
@@ -351,9 +351,8 @@ impl Network {
         let key = self.hosts.key(from);
         let host = self.host_mut(from);
         let (nonce, body, mut payload) = host.write_request(now_ms, &call);
-        let peer = call.peer.clone();
         let sender = Sender { id: host.id().clone(), key };
-        self.hosts.behavior(from).tamper(&mut payload, &sender.id, to);
+        self.hosts.behavior(from).tamper(&mut payload, &sender.id, to, now_ms);
         self.last_call += 1;
         let number = self.last_call;
         self.traffic.bytes += body.len();
@@ -364,10 +363,11 @@ impl Network {
         }
         let timeout = Packet::Failed { to: from, call: number, failure: Failure::Timeout };
         self.queue.push(now_ms + call.timeout_ms, timeout);
+        let recipient = call.peer.clone();
         self.pending.insert(number, PendingCall { from, call, sent_ms: now_ms });
         let arrival_ms = self.arrival_ms(from, to).filter(|_| self.links.admits(from, to));
         if let Some(arrival_ms) = arrival_ms {
-            let request = SignedRequest { sender, to: peer, nonce, body, payload };
+            let request = SignedRequest::new(sender, recipient, nonce, body, payload);
             self.queue.push(arrival_ms, Packet::Request { from, to, call: number, request });
         }
     }
@@ -420,7 +420,7 @@ impl Network {
         let id = host.id().clone();
         if let Response::Reply(body, payload) = &mut response {
             self.traffic.bytes += body.len();
-            self.hosts.behavior(to).tamper(payload, &id, from);
+            self.hosts.behavior(to).tamper(payload, &id, from, now_ms);
         }
         if let Some(arrival_ms) = arrival_ms {
             let signer = self.hosts.key(to);
