@@ -22,7 +22,7 @@ impl HeldReports {
         }
     }
 
-    /// The newest sampled report that was stored by `by_ms`; (0, 0) if there is none.
+    /// The newest sampled report that was stored by `by_ms`; (0, 0) without one.
     pub fn stored_by(&self, by_ms: u64) -> ReportId {
         let (sampled, sampled_ms) = self.sample;
         if sampled_ms <= by_ms { sampled } else { self.settled }

@@ -61,7 +61,7 @@ fn measure_rate_limit() {
     let author = (membership.me() + 1) % keys.len();
     let bodies: Vec<String> = (1..=MESSAGES)
         .map(|seq| sample(&membership, &keys[author], author, seq).envelope)
-        .map(|envelope| format!("{{\"to\":\"node-0\",\"heads\":{{}},\"reports\":[{envelope}]}}"))
+        .map(|envelope| format!("{{\"v\":2,\"heads\":{{}},\"reports\":[{envelope}]}}"))
         .collect();
     let shared = Mutex::new(AuthorRateLimit::default());
     let verify_all = |limit: &dyn Fn(usize, bool) -> bool| {
@@ -131,7 +131,7 @@ fn measure(nodes: usize, together: bool) {
         for message in samples.chunks(if together { samples.len() } else { 1 }) {
             now = Timestamps { mono_ms: now.mono_ms + 1, wall_ms: now.wall_ms + 1 };
             let envelopes: Vec<&str> = message.iter().map(|sample| sample.envelope.as_str()).collect();
-            let body = format!("{{\"to\":\"node-0\",\"heads\":{{}},\"reports\":[{}]}}", envelopes.join(","));
+            let body = format!("{{\"v\":2,\"heads\":{{}},\"reports\":[{}]}}", envelopes.join(","));
             receive(&mut engine, &mut snapshot, now, body.as_bytes(), &mut spent);
             let start = Instant::now();
             for Sample { signed, signature, key, .. } in message {

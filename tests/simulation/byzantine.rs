@@ -8,7 +8,7 @@ use crate::fixtures::{self, KeySigner};
 use crate::message::{Payload, Transport};
 use crate::network::setup::converged;
 use crate::seeds;
-use distomon::crypto::dsse::{self, MAX_ENVELOPE, MAX_PAYLOAD};
+use distomon::crypto::dsse::{self, MAX_ENVELOPE};
 use distomon::crypto::{Keypair, PublicKey};
 use distomon::mesh::Signer;
 use distomon::mesh::id::{MAX_INTEGER, NodeId, ReportId};
@@ -249,7 +249,7 @@ fn a_report_of_the_largest_size_is_accepted() {
         network.set_misbehavior(2, Misbehavior::JumpSeq, true);
         network.run_until(3_000, "node 1 holds it", |network| {
             let latest = network.host(1).latest(&fixtures::node_id(2)).expect("a converged network");
-            latest.envelope().len() > MAX_PAYLOAD.div_ceil(3) * 4 && latest.id().seq > 1_000
+            latest.envelope().len() > max_payload_bytes(2) / 3 * 4 && latest.id().seq > 1_000
         });
         network.run(10_000);
         assert!(network.is_converged());

@@ -1,5 +1,6 @@
 //! How reports reach all nodes: quickly, around broken links, and without much duplication.
 
+use crate::byzantine::Misbehavior;
 use crate::network::Network;
 use crate::network::setup::{converged, converged_slowly};
 use crate::{fixtures, seeds};
@@ -98,8 +99,12 @@ fn reports_are_relayed_along_a_chain() {
 
 #[test]
 fn at_most_a_fifth_of_received_reports_are_stale() {
-    for seed in seeds() {
+    for (seed, jumps) in seeds().into_iter().flat_map(|seed| [(seed, false), (seed, true)]) {
         let mut network = converged(16, seed);
+        // Its sequence numbers give a node no priority.
+        if jumps {
+            network.set_misbehavior(15, Misbehavior::JumpSeq, true);
+        }
         let count = |network: &Network| {
             let received = network.running().map(|(_, host)| host.received);
             received.fold((0, 0), |(new, stale), received| (new + received.new, stale + received.stale))

@@ -118,7 +118,9 @@ impl InvariantChecker {
             if latest.is_some_and(|latest| latest.id() < run.min_report(viewer, target)) {
                 return violation("a report is older than one before the restart");
             }
-            if status == NodeStatus::Down && !self.tolerance.may_be_down(run, viewer, target) {
+            // A node that hides its reports may be found silent.
+            let hides = run.hides_reports(target);
+            if status == NodeStatus::Down && !hides && !self.tolerance.may_be_down(run, viewer, target) {
                 return violation("down but running");
             }
             if status == NodeStatus::Conflict {
@@ -126,10 +128,7 @@ impl InvariantChecker {
                     return violation("convicted but honest");
                 }
                 self.convicted = self.convicted.with(target);
-            } else if !status.is_alive()
-                && !run.hides_reports(target)
-                && self.tolerance.must_be_alive(run, viewer, target)
-            {
+            } else if !status.is_alive() && !hides && self.tolerance.must_be_alive(run, viewer, target) {
                 return violation("not alive but connected");
             }
             self.outages.check(run, viewer, target)?;

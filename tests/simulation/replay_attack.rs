@@ -37,7 +37,12 @@ impl ReplayAttack {
                 continue;
             }
             let mut request = captured[self.rng.usize(0..captured.len())].clone();
-            let payload = captured[self.rng.usize(0..captured.len())].request.payload.clone();
+            let mut payload = captured[self.rng.usize(0..captured.len())].request.payload.clone();
+            // It listens where it is: reports that have not reached it are out of its reach.
+            payload.reports.retain(|report| {
+                let latest = run.network.host(attacker).latest(report.author());
+                latest.is_some_and(|latest| report.id() <= latest.id())
+            });
             if self.rng.bool() {
                 request.to = self.rng.usize(0..run.truth.count);
             }
@@ -115,15 +120,15 @@ fn replay_reports(network: &mut Network, attacker: usize, victim: usize, payload
         }
     }
     let to = fixtures::node_id(victim);
-    let body = format!("{{\"to\":\"{to}\",\"heads\":{{{}}},\"reports\":[]}}", heads.join(","));
+    let body = format!("{{\"v\":2,\"heads\":{{{}}},\"reports\":[]}}", heads.join(","));
     network.inject(victim, &fixtures::node_id(attacker), &body, payload);
 }
 
 /// The newest request that one node sent to another, after this number of captured ones.
 fn captured_request(network: &Network, from: usize, to: usize, after: usize) -> Option<CapturedRequest> {
     let from = fixtures::node_id(from);
-    let newer = network.captured()[after..].iter();
-    newer.filter(|captured| captured.request.sender.id == from && captured.to == to).next_back().cloned()
+    let mut newer = network.captured()[after..].iter();
+    newer.rfind(|captured| captured.request.sender.id == from && captured.to == to).cloned()
 }
 
 #[test]

@@ -165,7 +165,8 @@ impl<'a> SteadyState<'a> {
             };
             let (even, odd) = (audience(0), audience(1));
             let is_exposed = even.iter().any(|one| !truth.connected(one).intersection(odd).is_empty());
-            if !truth.is_running(target) || !is_exposed {
+            // A node that shows nothing to half of its peers shows them no second version.
+            if !truth.is_running(target) || !is_exposed || self.run.hides_reports(target) {
                 continue;
             }
             for viewer in self.viewers.iter().filter(|viewer| truth.connected(*viewer).contains(target)) {

@@ -262,6 +262,19 @@ fn messages_do_not_exceed_the_maximum_size() {
     assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
 }
 
+#[test]
+fn a_proof_that_does_not_fit_is_skipped() {
+    let mut snapshot = sample::snapshot(4, &[]);
+    for (author, bytes) in [(1, 60_000), (2, 60_000), (3, 1_000)] {
+        let [one, other] = [0, 1].map(|mark| large(author, bytes, mark));
+        let proof = EquivocationProof::new(one, other).expect("they differ");
+        snapshot.table.states.get_mut(author).equivocation = Some(Arc::new(proof));
+    }
+    let proofs = missing_proofs(&Heads::empty(snapshot.membership().clone()), snapshot.table());
+    let authors: Vec<_> = proofs.iter().map(|proof| proof.author().as_str()).collect();
+    assert_eq!(authors, ["node-01", "node-03"]);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_parsed_or_rejected(body in proptest::collection::vec(any::<u8>(), 0..300)) {
