@@ -187,9 +187,13 @@ impl<'o> Service<'o> {
     }
 
     /// Waits until each node has published its first report, which replies contain, or for [`FIRST_REPORT_TIMEOUT`].
+    /// Nodes that recover their epoch publish later.
     fn wait_for_first_reports(&self) {
         let deadline = Instant::now() + FIRST_REPORT_TIMEOUT;
-        let lacks_report = |network: &RunningNetwork| network.node().snapshot().own_report().is_none();
+        let lacks_report = |network: &RunningNetwork| {
+            let snapshot = network.node().snapshot();
+            snapshot.own_report().is_none() && !snapshot.recovers_epoch()
+        };
         while self.networks.values().any(lacks_report) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -13,7 +13,7 @@ use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::report::{Report, VerifiedReport};
-use crate::mesh::{Engine, EngineInit, Event, Signer};
+use crate::mesh::{Engine, EngineInit, Event, Signer, StartEpoch};
 use crate::present::journal;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
@@ -48,8 +48,8 @@ impl RunningNetwork {
         let membership = Arc::new(key.membership.clone());
         let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
-        let epoch = files.next_epoch(now.wall_ms)?;
         let restored = files.read(&membership);
+        let epoch = files.next_epoch(&membership, &restored, now.wall_ms)?;
         let min_reports = restored.min_reports.iter().cloned().collect();
         log_start(key, &files, epoch);
         let signer = Box::new(ReportSigner { key: key.keypair.clone(), limiter: LogLimiter::default() });
@@ -58,6 +58,7 @@ impl RunningNetwork {
             signer,
             seed: fastrand::u64(..),
             epoch,
+            prior: restored.prior,
             min_reports: restored.min_reports,
             proofs: restored.proofs,
         };
@@ -123,7 +124,11 @@ fn notice_log() -> OnNotice {
     Box::new(move |snapshot, notice| journal::log_notice(snapshot, notice, |subject| limiter.allow(subject)))
 }
 
-fn log_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
+fn log_start(key: &OwnKey, files: &StateFiles, epoch: StartEpoch) {
+    let epoch = match epoch {
+        StartEpoch::New(epoch) => epoch.to_string(),
+        StartEpoch::Lost { .. } => "lost".to_owned(),
+    };
     let network = key.membership.network_id().as_str();
     let node = key.membership.own().id.as_str();
     let public: &PublicKey = key.keypair.public();

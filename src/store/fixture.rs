@@ -15,7 +15,7 @@ use crate::mesh::membership::{Member, Membership};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::wire::report::{Report, VerifiedReport};
-use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
+use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, StartEpoch, Timestamps};
 
 /// A network with all of its private keys. The node under test is node 0.
 pub(crate) struct Net {
@@ -108,7 +108,8 @@ impl Net {
             membership: self.membership.clone(),
             signer: Box::new(NodeSigner(self.keys[0].clone())),
             seed: 1,
-            epoch: now().wall_ms,
+            epoch: StartEpoch::New(now().wall_ms),
+            prior: None,
             min_reports: Vec::new(),
             proofs: Vec::new(),
         };

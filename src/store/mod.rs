@@ -8,6 +8,7 @@ pub mod drop_counters;
 pub mod event_loop;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod last_run;
 pub mod network_handle;
 pub mod nonce_store;
 pub mod published;

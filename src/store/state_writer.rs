@@ -87,6 +87,10 @@ fn write_until_stopped(
             if heads != saved && is_saved("heads", files.lock().save_heads(&heads)) {
                 saved = heads;
             }
+            if let Some(own) = node.snapshot().own_report() {
+                let result = files.lock().save_own_report(own.id(), own.report().leaving);
+                is_saved("the last report", result);
+            }
             due = Instant::now() + HEADS_PERIOD;
         }
         if is_stopping {
@@ -114,7 +118,7 @@ mod tests {
     use crate::crypto::Keypair;
     use crate::mesh::membership::{Member, Membership};
     use crate::mesh::wire::report::{Report, VerifiedReport};
-    use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
+    use crate::mesh::{Engine, EngineInit, Event, Signer, StartEpoch, Timestamps};
 
     struct TestSigner(Keypair);
 
@@ -152,7 +156,8 @@ mod tests {
             membership: Arc::new(membership),
             signer: Box::new(TestSigner(key.clone())),
             seed: 1,
-            epoch: 10,
+            epoch: StartEpoch::New(10),
+            prior: None,
             min_reports: saved.clone().into_iter().collect(),
             proofs: Vec::new(),
         };

@@ -22,7 +22,7 @@ use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports};
 use distomon::mesh::wire::message;
 use distomon::mesh::wire::observation::{Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Report, VerifiedReport};
-use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
+use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, StartEpoch, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
 use parking_lot::Mutex;
 
@@ -217,7 +217,8 @@ fn new_engine(membership: &Arc<Membership>, key: Keypair, now: Timestamps) -> En
         membership: membership.clone(),
         signer: Box::new(KeySigner(key)),
         seed: 1,
-        epoch: START_MS,
+        epoch: StartEpoch::New(START_MS),
+        prior: None,
         min_reports: Vec::new(),
         proofs: Vec::new(),
     };

@@ -101,13 +101,15 @@ impl LargeNetwork {
 
     /// Starts node 0, whose dashboard is tested.
     fn start(&self, directory: &std::path::Path) -> Arc<NetworkHandle> {
-        let files = StateFiles::open(directory, &self.membership).expect("a directory");
+        let mut files = StateFiles::open(directory, &self.membership).expect("a directory");
+        let restored = files.read(&self.membership);
         let now = self.clock.now();
         let init = EngineInit {
             membership: self.membership.clone(),
             signer: Box::new(fixtures::KeySigner(self.keypairs[0].clone())),
             seed: 1,
-            epoch: files.next_epoch(now.wall_ms).expect("a directory"),
+            epoch: files.next_epoch(&self.membership, &restored, now.wall_ms).expect("a directory"),
+            prior: restored.prior,
             min_reports: Vec::new(),
             proofs: Vec::new(),
         };

@@ -2,6 +2,7 @@
 
 mod calls;
 mod config_mismatch;
+mod epoch_recovery;
 mod evaluator;
 pub mod event;
 mod gap_detector;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use self::calls::CallPlanner;
 use self::config_mismatch::MismatchTimer;
+use self::epoch_recovery::EpochRecovery;
+pub use self::epoch_recovery::StartEpoch;
 use self::evaluator::Evaluator;
 use self::event::{CallFinished, CallPurpose, CallReply, Effect, Event, Notice, ReceivedReports};
 use self::gap_detector::GapDetector;
@@ -35,6 +38,7 @@ use super::verdict::tracker::VerdictChange;
 use super::wire::equivocation::EquivocationProof;
 use super::wire::heads::Heads;
 use super::wire::observation::{Failure, Observation, ProbeStatus};
+use super::wire::prior_run::PriorRun;
 use super::wire::report::VerifiedReport;
 
 /// The parameters of an [`Engine`].
@@ -45,8 +49,10 @@ pub struct EngineInit {
     pub signer: Box<dyn Signer>,
     /// Seeds the random spread of probes and pushes.
     pub seed: u64,
-    /// The first epoch, larger than any that this node used before.
-    pub epoch: u64,
+    /// The first epoch.
+    pub epoch: StartEpoch,
+    /// The previous process of this node, as far as it is known.
+    pub prior: Option<PriorRun>,
     /// Ids of reports that an earlier process held: older reports are not stored.
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Stored proofs of equivocation.
@@ -58,6 +64,8 @@ pub struct Engine {
     table: ReportTable,
     peers: Peers,
     publisher: Publisher,
+    /// While this is set, this node publishes nothing.
+    epoch_recovery: Option<EpochRecovery>,
     self_health: SelfHealth,
     evaluator: Evaluator,
     config_mismatch: MismatchTimer,
@@ -85,10 +93,19 @@ impl Engine {
             }
         }
         let peers = Peers::new(&membership, now, init.seed);
-        let table = ReportTable { membership, states: states.into_iter().collect() };
+        let (epoch, epoch_recovery) = match init.epoch {
+            StartEpoch::New(epoch) => (epoch, None),
+            StartEpoch::Lost { known } => {
+                let recovery = EpochRecovery::new(now, known, init.seed);
+                (recovery.provisional(), Some(recovery))
+            }
+        };
+        let recovers_epoch = epoch_recovery.is_some();
+        let table = ReportTable { membership, states: states.into_iter().collect(), recovers_epoch };
         Self {
             peers,
-            publisher: Publisher::new(init.signer, init.epoch),
+            publisher: Publisher::new(init.signer, epoch),
+            epoch_recovery,
             self_health: SelfHealth::default(),
             evaluator: Evaluator::new(&table, now),
             config_mismatch: MismatchTimer::default(),
@@ -128,6 +145,7 @@ impl Engine {
             table: self.table.clone(),
             at: now,
             revision: self.revision,
+            epoch: self.publisher.last_id().epoch,
             isolated: self.self_health.is_isolated(),
             duplicate_key: self.self_health.has_duplicate_key(),
             counters: self.counters,
@@ -144,9 +162,13 @@ impl Engine {
             return u64::MAX;
         }
         let membership = self.table.membership();
-        let own_ms = self.publisher.due_ms(membership.publish_ms());
+        let last_step_ms = self.gap_detector.last_step_ms();
+        let own_ms = match &self.epoch_recovery {
+            Some(recovery) => recovery.due_ms(last_step_ms, membership),
+            None => self.publisher.due_ms(membership.publish_ms()),
+        };
         let probe_ms = self.peers.next_probe_ms(membership);
-        let refute_ms = self.self_health.refutation_due_ms(self.gap_detector.last_step_ms());
+        let refute_ms = self.self_health.refutation_due_ms(last_step_ms);
         let optional = probe_ms.into_iter().chain(refute_ms);
         optional.fold(own_ms.min(self.evaluator.due_ms()), u64::min)
     }
@@ -167,13 +189,20 @@ impl Engine {
             state.waiting_since_ms = now.mono_ms;
         }
         self.peers.resume_after_gap(&self.table.membership, now);
+        if let Some(recovery) = &mut self.epoch_recovery {
+            recovery.start_over(now);
+        }
         self.changed = true;
     }
 
-    /// Announces the stop in the next report, and starts nothing else.
+    /// Announces the stop in the next report, and starts nothing else. Without an epoch there is no such report, so no
+    /// call counts.
     fn start_leaving(&mut self) {
         self.leaving = true;
         self.peers.cancel_pending_pushes();
+        if self.epoch_recovery.is_some() {
+            self.peers.forget_calls_until(self.peers.last_call());
+        }
     }
 
     /// Continues with another membership. A member that still has one of its keys keeps the reports that it signed.
@@ -208,6 +237,7 @@ impl Engine {
             self.publisher.request_publish();
             effects.push(Effect::Notice(Notice::IsolationChanged(self.self_health.is_isolated())));
         }
+        self.finish_epoch_recovery(now, effects);
         self.publish(now, effects);
         if !self.leaving {
             self.calls(now, effects).probe();
@@ -239,8 +269,22 @@ impl Engine {
         }
     }
 
+    /// Ends the recovery of the epoch if an epoch can be chosen now.
+    fn finish_epoch_recovery(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        let Some(recovery) = self.epoch_recovery.as_mut().filter(|_| !self.leaving) else { return };
+        let Some(epoch) = recovery.recovered(now, &self.table.membership) else { return };
+        self.epoch_recovery = None;
+        self.table.recovers_epoch = false;
+        self.publisher.start_epoch(epoch);
+        effects.push(Effect::SaveEpoch(epoch));
+        effects.push(Effect::Notice(Notice::EpochRecovered { epoch }));
+    }
+
     /// Publishes this node's next report when it is due, and pushes it if it reports a change.
     fn publish(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        if self.epoch_recovery.is_some() {
+            return;
+        }
         let membership = self.table.membership.clone();
         let Some(reason) = self.publisher.due(now, membership.publish_ms(), self.leaving) else { return };
         let observed = membership.observed().iter();
@@ -275,6 +319,10 @@ impl Engine {
         let push_pending = std::mem::take(&mut self.peers[index].push_pending);
         for report in finished.evidence {
             self.store_report(now, report, 0, false, effects);
+        }
+        if let (Some(recovery), Err(Failure::Replayed)) = (&mut self.epoch_recovery, &finished.outcome) {
+            recovery.on_refused_nonce(call.epoch);
+            self.publisher.start_epoch(recovery.provisional());
         }
         // The request had an epoch that this node has replaced since, perhaps because of the evidence.
         let is_outdated = call.epoch < self.publisher.last_id().epoch;
@@ -332,6 +380,7 @@ impl Engine {
         let received = ReceivedReports { heads: heads.clone(), reports, proofs };
         self.ingest(now, Some(index), received, effects);
         self.note_held_own_report(index, &heads);
+        self.note_recovery_answer(index, &heads);
         if call.purpose == CallPurpose::Probe && !self.leaving {
             self.calls(now, effects).follow_up(index, &heads);
         }
@@ -385,7 +434,8 @@ impl Engine {
     ) {
         self.counters.requests += 1;
         let membership = self.table.membership.clone();
-        if let Some(index) = membership.index(from.as_str()) {
+        let sender = membership.index(from.as_str());
+        if let Some(index) = sender {
             self.peers[index].on_request(now);
             let sync = &mut self.table.states.get_mut(index).sync;
             received.heads = sync.on_request(&membership, index, received.heads);
@@ -393,7 +443,19 @@ impl Engine {
                 self.note_held_own_report(index, &received.heads);
             }
         }
+        let heads = received.heads.clone();
         self.ingest(now, None, received, effects);
+        if let Some(index) = sender.filter(|_| !heads.is_partial()) {
+            self.note_recovery_answer(index, &heads);
+        }
+    }
+
+    /// Records what the peer holds of this node's reports, by its complete heads, while the epoch is recovered.
+    fn note_recovery_answer(&mut self, index: usize, heads: &Heads) {
+        let Some(recovery) = &mut self.epoch_recovery else { return };
+        let membership = &self.table.membership;
+        let held = heads.get(membership, membership.me()).map(|head| head.id);
+        recovery.on_heads(&membership.members()[index].id, held);
     }
 
     /// Records the newest of this node's reports that the peer holds, by its heads.
@@ -469,8 +531,16 @@ impl Engine {
     }
 
     /// Applies a report under this node's key that this process did not publish: the first one means that state was lost
-    /// or restored, a second one that another process uses the key.
+    /// or restored, a second one that another process uses the key. While the epoch is recovered, it only raises the
+    /// epoch.
     fn on_own_key_report(&mut self, now: Timestamps, report_id: ReportId, effects: &mut Vec<Effect>) {
+        if let Some(recovery) = &mut self.epoch_recovery {
+            if recovery.on_own_key_report(report_id) {
+                effects.push(Effect::Notice(Notice::NoEpochLeft { report_id }));
+            }
+            self.publisher.start_epoch(recovery.provisional());
+            return;
+        }
         match self.self_health.on_own_key_report(report_id, self.publisher.last_id(), now) {
             OwnKeyReport::Old => {}
             OwnKeyReport::DuplicateKey => {

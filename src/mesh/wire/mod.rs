@@ -4,4 +4,5 @@ pub mod equivocation;
 pub mod heads;
 pub mod message;
 pub mod observation;
+pub mod prior_run;
 pub mod report;
