@@ -49,6 +49,7 @@ impl RunningNetwork {
         let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
         let restored = files.read(&membership);
+        let (nonce_file, nonces) = files.open_nonces(&membership)?;
         let epoch = files.next_epoch(&membership, &restored, now.wall_ms)?;
         let min_reports = restored.min_reports.iter().cloned().collect();
         log_start(key, &files, epoch);
@@ -66,7 +67,7 @@ impl RunningNetwork {
         let (wake_sender, wake) = crossbeam_channel::bounded(1);
         let (event_sender, events) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
         let snapshot = engine.take_snapshot(now).expect("a new engine has an unpublished snapshot");
-        let nonces = NonceStore::new(restored.nonces, wake_sender);
+        let nonces = NonceStore::new(nonces, nonce_file, wake_sender);
         let (node, publisher) =
             NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, event_sender);
         let node = Arc::new(node);

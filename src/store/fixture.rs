@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::NetworkHandle;
 use super::clock::{self, Clock};
+use super::nonce_file::NonceFile;
 use super::nonce_store::NonceStore;
 use crate::crypto::{Keypair, dsse};
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
@@ -132,7 +133,8 @@ impl Net {
     fn with_events(&self, snapshot: Snapshot) -> (NetworkHandle, Receiver<Event>) {
         let (events, receiver) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let nonces = NonceStore::new(BTreeMap::new(), wake);
+        let file = NonceFile::of(tempfile::tempfile().expect("a temporary file"));
+        let nonces = NonceStore::new(BTreeMap::new(), file, wake);
         let (node, _) = NetworkHandle::new(self.keys[0].clone(), Clock::start(), nonces, snapshot, events);
         (node, receiver)
     }

@@ -10,6 +10,7 @@ pub mod event_loop;
 pub(crate) mod fixture;
 mod last_run;
 pub mod network_handle;
+pub mod nonce_file;
 pub mod nonce_store;
 pub mod published;
 mod report_verifier;

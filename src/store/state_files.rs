@@ -1,32 +1,29 @@
 //! The state directory of one node in one network: its lock, epoch, last heads and nonces, and proofs.
 //!
-//! Epoch, heads and proofs are replaced atomically. Nonces, which change with every request, are overwritten in place, in
-//! one line of fixed width for each peer.
+//! Epoch, heads and proofs are replaced atomically. Nonces change with every request: see [`NonceFile`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use log::warn;
 use rustix::fs::FlockOperation;
 
 use super::last_run::LastRun;
+use super::nonce_file::NonceFile;
 use crate::crypto::Nonce;
 use crate::durable_file;
 use crate::journal::message_id;
 use crate::mesh::StartEpoch;
-use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
+use crate::mesh::id::{MAX_INTEGER, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::prior_run::PriorRun;
 
 /// The maximum size of a state file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-
-/// The length of a line in `nonces`, in bytes: name, epoch and counter, padded, with separators.
-const NONCE_LINE: usize = MAX_NAME + 1 + 16 + 1 + 16 + 1;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,15 +48,11 @@ pub enum StateError {
 pub struct StateFiles {
     dir: PathBuf,
     _lock: File,
-    nonces: File,
-    nonce_lines: BTreeMap<NodeId, u64>,
     last_run: LastRun,
 }
 
 /// The state that an earlier process saved.
 pub struct RestoredState {
-    /// The last nonce of each peer.
-    pub nonces: BTreeMap<NodeId, Nonce>,
     /// The id of the newest report of each node.
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Proofs of equivocation.
@@ -93,9 +86,7 @@ impl StateFiles {
         for dir in [&dir, &proofs] {
             durable_file::remove_temporary(dir).map_err(failed("removing temporary files from", dir))?;
         }
-        let nonces_path = dir.join("nonces");
-        let nonces = open(&nonces_path).map_err(failed("opening", &nonces_path))?;
-        Ok(Self { dir, _lock: lock, nonces, nonce_lines: BTreeMap::new(), last_run: LastRun::default() })
+        Ok(Self { dir, _lock: lock, last_run: LastRun::default() })
     }
 
     /// The path of the directory.
@@ -144,10 +135,30 @@ impl StateFiles {
     /// Reads the state that an earlier process saved. Damaged files are logged and ignored: the node recovers their
     /// content from its peers.
     pub fn read(&mut self, membership: &Membership) -> RestoredState {
-        let nonces = self.read_nonces(membership);
         let min_reports = self.read_heads();
         let prior = self.read_prior(own_head(&min_reports, membership));
-        RestoredState { nonces, min_reports, proofs: self.read_proofs(membership), prior }
+        RestoredState { min_reports, proofs: self.read_proofs(membership), prior }
+    }
+
+    /// Opens the file of nonces, and reads the last nonce of each peer.
+    pub fn open_nonces(
+        &self,
+        membership: &Membership,
+    ) -> Result<(NonceFile, BTreeMap<NodeId, Nonce>), StateError> {
+        let path = self.dir.join("nonces");
+        let network = membership.network_id().as_str();
+        let mut file = NonceFile::open(&path).map_err(failed("opening", &path))?;
+        let nonces = match read_bytes(&path) {
+            Ok(bytes) => file.parse(network, &path, &bytes),
+            Err(error) => {
+                warn!(
+                    DISTOMON_NETWORK = network;
+                    "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
+                );
+                BTreeMap::new()
+            }
+        };
+        Ok((file, nonces))
     }
 
     /// Reads the record of the last run; `head` is this node's report in `heads.json`.
@@ -175,54 +186,6 @@ impl StateFiles {
     pub fn save_own_report(&mut self, report: ReportId, clean: bool) -> io::Result<()> {
         let last_run = LastRun { report: Some(report), clean, ..self.last_run };
         if last_run == self.last_run { Ok(()) } else { self.save_last_run(last_run) }
-    }
-
-    fn read_nonces(&mut self, membership: &Membership) -> BTreeMap<NodeId, Nonce> {
-        let mut nonces = BTreeMap::new();
-        let path = self.dir.join("nonces");
-        let network = membership.network_id().as_str();
-        let bytes = match read_bytes(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                warn!(
-                    DISTOMON_NETWORK = network;
-                    "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
-                );
-                return nonces;
-            }
-        };
-        // Split by length, not by line ends: a line that was never written must not shift those after it.
-        for (number, line) in (0..).zip(bytes.chunks(NONCE_LINE)) {
-            let line = std::str::from_utf8(line).unwrap_or_default();
-            let mut words = line.split_ascii_whitespace();
-            let id = words.next().and_then(|word| word.parse::<NodeId>().ok());
-            let mut next = || words.next().and_then(|word| word.parse::<u64>().ok());
-            match (id, next(), next()) {
-                (Some(id), Some(epoch), Some(counter)) if line.ends_with('\n') => {
-                    self.nonce_lines.insert(id.clone(), number);
-                    // A line stays after its node has left the network, in case the node returns.
-                    let last: &mut Nonce = nonces.entry(id).or_insert(Nonce { epoch, counter });
-                    *last = (*last).max(Nonce { epoch, counter });
-                }
-                _ => warn!(
-                    DISTOMON_NETWORK = network;
-                    "{}:{}: damaged line; ignoring it: an old request of one peer could be answered again",
-                    path.display(), number + 1
-                ),
-            }
-        }
-        nonces
-    }
-
-    /// Saves nonces, each in the line of its peer.
-    pub fn save_nonces(&mut self, nonces: &[(NodeId, Nonce)]) -> io::Result<()> {
-        for (id, nonce) in nonces {
-            let next = self.nonce_lines.values().max().map_or(0, |last| last + 1);
-            let line = *self.nonce_lines.entry(id.clone()).or_insert(next);
-            let text = format!("{id:<MAX_NAME$} {:>16} {:>16}\n", nonce.epoch, nonce.counter);
-            self.nonces.write_all_at(text.as_bytes(), line * NONCE_LINE as u64)?;
-        }
-        Ok(())
     }
 
     fn read_heads(&self) -> Vec<(NodeId, ReportId)> {
@@ -288,11 +251,6 @@ impl StateFiles {
 
     fn proof_path(&self, id: &str) -> PathBuf {
         self.dir.join("proofs").join(format!("{id}.json"))
-    }
-
-    /// Waits until all nonces are on disk, not only in the page cache.
-    pub fn sync(&self) -> io::Result<()> {
-        self.nonces.sync_data()
     }
 }
 
@@ -378,31 +336,6 @@ mod tests {
         let mut files = open_files(dir);
         let restored = files.read(&membership());
         files.next_epoch(&membership(), &restored, wall_ms).expect("a writable directory")
-    }
-
-    #[test]
-    fn nonces_survive_a_damaged_line_between_them() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let membership = membership();
-        let nonce =
-            |name: &str, epoch| (name.parse::<NodeId>().expect("a name"), Nonce { epoch, counter: 1 });
-        let mut files = StateFiles::open(dir.path(), &membership).expect("a new directory");
-        files.save_nonces(&["a", "b", "c"].map(|name| nonce(name, 1))).expect("written");
-        let path = files.dir().join("nonces");
-        drop(files);
-        // A write that a full disk rejected before later ones succeeded, and one that a crash interrupted.
-        let mut bytes = fs::read(&path).expect("the file of nonces");
-        bytes[NONCE_LINE..2 * NONCE_LINE].fill(0);
-        bytes.extend_from_slice(b"torn \xff");
-        fs::write(&path, bytes).expect("written");
-
-        let mut files = StateFiles::open(dir.path(), &membership).expect("the same directory");
-        assert_eq!(files.read(&membership).nonces, BTreeMap::from([nonce("a", 1), nonce("c", 1)]));
-        files.save_nonces(&[nonce("c", 2), nonce("b", 2), nonce("a", 2)]).expect("written");
-        drop(files);
-        let mut files = StateFiles::open(dir.path(), &membership).expect("the same directory");
-        let expected = BTreeMap::from(["a", "b", "c"].map(|name| nonce(name, 2)));
-        assert_eq!(files.read(&membership).nonces, expected);
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl LargeNetwork {
     /// Starts node 0, whose dashboard is tested.
     fn start(&self, directory: &std::path::Path) -> Arc<NetworkHandle> {
         let mut files = StateFiles::open(directory, &self.membership).expect("a directory");
+        let (nonce_file, nonces) = files.open_nonces(&self.membership).expect("a file");
         let restored = files.read(&self.membership);
         let now = self.clock.now();
         let init = EngineInit {
@@ -117,7 +118,7 @@ impl LargeNetwork {
         let (wake, _) = crossbeam_channel::bounded(1);
         let (events, queue) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
         let snapshot = engine.take_snapshot(now).expect("a new engine has one");
-        let nonces = NonceStore::new(BTreeMap::new(), wake);
+        let nonces = NonceStore::new(nonces, nonce_file, wake);
         let (node, publisher) =
             NetworkHandle::new(self.keypairs[0].clone(), self.clock, nonces, snapshot, events);
         let node = Arc::new(node);
