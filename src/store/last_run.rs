@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 1024;
 /// The epoch is a second copy, in case that the file `epoch` is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct LastRun {
-    /// The last epoch; 0 if there was none.
+    /// The last epoch; 0 before the first one.
     pub(super) epoch: u64,
     /// The newest report that was published, as far as it was saved; perhaps of an earlier epoch.
     pub(super) report: Option<ReportId>,

@@ -102,14 +102,11 @@ impl NonceFile {
 impl NonceWriter<'_> {
     /// Overwrites the line of `peer`.
     pub(super) fn write(&mut self, peer: &NodeId, nonce: Nonce) -> io::Result<()> {
-        let line = match self.lines.get(peer) {
-            Some(line) => *line,
-            None => {
-                let next = self.lines.values().max().map_or(0, |last| last + 1);
-                self.lines.insert(peer.clone(), next);
-                next
-            }
-        };
+        let line = self.lines.get(peer).copied().unwrap_or_else(|| {
+            let next = self.lines.values().max().map_or(0, |last| last + 1);
+            self.lines.insert(peer.clone(), next);
+            next
+        });
         let text = format!("{peer:<MAX_NAME$} {:>16} {:>16}\n", nonce.epoch, nonce.counter);
         self.file.file.write_all_at(text.as_bytes(), line * LINE as u64)?;
         // A thread that waited for this one may have timed out just now; if so, the next one waits once more.

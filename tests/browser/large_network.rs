@@ -22,6 +22,7 @@ use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
+use distomon::server::auth::Auth;
 use distomon::server::{Limits, Listener, Routes, ServedInstance};
 use distomon::store::clock::{Clock, wall_us};
 use distomon::store::event_loop::{Caller, EventLoopInit, EventLoopThread};
@@ -60,7 +61,7 @@ fn main() {
         login: Some(Password::from_plain(password)),
         secure: false,
     };
-    let handle = listener.start(Arc::new(Routes::new(instance))).expect("a thread");
+    let handle = listener.start(Arc::new(Routes::new(instance, Auth::new()))).expect("a thread");
     std::thread::spawn(move || network.publish(&node));
     println!("http://{}/network/{}", handle.addresses()[0], fixtures::network_id());
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");

@@ -6,6 +6,7 @@ mod host;
 mod invalid_reports;
 mod invalid_requests;
 mod links;
+mod logout;
 mod network;
 mod overload;
 mod password;
