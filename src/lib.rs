@@ -20,7 +20,7 @@
 //! | [`subnet`] | a subnet of IP addresses, for `config`, `service` and `server` | configuration |
 //! | [`threads`] | threads whose panic ends the process | which threads there are |
 //! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
-//! | `durable_file` | atomic file writes, for `store` and `config` | file formats |
+//! | `durable_file` | atomic file writes, for `store`, `config` and `server` | file formats |
 //!
 //! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
 //! {`present`, `store`}; `present` → `mesh`; {`cli`, `service`} → `config` → {`mesh`, `crypto`}. A module may also import

@@ -40,6 +40,10 @@ pub struct Claims {
     /// renewable tokens have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<u64>,
+    /// The session, the same in all its tokens (`OpenID` Connect Front-Channel Logout, section 3). Only renewable tokens
+    /// have it, and only their issuer can revoke it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
     /// A value that binds it to the password of the issuer, which alone can check it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
@@ -59,6 +63,9 @@ pub enum TokenError {
     /// Another algorithm, no algorithm, or a `crit` header, none of whose extensions are supported.
     #[error("the token's algorithm is not supported: expected EdDSA without crit")]
     Algorithm,
+    /// Of a session that a logout has ended.
+    #[error("the session has ended; log in again")]
+    Revoked,
     /// A signature by another key.
     #[error("the token's signature does not verify with the issuer's key")]
     Signature,
@@ -84,9 +91,17 @@ impl Claims {
             iat: now_s,
             exp: now_s.saturating_add(lifetime_s.min(MAX_LIFETIME_S)),
             auth_time: None,
+            sid: None,
             login: None,
         }
     }
+}
+
+/// Returns a new id for [`Claims::sid`]: 128 random bits in base64url.
+pub fn new_session_id() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Issues a token with `claims`, signed by `key` with the key id `kid`.

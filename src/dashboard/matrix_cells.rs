@@ -33,8 +33,7 @@ pub(super) struct SnapshotVersion {
 impl SnapshotVersion {
     /// Returns the version of `snapshot`.
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let epoch = snapshot.own_report().map_or(0, |own| own.id().epoch);
-        Self { epoch, revision: snapshot.revision() }
+        Self { epoch: snapshot.epoch(), revision: snapshot.revision() }
     }
 
     /// Parses a version that a script sends back.

@@ -36,6 +36,12 @@ pub const ISOLATION_CLEARED: &str = "4a9bdcf68e9009382f570a2ce5087017";
 pub const CONFIG_MISMATCH: &str = "4a9bdcf68e9009382f570a2ce5087018";
 /// The configurations of all nodes agree again.
 pub const CONFIG_MATCH: &str = "4a9bdcf68e9009382f570a2ce5087019";
+/// The saved epoch of this node is damaged; the node recovers one from its peers.
+pub const EPOCH_LOST: &str = "4a9bdcf68e9009382f570a2ce508701a";
+/// This node has recovered its epoch and publishes again.
+pub const EPOCH_RECOVERED: &str = "4a9bdcf68e9009382f570a2ce508701b";
+/// No epoch is left for this node's key.
+pub const NO_EPOCH_LEFT: &str = "4a9bdcf68e9009382f570a2ce508701c";
 
 /// A node of this instance has started.
 pub const NODE_STARTED: &str = "4a9bdcf68e9009382f570a2ce5087021";

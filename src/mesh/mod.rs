@@ -32,6 +32,6 @@ pub mod verify;
 pub mod wire;
 
 pub use engine::event::{Effect, Event};
-pub use engine::{Engine, EngineInit, Signer};
+pub use engine::{Engine, EngineInit, Signer, StartEpoch};
 pub use snapshot::Snapshot;
 pub use timestamps::Timestamps;

@@ -17,6 +17,8 @@ use super::wire::report::VerifiedReport;
 pub struct ReportTable {
     pub(super) membership: Arc<Membership>,
     pub(super) states: MemberStates,
+    /// Whether this node publishes no reports until it has recovered its epoch.
+    pub(super) recovers_epoch: bool,
 }
 
 /// The outcome of storing a received report.
@@ -49,6 +51,11 @@ impl ReportTable {
     /// Each member with its state.
     pub fn members(&self) -> impl Iterator<Item = (&Member, &MemberState)> {
         self.membership.members().iter().zip(self.states.iter())
+    }
+
+    /// Whether this node publishes no reports until it has recovered its epoch.
+    pub fn recovers_epoch(&self) -> bool {
+        self.recovers_epoch
     }
 
     /// This node's own newest report.

@@ -30,7 +30,7 @@ pub(super) fn table(count: usize, latest: &[VerifiedReport]) -> ReportTable {
         state.set_latest(Arc::new(report.clone()), &membership);
         states[index] = state;
     }
-    ReportTable { membership, states: states.into_iter().collect() }
+    ReportTable { membership, states: states.into_iter().collect(), recovers_epoch: false }
 }
 
 /// The snapshot of node 0 with the same table.
@@ -39,6 +39,7 @@ pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
         table: table(count, latest),
         at: Timestamps { mono_ms: 10_000, wall_ms: 1_763_884_900_000 },
         revision: 1,
+        epoch: 1,
         isolated: false,
         duplicate_key: false,
         counters: Counters::default(),

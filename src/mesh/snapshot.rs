@@ -34,6 +34,7 @@ pub struct Snapshot {
     pub(super) table: ReportTable,
     pub(super) at: Timestamps,
     pub(super) revision: u64,
+    pub(super) epoch: u64,
     pub(super) isolated: bool,
     pub(super) duplicate_key: bool,
     pub(super) counters: Counters,
@@ -91,6 +92,16 @@ impl Snapshot {
     /// The number of this snapshot, from 1. Within one process, equal revisions are equal snapshots.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The epoch of this node; provisional until its first report, and never that of another process.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// See [`ReportTable::recovers_epoch`].
+    pub fn recovers_epoch(&self) -> bool {
+        self.table.recovers_epoch()
     }
 
     /// Whether this node observes more than half of its peers offline, so that it may be cut off itself.

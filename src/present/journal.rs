@@ -35,7 +35,10 @@ pub fn log_notice<S: Display>(snapshot: &Snapshot, notice: &Notice, allow: impl 
             "{network}: {text}"
         ),
         // The observation of a single node is no reason for an alarm; a verdict is.
-        Notice::PeerStatusChanged { .. } | Notice::IsolationChanged(false) | Notice::ConfigMatch => {
+        Notice::PeerStatusChanged { .. }
+        | Notice::IsolationChanged(false)
+        | Notice::ConfigMatch
+        | Notice::EpochRecovered { .. } => {
             let peer = subject(notice);
             info!(MESSAGE_ID = id, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {text}");
         }
@@ -44,6 +47,9 @@ pub fn log_notice<S: Display>(snapshot: &Snapshot, notice: &Notice, allow: impl 
             let peer = subject(notice);
             let Some(suppressed) = allow(peer) else { return };
             error!(MESSAGE_ID = id, DISTOMON_NETWORK = network, DISTOMON_NODE = node, DISTOMON_PEER = peer; "{network}: {text}{suppressed}");
+        }
+        Notice::NoEpochLeft { .. } => {
+            error!(MESSAGE_ID = id, DISTOMON_NETWORK = network, DISTOMON_NODE = node; "{network}: {text}");
         }
         Notice::Superseded { .. }
         | Notice::ResumedAfterGap { .. }
@@ -78,6 +84,8 @@ fn message_id_of(notice: &Notice) -> &'static str {
         Notice::Equivocated { .. } => message_id::EQUIVOCATION,
         Notice::Superseded { .. } => message_id::SUPERSEDED,
         Notice::DuplicateKey { .. } => message_id::DUPLICATE_KEY,
+        Notice::EpochRecovered { .. } => message_id::EPOCH_RECOVERED,
+        Notice::NoEpochLeft { .. } => message_id::NO_EPOCH_LEFT,
         Notice::ResumedAfterGap { .. } => message_id::RESUMED,
         Notice::IsolationChanged(true) => message_id::ISOLATED,
         Notice::IsolationChanged(false) => message_id::ISOLATION_CLEARED,
@@ -113,6 +121,13 @@ pub fn notice_text(notice: &Notice) -> String {
         Notice::DuplicateKey { report_id } => format!(
             "another process signs with this node's key (its report {report_id}): stop one of the two, then \
              give this node a new key"
+        ),
+        Notice::EpochRecovered { epoch } => {
+            format!("recovered the epoch: publishing reports again, with epoch {epoch}")
+        }
+        Notice::NoEpochLeft { report_id } => format!(
+            "a peer holds the report {report_id} under this node's key, which has the largest possible epoch: \
+             cannot publish another report; give this node a new key"
         ),
         Notice::ResumedAfterGap { gap_ms } => format!(
             "this process did not run for {} s: the host was suspended or overloaded; discarded \

@@ -5,7 +5,7 @@
 use super::causes::cause_clause;
 use crate::mesh::Snapshot;
 use crate::mesh::id::Site;
-use crate::mesh::verdict::{Cause, NodeStatus, Partition};
+use crate::mesh::verdict::{Cause, NodeStatus, Partition, Rule};
 use crate::mesh::wire::observation::ProbeStatus;
 
 /// The number of nodes that a sentence names; the others are counted.
@@ -19,7 +19,8 @@ pub fn summary(snapshot: &Snapshot) -> String {
 /// Like [`summary`], with times formatted by `format_time`.
 pub fn summary_with(snapshot: &Snapshot, format_time: TimeFormat<'_>) -> String {
     let nodes = &snapshot.verdicts().nodes;
-    if snapshot.isolated() {
+    // The sentence counts the observations in this node's report.
+    if snapshot.isolated() && !snapshot.recovers_epoch() {
         return isolated_sentence(snapshot);
     }
     let grouped = grouped_outages(snapshot);
@@ -147,6 +148,9 @@ pub fn sentence(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) 
             let before = tracked.and_then(|tracked| tracked.decided);
             let before = before.map_or(String::new(), |(status, _)| format!(" (was {status})"));
             format!("{id} is silent since {since}{before}, and no quorum confirms that it is down{causes}")
+        }
+        NodeStatus::Degraded if verdict.rule == Rule::Recovering => {
+            format!("{id} is recovering its epoch and publishes no reports yet{causes}")
         }
         NodeStatus::Degraded if verdict.causes.contains(&Cause::Node) => {
             format!(

@@ -2,16 +2,19 @@
 //!
 //! A token is a JWT signed by a node of this instance or by another member of one of its networks. It grants read
 //! access only. Scripts request one with `POST /token`. A browser keeps one in a cookie, which is renewed while a page
-//! is open.
+//! is open. A logout revokes the session of the cookie on this instance, with all tokens that were issued for it; other
+//! members, which do not know of the logout, accept a token until it expires.
 
+use std::path::Path;
 use std::time::Instant;
 
-use log::{info, warn};
+use log::{error, info, warn};
 use rouille::{Request, Response};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
-use self::token_cache::{TokenCache, password_binding};
+use self::revoked_sessions::RevokedSessions;
+use self::token_cache::{CachedToken, TokenCache, password_binding};
 use super::client_address::ClientPrefix;
 use super::login_limiter::{LoginLimiter, TooManyAttempts};
 use super::problem::problem;
@@ -26,9 +29,10 @@ use crate::mesh::id::NetworkId;
 use crate::store::clock;
 
 mod credentials;
+mod revoked_sessions;
 mod token_cache;
 
-pub(super) use credentials::{is_secure, set_cookie};
+pub(super) use credentials::{cookies, is_secure, set_cookie};
 
 /// The maximum duration of a session, from its login, in seconds.
 pub const MAX_SESSION_S: u64 = 24 * 3600;
@@ -48,6 +52,7 @@ const BEARER_CHALLENGE: &str = "Bearer realm=\"distomon\"";
 pub struct Auth {
     attempts: LoginLimiter,
     tokens: TokenCache,
+    revoked: RevokedSessions,
     log_limiter: LogLimiter,
 }
 
@@ -59,8 +64,10 @@ pub struct Viewer {
 }
 
 /// The session of a cookie that this instance issued and may renew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Session {
+    /// The id of the session.
+    id: String,
     /// The time of the login: Unix time in seconds.
     auth_time_s: u64,
     /// The time at which the token was issued: Unix time in seconds.
@@ -94,9 +101,14 @@ struct TokenResponse<'a> {
 }
 
 impl Auth {
-    /// Creates an authentication with no recorded attempts and no cached tokens.
+    /// Creates an authentication with no recorded attempts, no cached tokens and no revoked sessions.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Like [`Auth::new`], with the sessions that an earlier process revoked, which are stored in `state_dir`.
+    pub fn restore(state_dir: &Path) -> Self {
+        Self { revoked: RevokedSessions::restore(state_dir, now_s()), ..Self::default() }
     }
 
     /// Handles `POST /token`: replies with a token to HTTP Basic authentication as the user `admin`.
@@ -158,14 +170,15 @@ impl Auth {
         request: &Request,
         response: Response,
     ) -> Response {
-        let (Some(session), Some(password)) = (viewer.session, &instance.login) else { return response };
+        let (Some(session), Some(password)) = (&viewer.session, &instance.login) else { return response };
         let now_s = now_s();
         let is_due = now_s.saturating_sub(session.issued_s) >= MAX_LIFETIME_S / 2;
-        if !is_due {
+        // A logout may have ended the session since this request was authenticated.
+        if !is_due || self.revoked.contains(&session.id) {
             return response;
         }
         let secure = is_secure(instance, request);
-        match session_cookie(instance, password, secure, session.auth_time_s, now_s) {
+        match session_cookie(instance, password, secure, session, now_s) {
             Some(cookie) => response.with_additional_header("Set-Cookie", cookie),
             None => response,
         }
@@ -179,10 +192,28 @@ impl Auth {
         now_s: u64,
     ) -> Result<Viewer, TokenError> {
         let token = self.tokens.check(instance, password, token, now_s)?;
-        let Claims { iat, auth_time, .. } = token.claims;
-        let session = auth_time.filter(|_| token.is_own(instance));
-        let session = session.map(|auth_time_s| Session { auth_time_s, issued_s: iat });
+        let session = session_of(instance, &token);
+        if session.as_ref().is_some_and(|session| self.revoked.contains(&session.id)) {
+            return Err(TokenError::Revoked);
+        }
         Ok(Viewer { networks: token.networks(instance), session })
+    }
+
+    /// Ends the session of `token`, if this instance issued it and it is still valid.
+    pub(super) fn end_session(&self, instance: &ServedInstance, token: &str) {
+        let (Some(password), now_s) = (&instance.login, now_s()) else { return };
+        let Ok(token) = self.tokens.check(instance, password, token, now_s) else { return };
+        let Some(session) = session_of(instance, &token).filter(|it| !self.revoked.contains(&it.id)) else {
+            return;
+        };
+        if let Err(error) = self.revoked.revoke(&session.id, now_s) {
+            if let Some(suppressed) = self.log_limiter.allow("logout") {
+                error!(
+                    MESSAGE_ID = message_id::STATE_WRITE_FAILED;
+                    "saving a logout failed: {error}; after a restart, the token of the session is valid until it expires{suppressed}"
+                );
+            }
+        }
     }
 
     /// Returns whether the password is right and `is_admin` is true. Fails after too many attempts. The password is verified
@@ -234,21 +265,31 @@ impl Auth {
         secure: bool,
     ) -> Option<String> {
         let now_s = now_s();
-        session_cookie(instance, password, secure, now_s, now_s)
+        let id = token::new_session_id().inspect_err(|error| error!("reading the random source: {error}"));
+        let session = Session { id: id.ok()?, auth_time_s: now_s, issued_s: now_s };
+        session_cookie(instance, password, secure, &session, now_s)
     }
 }
 
-/// Returns the `Set-Cookie` of a session with a login at `auth_time_s`, or `None` after [`MAX_SESSION_S`].
+/// Returns the session of `token`; none unless this instance issued it for a browser.
+fn session_of(instance: &ServedInstance, token: &CachedToken) -> Option<Session> {
+    let Claims { iat, auth_time, sid, .. } = &token.claims;
+    let (auth_time_s, id) = auth_time.zip(sid.clone()).filter(|_| token.is_own(instance))?;
+    Some(Session { id, auth_time_s, issued_s: *iat })
+}
+
+/// Returns the `Set-Cookie` with the next token of `session`, or `None` after [`MAX_SESSION_S`].
 fn session_cookie(
     instance: &ServedInstance,
     password: &Password,
     secure: bool,
-    auth_time_s: u64,
+    session: &Session,
     now_s: u64,
 ) -> Option<String> {
-    let left_s = auth_time_s.saturating_add(MAX_SESSION_S).checked_sub(now_s).filter(|left| *left > 0)?;
+    let left_s =
+        session.auth_time_s.saturating_add(MAX_SESSION_S).checked_sub(now_s).filter(|left| *left > 0)?;
     let lifetime_s = left_s.min(MAX_LIFETIME_S);
-    let token = issue(instance, password, now_s, lifetime_s, Some(auth_time_s))?;
+    let token = issue(instance, password, now_s, lifetime_s, Some(session))?;
     Some(credentials::set_cookie(instance, secure, &token, lifetime_s))
 }
 
@@ -259,13 +300,14 @@ fn issue(
     password: &Password,
     now_s: u64,
     lifetime_s: u64,
-    auth_time: Option<u64>,
+    session: Option<&Session>,
 ) -> Option<String> {
     let (network, node) = instance.nodes.first_key_value()?;
     let issuer = node.id();
     let login = Some(password_binding(&node.keypair, password));
     let claims = Claims::new(issuer.as_str(), &audience(instance), now_s, lifetime_s);
-    let claims = Claims { auth_time, login, ..claims };
+    let (auth_time, sid) = session.map(|session| (session.auth_time_s, session.id.clone())).unzip();
+    let claims = Claims { auth_time, sid, login, ..claims };
     Some(token::sign(&node.keypair, &format!("{network}/{issuer}"), &claims))
 }
 

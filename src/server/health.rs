@@ -8,15 +8,18 @@ use super::served_instance::ServedInstance;
 /// The age of an event loop's last tick, in ms, beyond which it counts as stalled; it ticks twice a second.
 const STALLED_MS: u64 = 5_000;
 
-/// Returns 200 while every event loop ticks and has published a report, else 503 with the reasons. The reply
-/// names no network, since it needs no token.
+/// Returns 200 while every event loop ticks and has published a report or recovers its epoch, which a restart would
+/// prolong; else 503 with the reasons. The reply names no network, since it needs no token.
 pub(super) fn get(instance: &ServedInstance) -> Response {
     let mut problems = Vec::new();
     for node in instance.nodes.values() {
         let since_tick_ms = node.clock.mono_ms().saturating_sub(node.last_tick_ms());
         if since_tick_ms > STALLED_MS {
             problems.push(format!("an event loop has been stalled for {} s", since_tick_ms / 1000));
-        } else if node.snapshot().own_report().is_none() {
+            continue;
+        }
+        let snapshot = node.snapshot();
+        if snapshot.own_report().is_none() && !snapshot.recovers_epoch() {
             problems.push("a node has not published its first report yet".to_owned());
         }
     }

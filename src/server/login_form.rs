@@ -2,11 +2,14 @@
 
 use rouille::{Request, Response, input};
 
-use super::auth::{Auth, is_secure, set_cookie};
+use super::auth::{Auth, cookies, is_secure, set_cookie};
 use super::page_reply::login_reply;
 use super::redirect::{is_local_path, redirect};
 use super::served_instance::ServedInstance;
 use crate::dashboard::LoginProblem;
+
+/// The maximum number of cookies whose session a logout ends: one for https, and one for http.
+const MAX_COOKIES: usize = 2;
 
 impl Auth {
     /// Handles `POST /login`, a form with `password` and an optional local path `next`. Sets the cookie and redirects to
@@ -34,10 +37,13 @@ impl Auth {
         }
     }
 
-    /// Handles `POST /logout`: clears the cookie.
+    /// Handles `POST /logout`: ends the session and clears the cookie.
     pub fn post_logout(&self, instance: &ServedInstance, request: &Request) -> Response {
         if !is_same_origin(request) {
             return login_reply(instance, request, Some(LoginProblem::OtherSite), None);
+        }
+        for token in cookies(request, instance).take(MAX_COOKIES) {
+            self.end_session(instance, token);
         }
         let mut response = redirect(request, "/login");
         for secure in [false, true] {

@@ -38,11 +38,11 @@ pub enum Admitted {
 }
 
 impl Routes {
-    /// Creates the routes of `instance`.
-    pub fn new(instance: ServedInstance) -> Self {
+    /// Creates the routes of `instance`, with access by `auth`.
+    pub fn new(instance: ServedInstance, auth: Auth) -> Self {
         Self {
             instance: RwLock::new(Arc::new(instance)),
-            auth: Auth::new(),
+            auth,
             views: ViewCache::new(),
             dashboard: DashboardRoutes::default(),
         }

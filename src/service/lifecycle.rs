@@ -19,6 +19,7 @@ use super::watchdog::{Watchdog, WatchedLoop};
 use crate::config::{self, Config, ConfigErrors, LoginConfig, OwnKey, login};
 use crate::journal::message_id;
 use crate::mesh::id::NetworkId;
+use crate::server::auth::Auth;
 use crate::server::{
     InheritedSockets, Limits, ListenError, Listener, ListenerHandle, Routes, ServedInstance,
 };
@@ -160,7 +161,7 @@ impl<'o> Service<'o> {
             let network = RunningNetwork::start(key, &options.state_dir, clock)?;
             networks.insert(key.membership.network_id().clone(), network);
         }
-        let routes = Arc::new(Routes::new(instance(&config, &networks)));
+        let routes = Arc::new(Routes::new(instance(&config, &networks), Auth::restore(&options.state_dir)));
         let listener = listener.start(routes.clone()).map_err(RunError::System)?;
         let describe = |(index, address)| {
             let origin = if index < unit_sockets { " (socket from systemd)" } else { "" };
@@ -187,9 +188,13 @@ impl<'o> Service<'o> {
     }
 
     /// Waits until each node has published its first report, which replies contain, or for [`FIRST_REPORT_TIMEOUT`].
+    /// Nodes that recover their epoch publish later.
     fn wait_for_first_reports(&self) {
         let deadline = Instant::now() + FIRST_REPORT_TIMEOUT;
-        let lacks_report = |network: &RunningNetwork| network.node().snapshot().own_report().is_none();
+        let lacks_report = |network: &RunningNetwork| {
+            let snapshot = network.node().snapshot();
+            snapshot.own_report().is_none() && !snapshot.recovers_epoch()
+        };
         while self.networks.values().any(lacks_report) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }

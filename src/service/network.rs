@@ -15,7 +15,7 @@ use crate::journal::message_id;
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use crate::mesh::wire::report::{Report, VerifiedReport};
-use crate::mesh::{Engine, EngineInit, Event, Signer};
+use crate::mesh::{Engine, EngineInit, Event, Signer, StartEpoch};
 use crate::present::journal;
 use crate::probe::PeerWorkers;
 use crate::store::clock::Clock;
@@ -50,8 +50,9 @@ impl RunningNetwork {
         let membership = Arc::new(key.membership.clone());
         let mut files = StateFiles::open(state_dir, &membership)?;
         let now = clock.now();
-        let epoch = files.next_epoch(now.wall_ms)?;
         let restored = files.read(&membership);
+        let (nonce_file, nonces) = files.open_nonces(&membership)?;
+        let epoch = files.next_epoch(&membership, &restored, now.wall_ms)?;
         let min_reports = restored.min_reports.iter().cloned().collect();
         log_start(key, &files, epoch);
         let signer = Box::new(ReportSigner(key.keypair.clone()));
@@ -60,16 +61,16 @@ impl RunningNetwork {
             signer,
             seed: fastrand::u64(..),
             epoch,
+            prior: restored.prior,
             min_reports: restored.min_reports,
             proofs: restored.proofs,
             boot: boot_hash(),
-            prior: restored.prior,
         };
         let mut engine = Engine::new(init, now);
         let (wake_sender, wake) = crossbeam_channel::bounded(1);
         let (event_sender, events) = crossbeam_channel::bounded(EVENT_QUEUE_LEN);
         let snapshot = engine.take_snapshot(now).expect("a new engine has an unpublished snapshot");
-        let nonces = NonceStore::new(restored.nonces, wake_sender);
+        let nonces = NonceStore::new(nonces, nonce_file, wake_sender);
         let (node, publisher) =
             NetworkHandle::new(key.keypair.clone(), clock, nonces, snapshot, event_sender);
         let node = Arc::new(node);
@@ -134,7 +135,11 @@ fn notice_log() -> OnNotice {
     Box::new(move |snapshot, notice| journal::log_notice(snapshot, notice, |subject| limiter.allow(subject)))
 }
 
-fn log_start(key: &OwnKey, files: &StateFiles, epoch: u64) {
+fn log_start(key: &OwnKey, files: &StateFiles, epoch: StartEpoch) {
+    let epoch = match epoch {
+        StartEpoch::New(epoch) => epoch.to_string(),
+        StartEpoch::Lost { .. } => "lost".to_owned(),
+    };
     let network = key.membership.network_id().as_str();
     let node = key.membership.own().id.as_str();
     let public: &PublicKey = key.keypair.public();

@@ -21,6 +21,9 @@ pub(super) fn status_line(instance: &ServedInstance) -> String {
 
 fn counts(snapshot: &Snapshot) -> String {
     let nodes = snapshot.membership().members().len();
+    if snapshot.recovers_epoch() {
+        return format!("{nodes} nodes; recovering the epoch, publishing no reports yet");
+    }
     let own = snapshot.own_report();
     let observations = own.into_iter().flat_map(|own| &own.report().observations);
     let online = 1 + observations.filter(|(_, found)| found.status == ProbeStatus::Online).count();

@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::NetworkHandle;
 use super::clock::{self, Clock};
+use super::nonce_file::NonceFile;
 use super::nonce_store::NonceStore;
 use crate::crypto::Keypair;
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
@@ -15,7 +16,7 @@ use crate::mesh::membership::{Member, Membership};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use crate::mesh::wire::report::{Report, VerifiedReport};
-use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
+use crate::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, StartEpoch, Timestamps};
 
 /// A network with all of its private keys. The node under test is node 0.
 pub(crate) struct Net {
@@ -102,11 +103,11 @@ impl Net {
             membership: self.membership.clone(),
             signer: Box::new(NodeSigner(self.keys[0].clone())),
             seed: 1,
-            epoch: now().wall_ms,
+            epoch: StartEpoch::New(now().wall_ms),
+            prior: None,
             min_reports: Vec::new(),
             proofs: Vec::new(),
             boot: None,
-            prior: None,
         };
         Engine::new(init, now())
     }
@@ -127,7 +128,8 @@ impl Net {
     fn with_events(&self, snapshot: Snapshot) -> (NetworkHandle, Receiver<Event>) {
         let (events, receiver) = crossbeam_channel::bounded(16);
         let (wake, _) = crossbeam_channel::bounded(1);
-        let nonces = NonceStore::new(BTreeMap::new(), wake);
+        let file = NonceFile::of(tempfile::tempfile().expect("a temporary file"));
+        let nonces = NonceStore::new(BTreeMap::new(), file, wake);
         let (node, _) = NetworkHandle::new(self.keys[0].clone(), Clock::start(), nonces, snapshot, events);
         (node, receiver)
     }

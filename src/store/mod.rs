@@ -8,7 +8,9 @@ pub mod drop_counters;
 pub mod event_loop;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod last_run;
 pub mod network_handle;
+pub mod nonce_file;
 pub mod nonce_store;
 pub mod published;
 mod report_verifier;

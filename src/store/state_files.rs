@@ -1,29 +1,29 @@
 //! The state directory of one node in one network: its lock, epoch, last heads and nonces, and proofs.
 //!
-//! Epoch, heads and proofs are replaced atomically. Nonces, which change with every request, are overwritten in place, in
-//! one line of fixed width for each peer.
+//! Epoch, heads and proofs are replaced atomically. Nonces change with every request: see [`NonceFile`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use log::warn;
 use rustix::fs::FlockOperation;
 
+use super::last_run::LastRun;
+use super::nonce_file::NonceFile;
 use crate::crypto::Nonce;
 use crate::durable_file;
-use crate::mesh::id::{MAX_INTEGER, MAX_NAME, NodeId, ReportId};
+use crate::journal::message_id;
+use crate::mesh::StartEpoch;
+use crate::mesh::id::{MAX_INTEGER, NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::prior_run::PriorRun;
 
 /// The maximum size of a state file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-
-/// The length of a line in `nonces`, in bytes: name, epoch and counter, padded, with separators.
-const NONCE_LINE: usize = MAX_NAME + 1 + 16 + 1 + 16 + 1;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,35 +42,22 @@ pub enum StateError {
     /// Another process holds the lock.
     #[error("state directory {0} is in use by another process: is this node already running?")]
     InUse(PathBuf),
-    /// The epoch file is not a number: without it, an epoch could be used twice.
-    #[error(
-        "state file {0} is damaged: expected one number; remove it, and the node starts with a new epoch"
-    )]
-    BadEpoch(PathBuf),
-    /// The largest possible epoch was used.
-    #[error(
-        "state file {0} contains the largest possible epoch; give this node a new key and remove the file"
-    )]
-    NoEpoch(PathBuf),
 }
 
 /// The open state directory, locked until it is dropped.
 pub struct StateFiles {
     dir: PathBuf,
     _lock: File,
-    nonces: File,
-    nonce_lines: BTreeMap<NodeId, u64>,
+    last_run: LastRun,
 }
 
 /// The state that an earlier process saved.
 pub struct RestoredState {
-    /// The last nonce of each peer.
-    pub nonces: BTreeMap<NodeId, Nonce>,
     /// The id of the newest report of each node.
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
-    /// How the process ended.
+    /// The previous process of this node; none if it published nothing, or its record is missing or damaged.
     pub prior: Option<PriorRun>,
 }
 
@@ -99,9 +86,7 @@ impl StateFiles {
         for dir in [&dir, &proofs] {
             durable_file::remove_temporary(dir).map_err(failed("removing temporary files from", dir))?;
         }
-        let nonces_path = dir.join("nonces");
-        let nonces = open(&nonces_path).map_err(failed("opening", &nonces_path))?;
-        Ok(Self { dir, _lock: lock, nonces, nonce_lines: BTreeMap::new() })
+        Ok(Self { dir, _lock: lock, last_run: LastRun::default() })
     }
 
     /// The path of the directory.
@@ -109,85 +94,98 @@ impl StateFiles {
         &self.dir
     }
 
-    /// Chooses the next epoch, larger than any before and at least `wall_ms`, and saves it.
-    pub fn next_epoch(&self, wall_ms: u64) -> Result<u64, StateError> {
+    /// Chooses the next epoch, larger than any before and at least `wall_ms`, and saves it. If the saved epoch is damaged,
+    /// logs that and saves none: an epoch that is not larger could be used twice. To be called after
+    /// [`StateFiles::read`], which returned `restored`.
+    pub fn next_epoch(
+        &mut self,
+        membership: &Membership,
+        restored: &RestoredState,
+        wall_ms: u64,
+    ) -> Result<StartEpoch, StateError> {
         let path = self.dir.join("epoch");
         let last = match read_text(&path) {
-            Ok(text) => text.trim().parse::<u64>().map_err(|_| StateError::BadEpoch(path.clone()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(failed("reading", &path)(error)),
+            Ok(text) => parse_epoch(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
         };
-        let epoch = last.saturating_add(1).max(wall_ms);
-        if epoch > MAX_INTEGER {
-            return Err(StateError::NoEpoch(path));
-        }
+        let last = match last {
+            Ok(last) => last,
+            Err(error) => {
+                warn!(
+                    MESSAGE_ID = message_id::EPOCH_LOST, DISTOMON_NETWORK = membership.network_id().as_str();
+                    "{}: {error}; publishing no reports until this node has recovered an epoch from its peers, at most 30 s",
+                    path.display()
+                );
+                let head = own_head(&restored.min_reports, membership).unwrap_or_default();
+                return Ok(StartEpoch::Lost { known: head.epoch.max(self.last_run.largest_epoch()) });
+            }
+        };
+        let epoch = (last + 1).max(wall_ms.min(MAX_INTEGER));
         self.save_epoch(epoch).map_err(failed("writing", &path))?;
-        Ok(epoch)
+        Ok(StartEpoch::New(epoch))
     }
 
     /// Saves `epoch`. It must not be used before this returns.
-    pub fn save_epoch(&self, epoch: u64) -> io::Result<()> {
+    pub fn save_epoch(&mut self, epoch: u64) -> io::Result<()> {
+        self.save_last_run(LastRun { epoch, ..self.last_run })?;
         durable_file::replace(&self.dir.join("epoch"), format!("{epoch}\n").as_bytes())
     }
 
     /// Reads the state that an earlier process saved. Damaged files are logged and ignored: the node recovers their
     /// content from its peers.
     pub fn read(&mut self, membership: &Membership) -> RestoredState {
-        let nonces = self.read_nonces(membership);
-        RestoredState {
-            nonces,
-            min_reports: self.read_heads(),
-            proofs: self.read_proofs(membership),
-            prior: None,
-        }
+        let min_reports = self.read_heads();
+        let prior = self.read_prior(own_head(&min_reports, membership));
+        RestoredState { min_reports, proofs: self.read_proofs(membership), prior }
     }
 
-    fn read_nonces(&mut self, membership: &Membership) -> BTreeMap<NodeId, Nonce> {
-        let mut nonces = BTreeMap::new();
+    /// Opens the file of nonces, and reads the last nonce of each peer.
+    pub fn open_nonces(
+        &self,
+        membership: &Membership,
+    ) -> Result<(NonceFile, BTreeMap<NodeId, Nonce>), StateError> {
         let path = self.dir.join("nonces");
         let network = membership.network_id().as_str();
-        let bytes = match read_bytes(&path) {
-            Ok(bytes) => bytes,
+        let mut file = NonceFile::open(&path).map_err(failed("opening", &path))?;
+        let nonces = match read_bytes(&path) {
+            Ok(bytes) => file.parse(network, &path, &bytes),
             Err(error) => {
                 warn!(
                     DISTOMON_NETWORK = network;
                     "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
                 );
-                return nonces;
+                BTreeMap::new()
             }
         };
-        // Split by length, not by line ends: a line that was never written must not shift those after it.
-        for (number, line) in (0..).zip(bytes.chunks(NONCE_LINE)) {
-            let line = std::str::from_utf8(line).unwrap_or_default();
-            let mut words = line.split_ascii_whitespace();
-            let id = words.next().and_then(|word| word.parse::<NodeId>().ok());
-            let mut next = || words.next().and_then(|word| word.parse::<u64>().ok());
-            match (id, next(), next()) {
-                (Some(id), Some(epoch), Some(counter)) if line.ends_with('\n') => {
-                    self.nonce_lines.insert(id.clone(), number);
-                    // A line stays after its node has left the network, in case the node returns.
-                    let last: &mut Nonce = nonces.entry(id).or_insert(Nonce { epoch, counter });
-                    *last = (*last).max(Nonce { epoch, counter });
-                }
-                _ => warn!(
-                    DISTOMON_NETWORK = network;
-                    "{}:{}: damaged line; ignoring it: an old request of one peer could be answered again",
-                    path.display(), number + 1
-                ),
-            }
-        }
-        nonces
+        Ok((file, nonces))
     }
 
-    /// Saves nonces, each in the line of its peer.
-    pub fn save_nonces(&mut self, nonces: &[(NodeId, Nonce)]) -> io::Result<()> {
-        for (id, nonce) in nonces {
-            let next = self.nonce_lines.values().max().map_or(0, |last| last + 1);
-            let line = *self.nonce_lines.entry(id.clone()).or_insert(next);
-            let text = format!("{id:<MAX_NAME$} {:>16} {:>16}\n", nonce.epoch, nonce.counter);
-            self.nonces.write_all_at(text.as_bytes(), line * NONCE_LINE as u64)?;
+    /// Reads the record of the last run; `head` is this node's report in `heads.json`.
+    fn read_prior(&mut self, head: Option<ReportId>) -> Option<PriorRun> {
+        let path = self.dir.join("last_run");
+        match LastRun::read(&path) {
+            Ok(last_run) => {
+                self.last_run = last_run?;
+                self.last_run.prior(head)
+            }
+            Err(error) => {
+                warn!("{}: {error}; ignoring it: whether this node crashed is unknown", path.display());
+                None
+            }
         }
+    }
+
+    fn save_last_run(&mut self, last_run: LastRun) -> io::Result<()> {
+        last_run.write(&self.dir.join("last_run"))?;
+        self.last_run = last_run;
         Ok(())
+    }
+
+    /// Saves the id of this node's newest report, and whether it announces the stop of this process.
+    pub fn save_own_report(&mut self, report: ReportId, clean: bool) -> io::Result<()> {
+        let last_run = LastRun { report: Some(report), clean, ..self.last_run };
+        if last_run == self.last_run { Ok(()) } else { self.save_last_run(last_run) }
     }
 
     fn read_heads(&self) -> Vec<(NodeId, ReportId)> {
@@ -254,11 +252,6 @@ impl StateFiles {
     fn proof_path(&self, id: &str) -> PathBuf {
         self.dir.join("proofs").join(format!("{id}.json"))
     }
-
-    /// Waits until all nonces are on disk, not only in the page cache.
-    pub fn sync(&self) -> io::Result<()> {
-        self.nonces.sync_data()
-    }
 }
 
 /// How an operator can remove the cause of `error` in the state directory, as a clause.
@@ -277,6 +270,21 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// This node's report among `heads`.
+fn own_head(heads: &[(NodeId, ReportId)], membership: &Membership) -> Option<ReportId> {
+    let own = &membership.own().id;
+    heads.iter().find(|(id, _)| id == own).map(|(_, report_id)| *report_id)
+}
+
+/// Parses the content of `epoch`, smaller than 2^53 − 1 so that a larger one exists.
+fn parse_epoch(text: &str) -> io::Result<u64> {
+    let epoch = text.trim().parse().ok().filter(|epoch| *epoch < MAX_INTEGER);
+    epoch.ok_or_else(|| {
+        let expected = format!("expected one number less than {MAX_INTEGER}");
+        io::Error::new(io::ErrorKind::InvalidData, expected)
+    })
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -319,29 +327,15 @@ mod tests {
         Membership::new("net".parse().expect("a name"), vec![me], &id).expect("a member")
     }
 
-    #[test]
-    fn nonces_survive_a_damaged_line_between_them() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let membership = membership();
-        let nonce =
-            |name: &str, epoch| (name.parse::<NodeId>().expect("a name"), Nonce { epoch, counter: 1 });
-        let mut files = StateFiles::open(dir.path(), &membership).expect("a new directory");
-        files.save_nonces(&["a", "b", "c"].map(|name| nonce(name, 1))).expect("written");
-        let path = files.dir().join("nonces");
-        drop(files);
-        // A write that a full disk rejected before later ones succeeded, and one that a crash interrupted.
-        let mut bytes = fs::read(&path).expect("the file of nonces");
-        bytes[NONCE_LINE..2 * NONCE_LINE].fill(0);
-        bytes.extend_from_slice(b"torn \xff");
-        fs::write(&path, bytes).expect("written");
+    fn open_files(dir: &Path) -> StateFiles {
+        StateFiles::open(dir, &membership()).expect("a writable directory")
+    }
 
-        let mut files = StateFiles::open(dir.path(), &membership).expect("the same directory");
-        assert_eq!(files.read(&membership).nonces, BTreeMap::from([nonce("a", 1), nonce("c", 1)]));
-        files.save_nonces(&[nonce("c", 2), nonce("b", 2), nonce("a", 2)]).expect("written");
-        drop(files);
-        let mut files = StateFiles::open(dir.path(), &membership).expect("the same directory");
-        let expected = BTreeMap::from(["a", "b", "c"].map(|name| nonce(name, 2)));
-        assert_eq!(files.read(&membership).nonces, expected);
+    /// The epoch of a process that starts now.
+    fn next_epoch(dir: &Path, wall_ms: u64) -> StartEpoch {
+        let mut files = open_files(dir);
+        let restored = files.read(&membership());
+        files.next_epoch(&membership(), &restored, wall_ms).expect("a writable directory")
     }
 
     #[test]
@@ -367,13 +361,56 @@ mod tests {
     #[test]
     fn epochs_increase() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let files = StateFiles::open(dir.path(), &membership()).expect("a new directory");
         for (wall_ms, expected) in [(0, 1), (500, 500), (100, 501), (500, 502)] {
-            assert_eq!(files.next_epoch(wall_ms).ok(), Some(expected), "{wall_ms}");
+            assert_eq!(next_epoch(dir.path(), wall_ms), StartEpoch::New(expected), "{wall_ms}");
         }
-        fs::write(files.dir().join("epoch"), "x").expect("written");
-        assert!(matches!(files.next_epoch(1), Err(StateError::BadEpoch(_))));
-        fs::write(files.dir().join("epoch"), MAX_INTEGER.to_string()).expect("written");
-        assert!(matches!(files.next_epoch(1), Err(StateError::NoEpoch(_))));
+        fs::write(dir.path().join("net/me/epoch"), (MAX_INTEGER - 1).to_string()).expect("written");
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(MAX_INTEGER));
+    }
+
+    #[test]
+    fn damaged_epoch_is_lost_until_another_is_saved() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("net/me/epoch");
+        assert_eq!(next_epoch(dir.path(), 500), StartEpoch::New(500));
+        let (largest, larger) = (MAX_INTEGER.to_string(), u64::MAX.to_string());
+        for damaged in [b"".as_slice(), b"x", b"-1", b"1 2", b"\xff", largest.as_bytes(), larger.as_bytes()] {
+            fs::write(&path, damaged).expect("written");
+            assert_eq!(next_epoch(dir.path(), 900), StartEpoch::Lost { known: 500 }, "{damaged:?}");
+            assert_eq!(fs::read(&path).expect("a file"), damaged, "nothing was saved");
+        }
+        let heads = BTreeMap::from([("me".parse().expect("a name"), ReportId { epoch: 600, seq: 3 })]);
+        open_files(dir.path()).save_heads(&heads).expect("written");
+        assert_eq!(next_epoch(dir.path(), 900), StartEpoch::Lost { known: 600 });
+        open_files(dir.path()).save_epoch(700).expect("written");
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(701));
+        fs::remove_file(&path).expect("a file");
+        fs::create_dir(&path).expect("a directory that cannot be read as a file");
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::Lost { known: 701 });
+        // Without any other state, nothing is known.
+        for name in ["last_run", "heads.json"] {
+            fs::write(dir.path().join("net/me").join(name), "damaged").expect("written");
+        }
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::Lost { known: 0 });
+    }
+
+    #[test]
+    fn prior_run_survives_until_the_next_report_is_saved() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let prior = |dir: &Path| open_files(dir).read(&membership()).prior;
+        let id = |epoch, seq| ReportId { epoch, seq };
+        assert_eq!(prior(dir.path()), None);
+        next_epoch(dir.path(), 5);
+        assert_eq!(prior(dir.path()), None, "nothing was published");
+        for (report, clean) in [(id(5, 1), false), (id(5, 2), false), (id(5, 3), true)] {
+            let mut files = open_files(dir.path());
+            files.read(&membership());
+            files.save_own_report(report, clean).expect("written");
+            drop(files);
+            next_epoch(dir.path(), 5);
+            assert_eq!(prior(dir.path()), Some(PriorRun { report, clean }));
+        }
+        fs::write(dir.path().join("net/me/last_run"), "damaged").expect("written");
+        assert_eq!(prior(dir.path()), None);
     }
 }

@@ -20,15 +20,16 @@ use crate::threads;
 /// The time between two writes of the ids of the newest reports.
 const HEADS_PERIOD: Duration = Duration::from_secs(5);
 
-/// The thread that saves nonces and the ids of the newest reports until [`StateWriter::stop`].
+/// The thread that saves the ids of the newest reports, and nonces that were not saved before a reply, until
+/// [`StateWriter::stop`].
 pub struct StateWriter {
     stop: crossbeam_channel::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl StateWriter {
-    /// Starts the thread. `saved` are the ids that an earlier process saved; `wake` receives a message for each accepted
-    /// nonce.
+    /// Starts the thread. `saved` are the ids that an earlier process saved; `wake` receives a message when there
+    /// are nonces that could not be saved before a reply.
     pub fn start(
         node: Arc<NetworkHandle>,
         files: Arc<Mutex<StateFiles>>,
@@ -78,19 +79,20 @@ fn write_until_stopped(
         let _ = select.ready_deadline(due);
         while wake.try_recv().is_ok() {}
         let is_stopping = matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
-        let unsaved = node.nonces.take_unsaved();
-        if !is_saved("nonces", files.lock().save_nonces(&unsaved)) {
-            node.nonces.mark_unsaved(unsaved);
-        }
+        is_saved("nonces", node.nonces.save());
         if is_stopping || Instant::now() >= due {
             let heads = merged_heads(&node.snapshot(), &saved);
             if heads != saved && is_saved("heads", files.lock().save_heads(&heads)) {
                 saved = heads;
             }
+            if let Some(own) = node.snapshot().own_report() {
+                let result = files.lock().save_own_report(own.id(), own.report().leaving.is_some());
+                is_saved("the last report", result);
+            }
             due = Instant::now() + HEADS_PERIOD;
         }
         if is_stopping {
-            is_saved("nonces", files.lock().sync());
+            is_saved("nonces", node.nonces.sync());
             return;
         }
     }
@@ -114,7 +116,7 @@ mod tests {
     use crate::crypto::Keypair;
     use crate::mesh::membership::{Member, Membership};
     use crate::mesh::wire::report::{Report, VerifiedReport};
-    use crate::mesh::{Engine, EngineInit, Event, Signer, Timestamps};
+    use crate::mesh::{Engine, EngineInit, Event, Signer, StartEpoch, Timestamps};
 
     struct TestSigner(Keypair);
 
@@ -150,11 +152,11 @@ mod tests {
             membership: Arc::new(membership),
             signer: Box::new(TestSigner(key.clone())),
             seed: 1,
-            epoch: 10,
+            epoch: StartEpoch::New(10),
+            prior: None,
             min_reports: saved.clone().into_iter().collect(),
             proofs: Vec::new(),
             boot: None,
-            prior: None,
         };
         let now = Timestamps { mono_ms: 1, wall_ms: 1 };
         let mut engine = Engine::new(init, now);

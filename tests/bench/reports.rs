@@ -23,7 +23,7 @@ use distomon::mesh::wire::observation::{Observation, ProbeStatus, ProbeTries};
 use distomon::mesh::wire::prior_run::PriorRun;
 use distomon::mesh::wire::report::{PAYLOAD_TYPE, Report, VerifiedReport};
 use distomon::mesh::wire::{Base64Bytes, message};
-use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
+use distomon::mesh::{Engine, EngineInit, Event, Signer, Snapshot, StartEpoch, Timestamps};
 use ed25519_dalek::{Signature, VerifyingKey};
 use parking_lot::Mutex;
 
@@ -218,11 +218,11 @@ fn new_engine(membership: &Arc<Membership>, key: Keypair, now: Timestamps) -> En
         membership: membership.clone(),
         signer: Box::new(KeySigner(key)),
         seed: 1,
-        epoch: START_MS,
+        epoch: StartEpoch::New(START_MS),
+        prior: None,
         min_reports: Vec::new(),
         proofs: Vec::new(),
         boot: None,
-        prior: None,
     };
     Engine::new(init, now)
 }

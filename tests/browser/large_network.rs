@@ -22,6 +22,7 @@ use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::observation::{Failure, Observation, ProbeStatus};
 use distomon::mesh::wire::report::{Digest, Report};
 use distomon::mesh::{Engine, EngineInit, Event, Signer as _};
+use distomon::server::auth::Auth;
 use distomon::server::{Limits, Listener, Routes, ServedInstance};
 use distomon::store::clock::{Clock, wall_us};
 use distomon::store::event_loop::{Caller, EventLoopInit, EventLoopThread};
@@ -60,7 +61,7 @@ fn main() {
         login: Some(Password::from_plain(password)),
         secure: false,
     };
-    let handle = listener.start(Arc::new(Routes::new(instance))).expect("a thread");
+    let handle = listener.start(Arc::new(Routes::new(instance, Auth::new()))).expect("a thread");
     std::thread::spawn(move || network.publish(&node));
     println!("http://{}/network/{}", handle.addresses()[0], fixtures::network_id());
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
@@ -101,23 +102,25 @@ impl LargeNetwork {
 
     /// Starts node 0, whose dashboard is tested.
     fn start(&self, directory: &std::path::Path) -> Arc<NetworkHandle> {
-        let files = StateFiles::open(directory, &self.membership).expect("a directory");
+        let mut files = StateFiles::open(directory, &self.membership).expect("a directory");
+        let (nonce_file, nonces) = files.open_nonces(&self.membership).expect("a file");
+        let restored = files.read(&self.membership);
         let now = self.clock.now();
         let init = EngineInit {
             membership: self.membership.clone(),
             signer: Box::new(fixtures::KeySigner(self.keypairs[0].clone())),
             seed: 1,
-            epoch: files.next_epoch(now.wall_ms).expect("a directory"),
+            epoch: files.next_epoch(&self.membership, &restored, now.wall_ms).expect("a directory"),
+            prior: restored.prior,
             min_reports: Vec::new(),
             proofs: Vec::new(),
             boot: None,
-            prior: None,
         };
         let mut engine = Engine::new(init, now);
         let (wake, _) = crossbeam_channel::bounded(1);
         let (events, queue) = crossbeam_channel::bounded(distomon::store::network_handle::EVENT_QUEUE_LEN);
         let snapshot = engine.take_snapshot(now).expect("a new engine has one");
-        let nonces = NonceStore::new(BTreeMap::new(), wake);
+        let nonces = NonceStore::new(nonces, nonce_file, wake);
         let (node, publisher) =
             NetworkHandle::new(self.keypairs[0].clone(), self.clock, nonces, snapshot, events);
         let node = Arc::new(node);

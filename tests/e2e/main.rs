@@ -1,10 +1,12 @@
 //! End-to-end tests: processes of the built program that exchange reports over real sockets.
 
 mod basics;
+mod damaged_state;
 mod host;
 mod invalid_reports;
 mod invalid_requests;
 mod links;
+mod logout;
 mod network;
 mod overload;
 mod password;

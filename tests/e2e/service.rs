@@ -32,11 +32,6 @@ fn a_start_fails_with_status_and_reason() {
     check_exit(network.host_mut("a"), 69, "another program or instance may use it");
     drop(taken);
 
-    let epoch = network.host("a").node_dir().join("epoch");
-    fs::write(&epoch, "soon\n").expect("a file");
-    check_exit(network.host_mut("a"), 73, "is damaged: expected one number; remove it");
-    fs::remove_file(&epoch).expect("a file");
-
     let nodeconf = network.host("a").dir.join("nodeconf.yml");
     let good = fs::read_to_string(&nodeconf).expect("a file");
     write_private(&nodeconf, &good.replace("listen:", "lisden:"));

@@ -5,6 +5,8 @@ use crate::network::setup::converged;
 use crate::virtual_host::{Clock, Disk};
 use crate::{fixtures, seeds};
 use distomon::mesh::engine::event::{Notice, ReceivedReports};
+use distomon::mesh::id::ReportId;
+use distomon::mesh::verdict::NodeStatus;
 use distomon::mesh::wire::heads::Heads;
 use distomon::mesh::wire::report::Report;
 use distomon::mesh::{Event, Signer as _};
@@ -13,6 +15,29 @@ use distomon::mesh::{Event, Signer as _};
 fn count_proofs(network: &Network) -> usize {
     let hosts = network.running();
     hosts.filter(|(_, host)| host.snapshot.states()[0].equivocation.is_some()).count()
+}
+
+/// A clock that is a day behind, as after a power cut without a battery.
+fn day_behind() -> Clock {
+    Clock { skew_ms: -86_400_000, ..Clock::default() }
+}
+
+/// The id of the newest report of the node on `host`.
+fn own_id(network: &Network, host: usize) -> ReportId {
+    network.host(host).snapshot.own_report().expect("each node reports").id()
+}
+
+fn count_recovered(network: &Network, host: usize) -> usize {
+    network.count_notices(host, |notice| matches!(notice, Notice::EpochRecovered { .. }))
+}
+
+/// Whether no node is in conflict for any other, and none reports a duplicate key.
+fn is_honest(network: &Network) -> bool {
+    network.running().all(|(_, host)| {
+        let verdicts = &host.snapshot.verdicts().nodes;
+        !host.snapshot.duplicate_key()
+            && verdicts.iter().all(|verdict| verdict.status != NodeStatus::Conflict)
+    })
 }
 
 /// A network in which a thief of node 0's key sent different reports with one id to nodes 1 and 3, while node 0 is
@@ -90,23 +115,113 @@ fn a_clone_and_its_original_detect_the_duplicate_key() {
 #[test]
 fn a_node_that_lost_its_state_resumes_with_a_higher_epoch() {
     for seed in seeds() {
-        let day_behind = Clock { skew_ms: -86_400_000, ..Clock::default() };
         let mut network = converged(4, seed);
         network.kill(0);
         network.run(3_000);
         // Without state, and with a clock that is a day behind, its epoch is lower than any that it used before.
-        network.boot_with(0, 0, Disk::default(), day_behind);
+        network.boot_with(0, 0, Disk::default(), day_behind());
         network.run_until(5_000, "converged again", Network::is_converged);
         assert_eq!(network.count_notices(0, |notice| matches!(notice, Notice::Superseded { .. })), 1);
         assert!(!network.host(0).snapshot.duplicate_key());
         network.run_asserting(10_000, "it stays converged", Network::is_converged);
-        let epoch = network.host(0).snapshot.own_report().expect("each node reports").id().epoch;
+        let epoch = own_id(&network, 0).epoch;
         assert_eq!(network.host(0).disk.epoch, epoch, "stored before it was used");
         // The next start continues from that epoch in spite of the clock.
         let disk = network.kill(0);
-        network.boot_with(0, 0, disk, day_behind);
+        network.boot_with(0, 0, disk, day_behind());
         network.run_until(5_000, "converged again", Network::is_converged);
         assert_eq!(network.count_notices(0, |notice| matches!(notice, Notice::Superseded { .. })), 0);
+    }
+}
+
+#[test]
+fn a_node_with_a_damaged_epoch_recovers_one_from_its_peers() {
+    for seed in seeds() {
+        for forgets in [false, true] {
+            let mut network = converged(4, seed);
+            let before = own_id(&network, 0);
+            let mut disk = network.kill(0);
+            network.run(3_000);
+            disk.epoch_is_damaged = true;
+            if forgets {
+                (disk.min_reports, disk.prior) = (Vec::new(), None);
+            }
+            network.boot_with(0, 0, disk, day_behind());
+            // Two rounds of probes.
+            network.run_asserting(1_999, "it publishes nothing", |network| {
+                let snapshot = &network.host(0).snapshot;
+                snapshot.own_report().is_none() && network.verdict(0, 0) == NodeStatus::Degraded
+            });
+            network.run_until(3_000, "all are up again", |network| {
+                network.is_converged() && (0..4).all(|viewer| network.verdict(viewer, 0) == NodeStatus::Up)
+            });
+            let epoch = own_id(&network, 0).epoch;
+            assert!(epoch > before.epoch && epoch < before.epoch + (1 << 22), "{epoch} after {before}");
+            assert_eq!(network.host(0).disk.epoch, epoch, "stored before it was used");
+            network.run_asserting(10_000, "it stays converged", |network| {
+                network.is_converged() && is_honest(network)
+            });
+            assert_eq!(count_recovered(&network, 0), 1);
+            let superseded = network.count_notices(0, |notice| matches!(notice, Notice::Superseded { .. }));
+            assert_eq!(superseded, 0);
+        }
+    }
+}
+
+#[test]
+fn a_node_with_a_damaged_epoch_and_dead_peers_publishes_after_30_s() {
+    for seed in seeds() {
+        let mut network = converged(3, seed);
+        let before = own_id(&network, 0);
+        let peers = [1, 2].map(|host| (host, network.kill(host)));
+        let disk = Disk { epoch_is_damaged: true, ..network.kill(0) };
+        network.boot_with(0, 0, disk, day_behind());
+        network.run_asserting(29_999, "it publishes nothing", |network| {
+            network.host(0).snapshot.own_report().is_none()
+        });
+        network.run_until(1, "it publishes", |network| network.host(0).snapshot.own_report().is_some());
+        assert!(own_id(&network, 0) > before, "saved with the heads");
+        for (host, disk) in peers {
+            network.boot(host, host, disk);
+        }
+        network.run_until(10_000, "converged again", Network::is_converged);
+        network.run_asserting(5_000, "no conflict", is_honest);
+    }
+}
+
+/// The number of random recoveries.
+const RECOVERIES: u64 = 60;
+
+/// Peers that are off until later, restarts before the recovery ends, clocks that are behind or ahead, and lost heads.
+#[test]
+fn a_damaged_epoch_causes_no_conflict_in_random_networks() {
+    for seed in seeds().into_iter().flat_map(|seed| seed * 1_000..seed * 1_000 + RECOVERIES / 2) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let count = rng.usize(3..=5);
+        let mut network = converged(count, seed);
+        let before = own_id(&network, 0);
+        let off: Vec<_> = (1..count).filter(|_| rng.u8(0..3) == 0).collect();
+        let mut off: Vec<_> = off.into_iter().map(|host| (host, network.kill(host))).collect();
+        network.links.set_loss(if rng.bool() { 20 } else { 0 });
+        for _ in 0..rng.u8(1..=4) {
+            let mut disk = Disk { epoch_is_damaged: true, ..network.kill(0) };
+            if rng.bool() {
+                (disk.min_reports, disk.prior) = (Vec::new(), None);
+            }
+            let skew_ms = rng.i64(-100_000..100_000);
+            network.boot_with(0, 0, disk, Clock { skew_ms, ..Clock::default() });
+            network.run_asserting(rng.u64(1..4_000), "no conflict", is_honest);
+        }
+        if rng.bool() {
+            network.run_asserting(rng.u64(1..40_000), "no conflict", is_honest);
+        }
+        network.links.set_loss(0);
+        for (host, disk) in off.drain(..) {
+            network.boot(host, host, disk);
+        }
+        network.run_until(35_000, "converged again", Network::is_converged);
+        network.run_asserting(5_000, "no conflict", is_honest);
+        assert!(network.is_converged() && own_id(&network, 0) > before, "seed {seed}");
     }
 }
 

@@ -119,7 +119,6 @@ fn replay_reports(network: &mut Network, attacker: usize, victim: usize, payload
             heads.push(format!("\"{}\":[{},{},\"{hash}\",0]", member.id, report_id.epoch, report_id.seq));
         }
     }
-    let to = fixtures::node_id(victim);
     let body = format!("{{\"v\":2,\"heads\":{{{}}},\"reports\":[]}}", heads.join(","));
     network.inject(victim, &fixtures::node_id(attacker), &body, payload);
 }

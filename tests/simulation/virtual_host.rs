@@ -16,8 +16,9 @@ use distomon::mesh::verify::{self, AuthorRateLimit, MessageReports, VerifyOutcom
 use distomon::mesh::wire::equivocation::EquivocationProof;
 use distomon::mesh::wire::message::{Reply, Request};
 use distomon::mesh::wire::observation::{Failure, Observation};
+use distomon::mesh::wire::prior_run::PriorRun;
 use distomon::mesh::wire::report::VerifiedReport;
-use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, Timestamps};
+use distomon::mesh::{Effect, Engine, EngineInit, Event, Signer, Snapshot, StartEpoch, Timestamps};
 
 /// The Unix time at which virtual time begins, in ms.
 pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
@@ -26,6 +27,10 @@ pub(crate) const WALL_MS: u64 = 1_763_884_800_000;
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) epoch: u64,
+    /// Whether the epoch cannot be read.
+    pub(crate) epoch_is_damaged: bool,
+    /// The newest report of the previous process.
+    pub(crate) prior: Option<PriorRun>,
     pub(crate) nonces: BTreeMap<NodeId, Nonce>,
     pub(crate) min_reports: Vec<(NodeId, ReportId)>,
     pub(crate) proofs: Vec<EquivocationProof>,
@@ -90,16 +95,23 @@ impl VirtualHost {
         let HostInit { signer, transport, membership, mut disk, clock, seed } = init;
         let wall_ms = (WALL_MS + at_ms).saturating_add_signed(clock.skew_ms);
         let now = Timestamps { mono_ms: 1, wall_ms };
-        disk.epoch = (disk.epoch + 1).max(wall_ms);
+        let epoch = if disk.epoch_is_damaged {
+            let own = disk.min_reports.iter().find(|(id, _)| *id == membership.own().id);
+            let saved = own.map(|(_, report)| *report).max(disk.prior.map(|prior| prior.report));
+            StartEpoch::Lost { known: saved.unwrap_or_default().epoch }
+        } else {
+            disk.epoch = (disk.epoch + 1).max(wall_ms);
+            StartEpoch::New(disk.epoch)
+        };
         let init = EngineInit {
             membership,
             signer,
             seed,
-            epoch: disk.epoch,
+            epoch,
+            prior: disk.prior,
             min_reports: disk.min_reports.clone(),
             proofs: disk.proofs.clone(),
             boot: None,
-            prior: None,
         };
         let mut engine = Engine::new(init, now);
         let snapshot = engine.take_snapshot(now).expect("a new engine has a snapshot");
@@ -153,7 +165,10 @@ impl VirtualHost {
         let mut calls = Vec::new();
         for effect in effects {
             match effect {
-                Effect::SaveEpoch(epoch) => self.disk.epoch = epoch,
+                Effect::SaveEpoch(epoch) => {
+                    self.disk.epoch = epoch;
+                    self.disk.epoch_is_damaged = false;
+                }
                 Effect::SaveProof(proof) => self.disk.proofs.push(proof.as_ref().clone()),
                 Effect::Call(call) => calls.push(call),
                 Effect::Notice(notice) => self.notices.push(notice),
@@ -341,9 +356,11 @@ impl VirtualHost {
 
     /// Ends the process and returns what the next one starts with.
     pub(crate) fn into_disk(self) -> Disk {
+        let own = self.snapshot.own_report();
+        let prior = own.map(|own| PriorRun { report: own.id(), clean: own.report().leaving.is_some() });
         let members = self.snapshot.members();
         let latest = members.filter_map(|(member, state)| Some((&member.id, state.latest.as_ref()?)));
         let min_reports = latest.map(|(id, latest)| (id.clone(), latest.id())).collect();
-        Disk { min_reports, ..self.disk }
+        Disk { min_reports, prior: prior.or(self.disk.prior), ..self.disk }
     }
 }

@@ -60,10 +60,13 @@ fn round_trip() {
         iat: NOW,
         exp: NOW + 600,
         auth_time: None,
+        sid: None,
         login: None,
     };
     assert_eq!(claims, expected);
-    let renewable = Claims { auth_time: Some(NOW - 9), login: Some("binding".into()), ..expected };
+    let session = (Some(NOW - 9), Some(new_session_id().expect("randomness")));
+    let renewable =
+        Claims { auth_time: session.0, sid: session.1, login: Some("binding".into()), ..expected };
     assert_eq!(check(&sign(&key, KID, &renewable), key.public(), NOW), Ok(renewable));
     assert!(verify(&token, key.public(), "node-1", "net-2", NOW).is_ok());
     assert!(check(&sign_parts(&key, &good_header(), &good_claims()), key.public(), NOW).is_ok());

@@ -157,6 +157,16 @@ pub enum Notice {
         /// The report that this process did not publish.
         report_id: ReportId,
     },
+    /// The recovery of a lost epoch is complete: this node publishes again.
+    EpochRecovered {
+        /// The epoch from now on.
+        epoch: u64,
+    },
+    /// A report under this node's key has the largest possible epoch, so that no epoch can be recovered.
+    NoEpochLeft {
+        /// The report that a peer held.
+        report_id: ReportId,
+    },
     /// This process did not run for a while: it was stopped, or the machine was suspended or stalled.
     ResumedAfterGap {
         /// The length of the gap, in ms.

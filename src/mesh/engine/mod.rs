@@ -2,6 +2,7 @@
 
 mod calls;
 mod config_mismatch;
+mod epoch_recovery;
 mod evaluator;
 pub mod event;
 mod gap_detector;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use self::calls::CallPlanner;
 use self::config_mismatch::MismatchTimer;
+use self::epoch_recovery::EpochRecovery;
+pub use self::epoch_recovery::StartEpoch;
 use self::evaluator::Evaluator;
 use self::event::{CallFinished, CallPurpose, CallReply, Effect, Event, Notice, ReceivedReports};
 use self::gap_detector::GapDetector;
@@ -49,16 +52,16 @@ pub struct EngineInit {
     pub signer: Box<dyn Signer>,
     /// Seeds the random spread of probes and pushes.
     pub seed: u64,
-    /// The first epoch, larger than any that this node used before.
-    pub epoch: u64,
+    /// The first epoch.
+    pub epoch: StartEpoch,
+    /// The previous process of this node, as far as it is known.
+    pub prior: Option<PriorRun>,
     /// Ids of reports that an earlier process held: older reports are not stored.
     pub min_reports: Vec<(NodeId, ReportId)>,
     /// Stored proofs of equivocation.
     pub proofs: Vec<EquivocationProof>,
     /// The first 8 bytes of a hash of the host's boot id, if that is known.
     pub boot: Option<[u8; 8]>,
-    /// How the previous process ended, if that is known.
-    pub prior: Option<PriorRun>,
 }
 
 /// The state of a node in one network.
@@ -67,6 +70,8 @@ pub struct Engine {
     peers: Peers,
     round_robin: RoundRobin,
     publisher: Publisher,
+    /// While this is set, this node publishes nothing.
+    epoch_recovery: Option<EpochRecovery>,
     self_health: SelfHealth,
     evaluator: Evaluator,
     config_mismatch: MismatchTimer,
@@ -95,11 +100,20 @@ impl Engine {
         }
         let peers = Peers::new(&membership, now, init.seed);
         let run = OwnRun { began: now, boot: init.boot, prior: init.prior };
-        let table = ReportTable { membership, states: states.into_iter().collect() };
+        let (epoch, epoch_recovery) = match init.epoch {
+            StartEpoch::New(epoch) => (epoch, None),
+            StartEpoch::Lost { known } => {
+                let recovery = EpochRecovery::new(now, known, init.seed);
+                (recovery.provisional(), Some(recovery))
+            }
+        };
+        let recovers_epoch = epoch_recovery.is_some();
+        let table = ReportTable { membership, states: states.into_iter().collect(), recovers_epoch };
         Self {
             peers,
             round_robin: RoundRobin::default(),
-            publisher: Publisher::new(init.signer, init.epoch, run),
+            publisher: Publisher::new(init.signer, epoch, run),
+            epoch_recovery,
             self_health: SelfHealth::default(),
             evaluator: Evaluator::new(&table, now),
             config_mismatch: MismatchTimer::default(),
@@ -140,6 +154,7 @@ impl Engine {
             table: self.table.clone(),
             at: now,
             revision: self.revision,
+            epoch: self.publisher.last_id().epoch,
             isolated: self.self_health.is_isolated(),
             duplicate_key: self.self_health.has_duplicate_key(),
             counters: self.counters,
@@ -156,9 +171,13 @@ impl Engine {
             return u64::MAX;
         }
         let membership = self.table.membership();
-        let own_ms = self.publisher.due_ms(membership.publish_ms());
+        let last_step_ms = self.gap_detector.last_step_ms();
+        let own_ms = match &self.epoch_recovery {
+            Some(recovery) => recovery.due_ms(last_step_ms, membership),
+            None => self.publisher.due_ms(membership.publish_ms()),
+        };
         let probe_ms = self.peers.next_probe_ms(membership);
-        let refute_ms = self.self_health.refutation_due_ms(self.gap_detector.last_step_ms());
+        let refute_ms = self.self_health.refutation_due_ms(last_step_ms);
         let optional = probe_ms.into_iter().chain(refute_ms);
         optional.fold(own_ms.min(self.evaluator.due_ms()), u64::min)
     }
@@ -179,13 +198,20 @@ impl Engine {
             state.waiting_since_ms = now.mono_ms;
         }
         self.peers.resume_after_gap(&self.table.membership, now);
+        if let Some(recovery) = &mut self.epoch_recovery {
+            recovery.start_over(now);
+        }
         self.changed = true;
     }
 
-    /// Announces the stop in the next report, and starts nothing else.
+    /// Announces the stop in the next report, and starts nothing else. Without an epoch there is no such report, so no
+    /// call counts.
     fn start_leaving(&mut self, notice: LeaveNotice) {
         self.leaving = Some(notice);
         self.peers.cancel_pending_pushes();
+        if self.epoch_recovery.is_some() {
+            self.peers.forget_calls_until(self.peers.last_call());
+        }
     }
 
     /// Continues with another membership. A member that still has one of its keys keeps the reports that it signed.
@@ -220,6 +246,7 @@ impl Engine {
             self.publisher.request_publish();
             effects.push(Effect::Notice(Notice::IsolationChanged(self.self_health.is_isolated())));
         }
+        self.finish_epoch_recovery(now, effects);
         self.publish(now, effects);
         if self.leaving.is_none() {
             self.calls(now, effects).probe();
@@ -258,8 +285,22 @@ impl Engine {
         }
     }
 
+    /// Ends the recovery of the epoch if an epoch can be chosen now.
+    fn finish_epoch_recovery(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        let Some(recovery) = self.epoch_recovery.as_mut().filter(|_| self.leaving.is_none()) else { return };
+        let Some(epoch) = recovery.recovered(now, &self.table.membership) else { return };
+        self.epoch_recovery = None;
+        self.table.recovers_epoch = false;
+        self.publisher.start_epoch(epoch);
+        effects.push(Effect::SaveEpoch(epoch));
+        effects.push(Effect::Notice(Notice::EpochRecovered { epoch }));
+    }
+
     /// Publishes this node's next report when it is due, and pushes it if it reports a change.
     fn publish(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
+        if self.epoch_recovery.is_some() {
+            return;
+        }
         let membership = self.table.membership.clone();
         let is_leaving = self.leaving.is_some();
         let Some(reason) = self.publisher.due(now, membership.publish_ms(), is_leaving) else { return };
@@ -300,6 +341,10 @@ impl Engine {
         let own_id = &membership.own().id;
         for report in finished.evidence.into_iter().filter(|report| report.author() == own_id) {
             self.store_report(now, report, 0, false, effects);
+        }
+        if let (Some(recovery), Err(Failure::Replayed)) = (&mut self.epoch_recovery, &finished.outcome) {
+            recovery.on_refused_nonce(call.epoch);
+            self.publisher.start_epoch(recovery.provisional());
         }
         // The request had an epoch that this node has replaced since, perhaps because of the evidence.
         let is_outdated = call.epoch < self.publisher.last_id().epoch;
@@ -361,6 +406,7 @@ impl Engine {
         let received = ReceivedReports { heads: heads.clone(), reports, proofs };
         self.ingest(now, Some(index), received, effects);
         self.note_held_own_report(index, &heads);
+        self.note_recovery_answer(index, &heads);
         if call.purpose == CallPurpose::Probe && self.leaving.is_none() {
             self.calls(now, effects).follow_up(index, &heads);
         }
@@ -414,7 +460,8 @@ impl Engine {
     ) {
         self.counters.requests += 1;
         let membership = self.table.membership.clone();
-        if let Some(index) = membership.index(from.as_str()) {
+        let sender = membership.index(from.as_str());
+        if let Some(index) = sender {
             self.peers[index].on_request(now);
             let sync = &mut self.table.states.get_mut(index).sync;
             received.heads = sync.on_request(&membership, index, received.heads);
@@ -422,7 +469,19 @@ impl Engine {
                 self.note_held_own_report(index, &received.heads);
             }
         }
+        let heads = received.heads.clone();
         self.ingest(now, None, received, effects);
+        if let Some(index) = sender.filter(|_| !heads.is_partial()) {
+            self.note_recovery_answer(index, &heads);
+        }
+    }
+
+    /// Records what the peer holds of this node's reports, by its complete heads, while the epoch is recovered.
+    fn note_recovery_answer(&mut self, index: usize, heads: &Heads) {
+        let Some(recovery) = &mut self.epoch_recovery else { return };
+        let membership = &self.table.membership;
+        let held = heads.get(membership, membership.me()).map(|head| head.id);
+        recovery.on_heads(&membership.members()[index].id, held);
     }
 
     fn on_incompatible_request(&mut self, now: Timestamps, from: &NodeId, effects: &mut Vec<Effect>) {
@@ -510,8 +569,16 @@ impl Engine {
     }
 
     /// Applies a report under this node's key that this process did not publish: the first one means that state was lost
-    /// or restored, a second one that another process uses the key.
+    /// or restored, a second one that another process uses the key. While the epoch is recovered, it only raises the
+    /// epoch.
     fn on_own_key_report(&mut self, now: Timestamps, report_id: ReportId, effects: &mut Vec<Effect>) {
+        if let Some(recovery) = &mut self.epoch_recovery {
+            if recovery.on_own_key_report(report_id) {
+                effects.push(Effect::Notice(Notice::NoEpochLeft { report_id }));
+            }
+            self.publisher.start_epoch(recovery.provisional());
+            return;
+        }
         match self.self_health.on_own_key_report(report_id, self.publisher.last_id(), now) {
             OwnKeyReport::Old => {}
             OwnKeyReport::DuplicateKey => {

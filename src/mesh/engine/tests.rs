@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::mesh::engine::event::{Call, CallFinished, CallPurpose, CallReply, ReceivedReports};
+use crate::mesh::engine::event::{Call, CallFinished, CallPurpose, CallReply, Notice, ReceivedReports};
+use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::sample::{self, TestSigner};
 use crate::mesh::sync::compose::{RequestContent, write_request};
 use crate::mesh::verdict::{Cause, NodeStatus};
@@ -11,7 +12,7 @@ use crate::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use crate::mesh::wire::message::Request;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
 use crate::mesh::wire::report::{Report, VerifiedReport};
-use crate::mesh::{Effect, Engine, EngineInit, Event, Timestamps};
+use crate::mesh::{Effect, Engine, EngineInit, Event, StartEpoch, Timestamps};
 
 const EPOCH: u64 = 1_000;
 
@@ -24,6 +25,10 @@ struct Harness {
 
 impl Harness {
     fn start(count: usize) -> Self {
+        Self::start_in(count, StartEpoch::New(EPOCH))
+    }
+
+    fn start_in(count: usize, epoch: StartEpoch) -> Self {
         let mut members = sample::members(count);
         for member in &mut members {
             member.poll_rate_ms = 10_000;
@@ -32,11 +37,11 @@ impl Harness {
             membership: sample::membership(&members, 0),
             signer: Box::new(TestSigner(sample::keypair(0))),
             seed: 1,
-            epoch: EPOCH,
+            epoch,
+            prior: None,
             min_reports: Vec::new(),
             proofs: Vec::new(),
             boot: None,
-            prior: None,
         };
         // The wall clock is behind the epochs, as after a power cut.
         let now = Timestamps { mono_ms: 1, wall_ms: 500 };
@@ -144,6 +149,105 @@ fn request_refused_for_an_old_epoch_is_retried() {
     // The second refusal counts.
     harness.finish(&again, Err(Failure::Replayed), Vec::new());
     assert_eq!(harness.engine.peers[1].observation.error, Some(Failure::Replayed));
+}
+
+#[test]
+fn lost_epoch_is_recovered_from_own_reports_before_anything_is_published() {
+    let held = sample::sealed(0, sample::report(0, EPOCH * 1_000, 9));
+    let mut harness = Harness::start_in(3, StartEpoch::Lost { known: 0 });
+    let start = harness.now;
+    harness.step(Event::Tick);
+    assert!(harness.engine.take_snapshot(start).is_some_and(|snapshot| snapshot.recovers_epoch()));
+    while harness.now.mono_ms < start.mono_ms + 20_000 {
+        let calls: Vec<_> = harness.calls().cloned().collect();
+        for call in calls {
+            assert_eq!((call.purpose, call.reports.len()), (CallPurpose::Probe, 0));
+            harness.answer(&call, vec![held.clone()]);
+            assert_eq!(harness.calls().count(), 0, "nothing to send");
+        }
+        assert!(harness.engine.table.own_report().is_none());
+        harness.pass(20_000 - (harness.now.mono_ms - start.mono_ms));
+    }
+    let [Effect::SaveEpoch(saved), Effect::Notice(Notice::EpochRecovered { epoch }), ..] =
+        harness.effects[..]
+    else {
+        panic!("{:?}", harness.effects)
+    };
+    assert_eq!((saved, harness.own().id()), (epoch, ReportId { epoch, seq: 1 }));
+    assert!(epoch > held.id().epoch);
+    assert!(!harness.engine.take_snapshot(harness.now).expect("a change").recovers_epoch());
+    // Another report under this node's key is still the first one that supersedes.
+    let later = sample::sealed(0, sample::report(0, epoch + 5, 1));
+    let call = harness.calls().next().expect("it pushes the first report").clone();
+    harness.answer(&call, vec![later]);
+    assert!(matches!(harness.effects[0], Effect::SaveEpoch(next) if next == epoch + 6));
+    assert!(!harness.engine.self_health.has_duplicate_key());
+}
+
+#[test]
+fn refused_nonce_raises_the_provisional_epoch() {
+    for evidence in [vec![sample::sealed(0, sample::report(0, EPOCH * 1_000, 9))], Vec::new()] {
+        let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+        harness.step(Event::Tick);
+        let probe = harness.call();
+        assert!(probe.epoch >= harness.now.wall_ms);
+        let least = evidence.first().map_or(probe.epoch + 1, |held| held.id().epoch + 1);
+        harness.finish(&probe, Err(Failure::Replayed), evidence);
+        assert!(harness.effects.is_empty(), "{:?}", harness.effects);
+        harness.pass(1_000);
+        let again = harness.call();
+        assert_eq!(again.purpose, CallPurpose::Probe);
+        assert!(again.epoch >= least, "{} of {least}", again.epoch);
+        assert_eq!(harness.engine.peers[1].observation.error, None, "nothing is wrong with the peer");
+    }
+}
+
+#[test]
+fn no_epoch_is_recovered_if_the_largest_one_was_used() {
+    let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+    let held = sample::sealed(0, sample::report(0, MAX_INTEGER, 9));
+    harness.step(Event::Tick);
+    let mut notices = 0;
+    while harness.now.mono_ms < 100_000 {
+        let calls: Vec<_> = harness.calls().cloned().collect();
+        for call in calls {
+            harness.answer(&call, vec![held.clone()]);
+            let is_notice = |effect: &&Effect| matches!(effect, Effect::Notice(Notice::NoEpochLeft { .. }));
+            notices += harness.effects.iter().filter(is_notice).count();
+        }
+        harness.pass(10_000);
+    }
+    assert_eq!(notices, 1);
+    assert!(harness.engine.table.own_report().is_none());
+}
+
+#[test]
+fn node_that_stops_while_it_recovers_publishes_nothing() {
+    let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+    harness.step(Event::Tick);
+    harness.call();
+    harness.step(Event::Leaving(LeaveNotice { kind: LeaveKind::Stop, expect_ms: None }));
+    assert!(harness.engine.is_idle());
+    assert!(harness.effects.is_empty(), "{:?}", harness.effects);
+    assert!(harness.engine.table.own_report().is_none());
+}
+
+#[test]
+fn gap_restarts_the_recovery() {
+    let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+    harness.step(Event::Tick);
+    harness.now.mono_ms += 60_000;
+    harness.step(Event::Tick);
+    assert!(harness.engine.table.own_report().is_none());
+    let start_ms = harness.now.mono_ms;
+    while harness.engine.table.own_report().is_none() {
+        harness.pass(1_000);
+        let calls: Vec<_> = harness.calls().cloned().collect();
+        for call in calls {
+            harness.finish(&call, Err(Failure::Timeout), Vec::new());
+        }
+    }
+    assert_eq!(harness.engine.table.states[0].created_ms - start_ms, 30_000);
 }
 
 #[test]
@@ -301,7 +405,10 @@ fn a_peer_of_an_incompatible_release_is_unknown_while_it_calls() {
     assert_eq!(observed(&harness), unknown);
     harness.pass(200);
     let verdict = &harness.engine.evaluator.verdicts.nodes[1];
-    assert_eq!((verdict.status, &verdict.causes[..]), (NodeStatus::Unknown, &[Cause::IncompatibleRelease][..]));
+    assert_eq!(
+        (verdict.status, &verdict.causes[..]),
+        (NodeStatus::Unknown, &[Cause::IncompatibleRelease][..])
+    );
     assert_eq!(harness.own().report().observation("node-01").expect("observed").error, unknown.1);
     // It answers probes without a signature: it stays unknown for two poll rates and a timeout after its last request.
     let called_ms = harness.now.mono_ms - 200;

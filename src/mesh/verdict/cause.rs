@@ -13,7 +13,7 @@ pub enum Cause {
     Egress,
     /// A link is broken: see [`Link`].
     Link,
-    /// It answers, but its reports do not advance.
+    /// It answers, but its reports do not advance; or it is this node, which is recovering its epoch.
     NotPublishing,
     /// It runs a release with another protocol version.
     IncompatibleRelease,

@@ -72,6 +72,11 @@ impl<'t> EvalContext<'t> {
         self.table.membership().me()
     }
 
+    /// Whether this node publishes no reports until it has recovered its epoch.
+    pub(super) fn recovers_epoch(&self) -> bool {
+        self.table.recovers_epoch()
+    }
+
     pub(super) fn membership(&self) -> &'t Membership {
         self.table.membership()
     }

@@ -4,7 +4,7 @@
 use super::cause::{Cause, Link};
 use super::context::{EvalContext, Liveness};
 use super::node_status::NodeStatus;
-use super::node_verdict::Verdict;
+use super::node_verdict::{Rule, Verdict};
 use super::partition::Partition;
 use super::vote::Vote;
 use crate::mesh::wire::observation::{Failure, ProbeStatus};
@@ -33,6 +33,7 @@ pub(super) fn causes_of(
     match nodes[index].status {
         NodeStatus::Down => silent_causes(&nodes[index], partitions, index),
         NodeStatus::Unknown => unknown_causes(context, &nodes[index], partitions, index),
+        NodeStatus::Degraded if nodes[index].rule == Rule::Recovering => vec![Cause::NotPublishing],
         NodeStatus::Degraded => degraded_causes(context, nodes, index),
         NodeStatus::Up if is_unreachable(context, &nodes[index]) => vec![Cause::Ingress],
         NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen | NodeStatus::Conflict => Vec::new(),

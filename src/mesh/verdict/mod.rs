@@ -78,6 +78,9 @@ fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> 
         Liveness::Alive | Liveness::Silent => {}
     }
     let is_own = index == context.me();
+    if is_own && context.recovers_epoch() {
+        return (NodeStatus::Degraded, Rule::Recovering);
+    }
     if !is_own {
         if let Some(rule) = down_rule(context, node.silent_ms, vote_count) {
             return (NodeStatus::Down, rule);

@@ -14,6 +14,8 @@ pub enum Rule {
     Stopped,
     /// It is the node that evaluates.
     Own,
+    /// It is the node that evaluates, and publishes no reports until it has recovered its epoch.
+    Recovering,
     /// No report of it is known, neither to this process nor to an earlier one.
     NeverReported,
     /// Its reports advance, or their silence is within the limit of 4 intervals and 2 timeouts.
@@ -39,6 +41,9 @@ impl Rule {
             Self::Equivocation => "it signed two different reports with one number",
             Self::Stopped => "its last report says that it was stopped on purpose",
             Self::Own => "it is the node that judges",
+            Self::Recovering => {
+                "it is the node that judges, and publishes no reports until it has recovered its epoch"
+            }
             Self::NeverReported => "no report of it was ever seen",
             Self::Alive => "its reports advance, or are not overdue yet",
             Self::Refused => "a quorum was refused at every attempt, and it is silent",

@@ -1,15 +1,16 @@
-//! How the process before this one ended, by the state that it saved.
+//! The end of the process that ran a node before.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::mesh::id::{MAX_INTEGER, ReportId};
 
-/// The end of the previous process of a node: `[epoch, seq, clean]` on the wire.
+/// The newest report of a node's previous process, and whether that process announced its stop: `[epoch, seq, clean]` on
+/// the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriorRun {
-    /// Its newest report that it saved; it may have published later ones before it crashed.
+    /// The newest report that is known to have been published; a process that crashed may have published later ones.
     pub report: ReportId,
-    /// Whether it announced its stop.
+    /// Whether that report announced the stop; otherwise the process crashed or was killed.
     pub clean: bool,
 }
 

@@ -27,7 +27,7 @@ pub(super) fn basic(request: &Request) -> Option<BasicCredentials> {
 }
 
 /// Returns the token in `Authorization: Bearer` (RFC 6750), otherwise the one in the instance's cookie.
-pub(super) fn token<'r>(request: &'r Request, instance: &ServedInstance) -> Option<&'r str> {
+pub(super) fn token<'r>(request: &'r Request, instance: &'r ServedInstance) -> Option<&'r str> {
     let text = authorization(request, "Bearer").or_else(|| cookie(request, instance))?;
     (1..=MAX_TOKEN).contains(&text.len()).then_some(text)
 }
@@ -38,9 +38,18 @@ fn authorization<'r>(request: &'r Request, scheme: &str) -> Option<&'r str> {
     given.eq_ignore_ascii_case(scheme).then(|| text.trim_matches(' '))
 }
 
-fn cookie<'r>(request: &'r Request, instance: &ServedInstance) -> Option<&'r str> {
-    let named = |secure: bool| input::cookies(request).find(|(key, _)| is_cookie(key, secure, instance));
-    Some(named(true).or_else(|| named(false))?.1)
+fn cookie<'r>(request: &'r Request, instance: &'r ServedInstance) -> Option<&'r str> {
+    cookies(request, instance).next()
+}
+
+/// Returns the tokens in the instance's cookies, first those that only https can set.
+pub(crate) fn cookies<'r>(
+    request: &'r Request,
+    instance: &'r ServedInstance,
+) -> impl Iterator<Item = &'r str> {
+    let named =
+        |secure: bool| input::cookies(request).filter(move |(key, _)| is_cookie(key, secure, instance));
+    named(true).chain(named(false)).map(|(_, token)| token)
 }
 
 /// The prefix that restricts a cookie to this host and to https (RFC 6265bis, section 4.1.3.2).

@@ -307,6 +307,70 @@ fn login_form_sets_a_cookie() {
     assert!(field(&out, "Set-Cookie").is_some_and(|all| all.contains("Max-Age=0")));
 }
 
+/// A session with a login at this time: Unix time in seconds.
+fn logged_in(auth_time_s: u64) -> Session {
+    Session { id: "sid".to_owned(), auth_time_s, issued_s: auth_time_s }
+}
+
+/// Logs in with the form. Returns the token in the cookie.
+fn log_in(auth: &Auth, instance: &ServedInstance) -> String {
+    let reply = auth.post_login(instance, &form("password=correct+horse"));
+    cookie(&reply).expect("a cookie").to_owned()
+}
+
+fn log_out(auth: &Auth, instance: &ServedInstance, cookies: &str) {
+    let out = auth.post_logout(instance, &request("POST", "/logout", &[("Cookie", cookies)], ""));
+    assert_eq!(out.status_code, 303);
+}
+
+#[test]
+fn logout_ends_one_session_with_all_its_tokens() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let net = Net::new("net-1", 2);
+    let (instance, auth) = (fixture::instance(&[&net]), Auth::restore(dir.path()));
+    let [token, other] = [(); 2].map(|()| log_in(&auth, &instance));
+    let viewer = auth.viewer(&instance, &with_cookie(&token)).expect("logged in");
+    let session = viewer.session.clone().expect("a session");
+    let password = instance.login.as_ref().expect("a password");
+    let earlier = session_cookie(&instance, password, false, &session, now_s() - 1_000).expect("a token");
+    let earlier = earlier.split(['=', ';']).nth(1).expect("a value");
+    let due = auth.viewer(&instance, &with_cookie(earlier)).expect("a token of the same session");
+
+    log_out(&auth, &instance, &format!("distomon_main={token}"));
+    let restarted = Auth::restore(dir.path());
+    for (auth, when) in [(&auth, "with the tokens in the cache"), (&restarted, "after a restart")] {
+        for token in [&token, earlier] {
+            for request in [with_cookie(token), bearer(token)] {
+                let reply = auth.viewer(&instance, &request).expect_err("the session has ended");
+                assert_eq!(reply.status_code, 401, "{when}");
+            }
+        }
+        assert!(auth.viewer(&instance, &with_cookie(&other)).is_ok(), "another session, {when}");
+        // A request that was authenticated before the logout.
+        let reply = auth.renew(&instance, &due, &request("GET", "/", &[], ""), Response::text(""));
+        assert_eq!(field(&reply, "Set-Cookie"), None, "{when}");
+    }
+}
+
+#[test]
+fn logout_ends_the_sessions_of_both_cookies_and_of_no_other_issuer() {
+    let net = Net::new("net-1", 2);
+    let (instance, auth) = (fixture::instance(&[&net]), Auth::new());
+    let [plain, secure] = [(); 2].map(|()| log_in(&auth, &instance));
+    log_out(&auth, &instance, &format!("distomon_main={plain}; __Host-distomon_main={secure}"));
+    assert!([plain, secure].iter().all(|token| auth.viewer(&instance, &bearer(token)).is_err()));
+
+    let third = log_in(&auth, &instance);
+    let sid = auth.viewer(&instance, &bearer(&third)).expect("logged in").session.expect("a session").id;
+    let claims = Claims::new("node-01", &["net-1".into()], now_s(), MAX_LIFETIME_S);
+    let claims = Claims { auth_time: Some(now_s()), sid: Some(sid), ..claims };
+    let foreign = token::sign(&net.keys[1], "net-1/node-01", &claims);
+    log_out(&auth, &instance, &format!("distomon_main={foreign}"));
+    assert!(auth.viewer(&instance, &bearer(&third)).is_ok(), "a member cannot end a session of this node");
+    assert!(auth.viewer(&instance, &bearer(&foreign)).is_ok(), "valid until it expires");
+    log_out(&auth, &instance, "distomon_main=garbage");
+}
+
 #[test]
 fn session_is_renewed_for_a_day() {
     let net = Net::new("net-1", 2);
@@ -314,8 +378,9 @@ fn session_is_renewed_for_a_day() {
     let password = instance.login.as_ref().expect("a password");
     let check = |logged_in_s: u64, issued_s: u64, expected: Option<&str>| {
         let now_s = now_s();
-        let token = session_cookie(&instance, password, false, now_s - logged_in_s, now_s - issued_s)
-            .expect("a session");
+        let token =
+            session_cookie(&instance, password, false, &logged_in(now_s - logged_in_s), now_s - issued_s)
+                .expect("a session");
         let token = token.split(['=', ';']).nth(1).expect("a value").to_owned();
         let viewer = auth.viewer(&instance, &with_cookie(&token)).expect("a good token");
         let reply = auth.renew(&instance, &viewer, &request("GET", "/", &[], ""), Response::text(""));
@@ -325,6 +390,7 @@ fn session_is_renewed_for_a_day() {
             assert!(renewed.contains(age), "{renewed}");
             let again = auth.viewer(&instance, &with_cookie(cookie(&reply).expect("a cookie")));
             let session = again.expect("a good token").session.expect("renewable");
+            assert_eq!(session.id, "sid", "the session stays");
             assert!(session.auth_time_s.abs_diff(now_s - logged_in_s) <= 1, "the time of the login stays");
         }
     };
@@ -335,10 +401,13 @@ fn session_is_renewed_for_a_day() {
     check(20_000, 1_000, Some("; Max-Age=1800;"));
     check(MAX_SESSION_S - 500, 1_000, Some("; Max-Age="));
     check(MAX_SESSION_S + 5, 1_000, None);
-    assert_eq!(session_cookie(&instance, password, false, now_s() - MAX_SESSION_S, now_s()), None);
+    assert_eq!(
+        session_cookie(&instance, password, false, &logged_in(now_s() - MAX_SESSION_S), now_s()),
+        None
+    );
     // A token of another member is not renewed, whatever its claims.
     let claims = Claims::new("node-01", &["net-1".into()], now_s() - 1_000, MAX_LIFETIME_S);
-    let claims = Claims { auth_time: Some(now_s() - 1_000), ..claims };
+    let claims = Claims { auth_time: Some(now_s() - 1_000), sid: Some("sid".to_owned()), ..claims };
     let foreign = token::sign(&net.keys[1], "net-1/node-01", &claims);
     let viewer = auth.viewer(&instance, &with_cookie(&foreign)).expect("a member's token");
     assert_eq!(viewer.session, None);

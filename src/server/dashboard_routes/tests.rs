@@ -211,6 +211,29 @@ fn a_login_opens_the_only_network() {
 }
 
 #[test]
+fn a_copied_cookie_opens_no_page_after_a_logout() {
+    let net = Net::new("net-1", 3);
+    let (instance, auth) = (fixture::instance(&[&net]), Auth::new());
+    let fields = [("Content-Type", "application/x-www-form-urlencoded")];
+    let form = request("POST", "/login", &fields, &format!("password={PASSWORD}"));
+    let reply = respond(&instance, &auth, &form).expect("a reply");
+    let set_cookie = field(&reply, "Set-Cookie").expect("a cookie");
+    let cookie = [("Cookie", set_cookie.split(';').next().expect("a value"))];
+    let statuses = || {
+        ["/network/net-1", "/live/network/net-1"].map(|path| {
+            let reply = respond(&instance, &auth, &request("GET", path, &cookie, ""));
+            reply.expect("a reply").status_code
+        })
+    };
+    assert_eq!(statuses(), [200, 200]);
+    let get = respond(&instance, &auth, &request("GET", "/logout", &cookie, ""));
+    assert!(get.is_none() && statuses() == [200, 200], "a link of another site ends no session");
+    let reply = respond(&instance, &auth, &request("POST", "/logout", &cookie, "")).expect("a reply");
+    assert_eq!(reply.status_code, 303);
+    assert_eq!(statuses(), [303, 401]);
+}
+
+#[test]
 fn a_session_reads_only_its_networks() {
     let (one, two) = (Net::new("net-1", 3), Net::new("net-2", 2));
     let auth = Auth::new();

@@ -46,8 +46,7 @@ struct SnapshotKey {
 
 impl SnapshotKey {
     fn of(snapshot: &Snapshot) -> Self {
-        let epoch = snapshot.own_report().map_or(0, |own| own.id().epoch);
-        Self { epoch, revision: snapshot.revision() }
+        Self { epoch: snapshot.epoch(), revision: snapshot.revision() }
     }
 }
 
