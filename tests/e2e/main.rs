@@ -1,6 +1,7 @@
 //! End-to-end tests: processes of the built program that exchange reports over real sockets.
 
 mod basics;
+mod fair_shares;
 mod host;
 mod invalid_reports;
 mod invalid_requests;
