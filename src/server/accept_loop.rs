@@ -123,7 +123,8 @@ impl<H: Handler> AcceptLoop<H> {
     /// Passes the connection to a worker, or rejects it if the limiter has no room.
     fn dispatch(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let accepted_at = Instant::now();
-        match self.limiter.try_acquire(stream, peer.ip(), accepted_at) {
+        let senders = self.workers.handler().senders();
+        match self.limiter.try_acquire(stream, peer.ip(), senders, accepted_at) {
             Ok(permit) => self.workers.dispatch(AcceptedConnection { permit, peer, accepted_at }),
             Err(stream) => {
                 reject_503(&stream);

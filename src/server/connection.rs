@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rouille::Response;
 
+use super::body_budget::BodyReservation;
 use super::client_address;
 use super::connection_limiter::ConnectionPermit;
 use super::deadline_stream::DeadlineStream;
@@ -17,9 +18,13 @@ use super::problem::problem;
 use super::read_buffer::ReadBuffer;
 use super::reply::{ReplyMode, ReplyWriter, reason};
 use super::request_head::{RequestError, RequestHead};
+use super::resource_owner::ResourceOwner;
 
-/// The step by which the buffer of a body grows, in bytes.
+/// The smallest buffer of a longer body, and the largest read into it, in bytes.
 const BODY_STEP: usize = 16 * 1024;
+
+/// The time after which to retry a request whose body exceeded the share of its owner, in seconds.
+const BODY_RETRY_S: u64 = 5;
 
 /// An accepted connection that the limiter has admitted.
 pub(super) struct AcceptedConnection {
@@ -80,6 +85,22 @@ enum RequestOutcome {
     Unread(Response),
     /// The client disconnected before the end of the request.
     Disconnected,
+}
+
+/// The reason for which a body was not read to its end.
+enum BodyError {
+    /// The client disconnected.
+    Disconnected,
+    /// The body is too large or too slow.
+    Request(RequestError),
+    /// The bodies of the owner exceed their share of memory.
+    BeyondShare,
+}
+
+impl From<RequestError> for BodyError {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
 }
 
 struct Connection<'a, H> {
@@ -160,66 +181,83 @@ impl<H: Handler> Connection<'_, H> {
             log::error!("the handler panicked at the head of a request from {remote}: {panic}");
             Admission::Reject(internal_error())
         });
-        let (max_body_bytes, admitted) = match admission {
-            Admission::Reject(response) if head.content_length() > 0 => {
-                return RequestOutcome::Unread(response);
+        let (max_body_bytes, sender, admitted) = match admission {
+            Admission::Reject(response) => {
+                self.permit.admit(None);
+                return match head.content_length() {
+                    0 => RequestOutcome::Complete(response),
+                    _ => RequestOutcome::Unread(response),
+                };
             }
-            Admission::Reject(response) => return RequestOutcome::Complete(response),
-            Admission::Accept { max_body_bytes, verified, admitted } => {
-                if verified {
-                    self.permit.mark_verified();
-                }
-                (max_body_bytes, admitted)
+            Admission::Accept { max_body_bytes, sender, admitted } => (max_body_bytes, sender, admitted),
+        };
+        self.permit.admit(sender.as_ref());
+        let owner = ResourceOwner::of(sender.as_ref(), remote.ip());
+        // Held until the reply is computed, since the handler holds the body until then.
+        let mut reservation = self.permit.limiter().body_budget.reservation(owner);
+        let body = match self.read_body(&head, max_body_bytes, &mut reservation) {
+            Ok(body) => body,
+            Err(BodyError::Disconnected) => return RequestOutcome::Disconnected,
+            Err(BodyError::Request(error)) => return RequestOutcome::Unread(self.error_reply(error)),
+            Err(BodyError::BeyondShare) => {
+                self.permit.limiter().counters.log_rejected_body(reservation.owner());
+                let response = guarded(remote, || handler.reject_body(admitted));
+                return RequestOutcome::Unread(
+                    response.with_unique_header("Retry-After", BODY_RETRY_S.to_string()),
+                );
             }
         };
-        let body = match self.read_body(&head, max_body_bytes) {
-            Ok(Some(body)) => body,
-            Ok(None) => return RequestOutcome::Disconnected,
-            Err(error) => return RequestOutcome::Unread(self.error_reply(error)),
-        };
-        let response = catch_panic(|| handler.respond(head.into_request(remote, body), admitted));
-        RequestOutcome::Complete(response.unwrap_or_else(|panic| {
-            log::error!("the handler panicked at a request from {remote}: {panic}");
-            internal_error()
-        }))
+        self.permit.set_handling(true);
+        let response = guarded(remote, || handler.respond(head.into_request(remote, body), admitted));
+        self.permit.set_handling(false);
+        RequestOutcome::Complete(response)
     }
 
-    /// Reads the body of an admitted request; `None` if the client disconnected.
+    /// Reads the body of an admitted request. Its memory grows with the received bytes, within `reservation`, so
+    /// that a large Content-Length alone allocates nothing.
     fn read_body(
         &mut self,
         head: &RequestHead,
         max_body_bytes: usize,
-    ) -> Result<Option<Vec<u8>>, RequestError> {
+        reservation: &mut BodyReservation<'_>,
+    ) -> Result<Vec<u8>, BodyError> {
         let length = match usize::try_from(head.content_length()) {
             Ok(length) if length <= max_body_bytes => length,
-            _ => return Err(RequestError::new(413, "the request body exceeds the size limit")),
+            _ => return Err(RequestError::new(413, "the request body exceeds the size limit").into()),
         };
-        if length == 0 {
-            return Ok(Some(Vec::new()));
-        }
         let deadline = Instant::now() + self.limits.body_timeout;
-        let mut body = Vec::with_capacity(length.min(BODY_STEP));
-        self.input.take_body(length, &mut body);
-        if head.expects_continue() && body.is_empty() {
-            let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-            if self.stream.write_all(interim, Instant::now(), self.limits.reply_timeout).is_err() {
-                return Ok(None);
-            }
-        }
+        let mut body = Vec::new();
+        let mut reserved = 0;
         while body.len() < length {
-            // Memory grows with the received bytes, so that a large Content-Length alone allocates nothing.
+            if body.len() == reserved {
+                reserved = (2 * reserved).max(BODY_STEP).min(length);
+                if !reservation.grow_to(reserved) {
+                    return Err(BodyError::BeyondShare);
+                }
+                body.reserve_exact(reserved - body.len());
+            }
             let received = body.len();
-            body.resize((received + BODY_STEP).min(length), 0);
+            self.input.take_body(reserved - received, &mut body);
+            if body.len() > received {
+                continue;
+            }
+            if head.expects_continue() && body.is_empty() {
+                let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+                self.stream
+                    .write_all(interim, Instant::now(), self.limits.reply_timeout)
+                    .map_err(|_| BodyError::Disconnected)?;
+            }
+            body.resize((received + BODY_STEP).min(reserved), 0);
             match self.stream.read_until(&mut body[received..], deadline) {
-                Ok(0) => return Ok(None),
+                Ok(0) => return Err(BodyError::Disconnected),
                 Ok(read) => body.truncate(received + read),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(RequestError::new(408, "the request body did not arrive in time"));
+                    return Err(RequestError::new(408, "the request body did not arrive in time").into());
                 }
-                Err(_) => return Ok(None),
+                Err(_) => return Err(BodyError::Disconnected),
             }
         }
-        Ok(Some(body))
+        Ok(body)
     }
 
     /// Writes a reply, and counts a client that reads too slowly.
@@ -277,6 +315,14 @@ impl<H: Handler> Connection<'_, H> {
         let scratch = self.input.clear_to_space();
         self.stream.drain(scratch, self.limits.drain_bytes, self.limits.drain_timeout);
     }
+}
+
+/// Calls a handler; replies 500 if it panics.
+fn guarded(remote: SocketAddr, call: impl FnOnce() -> Response) -> Response {
+    catch_panic(call).unwrap_or_else(|panic| {
+        log::error!("the handler panicked at a request from {remote}: {panic}");
+        internal_error()
+    })
 }
 
 /// Creates the reply for a failed handler.

@@ -1,12 +1,12 @@
 //! The connection limiter: decides which clients may be connected concurrently.
 //!
-//! Half of the connections are reserved for addresses with a verified exchange, so that unknown clients,
-//! however many, cannot block members. When unknown clients fill their half, the oldest of their connections
-//! is closed: a client that sends its request promptly is served even among many that only hold a connection
-//! open. The limiter knows nothing of HTTP. It closes a connection by shutting down its socket, which ends the
-//! connection's thread even while that blocks in a read.
+//! Each connection counts against an owner: the sender of its last verified request, otherwise its address. When
+//! room is needed, the idlest connection of the owner with the most connections is closed, so that no client is
+//! refused while another one has several. A verified sender keeps one connection in any case, and some slots are
+//! reserved for verified senders, so that unknown clients from many addresses cannot block them. One slot is kept
+//! for loopback, so that a health check works on a full listener. The limiter knows nothing of HTTP. It closes a
+//! connection by shutting down its socket, which ends the connection's thread even while that blocks in a read.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,22 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use self::connection_table::{Client, ConnectionTable};
+use super::body_budget::{BodyBudget, BudgetSizes};
 use super::client_address::{self, ClientPrefix};
-use super::limits::Limits;
+use super::limits::{Limits, MAX_BODY_BYTES};
 use super::listener_counters::ListenerCounters;
-use super::recent_clients::RecentClients;
+use super::resource_owner::SenderId;
+use super::sender_addresses::SenderAddresses;
 
-/// The maximum number of addresses remembered for a verified exchange.
-const MAX_VERIFIED: usize = 4096;
+mod connection_table;
+
+/// The maximum number of senders whose address is remembered.
+const MAX_SENDERS: usize = 4096;
+
+/// The maximum number of slots reserved for verified senders; more senders share them. At most half of the
+/// slots are reserved.
+const MAX_RESERVED: usize = 256;
 
 /// How long the accept loop waits for the threads of closed connections before it refuses a new connection.
 const CLOSING_TIMEOUT: Duration = Duration::from_millis(50);
@@ -32,40 +41,13 @@ pub(super) struct ConnectionLimiter {
     state: Mutex<State>,
     released: Condvar,
     stopping: AtomicBool,
+    pub(super) body_budget: BodyBudget,
     pub(super) counters: ListenerCounters,
 }
 
 struct State {
-    /// By ascending id, which is the order of age. A closed entry remains until its thread drops the permit.
-    entries: BTreeMap<u64, Entry>,
-    next_id: u64,
-    verified: RecentClients,
-}
-
-struct Entry {
-    shared: Arc<ConnectionShared>,
-    client: Client,
-    /// The limiter has shut down the socket, and the connection's thread has not ended yet.
-    closed: bool,
-}
-
-/// The peer of a connection, as far as limits depend on it.
-#[derive(Debug, Clone, Copy)]
-struct Client {
-    prefix: ClientPrefix,
-    /// The limit per address applies: not to loopback and trusted proxies.
-    limited: bool,
-    trust: Trust,
-}
-
-/// What protects a connection from being closed to make room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    Unknown,
-    /// A verified request from the same address on another connection.
-    Recent,
-    /// A verified request on this connection, which is therefore never closed to make room.
-    Verified,
+    table: ConnectionTable,
+    addresses: SenderAddresses,
 }
 
 /// State of a connection that its thread and the limiter share.
@@ -75,29 +57,26 @@ struct ConnectionShared {
     answered: AtomicBool,
 }
 
-/// Numbers of connections, counted from the entries.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Occupancy {
-    open: usize,
-    /// Open connections with [`Trust::Unknown`].
-    unknown: usize,
-    /// Open connections from the address in question to which the limit per address applies.
-    same_address: usize,
-}
-
 /// The error of a limiter without room for another connection.
 struct NoRoom;
 
 impl ConnectionLimiter {
     /// Creates a limiter for at most `capacity` connections, which may be fewer than `limits` allows.
     pub(super) fn new(limits: Limits, capacity: usize) -> Self {
-        let verified = RecentClients::new(limits.trust_duration, MAX_VERIFIED);
+        let table = ConnectionTable::new(limits.standing_duration);
+        let addresses = SenderAddresses::new(limits.trust_duration, MAX_SENDERS);
+        let body_budget = BodyBudget::new(BudgetSizes {
+            total: limits.body_bytes,
+            share: limits.body_bytes_per_owner,
+            exempt: MAX_BODY_BYTES,
+        });
         Self {
             limits,
             capacity,
-            state: Mutex::new(State { entries: BTreeMap::new(), next_id: 0, verified }),
+            state: Mutex::new(State { table, addresses }),
             released: Condvar::new(),
             stopping: AtomicBool::new(false),
+            body_budget,
             counters: ListenerCounters::default(),
         }
     }
@@ -107,36 +86,36 @@ impl ConnectionLimiter {
     }
 
     /// Admits `stream` from `peer`, if necessary by closing another connection. Returns the stream if there is
-    /// no room. The connection counts until its permit is dropped.
+    /// no room. `senders` is the number of verified senders to reserve a slot for. The connection counts until
+    /// its permit is dropped.
     pub(super) fn try_acquire(
         self: &Arc<Self>,
         stream: TcpStream,
         peer: IpAddr,
+        senders: usize,
         now: Instant,
     ) -> Result<ConnectionPermit, TcpStream> {
         let mut state = self.state.lock();
-        let admitted = self.wait_for_closing(&mut state).and_then(|()| {
-            let client = self.client(&state, peer, now);
-            self.make_room(&mut state, client).map(|()| client)
-        });
-        let Ok(client) = admitted else {
+        let client = self.client(&state, peer, now);
+        let admitted = self
+            .wait_for_closing(&mut state, client)
+            .and_then(|()| self.make_room(&mut state.table, client, senders, now));
+        if admitted.is_err() {
             self.counters.refused.increment();
             return Err(stream);
-        };
+        }
         let shared = Arc::new(ConnectionShared {
             stream,
             busy: AtomicBool::new(false),
             answered: AtomicBool::new(false),
         });
-        let id = state.next_id;
-        state.next_id += 1;
-        state.entries.insert(id, Entry { shared: Arc::clone(&shared), client, closed: false });
+        let id = state.table.insert(Arc::clone(&shared), client, now);
         Ok(ConnectionPermit { limiter: Arc::clone(self), id, shared })
     }
 
-    /// Closes the oldest connection without a verified request, if there is one.
+    /// Closes a connection, unless each is the only one of a verified sender.
     pub(super) fn evict_one(&self) {
-        let _ = self.evict_oldest(&mut self.state.lock(), |entry| entry.client.trust != Trust::Verified);
+        let _ = self.evict(&mut self.state.lock().table, Instant::now(), |_, _| true);
     }
 
     /// Returns whether connections must end after their current request.
@@ -158,64 +137,74 @@ impl ConnectionLimiter {
 
     /// Ends the reads of idle connections that `selected` returns true for.
     fn end_reads(&self, selected: impl Fn(&ConnectionShared) -> bool) {
-        for entry in self.state.lock().entries.values() {
+        for shared in self.state.lock().table.shared() {
             // A thread clears `busy` before it reads `stopping`, so at least one of the two sees the change of
             // the other. Only reading ends, so that a request that has just arrived still gets its reply.
-            if selected(&entry.shared) && !entry.shared.busy.load(Ordering::SeqCst) {
-                let _ = entry.shared.stream.shutdown(Shutdown::Read);
+            if selected(shared) && !shared.busy.load(Ordering::SeqCst) {
+                let _ = shared.stream.shutdown(Shutdown::Read);
             }
         }
     }
 
     /// Closes all connections, even those that are serving a request.
     pub(super) fn close_all(&self) {
-        for entry in self.state.lock().entries.values() {
-            let _ = entry.shared.stream.shutdown(Shutdown::Both);
+        for shared in self.state.lock().table.shared() {
+            let _ = shared.stream.shutdown(Shutdown::Both);
         }
     }
 
     /// Waits until all connections have ended or `deadline` has passed; returns how many are left.
     pub(super) fn wait_until_empty(&self, deadline: Instant) -> usize {
         let mut state = self.state.lock();
-        while !state.entries.is_empty() && !self.released.wait_until(&mut state, deadline).timed_out() {}
-        state.entries.len()
+        while state.table.len() > 0 && !self.released.wait_until(&mut state, deadline).timed_out() {}
+        state.table.len()
     }
 
     fn client(&self, state: &State, peer: IpAddr, now: Instant) -> Client {
         let prefix = ClientPrefix::from(peer);
         let peer = peer.to_canonical();
+        let loopback = peer.is_loopback();
         Client {
             prefix,
-            limited: !peer.is_loopback() && !client_address::contains(&self.limits.trusted_proxies, peer),
-            trust: if state.verified.contains(prefix, now) { Trust::Recent } else { Trust::Unknown },
+            limited: !loopback && !client_address::contains(&self.limits.trusted_proxies, peer),
+            loopback,
+            known: state.addresses.contains(prefix, now),
         }
     }
 
     /// Closes a connection if `client` exceeds a limit without that; fails if none may be closed.
-    fn make_room(&self, state: &mut State, client: Client) -> Result<(), NoRoom> {
-        let occupancy = state.occupancy(client.prefix);
+    fn make_room(
+        &self,
+        table: &mut ConnectionTable,
+        client: Client,
+        senders: usize,
+        now: Instant,
+    ) -> Result<(), NoRoom> {
+        let occupancy = table.occupancy(client.prefix, now);
         if client.limited && occupancy.same_address >= self.limits.connections_per_address {
-            // A client that shares its address with many half-open connections gets through. A client that
-            // itself uses too many connections must not lose those that work.
-            return self.evict_oldest(state, |entry| {
-                entry.client.is_limited_at(client.prefix) && !entry.shared.answered.load(Ordering::Relaxed)
-            });
+            return self.evict(table, now, |_, entry| entry.client.is_limited_at(client.prefix));
         }
-        if client.trust == Trust::Unknown && occupancy.unknown >= self.capacity.div_ceil(2) {
-            return self.evict_oldest(state, |entry| entry.client.trust == Trust::Unknown);
+        let capacity = self.capacity - usize::from(!client.loopback);
+        let reserved = senders.min(MAX_RESERVED).min(self.capacity / 2);
+        if !client.known && occupancy.unknown >= capacity.saturating_sub(reserved).max(1) {
+            return self.evict(table, now, |table, entry| table.is_unknown(entry, now));
         }
-        if occupancy.open >= self.capacity {
-            return self.evict_oldest(state, |entry| entry.client.trust != Trust::Verified);
+        if occupancy.open >= capacity {
+            return self.evict(table, now, |_, _| true);
         }
         Ok(())
     }
 
     /// Waits until few closed connections are left, since each holds a thread and a descriptor until its
-    /// thread ends.
-    fn wait_for_closing(&self, state: &mut MutexGuard<'_, State>) -> Result<(), NoRoom> {
+    /// thread ends. Loopback clients may double their number: threads that do not end, for example because the
+    /// processor is overloaded, must not make a health check fail.
+    fn wait_for_closing(&self, state: &mut MutexGuard<'_, State>, client: Client) -> Result<(), NoRoom> {
         let max_closed = (self.capacity / 8).max(1);
         let deadline = Instant::now() + CLOSING_TIMEOUT;
-        while state.closed() >= max_closed {
+        while state.table.closed() >= max_closed {
+            if client.loopback && state.table.closed() < 2 * max_closed {
+                return Ok(());
+            }
             if self.released.wait_until(state, deadline).timed_out() {
                 return Err(NoRoom);
             }
@@ -223,50 +212,30 @@ impl ConnectionLimiter {
         Ok(())
     }
 
-    /// Closes the oldest open connection that `may_close` returns true for.
-    fn evict_oldest(&self, state: &mut State, may_close: impl Fn(&Entry) -> bool) -> Result<(), NoRoom> {
-        let mut open = state.entries.values_mut().filter(|entry| !entry.closed);
-        let entry = open.find(|entry| may_close(entry)).ok_or(NoRoom)?;
-        entry.closed = true;
-        let _ = entry.shared.stream.shutdown(Shutdown::Both);
+    fn evict(
+        &self,
+        table: &mut ConnectionTable,
+        now: Instant,
+        may_close: impl Fn(&ConnectionTable, &connection_table::Entry) -> bool,
+    ) -> Result<(), NoRoom> {
+        if !table.evict(now, may_close) {
+            return Err(NoRoom);
+        }
         self.counters.evicted.increment();
         Ok(())
     }
 
-    fn mark_verified(&self, id: u64, now: Instant) {
+    /// Records the admission of a request.
+    fn admit(&self, id: u64, sender: Option<&SenderId>, now: Instant) {
         let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(&id) else { return };
-        entry.client.trust = Trust::Verified;
-        let prefix = entry.client.prefix;
-        state.verified.insert(prefix, now);
+        if let (Some(prefix), Some(sender)) = (state.table.admit(id, sender, now), sender) {
+            state.addresses.record(sender, prefix, now);
+        }
     }
 
     fn release(&self, id: u64) {
-        self.state.lock().entries.remove(&id);
+        self.state.lock().table.remove(id);
         self.released.notify_all();
-    }
-}
-
-impl Client {
-    fn is_limited_at(&self, prefix: ClientPrefix) -> bool {
-        self.limited && self.prefix == prefix
-    }
-}
-
-impl State {
-    /// Counts the open connections. The entries are few enough to count them again for each new connection.
-    fn occupancy(&self, prefix: ClientPrefix) -> Occupancy {
-        let mut occupancy = Occupancy::default();
-        for entry in self.entries.values().filter(|entry| !entry.closed) {
-            occupancy.open += 1;
-            occupancy.unknown += usize::from(entry.client.trust == Trust::Unknown);
-            occupancy.same_address += usize::from(entry.client.is_limited_at(prefix));
-        }
-        occupancy
-    }
-
-    fn closed(&self) -> usize {
-        self.entries.values().filter(|entry| entry.closed).count()
     }
 }
 
@@ -297,11 +266,16 @@ impl ConnectionPermit {
         self.shared.busy.store(false, Ordering::SeqCst);
     }
 
-    /// Protects the connection from being closed to make room, and gives its peer's address a share of the
-    /// reserved half. Behind a proxy that is the proxy's address, the only one known when the next connection
-    /// is accepted.
-    pub(super) fn mark_verified(&self) {
-        self.limiter.mark_verified(self.id, Instant::now());
+    /// Records the admission or rejection of a request. A verified one, with its `sender`, gives the connection
+    /// standing for a while; any other ends that. The address of the sender may use reserved slots: behind a proxy
+    /// that is the proxy's address, the only one known when the next connection is accepted.
+    pub(super) fn admit(&self, sender: Option<&SenderId>) {
+        self.limiter.admit(self.id, sender, Instant::now());
+    }
+
+    /// Marks the start or the end of the handling of a complete request.
+    pub(super) fn set_handling(&self, handling: bool) {
+        self.limiter.state.lock().table.set_handling(self.id, handling, Instant::now());
     }
 }
 

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use rouille::{Request, Response, ResponseBody};
 
 use super::client_address::ClientPrefix;
+use super::exchange_rate::{ExchangeLimits, ExchangeRates, RejectStage};
 use super::handler::Admission;
 use super::limits::MAX_EXCHANGE_BODY_BYTES;
 use super::problem::{self, problem};
 use super::request_head::RequestHead;
+use super::resource_owner::SenderId;
 use crate::crypto::http_signature::{self, RequestParts, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
@@ -33,10 +35,14 @@ use crate::store::clock::wall_us;
 /// The maximum length of an error detail, in characters.
 const MAX_DETAIL: usize = 200;
 
+/// The title of an error beyond a limit of the sender.
+const TOO_MANY_REQUESTS: &str = "Too Many Requests";
+
 /// An exchange whose head was verified.
 pub struct AdmittedExchange {
     node: Arc<NetworkHandle>,
     sender: NodeId,
+    sender_id: SenderId,
     signed: SignedHead,
     nonce: Nonce,
     /// The duration of the verification of the head.
@@ -66,9 +72,11 @@ impl ExchangeError {
     }
 }
 
-/// Verifies the head of a request to `node`. Replies before its signature is verified are unsigned.
+/// Verifies the head of a request to `node`, and counts it against the rate of its sender. Replies before its signature
+/// is verified are unsigned.
 pub(super) fn admit(
     node: &Arc<NetworkHandle>,
+    rates: &ExchangeRates,
     head: &RequestHead,
     remote: SocketAddr,
 ) -> Admission<AdmittedExchange> {
@@ -124,19 +132,36 @@ pub(super) fn admit(
     let admitted = AdmittedExchange {
         node: node.clone(),
         sender: member.id.clone(),
+        sender_id: SenderId::new(&format!("{network}/{}", member.id)),
         signed,
         nonce,
         verified_in: received.elapsed(),
     };
+    let limits = ExchangeLimits::new(member.poll_rate_ms.min(snapshot.membership().own().poll_rate_ms));
     let checked = if claim.is_incompatible() {
         Err(incompatible(&admitted, &snapshot))
     } else {
         check_verified(&admitted, &snapshot, head)
     };
-    match checked {
-        Ok(()) => Admission::Accept { max_body_bytes: MAX_EXCHANGE_BODY_BYTES, verified: true, admitted },
-        Err(error) => Admission::Reject(admitted.reject(&error)),
+    if let Err(error) = checked {
+        let signs = rates.may_sign_error(&admitted.sender_id, limits, RejectStage::BeforeNonce, received);
+        return Admission::Reject(if signs {
+            admitted.reject(&error)
+        } else {
+            admitted.reject_unsigned(&error)
+        });
     }
+    if let Err(wait) = rates.try_exchange(&admitted.sender_id, limits, received) {
+        let error =
+            ExchangeError::new(429, TOO_MANY_REQUESTS, "the requests of this node exceed its rate limit");
+        let signs = rates.may_sign_error(&admitted.sender_id, limits, RejectStage::RateLimit, received);
+        let response = if signs { admitted.reject(&error) } else { admitted.reject_unsigned(&error) };
+        return Admission::Reject(
+            response.with_unique_header("Retry-After", (wait.as_secs() + 1).to_string()),
+        );
+    }
+    let sender = Some(admitted.sender_id.clone());
+    Admission::Accept { max_body_bytes: MAX_EXCHANGE_BODY_BYTES, sender, admitted }
 }
 
 /// The reply to a request of an incompatible release, of which the event loop learns if the request is new.
@@ -285,16 +310,28 @@ fn complete_heads(snapshot: &Snapshot, sender: &NodeId, named: Heads) -> (Heads,
 }
 
 impl AdmittedExchange {
-    /// Creates the signed reply of an error, and counts it.
-    fn reject(&self, error: &ExchangeError) -> Response {
+    /// Creates the signed reply to a request whose body exceeds the sender's share of memory.
+    pub(super) fn reject_body(&self) -> Response {
+        let detail = "other requests of this node use up its share of memory";
+        self.sign(429, problem::MEDIA_TYPE, problem::body(429, TOO_MANY_REQUESTS, detail))
+    }
+
+    /// Creates the unsigned reply of an error, and counts it.
+    fn reject_unsigned(&self, error: &ExchangeError) -> Response {
+        self.count_rejected(error);
+        problem(error.status, error.title, &error.detail)
+    }
+
+    fn count_rejected(&self, error: &ExchangeError) {
         let snapshot = self.node.snapshot();
         let network = snapshot.membership().network_id().as_str();
-        self.node.drop_counters.count_rejected_request(
-            network,
-            self.sender.as_str(),
-            error.title,
-            &error.detail,
-        );
+        let (subject, counters) = (self.sender.as_str(), &self.node.drop_counters);
+        counters.count_rejected_request(network, subject, error.title, &error.detail);
+    }
+
+    /// Creates the signed reply of an error, and counts it.
+    fn reject(&self, error: &ExchangeError) -> Response {
+        self.count_rejected(error);
         let mut body = problem::body(error.status, error.title, &error.detail);
         if let Some(evidence) = &error.evidence {
             body.truncate(body.len() - 1);
@@ -363,8 +400,14 @@ mod tests {
             signature_input: head.signature_input,
             signature: head.signature,
         };
-        let admitted =
-            AdmittedExchange { node: node.clone(), sender, signed, nonce, verified_in: Duration::ZERO };
+        let admitted = AdmittedExchange {
+            node: node.clone(),
+            sender_id: SenderId::new("net/node-02"),
+            sender,
+            signed,
+            nonce,
+            verified_in: Duration::ZERO,
+        };
         respond(&request("POST", "/mon/net", &[], body), &admitted)
     }
 

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use rouille::{Request, Response};
 
+use super::problem::problem;
 use super::request_head::RequestHead;
+use super::resource_owner::SenderId;
 
 /// A handler of requests.
 pub trait Handler: Send + Sync + 'static {
@@ -27,6 +29,17 @@ pub trait Handler: Send + Sync + 'static {
         false
     }
 
+    /// Returns the number of senders whose requests can be verified; the listener reserves a connection for each.
+    fn senders(&self) -> usize {
+        0
+    }
+
+    /// Returns the reply to an admitted request whose body exceeds the share of its owner. The connection closes
+    /// after it.
+    fn reject_body(&self, _admitted: Self::Admitted) -> Response {
+        body_share_exceeded()
+    }
+
     /// Answers an admitted request. `request.remote_addr()` is the `remote` of its admission.
     fn respond(&self, request: Request, admitted: Self::Admitted) -> Response;
 }
@@ -37,12 +50,17 @@ pub enum Admission<A> {
     Accept {
         /// The maximum body in bytes; the listener answers a larger one with 413, unread.
         max_body_bytes: usize,
-        /// Whether the head proves that a member sent the request. The connection is then never closed to
-        /// make room, and its address may use the reserved connections for a while.
-        verified: bool,
+        /// The sender, if the head proves it. The connection and the body then count against the sender's share
+        /// instead of that of its address, and the sender may use reserved connections for a while.
+        sender: Option<SenderId>,
         /// The argument of [`Handler::respond`].
         admitted: A,
     },
     /// The listener sends this reply and does not read the body.
     Reject(Response),
+}
+
+/// Creates the reply to a request whose body exceeds the share of its owner.
+pub(super) fn body_share_exceeded() -> Response {
+    problem(429, "Too Many Requests", "other requests of this client use up its share of memory")
 }

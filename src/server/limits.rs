@@ -16,13 +16,21 @@ pub const MAX_EXCHANGE_BODY_BYTES: usize = 1024 * 1024;
 /// The limits of a listener. The service runs with the default; tests shorten the times.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Concurrent connections; half of them are reserved for addresses with a verified exchange. The listener
-    /// uses at most half of the file descriptors that the process may open.
+    /// Concurrent connections. One is kept for loopback, and one for each verified sender, up to 256 and half of
+    /// the connections. The listener uses at most half of the file descriptors that the process may open.
     pub connections: usize,
     /// Concurrent connections from one address (IPv6: one /64). Loopback and trusted proxies are exempt.
     pub connections_per_address: usize,
-    /// How long an address may use the reserved half after its last verified exchange.
+    /// How long the address of a sender may use reserved connections after its last verified exchange.
     pub trust_duration: Duration,
+    /// How long a connection has standing after its last verified exchange: it then uses a reserved connection,
+    /// and one such connection of each sender is never closed for others.
+    pub standing_duration: Duration,
+    /// The memory of all request bodies that are being received or processed, in bytes. Bodies of up to
+    /// [`MAX_BODY_BYTES`] for each owner are accepted even beyond it.
+    pub body_bytes: usize,
+    /// The same for the bodies of one owner: a verified sender or an address.
+    pub body_bytes_per_owner: usize,
     /// The size of a request head in bytes, its final empty line included.
     pub head_bytes: usize,
     /// From the first byte of a head (on a new connection: from its acceptance) to the last.
@@ -59,6 +67,9 @@ impl Default for Limits {
             connections: 512,
             connections_per_address: 64,
             trust_duration: Duration::from_secs(600),
+            standing_duration: Duration::from_secs(30),
+            body_bytes: 32 * 1024 * 1024,
+            body_bytes_per_owner: 2 * MAX_EXCHANGE_BODY_BYTES,
             head_bytes: 16 * 1024,
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::resource_owner::ResourceOwner;
+use crate::journal::log_limiter::LogLimiter;
 use crate::journal::message_id;
 
 /// Counts of rejected work since the last log line.
@@ -16,6 +18,31 @@ pub(super) struct ListenerCounters {
     pub(super) malformed: Counter,
     /// Heads, bodies and replies that exceeded their timeout.
     pub(super) slow: Counter,
+    body_log: LogLimiter,
+}
+
+impl ListenerCounters {
+    /// Logs a request that was rejected because its owner's bodies exceed their share; one line a minute for each
+    /// owner.
+    pub(super) fn log_rejected_body(&self, owner: &ResourceOwner) {
+        if let Some(more) = self.body_log.allow(&body_subject(owner)) {
+            log::warn!(
+                MESSAGE_ID = message_id::CONNECTION_LIMIT;
+                "rejected a request of {owner}: its unfinished requests use up its share of memory{more}"
+            );
+        }
+    }
+
+    /// Logs the number of suppressed lines for each owner whose minute is over.
+    pub(super) fn flush_suppressed(&self) {
+        for (subject, more) in self.body_log.overdue() {
+            log::warn!(MESSAGE_ID = message_id::CONNECTION_LIMIT; "{subject}{more}");
+        }
+    }
+}
+
+fn body_subject(owner: &ResourceOwner) -> String {
+    format!("rejected requests of {owner} beyond its share of memory")
 }
 
 /// A counter that any thread may increment.
@@ -49,6 +76,7 @@ impl CounterLog {
 
     /// Logs and resets the counters if one of them is above zero and the last line is old enough.
     pub(super) fn log_counters(&mut self, counters: &ListenerCounters, now: Instant) {
+        counters.flush_suppressed();
         if !self.is_due(self.counters_logged, now) {
             return;
         }

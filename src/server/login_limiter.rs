@@ -12,11 +12,12 @@ use rouille::Response;
 use super::client_address::ClientPrefix;
 use super::problem::problem;
 use super::recent_clients::RecentClients;
+use super::token_bucket::{BucketLevel, TokenBucket};
 
 /// Concurrent password hashes, since each uses some 20 MB and a core.
 const MAX_HASHES: usize = 2;
 
-/// Consecutive failures of one address, and the time after which one of them expires.
+/// Consecutive failures of one address, each of which uses a token.
 const PER_ADDRESS: TokenBucket = TokenBucket { capacity: 10, refill: Duration::from_secs(6) };
 
 /// The same for all addresses together, except loopback and those that logged in recently: guessing from many
@@ -29,35 +30,6 @@ const EXEMPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The maximum number of addresses remembered for failures, and for logins. More than [`TOTAL`] admits in the
 /// time that [`PER_ADDRESS`] remembers.
 const MAX_ADDRESSES: usize = 1024;
-
-/// A token bucket: each failure uses a token, and one token returns per `refill`.
-#[derive(Debug, Clone, Copy)]
-struct TokenBucket {
-    capacity: u32,
-    refill: Duration,
-}
-
-/// The level of a bucket, represented by the time at which it is full again.
-#[derive(Debug, Clone, Copy)]
-struct BucketLevel {
-    full_at: Instant,
-}
-
-impl TokenBucket {
-    /// Returns how long to wait for a token; `None` if there is one.
-    fn wait(self, level: BucketLevel, now: Instant) -> Option<Duration> {
-        let until_full = level.full_at.saturating_duration_since(now);
-        until_full.checked_sub(self.refill * (self.capacity - 1)).filter(|wait| !wait.is_zero())
-    }
-
-    fn take(self, level: &mut BucketLevel, now: Instant) {
-        level.full_at = level.full_at.max(now) + self.refill;
-    }
-
-    fn give_back(self, level: &mut BucketLevel) {
-        level.full_at = level.full_at.checked_sub(self.refill).unwrap_or(level.full_at);
-    }
-}
 
 /// The login limiter of an instance.
 #[derive(Debug)]
@@ -111,7 +83,7 @@ impl LoginLimiter {
         let prefix = ClientPrefix::from(from);
         let mut guard = self.0.lock();
         let state = &mut *guard;
-        let full = BucketLevel { full_at: now };
+        let full = BucketLevel::full(now);
         let of_address = state.per_address.get(&prefix).copied().unwrap_or(full);
         let exempt = from.is_loopback() || state.logged_in.contains(prefix, now);
         let total = state.total.get_or_insert(full);
@@ -140,7 +112,7 @@ fn has_room(levels: &mut HashMap<ClientPrefix, BucketLevel>, prefix: ClientPrefi
         return true;
     }
     if levels.len() >= MAX_ADDRESSES {
-        levels.retain(|_, level| level.full_at > now);
+        levels.retain(|_, level| !level.is_full(now));
     }
     levels.len() < MAX_ADDRESSES
 }

@@ -8,11 +8,14 @@
 //! | `worker_pool` | the threads that serve connections |
 //! | `connection` | one connection and its requests |
 //! | `connection_limiter` | which clients may be connected concurrently |
+//! | `body_budget` | the memory of request bodies, in total and for each owner |
+//! | `resource_owner`, `sender_addresses` | against whose share a connection counts; known addresses of senders |
+//! | `exchange_rate`, `token_bucket` | the rate of exchanges of each sender; limits on rates |
 //! | `read_buffer`, [`request_head`] | received bytes, and the strict parser of request heads |
 //! | `reply` | the serialization of a `rouille::Response` |
 //! | `deadline_stream` | a socket with read and write deadlines |
 //! | [`limits`] | bounds on sizes, counts and times |
-//! | `client_address`, `recent_clients` | client prefixes, trusted proxies, and the prefixes seen recently |
+//! | `client_address`, `recent_clients` | client prefixes, trusted proxies, and the prefixes that logged in recently |
 //! | `listener_counters` | rejected connections and requests, and their log |
 //! | [`heartbeat`] | the heartbeat of the accept loop |
 //! | [`handler`] | the trait between the listener and the routes |
@@ -34,6 +37,7 @@ mod accept_loop;
 mod api_route;
 pub mod auth;
 mod bind_address;
+mod body_budget;
 mod client_address;
 mod connection;
 mod connection_limiter;
@@ -41,6 +45,7 @@ mod dashboard_routes;
 mod deadline_stream;
 mod etag;
 pub mod exchange;
+mod exchange_rate;
 #[cfg(test)]
 mod fixture;
 mod gzip;
@@ -59,8 +64,11 @@ mod recent_clients;
 mod redirect;
 mod reply;
 pub mod request_head;
+mod resource_owner;
 pub mod routes;
+mod sender_addresses;
 pub mod served_instance;
+mod token_bucket;
 pub mod view;
 mod worker_pool;
 
@@ -71,5 +79,6 @@ pub use limits::Limits;
 pub use listener::{InheritedSockets, ListenError, Listener, ListenerHandle};
 pub use problem::problem;
 pub use request_head::RequestHead;
+pub use resource_owner::SenderId;
 pub use routes::Routes;
 pub use served_instance::ServedInstance;

@@ -10,7 +10,8 @@ use super::api_route::ApiRoute;
 use super::auth::Auth;
 use super::dashboard_routes::DashboardRoutes;
 use super::exchange;
-use super::handler::{Admission, Handler};
+use super::exchange_rate::ExchangeRates;
+use super::handler::{Admission, Handler, body_share_exceeded};
 use super::health;
 use super::limits::MAX_BODY_BYTES;
 use super::problem::problem;
@@ -27,6 +28,7 @@ pub struct Routes {
     auth: Auth,
     views: ViewCache,
     dashboard: DashboardRoutes,
+    exchange_rates: ExchangeRates,
 }
 
 /// A request whose head was admitted.
@@ -45,6 +47,7 @@ impl Routes {
             auth,
             views: ViewCache::new(),
             dashboard: DashboardRoutes::default(),
+            exchange_rates: ExchangeRates::default(),
         }
     }
 
@@ -86,7 +89,7 @@ impl Handler for Routes {
         let Some(network) = exchange_network(&instance, head.path()) else {
             return Admission::Accept {
                 max_body_bytes: MAX_BODY_BYTES,
-                verified: false,
+                sender: None,
                 admitted: Admitted::Plain,
             };
         };
@@ -94,12 +97,25 @@ impl Handler for Routes {
             let detail = "no such network on this instance; check the url of this node in the configuration of the sender";
             return Admission::Reject(problem(404, "Not Found", detail));
         };
-        match exchange::admit(node, head, remote) {
-            Admission::Accept { max_body_bytes, verified, admitted } => {
+        match exchange::admit(node, &self.exchange_rates, head, remote) {
+            Admission::Accept { max_body_bytes, sender, admitted } => {
                 let admitted = Admitted::Exchange(admitted);
-                Admission::Accept { max_body_bytes, verified, admitted }
+                Admission::Accept { max_body_bytes, sender, admitted }
             }
             Admission::Reject(response) => Admission::Reject(response),
+        }
+    }
+
+    /// Returns the number of members that exchange reports with a node of this instance.
+    fn senders(&self) -> usize {
+        let instance = self.instance();
+        instance.nodes.values().map(|node| node.snapshot().membership().exchange_peers()).sum()
+    }
+
+    fn reject_body(&self, admitted: Admitted) -> Response {
+        match admitted {
+            Admitted::Exchange(exchange) => exchange.reject_body(),
+            Admitted::Plain => body_share_exceeded(),
         }
     }
 

@@ -36,6 +36,10 @@ impl<H: Handler> WorkerPool<H> {
         Self { handler, idle_workers, threads: Vec::new(), started: 0 }
     }
 
+    pub(super) fn handler(&self) -> &H {
+        &self.handler
+    }
+
     /// Serves the connection in an idle or a new thread. Fails if no thread can be started; the connection is
     /// closed then.
     pub(super) fn dispatch(&mut self, accepted: AcceptedConnection) -> io::Result<()> {

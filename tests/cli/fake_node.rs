@@ -22,7 +22,7 @@ impl Handler for Fake {
     type Admitted = ();
 
     fn admit(&self, _: &RequestHead, _: SocketAddr) -> Admission<()> {
-        Admission::Accept { max_body_bytes: 0, verified: false, admitted: () }
+        Admission::Accept { max_body_bytes: 0, sender: None, admitted: () }
     }
 
     fn respond(&self, request: Request, (): ()) -> Response {

@@ -2,6 +2,7 @@
 
 mod basics;
 mod damaged_state;
+mod fair_shares;
 mod host;
 mod invalid_reports;
 mod invalid_requests;

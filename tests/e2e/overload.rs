@@ -12,12 +12,17 @@ use crate::network::Network;
 use crate::wait::wait;
 
 /// Connects to `host` from an address that no verified peer shares. Returns `None` if that fails.
-fn connect_unknown(host: &Host, number: u8) -> Option<TcpStream> {
+pub(crate) fn connect_unknown(host: &Host, number: u8) -> Option<TcpStream> {
+    connect_from(host.address, number)
+}
+
+/// Connects to `address` from 127.9.0.`number`.
+pub(crate) fn connect_from(address: SocketAddr, number: u8) -> Option<TcpStream> {
     // Nodes that other threads spawn must not inherit it, since some may open only few files.
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
     bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 9, 0, number), 0))).ok()?;
     let stream = TcpStream::from(socket);
-    connect(&stream, &host.address).ok()?;
+    connect(&stream, &address).ok()?;
     stream.set_write_timeout(Some(Duration::from_millis(200))).ok()?;
     Some(stream)
 }
@@ -56,7 +61,7 @@ fn check_serves_peers(network: &Network) {
 }
 
 /// Checks peak memory and the number of log lines.
-fn check_bounds(host: &Host) {
+pub(crate) fn check_bounds(host: &Host) {
     let status = format!("/proc/{}/status", host.pid().as_raw_nonzero());
     let status = std::fs::read_to_string(status).expect("the process runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");

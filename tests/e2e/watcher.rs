@@ -10,7 +10,7 @@ use distomon::mesh::wire::PROTOCOL_VERSION;
 use distomon::mesh::wire::report::{PAYLOAD_TYPE, Report};
 use serde_json::{Value, json};
 
-use crate::host::Host;
+use crate::host::{Host, NETWORK};
 
 /// A request of the watcher, every part of which a test can falsify.
 pub(crate) struct Call {
@@ -49,6 +49,7 @@ pub(crate) const WATCHER: &str = "watcher";
 
 /// The member [`WATCHER`].
 pub(crate) struct Watcher {
+    id: String,
     network: String,
     keypair: Keypair,
     epoch: u64,
@@ -60,7 +61,13 @@ impl Watcher {
         let keypair = Keypair::generate().expect("randomness");
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let epoch = u64::try_from(since.as_millis()).expect("a time that fits");
-        Self { network: network.to_owned(), keypair, epoch, counter: AtomicU64::new(0) }
+        Self {
+            id: WATCHER.to_owned(),
+            network: network.to_owned(),
+            keypair,
+            epoch,
+            counter: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn keypair(&self) -> &Keypair {
@@ -71,14 +78,24 @@ impl Watcher {
         Nonce { epoch: self.epoch, counter: self.counter.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
+    /// Creates a watcher that uses the id and the key of `host`, whose process does not run.
+    pub(crate) fn as_member(host: &Host) -> Self {
+        Self { id: host.id.clone(), keypair: host.keypair.clone(), ..Self::new(NETWORK) }
+    }
+
     /// Creates a valid request to `host` with this body, not signed yet.
     pub(crate) fn call(&self, host: &Host, body: impl Into<Vec<u8>>) -> Call {
+        self.call_node(&host.id, body)
+    }
+
+    /// Creates a valid request to the node `to` with this body, not signed yet.
+    pub(crate) fn call_node(&self, to: &str, body: impl Into<Vec<u8>>) -> Call {
         Call {
-            keyid: WATCHER.to_owned(),
+            keyid: self.id.clone(),
             keypair: self.keypair.clone(),
             nonce: self.next_nonce(),
             path: format!("/mon/{}", self.network),
-            to: host.id.clone(),
+            to: to.to_owned(),
             body: body.into(),
             headers: Vec::new(),
         }
@@ -89,9 +106,13 @@ impl Watcher {
         json!({"v": PROTOCOL_VERSION, "heads": {}, "reports": []})
     }
 
-    /// Returns all reports that `host` holds, by author, or `None` if it does not reply.
+    /// Returns all reports that `host` holds, by author, or `None` if it does not reply or the watcher has polled it
+    /// more often than a member may.
     pub(crate) fn reports(&self, host: &Host) -> Option<BTreeMap<String, Report>> {
         let reply = self.call(host, Self::empty().to_string()).sign().send(host)?;
+        if reply.status == 429 {
+            return None;
+        }
         assert!(reply.status == 200 && reply.signed, "{reply:?}");
         let envelopes = reply.json()["reports"].as_array().expect("an array").clone();
         let reports = envelopes.iter().map(|envelope| {
@@ -131,6 +152,16 @@ impl Call {
 
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Returns the bytes of the request, for a connection that stays open.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let fields: Vec<_> =
+            self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (path, length) = (&self.path, self.body.len());
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: h\r\n{}Content-Length: {length}\r\n\r\n", fields.concat());
+        [head.as_bytes(), &self.body].concat()
     }
 
     /// Sends the request. Returns `None` if there is no reply.

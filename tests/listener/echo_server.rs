@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use distomon::server::{Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, limits, problem};
+use distomon::server::{
+    Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, SenderId, limits, problem,
+};
 use rouille::{Request, Response, ResponseBody};
 
 /// A handler whose fields observe and control its requests.
@@ -19,13 +21,22 @@ pub(crate) struct Echo {
     released: Receiver<()>,
     /// The number of open bodies of `/large`.
     pub(crate) open_bodies: Arc<AtomicUsize>,
+    /// The number of senders to reserve a connection for.
+    pub(crate) senders: AtomicUsize,
 }
 
 impl Echo {
     pub(crate) fn new() -> Self {
         let (admitted_sender, admitted) = unbounded();
         let (release, released) = unbounded();
-        Self { admitted, admitted_sender, release, released, open_bodies: Arc::default() }
+        Self {
+            admitted,
+            admitted_sender,
+            release,
+            released,
+            open_bodies: Arc::default(),
+            senders: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -34,13 +45,18 @@ impl Handler for Echo {
 
     fn admit(&self, head: &RequestHead, _: SocketAddr) -> Admission<&'static str> {
         let _ = self.admitted_sender.send(head.path().to_owned());
-        let verified = head.header("x-member") == Some("yes");
-        let max_body_bytes = if verified { limits::MAX_EXCHANGE_BODY_BYTES } else { limits::MAX_BODY_BYTES };
+        let sender = head.header("x-member").map(SenderId::new);
+        let max_body_bytes =
+            if sender.is_some() { limits::MAX_EXCHANGE_BODY_BYTES } else { limits::MAX_BODY_BYTES };
         match head.path() {
             "/refuse" => Admission::Reject(problem(401, "Unauthorized", "no credentials")),
             "/panic-admit" => panic!("as asked, in admission"),
-            _ => Admission::Accept { max_body_bytes, verified, admitted: "admitted" },
+            _ => Admission::Accept { max_body_bytes, sender, admitted: "admitted" },
         }
+    }
+
+    fn senders(&self) -> usize {
+        self.senders.load(Ordering::Relaxed)
     }
 
     fn respond(&self, request: Request, admitted: &'static str) -> Response {

@@ -1,6 +1,7 @@
 //! The listener over real sockets, with a small handler behind it.
 
 mod bind_addresses;
+mod body_budget;
 mod client;
 mod echo_server;
 mod many_clients;

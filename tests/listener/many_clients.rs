@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Lines, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use distomon::server::Limits;
@@ -40,18 +41,19 @@ fn raise_file_limit() -> usize {
 fn thousands_of_half_open_connections_block_no_other_client() {
     let count = raise_file_limit();
     let server = Server::start(without_timeouts(Limits::default()));
+    server.echo.senders.store(256, Ordering::Relaxed);
     let address = server.address();
     let mut member = Client::connect_from("127.0.0.1", address).expect("a connection");
-    assert_eq!(member.get("/a", "X-Member: yes\r\n").status, 200);
+    assert_eq!(member.get("/a", "X-Member: a\r\n").status, 200);
 
     let mut half_open = half_open("127.0.0.2", address, count);
     assert!(half_open.len() > 600, "only {} connections", half_open.len());
-    assert_eq!(member.get("/b", "").status, 200, "the member's connection is still open");
+    assert_eq!(member.get("/b", "X-Member: a\r\n").status, 200, "the member's connection is still open");
     let mut again = Client::connect_from("127.0.0.1", address).expect("a connection");
-    assert_eq!(again.get("/c", "X-Member: yes\r\n").status, 200, "the member connects again");
+    assert_eq!(again.get("/c", "X-Member: a\r\n").status, 200, "the member connects again");
     let mut fresh = Client::connect_from("127.0.0.3", address).expect("a connection");
     assert_eq!(fresh.get("/d", "").status, 200, "a new client");
-    // Unknown clients have half of 512 connections; all older ones were evicted.
+    // 256 of 512 connections are reserved; all older ones of unknown clients were evicted.
     for client in half_open.iter_mut().rev().skip(300) {
         assert!(client.is_closed());
     }
@@ -64,12 +66,12 @@ fn thousands_of_half_open_connections_block_no_other_client() {
 }
 
 #[test]
-fn a_new_client_is_refused_while_all_connections_are_verified() {
+fn a_new_client_is_refused_while_each_connection_is_the_only_one_of_a_sender() {
     let server = Server::start(without_timeouts(Limits { connections: 4, ..Limits::default() }));
     let mut members = Vec::new();
-    for _ in 0..4 {
+    for name in ["a", "b", "c", "d"] {
         let mut member = Client::connect(server.address());
-        assert_eq!(member.get("/a", "X-Member: yes\r\n").status, 200);
+        assert_eq!(member.get("/a", &format!("X-Member: {name}\r\n")).status, 200);
         members.push(member);
     }
     let mut client = Client::connect(server.address());
@@ -78,11 +80,52 @@ fn a_new_client_is_refused_while_all_connections_are_verified() {
     assert!(reply.header("retry-after").is_some());
     serde_json::from_slice::<serde_json::Value>(&reply.body).expect("the whole body");
     assert!(client.is_closed());
-    for member in &mut members {
-        assert_eq!(member.get("/b", "").status, 200);
+    // A request that is not verified ends the standing of its connection.
+    assert_eq!(members[1].get("/b", "").status, 200);
+    assert_eq!(Client::connect(server.address()).get_status(), Some(200));
+    assert!(members.remove(1).is_closed());
+    for (member, name) in members.iter_mut().zip(["a", "c", "d"]) {
+        assert_eq!(member.get("/b", &format!("X-Member: {name}\r\n")).status, 200);
     }
-    members.pop();
-    wait_until("a connection is free", || Client::connect(server.address()).get_status() == Some(200));
+}
+
+#[test]
+fn standing_ends_after_a_while() {
+    let standing_duration = Duration::from_millis(200);
+    let limits = Limits { connections: 2, standing_duration, ..Limits::default() };
+    let server = Server::start(without_timeouts(limits));
+    for name in ["a", "b"] {
+        let mut member = Client::connect(server.address());
+        assert_eq!(member.get("/a", &format!("X-Member: {name}\r\n")).status, 200);
+        // Keeps the connection open for the rest of the test.
+        std::mem::forget(member);
+    }
+    wait_until("a connection has no standing", || {
+        Client::connect(server.address()).get_status() == Some(200)
+    });
+}
+
+#[test]
+fn the_connections_of_one_sender_leave_all_others_served() {
+    let limits = Limits { connections: 32, ..Limits::default() };
+    let server = Server::start(without_timeouts(limits));
+    server.echo.senders.store(2, Ordering::Relaxed);
+    let address = server.address();
+    let mut modest = Client::connect(address);
+    assert_eq!(modest.get("/a", "X-Member: b\r\n").status, 200);
+    let mut greedy = Vec::new();
+    for number in 0..200 {
+        let mut client =
+            Client::connect_from(&format!("127.0.1.{}", number % 100 + 1), address).expect("a port");
+        assert_eq!(client.get("/a", "X-Member: c\r\n").status, 200, "connection {number}");
+        greedy.push(client);
+        if number % 10 == 0 {
+            assert_eq!(Client::connect(address).get_status(), Some(200), "a client without connections");
+        }
+    }
+    assert_eq!(modest.get("/b", "X-Member: b\r\n").status, 200, "the only connection of its sender");
+    assert_eq!(greedy[199].get("/b", "").status, 200, "the newest one");
+    assert!(greedy[..150].iter_mut().all(Client::is_closed));
 }
 
 impl Client {
@@ -200,7 +243,7 @@ fn the_listener_recovers_from_a_lack_of_files() {
     let before: u64 = server.command("exhaust").parse().expect("a number");
     // The only descriptor available is that of the idle connection, which is evicted for the next one.
     let mut next = Client::connect(server.address);
-    assert_eq!(next.get("/b", "X-Member: yes\r\n").status, 200);
+    assert_eq!(next.get("/b", "X-Member: a\r\n").status, 200);
     assert!(idle.is_closed());
     // That one is verified, so no descriptor is available now; the accept loop continues nevertheless.
     let mut waiting = Client::connect(server.address);

@@ -58,7 +58,7 @@ fn a_request_sent_byte_by_byte_is_one_request() {
 fn bodies_up_to_the_limit_are_read() {
     let server = Server::start(Limits::default());
     let mut client = Client::connect(server.address());
-    for (fields, length) in [("", 0), ("", 16 * 1024), ("X-Member: yes\r\n", 1 << 20)] {
+    for (fields, length) in [("", 0), ("", 16 * 1024), ("X-Member: a\r\n", 1 << 20)] {
         let body = vec![b'x'; length];
         client.send(format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: {length}\r\n\r\n"));
         client.send(&body);
@@ -70,7 +70,7 @@ fn bodies_up_to_the_limit_are_read() {
 #[test]
 fn a_larger_body_is_not_read() {
     let server = Server::start(Limits::default());
-    for (fields, length) in [("", "16385"), ("X-Member: yes\r\n", "1048577"), ("", "18446744073709551615")] {
+    for (fields, length) in [("", "16385"), ("X-Member: a\r\n", "1048577"), ("", "18446744073709551615")] {
         let mut client = Client::connect(server.address());
         client.send(format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: {length}\r\n\r\n"));
         let reply = client.reply();
