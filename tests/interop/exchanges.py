@@ -7,13 +7,14 @@ import json
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from http_message_signatures.digests import ContentDigest
 from http_message_signatures.exceptions import InvalidSignature
-from member import REPLY_COMPONENTS, Member, verify
+from member import REPLY_COMPONENTS, TAG, VERSION, Member, deliver, verify
 from network import PYTHON_NODE, NETWORK_ID, public_pem, send
 
 
 def check(checks, network):
     member = Member(network)
     check_reply(checks, network, member)
+    check_recipient(checks, network, member)
     check_signed_errors(checks, network, member)
     check_unsigned_errors(checks, network, member)
 
@@ -31,14 +32,14 @@ def check_reply(checks, network, member):
     checks.equal("the signature covers exactly the expected components, in order", covered, REPLY_COMPONENTS)
     checks.equal("its label is sig1", result.label, "sig1")
     nonce = f"{member.epoch}-1"
-    expected = {"alg": "ed25519", "keyid": "node-1", "nonce": nonce, "tag": "distomon"}
+    expected = {"alg": "ed25519", "keyid": "node-1", "nonce": nonce, "tag": TAG}
     parameters = dict(result.parameters)
     checks.that("created is an integer", type(parameters.pop("created", None)) is int, result.parameters)
     checks.equal("the other parameters are alg, keyid, nonce and tag", parameters, expected)
     message = json.loads(reply.body)
-    members = {"from", "now", "took_us", "heads", "reports"}
+    members = {"v", "from", "now", "took_us", "heads", "reports"}
     checks.that("the body has the members of a reply", members <= message.keys(), list(message))
-    checks.equal("it names its sender", message["from"], "node-1")
+    checks.equal("it names its sender and the protocol version", (message["from"], message["v"]), ("node-1", VERSION))
     checks.equal("its media type is JSON", reply.headers["Content-Type"], "application/json")
 
     other = send(member.request("node-1"))
@@ -64,6 +65,25 @@ def check_reply(checks, network, member):
         rejected(f"a request with another {name} does not match the reply", stripped, "node-1", pem)
 
 
+def check_recipient(checks, network, member):
+    """A request belongs to one recipient: nobody can use it against another node."""
+    pem = public_pem(network.keys["node-1"])
+    nonce = f"{member.epoch}-{next(member.counter)}"
+    request = member.request("node-2", nonce=nonce)
+    reply = deliver(network, request, "node-1")
+    checks.equal("node-1 answers a request for node-2 with 421", reply.status_code, 421)
+    checks.verified("that 421 is signed and bound to its request", lambda: verify(reply, "node-1", pem))
+    checks.equal("node-1 accepts the member's own request with that nonce",
+                 send(member.request("node-1", nonce=nonce)).status_code, 200)
+    checks.equal("node-2 accepts the request itself", send(request).status_code, 200)
+
+    request = member.request("node-1")
+    request.url += "?x=1"
+    checks.equal("a target with a query is answered with 400", send(request).status_code, 400)
+    request.url = request.url.removesuffix("?x=1")
+    checks.equal("without the query, the same request is accepted", send(request).status_code, 200)
+
+
 def check_signed_errors(checks, network, member):
     pem = public_pem(network.keys["node-1"])
 
@@ -79,14 +99,19 @@ def check_signed_errors(checks, network, member):
     send(request)
     check_problem("the same request again", send(request), 409)
     check_problem("a nonce below the last", send(member.request("node-1", nonce=f"{member.epoch}-1")), 409)
-    check_problem("a request for another node", send(member.request("node-1", to="node-2")), 421)
+    check_problem("a request for another node", deliver(network, member.request("node-2"), "node-1"), 421)
     changed = member.request("node-1")
     changed.body = changed.body.replace(b'"heads"', b'"hEads"')
     check_problem("a body that its digest does not match", send(changed), 400)
-    other = send(member.request("node-2", to="node-1"))
+    other = deliver(network, member.request("node-1"), "node-2")
     checks.equal("node-2 answers a request for node-1 with 421", other.status_code, 421)
     checks.verified("that 421 is signed by node-2",
                     lambda: verify(other, "node-2", public_pem(network.keys["node-2"])))
+    earlier = member.request("node-1", tag="distomon", components=("@method", "@path", "content-digest"))
+    reply = send(earlier)
+    checks.equal("a request of the earlier, incompatible protocol is answered with 426", reply.status_code, 426)
+    checks.verified("that 426 is signed as the earlier protocol was",
+                    lambda: verify(reply, "node-1", pem, tag="distomon"))
     checks.equal("after all that, the next request is accepted", send(member.request("node-1")).status_code, 200)
 
 
@@ -125,7 +150,12 @@ def check_unsigned_errors(checks, network, member):
     check_problem("another nonce than the signed one", tampered(lambda request: request.headers.update(
         {"Signature-Input": request.headers["Signature-Input"].replace('nonce="', 'nonce="9')})), 401)
     check_problem("another tag", tampered(lambda request: request.headers.update(
-        {"Signature-Input": request.headers["Signature-Input"].replace('"distomon"', '"distomom"')})), 401)
+        {"Signature-Input": request.headers["Signature-Input"].replace('"distomon-v2"', '"distomon-v3"')})), 401)
+    check_problem("another recipient than the signed one", tampered(lambda request: request.headers.update(
+        {"Distomon-To": "node-2"})), 401)
+    check_problem("no recipient", tampered(lambda request: request.headers.pop("Distomon-To")), 401)
+    check_problem("a recipient that is not signed", member.request(
+        "node-1", components=("@method", "@path", "content-digest")), 401)
     check_problem("no signature", tampered(lambda request: request.headers.pop("Signature")), 401)
     elsewhere = member.request("node-1")
     elsewhere.url = elsewhere.url.replace(NETWORK_ID, "another-network")

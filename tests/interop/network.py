@@ -4,26 +4,19 @@ import base64
 import http.client
 import os
 import pathlib
-import random
 import re
-import socket
 import subprocess
 import tempfile
-import time
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from node_process import NodeProcess, free_ports
 
 NETWORK_ID = "interop-network"
 NODES = ("node-1", "node-2")
 PYTHON_NODE = "python-node"
-
-# Variables of the systemd service that runs the tests; the nodes are not that service.
-SERVICE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "INVOCATION_ID",
-            "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
-
 
 def spki(key):
     """Returns the public key of a private key in the form of config.yml: base64."""
@@ -40,7 +33,8 @@ def send(message, timeout=15):
     parts = urlsplit(message.url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
-        connection.request(message.method, parts.path, body=getattr(message, "body", None), headers=message.headers)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request(message.method, target, body=getattr(message, "body", None), headers=message.headers)
         reply = connection.getresponse()
         body = reply.read()
         return SimpleNamespace(
@@ -75,14 +69,9 @@ class Network:
 
     def __exit__(self, *_):
         for process in self.processes.values():
-            process.terminate()
-        for node, process in self.processes.items():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                print(f"  {node} did not stop within 10 s: killing it")
-                process.kill()
-                process.wait(10)
+            process.request_stop()
+        for process in self.processes.values():
+            process.stop()
         self.temporary.cleanup()
 
     def write(self):
@@ -105,6 +94,8 @@ class Network:
             config.write_text(text.replace(written, spki(self.keys[PYTHON_NODE])))
             with (self.home(node) / "nodeconf.yml").open("a") as nodeconf:
                 nodeconf.write(f'listen: "127.0.0.1:{ports[node]}"\n')
+            self.processes[node] = NodeProcess(
+                self.home(node), self.directory / "state" / node, self.directory / f"{node}.log", self.urls[node])
 
     def home(self, node):
         return self.directory / "etc" / node
@@ -114,48 +105,12 @@ class Network:
         return load_pem_private_key(path.read_bytes(), None)
 
     def start(self, node):
-        environment = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
-        with (self.directory / f"{node}.log").open("ab") as log:
-            # The node ends with its standard input, and therefore with this process.
-            self.processes[node] = subprocess.Popen(
-                [self.program, "run", "--exit-with-stdin", "--config", self.home(node),
-                 "--state", self.directory / "state" / node],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            status = self.processes[node].poll()
-            if status is not None:
-                raise RuntimeError(f"{node} ended with status {status}")
-            try:
-                if get(self.urls[node] + "/healthz").status_code == 200:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.01)
-        raise TimeoutError(f"{node} does not answer after 30 s")
+        self.processes[node].start(self.program)
 
     def restart(self, node):
-        process = self.processes[node]
-        process.terminate()
-        process.wait(10)
+        self.processes[node].stop()
         self.start(node)
 
     def print_logs(self):
-        for log in sorted(self.directory.glob("*.log")):
-            print(f"  the log of {log.stem}:")
-            for line in log.read_text(errors="replace").splitlines()[-20:]:
-                print(f"    {line}")
-
-
-def free_ports(count):
-    """Returns different ports that are free. They are below those that the kernel gives to outgoing connections."""
-    ports = []
-    while len(ports) < count:
-        port = random.randrange(10_000, 32_000)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        if port not in ports:
-            ports.append(port)
-    return ports
+        for process in self.processes.values():
+            process.print_log()

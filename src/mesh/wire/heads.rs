@@ -158,7 +158,7 @@ impl Heads {
     }
 }
 
-/// The flags in the fifth element of a head; 0 if there is none, or it is no integer below 2^32.
+/// The flags in the fifth element of a head; 0 if it is missing, or no integer below 2^32.
 fn read_flags(element: Option<LenientValue<'_>>) -> u32 {
     let flags = element.and_then(|value| value.integer());
     flags.and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0)

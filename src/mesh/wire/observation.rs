@@ -262,7 +262,7 @@ impl<'de> Visitor<'de> for ObservationVisitor {
     }
 }
 
-/// The members of an observation that were read so far.
+/// The members of an observation that were read until now.
 #[derive(Default)]
 struct ObservationMembers {
     status: Option<ProbeStatus>,

@@ -1,0 +1,75 @@
+"""The verdicts of all nodes over time."""
+
+import http.client
+import threading
+import time
+
+from check import wait_for
+from network import POLL_RATE_S
+
+
+class Timeline:
+    """Samples the verdicts of each running node once a poll, while it is entered."""
+
+    def __init__(self, network):
+        self.network = network
+        self.samples = []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(30)
+
+    def run(self):
+        while not self.stop.wait(POLL_RATE_S):
+            self.samples.append((time.monotonic(), self.sample()))
+
+    def sample(self):
+        """Returns the status and the cause of each verdict, by viewer and subject. A node may be restarting."""
+        verdicts = {}
+        for viewer in self.network.running():
+            try:
+                view = self.network.view(viewer)
+            except (OSError, http.client.HTTPException):
+                continue
+            for subject, verdict in view["verdicts"].items():
+                verdicts[viewer, subject] = verdict["status"], verdict["cause"]
+        return verdicts
+
+    def settle(self, checks, what, holds, seconds=60):
+        """Waits until `holds` of a sample with the verdicts of all running nodes, whose time it returns."""
+        begin = time.monotonic()
+
+        def poll():
+            at, verdicts = self.samples[-1] if self.samples else (0, {})
+            is_whole = {viewer for viewer, _ in verdicts} == set(self.network.running())
+            return at if at > begin and is_whole and holds(verdicts) else None
+
+        try:
+            at = wait_for(what, poll, seconds)
+        except TimeoutError as error:
+            checks.failed(what, f"{error}: {self.samples[-1][1]}")
+            raise
+        checks.that(f"{what} (after {at - begin:.1f} s)", True)
+        return at
+
+    def pause(self, seconds):
+        """Samples for that long, and returns the time at which it began."""
+        begin = time.monotonic()
+        time.sleep(seconds)
+        return begin
+
+    def exceptions(self, begin, is_right):
+        """Returns the different verdicts since `begin` that are not right."""
+        samples = [verdicts for at, verdicts in self.samples if at >= begin]
+        if not samples:
+            raise RuntimeError("there is no sample")
+        return sorted({
+            (viewer, subject, status, cause)
+            for verdicts in samples for (viewer, subject), (status, cause) in verdicts.items()
+            if not is_right(viewer, subject, status, cause)}, key=str)
