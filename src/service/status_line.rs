@@ -9,7 +9,8 @@ use crate::present::summary::summary;
 use crate::server::ServedInstance;
 
 /// Returns for each network the number of nodes and of those that this node finds online, itself included; a summary
-/// unless all are up; and a warning if another process uses this node's key.
+/// unless all are up; and a warning if another process uses this node's key. Without an own report, what the node finds
+/// is not shown.
 pub(super) fn status_line(instance: &ServedInstance) -> String {
     let one = instance.nodes.len() == 1;
     let words = instance.nodes.iter().map(|(id, node)| {
@@ -21,13 +22,14 @@ pub(super) fn status_line(instance: &ServedInstance) -> String {
 
 fn counts(snapshot: &Snapshot) -> String {
     let nodes = snapshot.membership().members().len();
+    let word = if nodes == 1 { "node" } else { "nodes" };
     if snapshot.recovers_epoch() {
-        return format!("{nodes} nodes; recovering the epoch, publishing no reports yet");
+        return format!("{nodes} {word}; recovering the epoch, publishing no reports yet");
     }
     let own = snapshot.own_report();
     let observations = own.into_iter().flat_map(|own| &own.report().observations);
     let online = 1 + observations.filter(|(_, found)| found.status == ProbeStatus::Online).count();
-    let mut line = format!("{nodes} {}, {online} online", if nodes == 1 { "node" } else { "nodes" });
+    let mut line = format!("{nodes} {word}, {online} online");
     if snapshot.verdicts().nodes.iter().any(|verdict| verdict.status != NodeStatus::Up) {
         let _ = write!(line, "; {}", summary(snapshot));
     }
