@@ -101,9 +101,9 @@ fn reports_are_relayed_along_a_chain() {
 fn at_most_a_fifth_of_received_reports_are_stale() {
     for (seed, jumps) in seeds().into_iter().flat_map(|seed| [(seed, false), (seed, true)]) {
         let mut network = converged(16, seed);
-        // Its sequence numbers give a node no priority.
-        if jumps {
-            network.set_misbehavior(15, Misbehavior::JumpSeq, true);
+        // Their sequence numbers give nodes no priority.
+        for node in (8..16).filter(|_| jumps) {
+            network.set_misbehavior(node, Misbehavior::JumpSeq, true);
         }
         let count = |network: &Network| {
             let received = network.running().map(|(_, host)| host.received);
