@@ -153,7 +153,7 @@ impl Drop for Attack {
     }
 }
 
-/// Checks that /healthz replies to each of many new clients: on loopback, and at addresses of their own.
+/// Checks that /healthz replies to each of many new clients: on loopback, and from separate addresses.
 #[track_caller]
 fn check_healthy(host: &Host) {
     for number in 0..20 {
