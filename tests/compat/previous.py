@@ -31,9 +31,11 @@ def check_mixed(checks, programs, network, timeline):
     wrong = timeline.exceptions(0, lambda viewer, subject, status, cause: status not in ("down", "conflict"))
     checks.equal("no node was ever down or in conflict on any node", wrong, [])
     checks.equal("no node rejected a report or a request", network.log_lines("rejected", "incompatible"), [])
-    counters = [network.view(node)["counters"] for node in network.running()]
-    checks.equal("no node counted a rejected report or request",
-                 [found[name] for found in counters for name in ("reports_refused", "requests_refused")], [0] * 6)
+    views = [network.view(node) for node in network.running()]
+    checks.equal("no node finds another configuration on another node",
+                 [found["config_differs"] for view in views for found in view["nodes"].values()], [False] * 9)
+    rejected = [view["counters"][name] for view in views for name in ("reports_refused", "requests_refused")]
+    checks.equal("no node counted a rejected report or request", rejected, [0] * 6)
 
 
 def is_up(viewer, subject, status, cause):
