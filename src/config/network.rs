@@ -13,7 +13,7 @@ use crate::crypto::PublicKey;
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::membership::{MAX_RINGS, Member, Membership, ObserverPolicy};
 use crate::mesh::wire::report::MAX_PAYLOAD;
-use crate::mesh::wire::report_size::largest_payload_bytes;
+use crate::mesh::wire::report_size::{envelope_bytes, largest_payload_bytes};
 
 /// The valid keys of the file.
 pub(super) const KEYS: [&str; 4] = ["network_id", "defaults", "observers", "node_config"];
@@ -24,10 +24,6 @@ pub(super) const NODE_KEYS: [&str; 7] =
     ["node_id", "url", "poll_rate", "retry", "timeout", "public_key", "site"];
 /// The maximum number of nodes in a network: a message may contain a head for each of them.
 const MAX_NODES: usize = 10_000;
-/// The room for the heads of all nodes in a message beside the largest report, in bytes.
-const MAX_HEADS_BYTES: usize = 768 * 1024;
-/// The size of a head without its node id, in bytes: `"":[1763884800123,123456789,"AAAAAAAAAAA=",123456789],`.
-const HEAD_BYTES: usize = 55;
 /// The number of nodes above which a full mesh, with its quadratic cost, causes a warning.
 const LARGE_FULL_MESH: usize = 64;
 /// The number of rings below which the loss of one or two observers can leave a node without a quorum.
@@ -121,34 +117,28 @@ pub(super) fn read(root: &Node, dir: &Path, diagnostics: &mut Diagnostics) -> Ne
     network
 }
 
-/// Checks that the largest report of the network, and the heads of all its nodes, fit into what peers accept.
+/// Checks that peers accept the largest report of the network, and that it fits beside the heads of all its nodes.
 fn check_sizes(
     network: &NetworkFile,
     nodes: &Field<'_>,
     observed: Option<&Field<'_>>,
     diagnostics: &mut Diagnostics,
 ) {
-    let Some(first) = network.members.first() else { return };
     let count = network.members.len();
-    let heads: usize = network.members.iter().map(|member| HEAD_BYTES + member.id.as_str().len()).sum();
-    if heads > MAX_HEADS_BYTES {
-        let message = format!(
-            "the ids of {count} nodes need {heads} bytes in each message, and peers accept {MAX_HEADS_BYTES}: \
-             shorten the ids"
-        );
-        nodes.error(message, diagnostics);
-    }
-    let Some((network_id, _)) = &network.network_id else { return };
     let longest = network.members.iter().map(|member| &member.id).max_by_key(|id| id.as_str().len());
+    let (Some((network_id, _)), Some(longest)) = (&network.network_id, longest) else { return };
+    let membership = Membership::new(network_id.clone(), network.members.clone(), longest);
+    let Some(membership) = membership else { return };
+    let membership = membership.with_observers(network.observers);
     let observed_count = match network.observers {
         // Also nodes that have no key yet.
-        ObserverPolicy::All => Some(count - 1),
-        ObserverPolicy::Rings(_) => Membership::new(network_id.clone(), network.members.clone(), &first.id)
-            .map(|membership| membership.with_observers(network.observers))
-            .and_then(|membership| (0..count).map(|author| membership.observed_count(author)).max()),
+        ObserverPolicy::All => count - 1,
+        ObserverPolicy::Rings(_) => {
+            (0..count).map(|author| membership.observed_count(author)).max().unwrap_or(0)
+        }
     };
-    let (Some(longest), Some(observed_count)) = (longest, observed_count) else { return };
     let largest = largest_payload_bytes(network_id, longest, observed_count);
+    let (room, needed) = (membership.fill_bytes(), envelope_bytes(largest));
     if largest > MAX_PAYLOAD {
         let message = format!(
             "a report of these {count} nodes can reach {largest} bytes, and peers accept {MAX_PAYLOAD}: limit the \
@@ -157,6 +147,12 @@ fn check_sizes(
         let (at, key) =
             observed.map_or((nodes.at, nodes.key.as_str()), |field| (field.at, field.key.as_str()));
         diagnostics.error(at, key, message);
+    } else if needed > room {
+        let message = format!(
+            "beside the ids of {count} nodes, a message has room for {room} bytes, and a report can need {needed}: \
+             shorten the ids"
+        );
+        nodes.error(message, diagnostics);
     }
 }
 

@@ -8,6 +8,8 @@ use super::id::{NetworkId, NodeId};
 pub use super::member::Member;
 use super::rings::Rings;
 pub use super::rings::{MAX_RINGS, ObserverPolicy};
+use super::wire::heads::heads_bytes;
+use super::wire::message::fill_bytes;
 use crate::crypto::PublicKey;
 
 /// The shortest interval between reports, in ms. Four reports a second are one less than receivers verify of an author
@@ -39,6 +41,8 @@ pub struct Membership {
     observed: Vec<usize>,
     /// For each member, the number of members that it observes.
     observed_counts: Vec<u32>,
+    /// The room for reports in a message, in bytes.
+    fill_bytes: usize,
 }
 
 /// Values derived from all members: times in ms, and the number of peers that this node exchanges reports with.
@@ -63,7 +67,9 @@ impl Membership {
         let key_groups = group_by_key(&members);
         let keyed_count = members.iter().filter(|member| !member.keys.is_empty()).count();
         let indices = members.iter().enumerate().map(|(index, member)| (member.id.clone(), index));
+        let id_lengths = members.iter().map(|member| member.id.as_str().len());
         let mut membership = Self {
+            fill_bytes: fill_bytes(heads_bytes(id_lengths)),
             network_id,
             indices: indices.collect(),
             members,
@@ -227,6 +233,12 @@ impl Membership {
     /// The number of members that the member `observer` is configured to observe.
     pub fn observed_count(&self, observer: usize) -> usize {
         self.observed_counts[observer] as usize
+    }
+
+    /// The room for reports in a message of this network beside the heads of all members, in bytes; the same again for
+    /// proofs.
+    pub fn fill_bytes(&self) -> usize {
+        self.fill_bytes
     }
 
     /// The members that this node is configured to probe, in ascending order.

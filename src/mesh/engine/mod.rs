@@ -6,9 +6,11 @@ mod epoch_recovery;
 mod evaluator;
 pub mod event;
 mod gap_detector;
+mod ingest;
 mod peer_state;
 mod peers;
 mod publisher;
+mod reconfigure;
 mod self_health;
 #[cfg(test)]
 mod tests;
@@ -26,12 +28,12 @@ use self::peer_state::{InFlight, RttSample};
 use self::peers::Peers;
 pub use self::publisher::Signer;
 use self::publisher::{OwnRun, Publisher, ReportContent};
-use self::self_health::{OwnKeyReport, SelfHealth};
+use self::self_health::SelfHealth;
 use super::delta_sync::ReplyHeads;
 use super::id::{NodeId, ReportId};
 use super::member_state::MemberState;
 use super::membership::Membership;
-use super::report_table::{ReportTable, StoreOutcome};
+use super::report_table::ReportTable;
 use super::snapshot::{Counters, Snapshot};
 use super::sync::round_robin::RoundRobin;
 use super::timestamps::Timestamps;
@@ -42,7 +44,6 @@ use super::wire::held;
 use super::wire::leave::LeaveNotice;
 use super::wire::observation::{Failure, Observation, ProbeStatus};
 use super::wire::prior_run::PriorRun;
-use super::wire::report::VerifiedReport;
 
 /// The parameters of an [`Engine`].
 pub struct EngineInit {
@@ -212,31 +213,6 @@ impl Engine {
         if self.epoch_recovery.is_some() {
             self.peers.forget_calls_until(self.peers.last_call());
         }
-    }
-
-    /// Continues with another membership. A member that still has one of its keys keeps the reports that it signed.
-    fn reconfigure(&mut self, now: Timestamps, membership: &Arc<Membership>) {
-        let old = std::mem::replace(&mut self.table.membership, membership.clone());
-        let states = std::mem::take(&mut self.table.states);
-        let previous: Vec<Option<usize>> = membership
-            .members()
-            .iter()
-            .map(|member| {
-                old.index(member.id.as_str()).filter(|&at| {
-                    let keys = &old.members()[at].keys;
-                    *keys == member.keys || keys.iter().any(|key| member.keys.contains(key))
-                })
-            })
-            .collect();
-        let carried = previous.iter().enumerate().map(|(index, previous)| match previous {
-            Some(at) => carry_over(&states[*at], membership, index, now),
-            None => MemberState::awaited_since(now.mono_ms),
-        });
-        self.table.states = carried.collect();
-        self.peers.reconfigure(&old, membership, &previous, now);
-        self.evaluator.reconfigure(membership);
-        self.publisher.request_publish();
-        self.changed = true;
     }
 
     fn run_due_work(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
@@ -501,121 +477,4 @@ impl Engine {
         let membership = &self.table.membership;
         self.peers[index].known_own_report = heads.get(membership, membership.me()).map(|head| head.id);
     }
-
-    /// Stores the content of a message; `replier` is the sender's index if the message is a signed reply.
-    fn ingest(
-        &mut self,
-        now: Timestamps,
-        replier: Option<usize>,
-        received: ReceivedReports,
-        effects: &mut Vec<Effect>,
-    ) {
-        let ReceivedReports { heads, reports, proofs } = received;
-        for report in reports {
-            let membership = &self.table.membership;
-            let Some(author) = membership.index(report.author().as_str()) else { continue };
-            let age_ms = heads.age_ms(membership, author, report.id());
-            self.store_report(now, report, age_ms, replier == Some(author), effects);
-        }
-        for proof in proofs {
-            self.record_equivocation(now, proof, effects);
-        }
-        self.table.update_ages(now, replier, &heads);
-        let own = self.publisher.last_id();
-        if self.self_health.update_refutation(&self.table, &mut self.peers, own, now) {
-            self.publisher.request_publish();
-        }
-    }
-
-    /// Stores a report if it advances.
-    fn store_report(
-        &mut self,
-        now: Timestamps,
-        report: VerifiedReport,
-        age_ms: u64,
-        from_author: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        let membership = &self.table.membership;
-        let Some(index) = membership.index(report.author().as_str()) else { return };
-        // The configuration may have changed since the signature was verified.
-        if !membership.members()[index].keys.contains(report.key()) {
-            return;
-        }
-        let (is_own, id) = (index == membership.me(), report.id());
-        let is_newer_than_held = self.table.states[index].latest_id().is_none_or(|latest| id > latest);
-        if is_own && is_newer_than_held {
-            return self.on_own_key_report(now, id, effects);
-        }
-        // Right after this node's start, a report that was created before may still advance the held one.
-        let proves_alive =
-            from_author || (self.peers[index].has_report && !self.gap_detector.may_be_backlog(now));
-        match self.table.store(now, index, report, age_ms, proves_alive) {
-            StoreOutcome::Stored => {
-                self.peers[index].has_report = true;
-                self.counters.reports_stored += 1;
-                self.changed = true;
-            }
-            StoreOutcome::Stale => self.counters.reports_stale += 1,
-            StoreOutcome::Conflicting(proof) => {
-                if let Some(proof) = proof {
-                    self.record_equivocation(now, *proof, effects);
-                }
-                if is_own {
-                    self.on_own_key_report(now, id, effects);
-                }
-            }
-        }
-    }
-
-    /// Applies a report under this node's key that this process did not publish: the first one means that state was lost
-    /// or restored, a second one that another process uses the key. While the epoch is recovered, it only raises the
-    /// epoch.
-    fn on_own_key_report(&mut self, now: Timestamps, report_id: ReportId, effects: &mut Vec<Effect>) {
-        if let Some(recovery) = &mut self.epoch_recovery {
-            if recovery.on_own_key_report(report_id) {
-                effects.push(Effect::Notice(Notice::NoEpochLeft { report_id }));
-            }
-            self.publisher.start_epoch(recovery.provisional());
-            return;
-        }
-        match self.self_health.on_own_key_report(report_id, self.publisher.last_id(), now) {
-            OwnKeyReport::Old => {}
-            OwnKeyReport::DuplicateKey => {
-                self.changed = true;
-                effects.push(Effect::Notice(Notice::DuplicateKey { report_id }));
-            }
-            OwnKeyReport::Superseded { epoch } => {
-                self.publisher.start_epoch(epoch);
-                self.peers.reset_tries();
-                effects.push(Effect::SaveEpoch(epoch));
-                effects.push(Effect::Notice(Notice::Superseded { report_id, epoch }));
-            }
-        }
-    }
-
-    fn record_equivocation(&mut self, now: Timestamps, proof: EquivocationProof, effects: &mut Vec<Effect>) {
-        let Some(proof) = self.table.record_equivocation(now, proof) else { return };
-        self.changed = true;
-        let (node, report_id) = (proof.author().clone(), proof.report_id());
-        effects.push(Effect::SaveProof(proof));
-        effects.push(Effect::Notice(Notice::Equivocated { node, report_id }));
-    }
-}
-
-/// The part of `state` that stays valid for the member with this index in `membership`: reports signed by its keys.
-fn carry_over(state: &MemberState, membership: &Membership, index: usize, now: Timestamps) -> MemberState {
-    let keys = &membership.members()[index].keys;
-    let is_valid = |report: &VerifiedReport| keys.contains(report.key());
-    let equivocation = state.equivocation.clone().filter(|proof| proof.reports().into_iter().all(is_valid));
-    let mut carried = match &state.latest {
-        Some(latest) if !is_valid(latest) => MemberState::awaited_since(now.mono_ms),
-        _ => state.clone(),
-    };
-    carried.equivocation = equivocation;
-    // Observations are indexed by the new membership.
-    if let Some(latest) = carried.latest.take() {
-        carried.set_latest(latest, membership);
-    }
-    carried
 }

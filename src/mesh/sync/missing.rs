@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::mesh::report_table::ReportTable;
 use crate::mesh::wire::equivocation::EquivocationProof;
 use crate::mesh::wire::heads::Heads;
-use crate::mesh::wire::message::{FILL_BYTES, MAX_PROOFS};
+use crate::mesh::wire::message::MAX_PROOFS;
 use crate::mesh::wire::report::VerifiedReport;
 
 /// The reports that a peer lacks. [`RoundRobin`](super::round_robin::RoundRobin) selects those that fit in a message.
@@ -17,6 +17,8 @@ pub struct MissingReports {
     pub(super) others: Vec<(usize, Arc<VerifiedReport>)>,
     /// The size of all of them in a message.
     pub(super) bytes: usize,
+    /// The room for reports in a message, in bytes.
+    pub(super) room: usize,
 }
 
 /// The size of `report` in a message: its envelope and a comma, in bytes.
@@ -38,7 +40,8 @@ pub fn lacks_report(heads: &Heads, table: &ReportTable, index: usize) -> bool {
 /// The reports of `table` that the sender of `heads` lacks and that are `wanted`, by the author's index.
 pub fn missing_reports(heads: &Heads, table: &ReportTable, wanted: impl Fn(usize) -> bool) -> MissingReports {
     let me = table.membership().me();
-    let mut missing = MissingReports { own: None, others: Vec::new(), bytes: 0 };
+    let mut missing =
+        MissingReports { own: None, others: Vec::new(), bytes: 0, room: table.membership().fill_bytes() };
     for (index, state) in table.states().iter().enumerate() {
         let Some(latest) = &state.latest else { continue };
         if !lacks_report(heads, table, index) || !wanted(index) {
@@ -54,17 +57,19 @@ pub fn missing_reports(heads: &Heads, table: &ReportTable, wanted: impl Fn(usize
     missing
 }
 
-/// The proofs that the sender of `heads` lacks: at most [`MAX_PROOFS`], and no more than [`FILL_BYTES`] except that the
+/// The proofs that the sender of `heads` lacks: at most [`MAX_PROOFS`], and no more than
+/// [`Membership::fill_bytes`](crate::mesh::membership::Membership::fill_bytes) except that the
 /// first one is always included. A proof that does not fit is skipped.
 pub fn missing_proofs(heads: &Heads, table: &ReportTable) -> Vec<Arc<EquivocationProof>> {
     let states = table.states().iter().enumerate();
     let missing = states
         .filter(|(index, _)| heads.get(table.membership(), *index).is_none_or(|head| !head.equivocated))
         .filter_map(|(_, state)| state.equivocation.clone());
+    let room = table.membership().fill_bytes();
     let mut total_bytes = 0;
     let fitting = missing.filter(|proof| {
         let bytes = proof.reports().iter().map(|report| report.envelope().len()).sum::<usize>();
-        let fits = total_bytes == 0 || total_bytes + bytes <= FILL_BYTES;
+        let fits = total_bytes == 0 || total_bytes + bytes <= room;
         if fits {
             total_bytes += bytes;
         }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::missing::{MissingReports, bytes_in_message};
-use crate::mesh::wire::message::FILL_BYTES;
 use crate::mesh::wire::report::VerifiedReport;
 
 /// For each peer, the author whose turn it is. Needs 8 bytes for each member at most.
@@ -27,7 +26,7 @@ struct Turn {
 }
 
 impl RoundRobin {
-    /// Selects the reports for the next message to the peer with the index `peer`, at most [`FILL_BYTES`].
+    /// Selects the reports for the next message to the peer with the index `peer`, within its room.
     ///
     /// If not all of them fit, they are added in this order, and one that does not fit is skipped:
     /// 1. this node's own, except after a message that contained it if the next report does not fit beside it;
@@ -35,8 +34,8 @@ impl RoundRobin {
     /// 3. those that are no larger than an equal share, by turn;
     /// 4. the larger ones, by turn.
     pub fn select(&mut self, peer: usize, missing: MissingReports) -> Vec<Arc<VerifiedReport>> {
-        let MissingReports { own, mut others, bytes } = missing;
-        if bytes <= FILL_BYTES {
+        let MissingReports { own, mut others, bytes, room } = missing;
+        if bytes <= room {
             if let Some(turn) = self.turns.get_mut(peer) {
                 turn.own_was_sent = own.is_some();
             }
@@ -49,12 +48,12 @@ impl RoundRobin {
         let start = others.partition_point(|(author, _)| *author < turn.author as usize);
         others.rotate_left(start);
 
-        let share = FILL_BYTES / (others.len() + usize::from(own.is_some()));
+        let share = room / (others.len() + usize::from(own.is_some()));
         let next_bytes = others.first().map_or(0, |(_, report)| bytes_in_message(report));
-        let own = own.filter(|own| !turn.own_was_sent || bytes_in_message(own) + next_bytes <= FILL_BYTES);
+        let own = own.filter(|own| !turn.own_was_sent || bytes_in_message(own) + next_bytes <= room);
         turn.own_was_sent = own.is_some();
 
-        let mut room = FILL_BYTES.saturating_sub(own.as_deref().map_or(0, bytes_in_message));
+        let mut room = room.saturating_sub(own.as_deref().map_or(0, bytes_in_message));
         let mut selected: Vec<_> = own.into_iter().collect();
         let is_small = |at: &usize| bytes_in_message(&others[*at].1) <= share;
         let small = (1..others.len()).filter(is_small);

@@ -195,6 +195,15 @@ impl<'de> Visitor<'de> for NamedSeed<'_> {
     }
 }
 
+/// The size of a head without its node id, in bytes, for plausible numbers:
+/// `"":[1763884800123,1234567890,"AAAAAAAAAAA=",1234567890,1],`.
+const HEAD_BYTES: usize = 60;
+
+/// The size of the heads of nodes whose ids have these lengths, in bytes.
+pub fn heads_bytes(id_lengths: impl Iterator<Item = usize>) -> usize {
+    id_lengths.map(|length| length + HEAD_BYTES).sum()
+}
+
 /// The flag of a head whose sender holds a proof that the node equivocated.
 pub(in crate::mesh) const EQUIVOCATED: u32 = 1;
 

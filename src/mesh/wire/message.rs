@@ -13,14 +13,23 @@ use super::{Base64Bytes, PROTOCOL_VERSION, lenient};
 use crate::mesh::id::MAX_INTEGER;
 use crate::mesh::membership::Membership;
 
-/// The maximum size of the reports in a message that this node sends, in bytes; the same again for the proofs.
+/// The maximum size of the reports in a message that this node sends, in bytes; the same again for the proofs. Messages
+/// in large networks have less room: [`fill_bytes`].
 pub const FILL_BYTES: usize = 256 * 1024;
+
+/// The size of a message without heads, reports and proofs is below this, in bytes.
+const FRAME_BYTES: usize = 1024;
 
 /// The maximum number of reports that a receiver reads of a message. Senders reach [`FILL_BYTES`] first.
 pub const MAX_REPORTS: usize = 4096;
 
 /// The maximum size of a received message, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
+
+/// The room for reports in a message beside `heads_bytes` bytes of heads, in bytes; the same again for the proofs.
+pub fn fill_bytes(heads_bytes: usize) -> usize {
+    FILL_BYTES.min((MAX_BYTES - FRAME_BYTES).saturating_sub(heads_bytes) / 2)
+}
 
 /// The maximum number of proofs of equivocation that a message carries; a receiver ignores further ones.
 pub const MAX_PROOFS: usize = 8;

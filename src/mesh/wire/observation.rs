@@ -227,7 +227,7 @@ impl<'de> Visitor<'de> for ObservationVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = ObservationMembers::default();
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            members.read(&name, map.next_value::<LenientValue<'de>>()?);
+            members.read(&name, &map.next_value::<LenientValue<'de>>()?);
         }
         Ok(ReceivedObservation(members.finish()))
     }
@@ -282,8 +282,8 @@ struct ObservationMembers {
 }
 
 impl ObservationMembers {
-    fn read(&mut self, name: &str, value: LenientValue<'_>) {
-        let small = |value: &LenientValue<'_>| value.integer().and_then(|value| u32::try_from(value).ok());
+    fn read(&mut self, name: &str, value: &LenientValue<'_>) {
+        let small = || value.integer().and_then(|value| u32::try_from(value).ok());
         let bit = match name {
             "status" => {
                 self.status = value.text().map(ProbeStatus::from_word);
@@ -294,11 +294,11 @@ impl ObservationMembers {
                 1
             }
             "rtt_us" => {
-                self.rtt_us = small(&value);
+                self.rtt_us = small();
                 2
             }
             "took_us" => {
-                self.took_us = small(&value);
+                self.took_us = small();
                 3
             }
             "clock_offset_ms" => {

@@ -27,6 +27,12 @@ pub fn largest_payload_bytes(network_id: &NetworkId, longest: &NodeId, observed:
     base_bytes(network_id, longest) + observed * observation_bytes(longest)
 }
 
+/// The size of the envelope of a payload of `payload` bytes in a message, in bytes.
+pub fn envelope_bytes(payload: usize) -> usize {
+    // The base64 of the payload, and the other members with a key id of the maximum length.
+    payload.div_ceil(3) * 4 + 320
+}
+
 /// The size of a report without observations, every member at its maximum, in bytes.
 fn base_bytes(network_id: &NetworkId, node_id: &NodeId) -> usize {
     let id = ReportId { epoch: MAX_INTEGER, seq: MAX_INTEGER };

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::dsse::MAX_ENVELOPE;
 use crate::mesh::sample;
+use crate::mesh::wire::message::FILL_BYTES;
 
 /// The index of this node; the peer's does not matter.
 const ME: usize = 0;
@@ -26,6 +27,7 @@ fn missing(sizes: &[(usize, usize)]) -> MissingReports {
         own: own.into_iter().map(|(_, report)| report).next(),
         others,
         bytes: sizes.iter().map(|(_, bytes)| bytes).sum(),
+        room: FILL_BYTES,
     }
 }
 
