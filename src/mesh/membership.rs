@@ -299,7 +299,7 @@ impl Membership {
         self.timing.max_poll_ms / 4
     }
 
-    /// The digest of the configuration: [`config_digest`](super::config_digest::config_digest).
+    /// The digest of the configuration: [`config_digest`].
     pub fn digest(&self) -> &str {
         &self.digest
     }
