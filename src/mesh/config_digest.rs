@@ -16,12 +16,13 @@ use crate::crypto::PublicKey;
 /// ```json
 /// {"network_id":"net",
 ///  "nodes":[{"has_url":true,"keys":["MCowBQYDK2VwAyEA…"],"node_id":"a","poll_rate_ms":10000,"retry":2,
-///            "site":null,"timeout_ms":5000}],
-///  "rings":null}
+///            "site":"fra","timeout_ms":5000}],
+///  "rings":10}
 /// ```
 ///
-/// Nodes are in the order of their ids, the keys of a node (base64 of SubjectPublicKeyInfo) in ascending order; `rings`
-/// is the number of rings, null if all nodes observe all. `members` must be in the order of their ids.
+/// Nodes are in the order of their ids, the keys of a node (base64 of SubjectPublicKeyInfo) in ascending order. A node
+/// without site has no `site`; without `rings`, all nodes observe all. A later release that adds a member omits it, too,
+/// where the configuration does not set it, so that both releases have the same digest of an unchanged configuration. `members` must be in the order of their ids.
 pub fn config_digest(network_id: &NetworkId, members: &[Member], observers: ObserverPolicy) -> String {
     let rings = match observers {
         ObserverPolicy::All => None,
@@ -39,6 +40,7 @@ pub fn config_digest(network_id: &NetworkId, members: &[Member], observers: Obse
 struct CanonicalConfig<'m> {
     network_id: &'m str,
     nodes: Vec<CanonicalNode<'m>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rings: Option<u32>,
 }
 
@@ -49,6 +51,7 @@ struct CanonicalNode<'m> {
     node_id: &'m str,
     poll_rate_ms: u64,
     retry: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<&'m str>,
     timeout_ms: u64,
 }

@@ -268,6 +268,7 @@ impl Engine {
         self.epoch_recovery = None;
         self.table.recovers_epoch = false;
         self.publisher.start_epoch(epoch);
+        self.peers.reset_tries();
         effects.push(Effect::SaveEpoch(epoch));
         effects.push(Effect::Notice(Notice::EpochRecovered { epoch }));
     }

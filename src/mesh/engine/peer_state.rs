@@ -299,12 +299,14 @@ impl PeerState {
     /// The same peer without its observations, which are outdated because this node stopped observing it. The first
     /// probe is due at `first_ms`.
     pub(super) fn reset(&self, now: Timestamps, first_ms: u64) -> Self {
+        let fresh = Self::new(now, first_ms);
         Self {
+            observation: Observation { tries: self.observation.tries, ..fresh.observation },
             ever_answered: self.ever_answered,
             in_flight: self.in_flight,
             has_report: self.has_report,
             known_own_report: self.known_own_report,
-            ..Self::new(now, first_ms)
+            ..fresh
         }
     }
 

@@ -162,6 +162,13 @@ fn messages_of_a_later_release_are_read_as_far_as_possible() {
     assert_eq!((equivocated(0), equivocated(1)), (Some(false), Some(false)), "unknown flags are ignored");
     let reply = format!(r#"{{"v":2,"from":"a","now":1,"took_us":2,"heads":{heads},"reports":[],{later}}}"#);
     assert!(Reply::parse(reply.as_bytes(), &membership).is_ok());
+    let later = r#""proofs":{},"statements":null,"since":"x","mark":[],"partial":1e999"#;
+    let body = format!(r#"{{"v":2,"heads":{heads},"reports":[],{later}}}"#);
+    let request = Request::parse(body.as_bytes(), &membership).expect("a request");
+    assert_eq!((request.proofs.len(), request.since, request.heads.is_partial()), (0, None, false));
+    let body = format!(r#"{{"v":2,"from":"a","now":1,"took_us":2,"heads":{heads},"reports":[],{later}}}"#);
+    let reply = Reply::parse(body.as_bytes(), &membership).expect("a reply");
+    assert_eq!((reply.mark, reply.heads.is_partial()), (None, false));
     // Lists longer than a receiver reads are cut, not rejected.
     let list = vec!["0"; 5_000].join(",");
     let many =

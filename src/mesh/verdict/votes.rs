@@ -112,9 +112,9 @@ impl VoteCount {
         }
     }
 
-    /// Whether the votes say that the node runs an incompatible release, rather than that it is offline.
+    /// Whether most votes say that the node runs an incompatible release.
     pub(super) fn is_incompatible(&self) -> bool {
-        self.incompatible > self.offline
+        self.incompatible * 2 > self.counted().count()
     }
 
     /// Whether this number of votes is a quorum of the electorate.

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::lenient::LenientValue;
 use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::membership::Membership;
 
@@ -159,9 +159,8 @@ impl Heads {
 }
 
 /// The flags in the fifth element of a head; 0 if it is missing, or no integer below 2^32.
-fn read_flags(element: Option<LenientValue<'_>>) -> u32 {
-    let flags = element.and_then(|value| value.integer());
-    flags.and_then(|flags| u32::try_from(flags).ok()).unwrap_or(0)
+fn read_flags(element: Option<&RawValue>) -> u32 {
+    element.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(0)
 }
 
 struct NamedSeed<'r>(&'r Arc<Membership>);

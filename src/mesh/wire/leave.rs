@@ -8,7 +8,7 @@ use super::lenient;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaveNotice {
     /// Why it stops.
-    #[serde(default, deserialize_with = "known_kind")]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub kind: LeaveKind,
     /// When it expects to be back, in ms after the report; none if it does not know.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
@@ -28,10 +28,6 @@ pub enum LeaveKind {
     Shutdown,
 }
 
-fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LeaveKind, D::Error> {
-    Ok(lenient::option(deserializer)?.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,7 +40,7 @@ mod tests {
             (r#"{"kind":"shutdown"}"#, notice(LeaveKind::Shutdown, None)),
             (r#"{"kind":"stop"}"#, notice(LeaveKind::Stop, None)),
             (r#"{"kind":"hibernate","expect_ms":"soon","until":[{}]}"#, notice(LeaveKind::Stop, None)),
-            (r#"{"kind":{"a":1},"expect_ms":9007199254740992}"#, notice(LeaveKind::Stop, None)),
+            (r#"{"kind":{"a":1},"expect_ms":1e999}"#, notice(LeaveKind::Stop, None)),
             ("{}", notice(LeaveKind::Stop, None)),
         ] {
             assert_eq!(serde_json::from_str::<LeaveNotice>(json).expect("an object"), expected, "{json}");

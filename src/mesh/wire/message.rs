@@ -17,8 +17,8 @@ use crate::mesh::membership::Membership;
 /// in large networks have less room: [`fill_bytes`].
 pub const FILL_BYTES: usize = 256 * 1024;
 
-/// The size of a message without heads, reports and proofs is below this, in bytes.
-const FRAME_BYTES: usize = 1024;
+/// The size of a message without heads, reports and proofs is below this, in bytes: 64 KiB are for statements.
+const FRAME_BYTES: usize = 65 * 1024;
 
 /// The maximum number of reports that a receiver reads of a message. Senders reach [`FILL_BYTES`] first.
 pub const MAX_REPORTS: usize = 4096;
@@ -34,7 +34,7 @@ pub fn fill_bytes(heads_bytes: usize) -> usize {
 /// The maximum number of proofs of equivocation that a message carries; a receiver ignores further ones.
 pub const MAX_PROOFS: usize = 8;
 
-/// The maximum number of statements in a message; a receiver ignores further ones.
+/// The maximum number of statements in a message; a receiver ignores further ones. Together they have at most 64 KiB.
 const MAX_STATEMENTS: usize = 256;
 
 /// The body of a request.
@@ -85,7 +85,7 @@ impl<'a> Request<'a> {
     pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MessageError> {
         let raw = WireMessage::parse(body)?;
         let heads = read_heads(raw.heads, membership, raw.since.is_some())?;
-        Ok(Self { heads, since: raw.since, reports: raw.reports, proofs: raw.proofs })
+        Ok(Self { heads, since: raw.since, reports: raw.reports.0, proofs: raw.proofs.0 })
     }
 }
 
@@ -105,8 +105,8 @@ impl<'a> Reply<'a> {
             took_us: raw.took_us.ok_or_else(|| missing("took_us"))?,
             heads,
             mark: raw.mark,
-            reports: raw.reports,
-            proofs: raw.proofs,
+            reports: raw.reports.0,
+            proofs: raw.proofs.0,
         })
     }
 }
@@ -119,24 +119,21 @@ struct WireMessage<'a> {
     from: Option<std::borrow::Cow<'a, str>>,
     now: Option<u64>,
     took_us: Option<u32>,
+    #[serde(default, deserialize_with = "lenient::option")]
     since: Option<u64>,
+    #[serde(default, deserialize_with = "lenient::option")]
     mark: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     partial: bool,
     #[serde(borrow)]
     heads: &'a RawValue,
-    #[serde(borrow, deserialize_with = "read_bounded_list::<_, MAX_REPORTS>")]
-    reports: Vec<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "read_bounded_list::<_, MAX_PROOFS>")]
-    proofs: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    reports: BoundedList<'a, MAX_REPORTS>,
+    #[serde(borrow, default, deserialize_with = "lenient::or_default")]
+    proofs: BoundedList<'a, MAX_PROOFS>,
     /// Reserved: DSSE envelopes of operators' statements.
-    #[serde(
-        borrow,
-        default,
-        rename = "statements",
-        deserialize_with = "read_bounded_list::<_, MAX_STATEMENTS>"
-    )]
-    _statements: Vec<&'a RawValue>,
+    #[serde(borrow, default, rename = "statements", deserialize_with = "lenient::or_default")]
+    _statements: BoundedList<'a, MAX_STATEMENTS>,
     /// Reserved: the Merkle root of the statements that the sender holds.
     #[serde(default, rename = "statements_root", deserialize_with = "lenient::option")]
     _statements_root: Option<Base64Bytes<32>>,
@@ -160,30 +157,33 @@ impl<'a> WireMessage<'a> {
     }
 }
 
-/// Reads a list, of which it keeps at most `MAX` envelopes. Without a bound, a list of a million empty values would
-/// waste memory.
-fn read_bounded_list<'de, D: serde::Deserializer<'de>, const MAX: usize>(
-    deserializer: D,
-) -> Result<Vec<&'de RawValue>, D::Error> {
-    struct BoundedList<const MAX: usize>;
-    impl<'de, const MAX: usize> Visitor<'de> for BoundedList<MAX> {
-        type Value = Vec<&'de RawValue>;
+/// A list, of which the first `MAX` envelopes are kept. Without a bound, a list of a million empty values would waste
+/// memory.
+#[derive(Default)]
+struct BoundedList<'a, const MAX: usize>(Vec<&'a RawValue>);
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of envelopes")
-        }
+impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for BoundedList<'a, MAX> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<const MAX: usize>;
+        impl<'de, const MAX: usize> Visitor<'de> for ListVisitor<MAX> {
+            type Value = Vec<&'de RawValue>;
 
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut list = Vec::new();
-            while list.len() < MAX {
-                let Some(envelope) = seq.next_element()? else { return Ok(list) };
-                list.push(envelope);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of envelopes")
             }
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(list)
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while list.len() < MAX {
+                    let Some(envelope) = seq.next_element()? else { return Ok(list) };
+                    list.push(envelope);
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(list)
+            }
         }
+        deserializer.deserialize_seq(ListVisitor::<MAX>).map(Self)
     }
-    deserializer.deserialize_seq(BoundedList::<MAX>)
 }
 
 fn read_heads(raw: &RawValue, membership: &Arc<Membership>, partial: bool) -> Result<Heads, MessageError> {

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use super::lenient::LenientValue;
-use crate::mesh::id::ReportId;
+use super::lenient;
+use crate::mesh::id::{MAX_INTEGER, ReportId};
 
 /// Whether a peer answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -137,6 +137,12 @@ impl Serialize for Failure {
     }
 }
 
+impl<'de> Deserialize<'de> for Failure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from_word(&Cow::<'de, str>::deserialize(deserializer)?))
+    }
+}
+
 /// The number of probe attempts of a peer since the observer's epoch began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProbeTries {
@@ -154,37 +160,45 @@ impl Serialize for ProbeTries {
     }
 }
 
-/// An observation of one peer in the report of its observer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+impl<'de> Deserialize<'de> for ProbeTries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let [attempts, failures, late] = <[u32; 3]>::deserialize(deserializer)?;
+        Ok(Self { attempts, failures, late })
+    }
+}
+
+/// An observation of one peer in the report of its observer. Optional members of unknown types count as missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// Whether the peer answered.
+    #[serde(deserialize_with = "known_status")]
     pub status: ProbeStatus,
     /// Since when the status holds, by the observer's wall clock: Unix time in ms.
-    #[serde(rename = "since")]
+    #[serde(rename = "since", deserialize_with = "bounded")]
     pub since_ms: u64,
     /// The duration of the newest exchange less `took_us`, in µs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub rtt_us: Option<u32>,
     /// The processing time of that exchange that the peer reported, in µs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub took_us: Option<u32>,
     /// The peer's clock minus the observer's, in ms, accurate to ± `rtt_us` / 2 (RFC 5905, section 8).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded_offset")]
     pub clock_offset_ms: Option<i64>,
     /// Why the peer is not online; [`Failure::Refused`] only if every attempt was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub error: Option<Failure>,
     /// The peer's newest report that the observer held when it declared the peer offline.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub head: Option<ReportId>,
     /// The observer's first report with this status; none if the peer is online.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub first: Option<ReportId>,
     /// The peer's newest report that the observer held when it signed this one; none if the peer is online.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub newest: Option<ReportId>,
     /// The probe attempts since the observer's epoch began; none if the observer does not probe the peer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub tries: Option<ProbeTries>,
 }
 
@@ -206,153 +220,32 @@ impl Observation {
     }
 }
 
-/// An observation as received: none if this release cannot read it. Optional members of unknown types count as missing.
+/// An observation as received: none if this release cannot read it.
 pub(super) struct ReceivedObservation(pub(super) Option<Observation>);
 
 impl<'de> Deserialize<'de> for ReceivedObservation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ObservationVisitor)
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
     }
 }
 
-struct ObservationVisitor;
-
-impl<'de> Visitor<'de> for ObservationVisitor {
-    type Value = ReceivedObservation;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an observation")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = ObservationMembers::default();
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            members.read(&name, &map.next_value::<LenientValue<'de>>()?);
-        }
-        Ok(ReceivedObservation(members.finish()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(ReceivedObservation(None))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(ReceivedObservation(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(ReceivedObservation(None))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(ReceivedObservation(None))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(ReceivedObservation(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(ReceivedObservation(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(ReceivedObservation(None))
-    }
+/// Reads a status; a word that this release does not know is [`ProbeStatus::Unknown`].
+fn known_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProbeStatus, D::Error> {
+    Ok(ProbeStatus::from_word(&Cow::<'de, str>::deserialize(deserializer)?))
 }
 
-/// The members of an observation that were read until now.
-#[derive(Default)]
-struct ObservationMembers {
-    status: Option<ProbeStatus>,
-    since_ms: Option<u64>,
-    rtt_us: Option<u32>,
-    took_us: Option<u32>,
-    clock_offset_ms: Option<i64>,
-    error: Option<Failure>,
-    head: Option<ReportId>,
-    first: Option<ReportId>,
-    newest: Option<ReportId>,
-    tries: Option<ProbeTries>,
-    /// A bit for each known member that was read.
-    seen: u16,
-    /// Whether a known member occurred twice: two readers might take different values.
-    ambiguous: bool,
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = u64::deserialize(deserializer)?;
+    if value > MAX_INTEGER {
+        return Err(serde::de::Error::custom("integer larger than 2^53 - 1"));
+    }
+    Ok(value)
 }
 
-impl ObservationMembers {
-    fn read(&mut self, name: &str, value: &LenientValue<'_>) {
-        let small = || value.integer().and_then(|value| u32::try_from(value).ok());
-        let bit = match name {
-            "status" => {
-                self.status = value.text().map(ProbeStatus::from_word);
-                0
-            }
-            "since" => {
-                self.since_ms = value.integer();
-                1
-            }
-            "rtt_us" => {
-                self.rtt_us = small();
-                2
-            }
-            "took_us" => {
-                self.took_us = small();
-                3
-            }
-            "clock_offset_ms" => {
-                self.clock_offset_ms = value.signed();
-                4
-            }
-            "error" => {
-                self.error = value.text().map(Failure::from_word);
-                5
-            }
-            "head" => {
-                self.head = value.report_id();
-                6
-            }
-            "first" => {
-                self.first = value.report_id();
-                7
-            }
-            "newest" => {
-                self.newest = value.report_id();
-                8
-            }
-            "tries" => {
-                self.tries = value.small_integers().map(|[attempts, failures, late]| ProbeTries {
-                    attempts,
-                    failures,
-                    late,
-                });
-                9
-            }
-            _ => return,
-        };
-        self.ambiguous |= self.seen & (1 << bit) != 0;
-        self.seen |= 1 << bit;
-    }
-
-    /// The observation, if its required members `status` and `since` were read and no member occurred twice.
-    fn finish(self) -> Option<Observation> {
-        if self.ambiguous {
-            return None;
-        }
-        Some(Observation {
-            status: self.status?,
-            since_ms: self.since_ms?,
-            rtt_us: self.rtt_us,
-            took_us: self.took_us,
-            clock_offset_ms: self.clock_offset_ms,
-            error: self.error,
-            head: self.head,
-            first: self.first,
-            newest: self.newest,
-            tries: self.tries,
-        })
-    }
+fn bounded_offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let offset_ms: Option<i64> = lenient::option(deserializer)?;
+    Ok(offset_ms.filter(|offset_ms| offset_ms.unsigned_abs() <= MAX_INTEGER))
 }
 
 #[cfg(test)]
@@ -409,6 +302,16 @@ mod tests {
                 Some(unknown),
             ),
             (r#"{"status":"unknown","since":1,"tries":[1,2,4294967296],"head":[1,[2]]}"#, Some(unknown)),
+            (r#"{"status":"unknown","since":1,"rtt_us":1e999,"took_us":null}"#, Some(unknown)),
+            (
+                &format!(
+                    r#"{{"status":"unknown","since":1,"rtt_us":{}{}}}"#,
+                    "[".repeat(500),
+                    "]".repeat(500)
+                ),
+                Some(unknown),
+            ),
+            (r#"{"status":"unknown","since":1e999}"#, None),
             // Unreadable: a required member is missing, or has an unknown type.
             (r#"{"status":"online"}"#, None),
             (r#"{"since":1}"#, None),

@@ -33,8 +33,11 @@ const MAX_VERSION: usize = 32;
 /// The maximum length of `config`, in characters.
 const MAX_CONFIG: usize = 44;
 
-/// The maximum size of `incidents` and of `marks`, in bytes each.
-pub(super) const MAX_INCIDENTS: usize = 2_560;
+/// The maximum size of `incidents`, in bytes.
+pub(super) const MAX_INCIDENTS: usize = 1_536;
+
+/// The maximum size of `marks`, in bytes.
+pub(super) const MAX_MARKS: usize = 3_584;
 
 /// The maximum size of `checks`, in bytes.
 pub(super) const MAX_CHECKS: usize = 256 * 60;
@@ -113,7 +116,7 @@ pub struct Report {
     pub incidents: Option<ReservedJson<MAX_INCIDENTS>>,
     /// Reserved: the author's marks on deliveries of alerts.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
-    pub marks: Option<ReservedJson<MAX_INCIDENTS>>,
+    pub marks: Option<ReservedJson<MAX_MARKS>>,
     /// Reserved: the results of the author's checks of services.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub checks: Option<ReservedJson<MAX_CHECKS>>,

@@ -155,9 +155,9 @@ fn reports_of_a_later_release_are_read_as_far_as_possible() {
     let digest = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let mut payload = payload();
     let later = json!({
-        "began": {"at": 5}, "up_ms": -1, "boot": "short", "prior": [1, 2], "held": 5, "leaving": "later",
+        "began": {"at": 5}, "up_ms": f64::MAX, "boot": "short", "prior": [1, 2], "held": 5, "leaving": "later",
         "overloaded": "rather", "lateness_ms": 0.5, "state_writable": 1, "policy": "AAAA", "can_send": ["AAAA"],
-        "incidents": "x".repeat(MAX_INCIDENTS), "marks": {"x": "y".repeat(MAX_INCIDENTS)},
+        "incidents": "x".repeat(MAX_INCIDENTS), "marks": {"x": "y".repeat(MAX_MARKS)},
         "checks": "x".repeat(MAX_CHECKS), "config_version": "2", "log": {"size": 1}, "new": [{"a": 1}],
         "observations": {
             "node-00": {"status": "dozing", "since": 1, "new": {}},
