@@ -3,8 +3,8 @@
 //! covers the signature of its request, so a reply to another request does not verify. This module knows neither the
 //! nonces that were used nor the keys that belong to a `keyid`.
 //!
-//! Requests of the earlier, incompatible profile (tag `distomon`, without a recipient) are recognised and can be replied
-//! to, so that the two releases report each other as incompatible instead of offline.
+//! Requests of the earlier, incompatible profile (tag `distomon`, without a recipient) can be sent, recognised and replied
+//! to, so that neither release reports a live node of the other offline.
 
 use std::fmt::Write as _;
 
@@ -162,6 +162,19 @@ pub fn sign_request(
     SignatureHeaders::new(&params, &key.sign(base.as_bytes()))
 }
 
+/// Signs a `POST` request of the earlier profile, which does not cover the recipient.
+pub fn sign_earlier_request(
+    key: &Keypair,
+    params: &SignatureParams<'_>,
+    path: &str,
+    content_digest: &str,
+) -> SignatureHeaders {
+    let params = params.serialize(EARLIER_PROFILE.request_components, EARLIER_PROFILE.tag);
+    let parts = RequestParts { path, to: "", content_digest };
+    let base = request_base(EARLIER_PROFILE, METHOD, &parts, &params);
+    SignatureHeaders::new(&params, &key.sign(base.as_bytes()))
+}
+
 /// Parses the signature fields of a request. Ignores signatures with other tags. The one with tag `distomon-v2`, or
 /// else the one with tag `distomon` of the earlier profile, must have label `sig1`, cover exactly the components of a
 /// request in order, and have exactly the parameters `created`, `nonce`, `keyid`, `alg` and `tag`, in any order.
@@ -203,18 +216,18 @@ pub fn sign_reply(
     Ok(SignatureHeaders::new(&params, &key.sign(base.as_bytes())))
 }
 
-/// Checks that one of `keys` signed `reply` to `request` with the key id `expected_keyid`.
+/// Checks that one of `keys` signed `reply` to `request` with the key id `expected_keyid`, in the profile of the request.
 pub fn verify_reply(
     reply: &SignedReply<'_>,
     request: &SignedRequest<'_>,
     expected_keyid: &str,
     keys: &[PublicKey],
 ) -> Result<(), ReplyError> {
-    let (params, value) = parse(reply.signature_input, reply.signature, REPLY_COMPONENTS, PROFILE.tag)?;
+    let (request_params, request_signature, profile) = request.parse_signature()?;
+    let (params, value) = parse(reply.signature_input, reply.signature, REPLY_COMPONENTS, profile.tag)?;
     if params.keyid != expected_keyid {
         return Err(ReplyError::OtherKeyId { expected: expected_keyid.into(), found: params.keyid });
     }
-    let (request_params, request_signature, _) = request.parse_signature()?;
     if params.nonce != request_params.nonce {
         return Err(SignatureError::Malformed("the nonce of the request").into());
     }

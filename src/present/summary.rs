@@ -90,7 +90,12 @@ fn group_sentence(snapshot: &Snapshot, group: &Partition, format_time: TimeForma
     let verdict = &snapshot.verdicts().nodes[first];
     let since = since(snapshot, first, format_time);
     let causes = cause_clause(&verdict.causes);
-    if verdict.status == NodeStatus::Down {
+    if verdict.rule == Rule::Incompatible {
+        let run = if group.nodes.len() == 1 || sites.len() == 1 { "runs" } else { "run" };
+        format!(
+            "{subject} {run} an incompatible release, since {since}: install the same release on all hosts"
+        )
+    } else if verdict.status == NodeStatus::Down {
         format!("{subject} {is} down since {since}, all at once{causes}")
     } else {
         format!("{subject} {is} silent since {since}, and no quorum confirms that they are down{causes}")
@@ -143,6 +148,9 @@ pub fn sentence(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) 
                 "{id} is down: {} of {} observers, since {since}{causes}",
                 vote_count.offline, vote_count.electorate
             )
+        }
+        NodeStatus::Unknown if verdict.rule == Rule::Incompatible => {
+            format!("{id} runs an incompatible release, since {since}: install the same release on all hosts")
         }
         NodeStatus::Unknown => {
             let before = tracked.and_then(|tracked| tracked.decided);

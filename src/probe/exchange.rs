@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::earlier_release;
 use super::http_client::{HttpRequest, HttpResponse, fetch};
 use crate::crypto::http_signature::{
     self, ReplyError, RequestParts, SignatureParams, SignedReply, SignedRequest,
@@ -71,7 +72,16 @@ fn call_peer(
         signature_input: &head.signature_input,
         signature: &head.signature,
     };
-    check_signature(&response, &context, member)?;
+    if let Err(failure) = check_signature(&response, &context, member) {
+        let left = Duration::from_millis(call.timeout_ms).saturating_sub(response.elapsed);
+        // So a node of the earlier release answers, among others.
+        let may_be_earlier = response.status == 401 && !left.is_zero();
+        return Err(if may_be_earlier && earlier_release::answers(node, call, membership, member, left) {
+            Failure::Incompatible
+        } else {
+            failure
+        });
+    }
     if response.status != 200 {
         *evidence = read_evidence(node, &snapshot, member, &response.body);
         return Err(refusal_of(response.status));

@@ -3,6 +3,7 @@
 //! [`crate::mesh`] decides when to call which peer. This module makes the call, verifies the reply and sends the result
 //! to the event loop.
 
+mod earlier_release;
 mod exchange;
 mod http_client;
 mod peers;

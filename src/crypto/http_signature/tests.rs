@@ -119,19 +119,20 @@ fn requests_round_trip() {
 fn requests_of_the_earlier_profile_are_recognised_and_can_be_replied_to() {
     let (caller, replier) = (pair(), pair());
     let digest = content_digest(b"{}");
-    let input = params("node-1").serialize(EARLIER_PROFILE.request_components, EARLIER_PROFILE.tag);
-    let base = request_base(EARLIER_PROFILE, METHOD, &parts(&digest), &input);
-    assert!(!base.contains("distomon-to"), "{base}");
-    let head = SignatureHeaders::new(&input, &caller.sign(base.as_bytes()));
+    let head = sign_earlier_request(&caller, &params("node-1"), PATH, &digest);
+    assert!(!head.signature_input.contains("distomon-to"), "{}", head.signature_input);
     let read = parse_request(&head.signature_input, &head.signature).expect("the earlier profile");
     assert!(read.is_incompatible() && read.verify(caller.public(), METHOD, &parts(&digest)));
     assert!(!read.verify(caller.public(), METHOD, &parts(&content_digest(b"x"))));
     let request = signed_request(&head, &digest);
     let reply = sign_reply(&replier, &params("node-2"), 426, &digest, &request).expect("a signed request");
     assert!(reply.signature_input.ends_with(";tag=\"distomon\""), "{}", reply.signature_input);
-    // A caller of this release accepts no such reply.
-    let verified =
-        verify_reply(&signed_reply(426, &digest, &reply), &request, "node-2", &[replier.public().clone()]);
+    let keys = [replier.public().clone()];
+    assert_eq!(verify_reply(&signed_reply(426, &digest, &reply), &request, "node-2", &keys), Ok(()));
+    // The reply to a request of this release has this profile.
+    let (head, digest) = signed(&caller, b"{}");
+    let request = signed_request(&head, &digest);
+    let verified = verify_reply(&signed_reply(426, &digest, &reply), &request, "node-2", &keys);
     assert_eq!(verified, Err(SignatureError::Missing.into()));
 }
 

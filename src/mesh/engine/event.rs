@@ -26,7 +26,8 @@ pub enum Event {
         /// The content of the request.
         received: ReceivedReports,
     },
-    /// A peer sent a request in the format of an incompatible release, signed with its key.
+    /// A peer sent a request in the format of an incompatible release, signed with its key. It counts only for a peer
+    /// without url, which cannot be probed.
     IncompatibleRequest {
         /// The peer.
         from: NodeId,

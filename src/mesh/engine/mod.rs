@@ -137,7 +137,7 @@ impl Engine {
             Event::RequestReceived { from, received } => {
                 self.on_request(now, &from, received, &mut effects);
             }
-            Event::IncompatibleRequest { from } => self.on_incompatible_request(now, &from, &mut effects),
+            Event::IncompatibleRequest { from } => self.on_incompatible_request(now, &from),
             Event::Reconfigured(membership) => self.reconfigure(now, &membership),
             Event::Leaving(notice) => self.start_leaving(notice),
         }
@@ -330,10 +330,7 @@ impl Engine {
             self.count_probe(index, &finished.outcome);
         }
         let mut retry = false;
-        let interpret =
-            |failure| self.peers[index].interpret_failure(now, &membership.members()[index], failure);
-        let outcome = finished.outcome.map_err(interpret);
-        let before = match outcome {
+        let before = match finished.outcome {
             Ok(reply) => {
                 let before = self.on_reply(now, index, call, reply, effects);
                 if push_pending {
@@ -400,6 +397,10 @@ impl Engine {
         failure: Failure,
     ) -> Option<ProbeStatus> {
         self.counters.exchanges_failed += 1;
+        if failure == Failure::Incompatible {
+            // It is alive, although its reports cannot be read.
+            self.table.states.get_mut(index).waiting_since_ms = now.mono_ms;
+        }
         let head = self.table.states[index].latest_id();
         let since_ms = self.peers[index].record_impostor(now, failure);
         let is_misconfigured = since_ms.is_some_and(|ms| self.may_be_misconfigured(now, index, ms));
@@ -461,15 +462,14 @@ impl Engine {
         recovery.on_heads(&membership.members()[index].id, held);
     }
 
-    fn on_incompatible_request(&mut self, now: Timestamps, from: &NodeId, effects: &mut Vec<Effect>) {
-        let Some(index) = self.table.membership.index(from.as_str()) else { return };
-        if self.table.membership.observed().binary_search(&index).is_ok() {
-            let error = self.peers[index].observation.error;
-            let before = self.peers[index].on_incompatible_request(now);
-            if self.peers[index].observation.error != error {
-                self.publisher.request_publish();
-            }
-            self.record_status_change(index, before, effects);
+    /// Records a request of an incompatible release. It shows nothing of a peer with a url, which probes find to be
+    /// incompatible: the format of that release does not protect a request from being replayed to other nodes.
+    fn on_incompatible_request(&mut self, now: Timestamps, from: &NodeId) {
+        let membership = &self.table.membership;
+        let Some(index) = membership.index(from.as_str()) else { return };
+        if membership.members()[index].url.is_none() {
+            self.peers[index].on_incompatible_request(now);
+            self.table.states.get_mut(index).waiting_since_ms = now.mono_ms;
         }
     }
 

@@ -30,6 +30,15 @@ pub(super) struct RttSample {
     pub(super) offset_ms: i64,
 }
 
+/// A request of a peer.
+#[derive(Debug, Clone, Copy)]
+struct ReceivedRequest {
+    /// When it arrived: monotonic time in ms.
+    at_ms: u64,
+    /// Whether it had the format of an incompatible release.
+    is_incompatible: bool,
+}
+
 /// The state of one peer.
 #[derive(Debug)]
 pub(super) struct PeerState {
@@ -53,9 +62,7 @@ pub(super) struct PeerState {
     round_due_ms: u64,
     next_ms: u64,
     smoothed_exchange_us: Option<u64>,
-    last_request_ms: Option<u64>,
-    /// When the peer last sent a request of an incompatible release: monotonic time in ms.
-    incompatible_ms: Option<u64>,
+    last_request: Option<ReceivedRequest>,
     /// Since when something else answers at the peer's address: monotonic time in ms.
     impostor_since_ms: Option<u64>,
 }
@@ -76,8 +83,7 @@ impl PeerState {
             round_due_ms: first_ms,
             next_ms: first_ms,
             smoothed_exchange_us: None,
-            last_request_ms: None,
-            incompatible_ms: None,
+            last_request: None,
             impostor_since_ms: None,
         }
     }
@@ -142,7 +148,6 @@ impl PeerState {
         let RttSample { rtt_us, took_us, offset_ms } = timing;
         self.consecutive_failures = 0;
         self.consecutive_refusals = 0;
-        self.incompatible_ms = None;
         self.impostor_since_ms = None;
         self.ever_answered = true;
         let before = self.set_status(now, ProbeStatus::Online, None);
@@ -200,21 +205,6 @@ impl PeerState {
         self.set_status(now, ProbeStatus::Offline, error)
     }
 
-    /// Applies a request of an incompatible release that the peer signed: it is alive, but its status is unknown. Returns
-    /// the status before, if it has changed.
-    pub(super) fn on_incompatible_request(&mut self, now: Timestamps) -> Option<ProbeStatus> {
-        self.incompatible_ms = Some(now.mono_ms);
-        self.on_refusal(now, Failure::Incompatible)
-    }
-
-    /// The meaning of `failure` of a call: a peer that recently sent a request of an incompatible release answers calls of
-    /// this release without a signature.
-    pub(super) fn interpret_failure(&self, now: Timestamps, member: &Member, failure: Failure) -> Failure {
-        let limit_ms = 2 * member.poll_rate_ms + member.timeout_ms;
-        let is_recent = self.incompatible_ms.is_some_and(|ms| now.mono_ms.saturating_sub(ms) <= limit_ms);
-        if failure == Failure::HttpStatus && is_recent { Failure::Incompatible } else { failure }
-    }
-
     /// Whether to retry the failed probe before the next round.
     pub(super) fn should_retry(&self) -> bool {
         self.consecutive_failures > 0 && self.observation.status != ProbeStatus::Offline
@@ -222,7 +212,12 @@ impl PeerState {
 
     /// Records a request from the peer.
     pub(super) fn on_request(&mut self, now: Timestamps) {
-        self.last_request_ms = Some(now.mono_ms);
+        self.last_request = Some(ReceivedRequest { at_ms: now.mono_ms, is_incompatible: false });
+    }
+
+    /// Records a request of an incompatible release from the peer.
+    pub(super) fn on_incompatible_request(&mut self, now: Timestamps) {
+        self.last_request = Some(ReceivedRequest { at_ms: now.mono_ms, is_incompatible: true });
     }
 
     /// Sets the status of a peer without url, which only calls others, by the time of its last call. The peer calls
@@ -235,12 +230,16 @@ impl PeerState {
         own: &Member,
         head: Option<ReportId>,
     ) -> Option<ProbeStatus> {
-        let last_request_ms = self.last_request_ms?;
+        let ReceivedRequest { at_ms, is_incompatible } = self.last_request?;
         let rate_ms = member.poll_rate_ms.max(own.poll_rate_ms);
         let grace_ms = (u64::from(member.retry) + 1) * rate_ms + member.timeout_ms;
         self.ever_answered = true;
-        if now.mono_ms.saturating_sub(last_request_ms) <= grace_ms {
-            return self.set_status(now, ProbeStatus::Online, None);
+        if now.mono_ms.saturating_sub(at_ms) <= grace_ms {
+            return if is_incompatible {
+                self.set_status(now, ProbeStatus::Unknown, Some(Failure::Incompatible))
+            } else {
+                self.set_status(now, ProbeStatus::Online, None)
+            };
         }
         if self.observation.status != ProbeStatus::Offline {
             self.observation.head = head;
@@ -319,7 +318,7 @@ impl PeerState {
         self.in_flight = None;
         self.push_pending = false;
         if self.observation.status == ProbeStatus::Online {
-            self.last_request_ms = self.last_request_ms.map(|_| now.mono_ms);
+            self.last_request = self.last_request.map(|last| ReceivedRequest { at_ms: now.mono_ms, ..last });
         }
         self.round_due_ms = first_ms;
         self.next_ms = first_ms;

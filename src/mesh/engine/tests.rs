@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::mesh::engine::event::{Call, CallFinished, CallPurpose, CallReply, Notice, ReceivedReports};
 use crate::mesh::id::{MAX_INTEGER, ReportId};
+use crate::mesh::membership::Member;
 use crate::mesh::sample::{self, TestSigner};
 use crate::mesh::sync::compose::{RequestContent, write_request};
 use crate::mesh::verdict::{Cause, NodeStatus};
@@ -25,11 +26,10 @@ struct Harness {
 
 impl Harness {
     fn start(count: usize) -> Self {
-        Self::start_in(count, StartEpoch::New(EPOCH))
+        Self::start_in(sample::members(count), StartEpoch::New(EPOCH))
     }
 
-    fn start_in(count: usize, epoch: StartEpoch) -> Self {
-        let mut members = sample::members(count);
+    fn start_in(mut members: Vec<Member>, epoch: StartEpoch) -> Self {
         for member in &mut members {
             member.poll_rate_ms = 10_000;
         }
@@ -154,7 +154,7 @@ fn request_refused_for_an_old_epoch_is_retried() {
 #[test]
 fn lost_epoch_is_recovered_from_own_reports_before_anything_is_published() {
     let held = sample::sealed(0, sample::report(0, EPOCH * 1_000, 9));
-    let mut harness = Harness::start_in(3, StartEpoch::Lost { known: 0 });
+    let mut harness = Harness::start_in(sample::members(3), StartEpoch::Lost { known: 0 });
     let start = harness.now;
     harness.step(Event::Tick);
     assert!(harness.engine.take_snapshot(start).is_some_and(|snapshot| snapshot.recovers_epoch()));
@@ -187,7 +187,7 @@ fn lost_epoch_is_recovered_from_own_reports_before_anything_is_published() {
 #[test]
 fn refused_nonce_raises_the_provisional_epoch() {
     for evidence in [vec![sample::sealed(0, sample::report(0, EPOCH * 1_000, 9))], Vec::new()] {
-        let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+        let mut harness = Harness::start_in(sample::members(2), StartEpoch::Lost { known: 0 });
         harness.step(Event::Tick);
         let probe = harness.call();
         assert!(probe.epoch >= harness.now.wall_ms);
@@ -204,7 +204,7 @@ fn refused_nonce_raises_the_provisional_epoch() {
 
 #[test]
 fn no_epoch_is_recovered_if_the_largest_one_was_used() {
-    let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+    let mut harness = Harness::start_in(sample::members(2), StartEpoch::Lost { known: 0 });
     let held = sample::sealed(0, sample::report(0, MAX_INTEGER, 9));
     harness.step(Event::Tick);
     let mut notices = 0;
@@ -223,7 +223,7 @@ fn no_epoch_is_recovered_if_the_largest_one_was_used() {
 
 #[test]
 fn node_that_stops_while_it_recovers_publishes_nothing() {
-    let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+    let mut harness = Harness::start_in(sample::members(2), StartEpoch::Lost { known: 0 });
     harness.step(Event::Tick);
     harness.call();
     harness.step(Event::Leaving(LeaveNotice { kind: LeaveKind::Stop, expect_ms: None }));
@@ -234,7 +234,7 @@ fn node_that_stops_while_it_recovers_publishes_nothing() {
 
 #[test]
 fn gap_restarts_the_recovery() {
-    let mut harness = Harness::start_in(2, StartEpoch::Lost { known: 0 });
+    let mut harness = Harness::start_in(sample::members(2), StartEpoch::Lost { known: 0 });
     harness.step(Event::Tick);
     harness.now.mono_ms += 60_000;
     harness.step(Event::Tick);
@@ -380,50 +380,56 @@ fn every_probe_attempt_is_counted() {
     assert_eq!(harness.engine.table.states[1].probes, expected);
 }
 
+/// What node 0 observes of node 1, and its verdict, in the next report.
+fn reported(harness: &mut Harness) -> (ProbeStatus, Option<Failure>, NodeStatus, Vec<Cause>) {
+    harness.effects.clear();
+    for _ in 0..11_000 {
+        harness.pass(1);
+    }
+    let observation = *harness.own().report().observation("node-01").expect("observed");
+    let verdict = &harness.engine.evaluator.verdicts.nodes[1];
+    (observation.status, observation.error, verdict.status, verdict.causes.clone())
+}
+
 #[test]
-fn a_peer_of_an_incompatible_release_is_unknown_while_it_calls() {
+fn a_peer_of_an_incompatible_release_is_unknown() {
     let mut harness = Harness::start(2);
     harness.step(Event::Tick);
-    let mut probe = harness.call();
-    let from = sample::node_id(1);
-    let observed = |harness: &Harness| {
-        let observation = harness.engine.peers[1].observation;
-        (observation.status, observation.error)
-    };
-    // Finishes the probe in flight, and waits for the next one.
-    let mut fail = |harness: &mut Harness, failure| {
-        harness.finish(&probe, Err(failure), Vec::new());
-        for _ in 0..60 {
-            if harness.calls().next().is_none() {
-                harness.pass(1_000);
-            }
-        }
-        probe = harness.call();
-    };
-    let unknown = (ProbeStatus::Unknown, Some(Failure::Incompatible));
-    harness.step(Event::IncompatibleRequest { from: from.clone() });
-    assert_eq!(observed(&harness), unknown);
-    harness.pass(200);
-    let verdict = &harness.engine.evaluator.verdicts.nodes[1];
-    assert_eq!(
-        (verdict.status, &verdict.causes[..]),
-        (NodeStatus::Unknown, &[Cause::IncompatibleRelease][..])
+    let expected = (
+        ProbeStatus::Unknown,
+        Some(Failure::Incompatible),
+        NodeStatus::Unknown,
+        vec![Cause::IncompatibleRelease],
     );
-    assert_eq!(harness.own().report().observation("node-01").expect("observed").error, unknown.1);
-    // It answers probes without a signature: it stays unknown for two poll rates and a timeout after its last request.
-    let called_ms = harness.now.mono_ms - 200;
-    while observed(&harness).1 == unknown.1 && harness.now.mono_ms < 60_000 {
-        fail(&mut harness, Failure::HttpStatus);
+    let probe = harness.call();
+    // Anybody may replay its requests to other nodes, so only its reply to a probe counts.
+    harness.step(Event::IncompatibleRequest { from: sample::node_id(1) });
+    assert_eq!(harness.engine.peers[1].observation.error, None);
+    harness.finish(&probe, Err(Failure::Incompatible), Vec::new());
+    assert_eq!(reported(&mut harness), expected);
+}
+
+#[test]
+fn a_caller_of_an_incompatible_release_is_unknown_while_it_calls() {
+    let mut members = sample::members(2);
+    members[1].url = None;
+    let mut harness = Harness::start_in(members, StartEpoch::New(EPOCH));
+    harness.step(Event::IncompatibleRequest { from: sample::node_id(1) });
+    let (status, error, verdict, causes) = reported(&mut harness);
+    assert_eq!((status, error), (ProbeStatus::Unknown, Some(Failure::Incompatible)));
+    assert_eq!((verdict, causes), (NodeStatus::Unknown, vec![Cause::IncompatibleRelease]));
+    // Three poll rates and a timeout after its last request it is offline, whatever release it ran.
+    for _ in 0..32_000 {
+        harness.pass(1);
     }
-    let elapsed_ms = harness.now.mono_ms - called_ms;
-    assert!((21_000..44_000).contains(&elapsed_ms), "{elapsed_ms} ms");
-    // A failure that shows that it is not there counts immediately.
-    harness.step(Event::IncompatibleRequest { from });
-    assert_eq!(observed(&harness), unknown);
-    for _ in 0..3 {
-        fail(&mut harness, Failure::Refused);
-    }
-    assert_eq!(observed(&harness), (ProbeStatus::Offline, Some(Failure::Refused)));
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Offline);
+    let received = ReceivedReports {
+        heads: Heads::empty(harness.membership().clone()),
+        reports: Vec::new(),
+        proofs: Vec::new(),
+    };
+    harness.step(Event::RequestReceived { from: sample::node_id(1), received });
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
 }
 
 #[test]

@@ -100,7 +100,8 @@ failures! {
     Replayed = "replayed", "it rejects the request: it has received a later one, perhaps from another process with the same key";
     /// Signed refusal: the request was for another node.
     Misdirected = "misdirected", "it rejects the request: it is not the node that is configured at its address";
-    /// The peer runs a release with another protocol version: its own signed request, or its signed refusal, says so.
+    /// The peer runs a release with another protocol version: its signed refusal says so or, if it has no url, its
+    /// request.
     Incompatible = "incompatible", "it runs an incompatible release";
     /// Signed refusal of another kind.
     Rejected = "rejected", "it rejects the request";
