@@ -13,7 +13,7 @@ use crate::crypto::PublicKey;
 use crate::mesh::id::{NetworkId, NodeId};
 use crate::mesh::membership::{MAX_RINGS, Member, Membership, ObserverPolicy};
 use crate::mesh::wire::report::MAX_PAYLOAD;
-use crate::mesh::wire::report_size::{envelope_bytes, largest_payload_bytes};
+use crate::mesh::wire::report_size::{envelope_bytes, largest_payload_bytes, max_payload_bytes};
 
 /// The valid keys of the file.
 pub(super) const KEYS: [&str; 4] = ["network_id", "defaults", "observers", "node_config"];
@@ -138,7 +138,7 @@ fn check_sizes(
         }
     };
     let largest = largest_payload_bytes(network_id, longest, observed_count);
-    let (room, needed) = (membership.fill_bytes(), envelope_bytes(largest));
+    let (room, needed) = (membership.fill_bytes(), envelope_bytes(max_payload_bytes(observed_count)));
     if largest > MAX_PAYLOAD {
         let message = format!(
             "a report of these {count} nodes can reach {largest} bytes, and peers accept {MAX_PAYLOAD}: limit the \

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::delta_sync::PartnerSync;
-use super::held_reports::HeldReports;
 use super::id::ReportId;
 use super::membership::Membership;
+use super::report_ages::ReportAges;
 use super::wire::equivocation::EquivocationProof;
 use super::wire::observation::Observation;
 use super::wire::report::VerifiedReport;
@@ -24,7 +24,7 @@ pub struct MemberState {
     /// When that report first arrived here: monotonic time in ms.
     pub received_ms: u64,
     /// How long this node has held its reports.
-    pub held: HeldReports,
+    pub ages: ReportAges,
     /// Whether that report counts as a sign of life: it advanced since this node started, or its author sent it in a
     /// signed reply.
     pub advanced: bool,

@@ -12,13 +12,13 @@
 pub mod config_digest;
 pub mod delta_sync;
 pub mod engine;
-pub mod held_reports;
 pub mod id;
 mod isolation;
 pub mod member;
 pub mod member_state;
 pub mod member_states;
 pub mod membership;
+pub mod report_ages;
 pub mod report_table;
 mod rings;
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl ReportTable {
         state.created_ms = state.created_ms.max(now.mono_ms.saturating_sub(age_ms));
         state.received_ms = now.mono_ms;
         state.head_changed_ms = now.mono_ms;
-        state.held.record(report.id(), now.mono_ms, self.membership.follow_up_wait_ms());
+        state.ages.record(report.id(), now.mono_ms, self.membership.follow_up_wait_ms());
         state.set_latest(Arc::new(report), &self.membership);
         StoreOutcome::Stored
     }

@@ -273,10 +273,10 @@ fn sizes_of_a_network() {
     };
     let missing = "nodeconf.yml:3:14: networks[0].node_id: node-1 is not in node_config of networks/net/config.yml: \
                    expected one of 000000000000000000000000000000000000000000000000000000000000…";
-    check_errors(&instance(NODECONF, &long(7_975)), &[missing]);
-    let crowded = "networks/net/config.yml:4:3: node_config: beside the ids of 7976 nodes, a message has room for 29264 \
-                   bytes, and a report can need 29292: shorten the ids";
-    check_errors(&instance(NODECONF, &long(7_976)), &[missing, crowded]);
+    check_errors(&instance(NODECONF, &long(6_504)), &[missing]);
+    let crowded = "networks/net/config.yml:4:3: node_config: beside the ids of 6505 nodes, a message has room for 87698 \
+                   bytes, and a report can need 87704: shorten the ids";
+    check_errors(&instance(NODECONF, &long(6_505)), &[missing, crowded]);
     for (observers, found) in [
         ("0", "the number 0"),
         ("65", "the number 65"),

@@ -245,8 +245,8 @@ impl VirtualHost {
         let missing = missing_reports(&heads, snapshot.table(), |index| {
             complete || heads.knows(snapshot.membership(), index)
         });
-        let reports = self.round_robin.select(index, missing);
         let proofs = if complete { missing_proofs(&heads, snapshot.table()) } else { Vec::new() };
+        let reports = self.round_robin.select(index, missing.beside(&proofs));
         let now = self.now(at_ms);
         let (inside, beside) = self.split(reports, proofs);
         let content = ReplyContent {

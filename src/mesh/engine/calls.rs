@@ -42,8 +42,8 @@ impl CallPlanner<'_> {
     }
 
     /// Sends the reports that the sender of `heads` lacks and that should not wait for the next probe: this node's own,
-    /// all of a member of which it holds no report, and those of members of whose reports it has lacked any for
-    /// `Membership::follow_up_wait_ms`, so that no other node seems to send them. Sends all proofs that it lacks. Both within the limits of a message.
+    /// those of a member of which it holds none, and those that it has lacked for `Membership::follow_up_wait_ms`, so
+    /// that no other node seems to send them. Also sends the proofs that it lacks.
     pub(super) fn follow_up(&mut self, index: usize, heads: &Heads) {
         let membership = self.table.membership();
         if !heads.matches(membership) {
@@ -57,10 +57,10 @@ impl CallPlanner<'_> {
             author == membership.me()
                 || is_conflicting
                 || state.received_ms <= stored_by_ms
-                || head.id < state.held.stored_by(stored_by_ms)
+                || head.id < state.ages.stored_by(stored_by_ms)
         });
-        let reports = self.round_robin.select(index, missing);
         let proofs = missing_proofs(heads, self.table);
+        let reports = self.round_robin.select(index, missing.beside(&proofs));
         if !reports.is_empty() || !proofs.is_empty() {
             self.call(index, CallPurpose::FollowUp, reports, proofs);
         }

@@ -21,6 +21,20 @@ pub struct MissingReports {
     pub(super) room: usize,
 }
 
+impl MissingReports {
+    /// The same reports for a message that contains `proofs` as well, which may be larger than their part of it.
+    #[must_use]
+    pub fn beside(self, proofs: &[Arc<EquivocationProof>]) -> Self {
+        let bytes: usize = proofs.iter().map(|proof| proof_bytes(proof)).sum();
+        Self { room: self.room.min((2 * self.room).saturating_sub(bytes)), ..self }
+    }
+}
+
+/// The size of `proof` in a message: its envelopes with brackets and commas, in bytes.
+fn proof_bytes(proof: &EquivocationProof) -> usize {
+    proof.reports().iter().map(|report| report.envelope().len()).sum::<usize>() + 4
+}
+
 /// The size of `report` in a message: its envelope and a comma, in bytes.
 pub(super) fn bytes_in_message(report: &VerifiedReport) -> usize {
     report.envelope().len() + 1
@@ -59,7 +73,7 @@ pub fn missing_reports(heads: &Heads, table: &ReportTable, wanted: impl Fn(usize
 
 /// The proofs that the sender of `heads` lacks: at most [`MAX_PROOFS`], and no more than
 /// [`Membership::fill_bytes`](crate::mesh::membership::Membership::fill_bytes) except that the
-/// first one is always included. A proof that does not fit is skipped.
+/// first one may take the room for reports as well. A proof that does not fit is skipped.
 pub fn missing_proofs(heads: &Heads, table: &ReportTable) -> Vec<Arc<EquivocationProof>> {
     let states = table.states().iter().enumerate();
     let missing = states
@@ -68,8 +82,8 @@ pub fn missing_proofs(heads: &Heads, table: &ReportTable) -> Vec<Arc<Equivocatio
     let room = table.membership().fill_bytes();
     let mut total_bytes = 0;
     let fitting = missing.filter(|proof| {
-        let bytes = proof.reports().iter().map(|report| report.envelope().len()).sum::<usize>();
-        let fits = total_bytes == 0 || total_bytes + bytes <= room;
+        let bytes = proof_bytes(proof);
+        let fits = if total_bytes == 0 { bytes <= 2 * room } else { total_bytes + bytes <= room };
         if fits {
             total_bytes += bytes;
         }

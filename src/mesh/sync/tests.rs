@@ -262,6 +262,15 @@ fn messages_do_not_exceed_the_maximum_size() {
     let (reports, proofs) = (missing(&none, snapshot.table()), missing_proofs(&none, snapshot.table()));
     assert_eq!(authors(&reports), ["node-00"], "this node's own; a second one does not fit");
     assert_eq!(proofs.len(), 1, "at least one");
+    let proof_bytes = proofs[0].to_json().len() + 1;
+    let beside = missing_reports(&none, snapshot.table(), |_| true).beside(&proofs);
+    assert_eq!(
+        beside.room,
+        2 * snapshot.membership().fill_bytes() - proof_bytes,
+        "it takes a part of their room"
+    );
+    let few = missing_reports(&none, snapshot.table(), |_| true).beside(&[]);
+    assert_eq!(few.room, snapshot.membership().fill_bytes());
     let body = request_body(&snapshot, 10_000, &reports, &proofs);
     assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
 }

@@ -2,18 +2,18 @@
 
 use super::id::ReportId;
 
-/// The age of the reports of one member that this node has stored, by samples: the time is measured, not the number of
-/// reports, which their author chooses.
+/// When the reports of one member were stored, by samples: the time is measured, not the number of reports, which their
+/// author chooses.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct HeldReports {
-    /// The newest report that had been held for the time in question when `sample` was taken.
+pub struct ReportAges {
+    /// The newest report that was at least `wait_ms` old when `sample` was taken.
     settled: ReportId,
     /// A report, and when it was stored: monotonic time in ms.
     sample: (ReportId, u64),
 }
 
-impl HeldReports {
-    /// Records that the report `id` is stored at `now_ms`. `wait_ms` is the time in question.
+impl ReportAges {
+    /// Records that the report `id` is stored at `now_ms`. `wait_ms` is the age for which [`Self::stored_by`] is asked.
     pub(super) fn record(&mut self, id: ReportId, now_ms: u64, wait_ms: u64) {
         let (sampled, sampled_ms) = self.sample;
         if sampled_ms + wait_ms <= now_ms {
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn reports_of_a_fast_author_settle_like_those_of_others() {
-        let mut held = HeldReports::default();
+        let mut held = ReportAges::default();
         assert_eq!(held.stored_by(10_000), ReportId::default());
         // One report in 100 ms, each a thousand ahead.
         for at in 0..=10 {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_report_settles_after_the_wait() {
-        let mut held = HeldReports::default();
+        let mut held = ReportAges::default();
         held.record(id(1), 1_000, 250);
         assert_eq!((held.stored_by(999), held.stored_by(1_000)), (ReportId::default(), id(1)));
         held.record(id(2), 1_249, 250);
