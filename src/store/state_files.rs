@@ -407,9 +407,11 @@ mod tests {
             files.read(&membership());
             files.save_own_report(report, clean).expect("written");
             drop(files);
-            next_epoch(dir.path(), 5);
             assert_eq!(prior(dir.path()), Some(PriorRun { report, clean }));
         }
+        // A process that starts and saves no report does not stop cleanly.
+        next_epoch(dir.path(), 5);
+        assert_eq!(prior(dir.path()), Some(PriorRun { report: id(5, 3), clean: false }));
         fs::write(dir.path().join("net/me/last_run"), "damaged").expect("written");
         assert_eq!(prior(dir.path()), None);
     }
