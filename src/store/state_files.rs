@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 
 use super::epoch_file::{LostEpoch, last_epoch};
 use super::last_run::LastRun;
-use super::nonce_file::NonceFile;
+use super::nonce_file::{self, NonceFile};
 use crate::crypto::Nonce;
 use crate::durable_file;
 use crate::journal::message_id;
@@ -142,24 +142,30 @@ impl StateFiles {
         RestoredState { min_reports, proofs: self.read_proofs(membership), prior }
     }
 
-    /// Opens the file of nonces, and reads the last nonce of each peer.
+    /// Opens the file of nonces, and reads the last nonce of each peer. Rewrites a file of an earlier release.
     pub fn open_nonces(
         &self,
         membership: &Membership,
     ) -> Result<(NonceFile, BTreeMap<NodeId, Nonce>), StateError> {
         let path = self.dir.join("nonces");
         let network = membership.network_id().as_str();
-        let mut file = NonceFile::open(&path).map_err(failed("opening", &path))?;
-        let nonces = match read_bytes(&path) {
-            Ok(bytes) => file.parse(network, &path, &bytes),
+        let bytes = match read_bytes(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 warn!(
                     DISTOMON_NETWORK = network;
                     "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
                 );
-                BTreeMap::new()
+                Vec::new()
             }
         };
+        let converted = nonce_file::convert_old(&bytes);
+        if let Some(converted) = &converted {
+            durable_file::replace(&path, converted).map_err(failed("writing", &path))?;
+        }
+        let mut file = NonceFile::open(&path).map_err(failed("opening", &path))?;
+        let nonces = file.parse(network, &path, converted.as_deref().unwrap_or(&bytes));
         Ok((file, nonces))
     }
 
@@ -418,6 +424,26 @@ mod tests {
             fs::write(dir.path().join("net/me").join(name), "damaged").expect("written");
         }
         assert_eq!(next_epoch(dir.path(), 1), StartEpoch::Lost { known: 0 });
+    }
+
+    #[test]
+    fn nonces_of_an_earlier_release_are_kept() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let files = open_files(dir.path());
+        let path = files.dir().join("nonces");
+        let old =
+            |name: &str, counter: u64| format!("{name:<64} {:>16} {counter:>16}\n", 1_763_884_900_000_u64);
+        fs::write(&path, old("a", 7) + &old("b", 8)).expect("written");
+        let id = |name: &str| name.parse::<NodeId>().expect("a name");
+        let nonce = |counter| Nonce { epoch: 1_763_884_900_000, counter };
+        let mut expected = BTreeMap::from([(id("a"), nonce(7)), (id("b"), nonce(8))]);
+        let (file, nonces) = files.open_nonces(&membership()).expect("a writable directory");
+        assert_eq!(nonces, expected);
+        assert_eq!(fs::metadata(&path).expect("a file").len(), 2 * 128);
+        // Writes go to the file that replaced the old one.
+        file.writer().write(&id("b"), nonce(9)).expect("written");
+        expected.insert(id("b"), nonce(9));
+        assert_eq!(files.open_nonces(&membership()).expect("a writable directory").1, expected);
     }
 
     #[test]
