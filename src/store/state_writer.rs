@@ -140,9 +140,9 @@ mod tests {
         let writer = StateWriter::start(node, files, BTreeMap::new(), wake).expect("a thread");
         let saved = || LastRun::read(&path).expect("readable").and_then(|last| last.prior(None));
         while saved().is_none() {
-            assert!(started.elapsed() < HEADS_PERIOD, "only the periodic write saves it");
             std::thread::sleep(Duration::from_millis(10));
         }
+        assert!(started.elapsed() < HEADS_PERIOD, "only the periodic write saves it");
         assert_eq!(saved(), Some(PriorRun { report: own, clean: false }));
         writer.stop();
     }
