@@ -19,6 +19,8 @@ pub struct ReportTable {
     pub(super) states: MemberStates,
     /// Whether this node publishes no reports until it has recovered its epoch.
     pub(super) recovers_epoch: bool,
+    /// Whether that recovery cannot end, since this node has used the largest possible epoch.
+    pub(super) epoch_exhausted: bool,
 }
 
 /// The outcome of storing a received report.
@@ -56,6 +58,12 @@ impl ReportTable {
     /// Whether this node publishes no reports until it has recovered its epoch.
     pub fn recovers_epoch(&self) -> bool {
         self.recovers_epoch
+    }
+
+    /// Whether this node publishes no reports for good, since it has used the largest possible epoch: it needs a new key.
+    /// Implies [`ReportTable::recovers_epoch`].
+    pub fn epoch_exhausted(&self) -> bool {
+        self.epoch_exhausted
     }
 
     /// This node's own newest report.

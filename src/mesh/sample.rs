@@ -30,7 +30,8 @@ pub(super) fn table(count: usize, latest: &[VerifiedReport]) -> ReportTable {
         state.set_latest(Arc::new(report.clone()), &membership);
         states[index] = state;
     }
-    ReportTable { membership, states: states.into_iter().collect(), recovers_epoch: false }
+    let states = states.into_iter().collect();
+    ReportTable { membership, states, recovers_epoch: false, epoch_exhausted: false }
 }
 
 /// The snapshot of node 0 with the same table.

@@ -104,6 +104,11 @@ impl Snapshot {
         self.table.recovers_epoch()
     }
 
+    /// See [`ReportTable::epoch_exhausted`].
+    pub fn epoch_exhausted(&self) -> bool {
+        self.table.epoch_exhausted()
+    }
+
     /// Whether this node observes more than half of its peers offline, so that it may be cut off itself.
     pub fn isolated(&self) -> bool {
         self.isolated

@@ -160,6 +160,9 @@ pub fn sentence(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) 
         NodeStatus::Degraded if verdict.rule == Rule::Recovering => {
             format!("{id} is recovering its epoch and publishes no reports yet{causes}")
         }
+        NodeStatus::Degraded if verdict.rule == Rule::EpochExhausted => {
+            format!("{id} has no epoch left and publishes no reports: give it a new key{causes}")
+        }
         NodeStatus::Degraded if verdict.causes.contains(&Cause::Node) => {
             format!(
                 "{id} may be down: {} of {} observers do not reach it, and it has not reported since{causes}",
@@ -190,4 +193,25 @@ pub fn sentence(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) 
 fn time_of_day(wall_ms: u64) -> String {
     let s = wall_ms / 1000 % 86_400;
     format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::Net;
+
+    #[test]
+    fn node_without_reports() {
+        let net = Net::new("net", 2);
+        for (is_exhausted, expected) in [
+            (false, "node-00 is recovering its epoch and publishes no reports yet, cause: not publishing"),
+            (
+                true,
+                "node-00 has no epoch left and publishes no reports: give it a new key, cause: not publishing",
+            ),
+        ] {
+            let summary = summary(&net.recovering_node(is_exhausted).snapshot());
+            assert!(summary.contains(expected), "{summary}");
+        }
+    }
 }

@@ -23,6 +23,9 @@ pub(super) fn status_line(instance: &ServedInstance) -> String {
 fn counts(snapshot: &Snapshot) -> String {
     let nodes = snapshot.membership().members().len();
     let word = if nodes == 1 { "node" } else { "nodes" };
+    if snapshot.epoch_exhausted() {
+        return format!("{nodes} {word}; NO EPOCH IS LEFT, publishing no reports: give this node a new key");
+    }
     if snapshot.recovers_epoch() {
         return format!("{nodes} {word}; recovering the epoch, publishing no reports yet");
     }
@@ -37,4 +40,21 @@ fn counts(snapshot: &Snapshot) -> String {
         line.push_str(" (ANOTHER PROCESS USES THIS NODE'S KEY)");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::Net;
+
+    #[test]
+    fn node_without_reports() {
+        let net = Net::new("net", 2);
+        for (is_exhausted, expected) in [
+            (false, "2 nodes; recovering the epoch, publishing no reports yet"),
+            (true, "2 nodes; NO EPOCH IS LEFT, publishing no reports: give this node a new key"),
+        ] {
+            assert_eq!(counts(&net.recovering_node(is_exhausted).snapshot()), expected);
+        }
+    }
 }

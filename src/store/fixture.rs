@@ -11,7 +11,7 @@ use super::nonce_file::NonceFile;
 use super::nonce_store::NonceStore;
 use crate::crypto::Keypair;
 use crate::mesh::engine::event::{CallFinished, CallReply, ReceivedReports};
-use crate::mesh::id::{NetworkId, NodeId, ReportId};
+use crate::mesh::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
 use crate::mesh::membership::{Member, Membership};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus};
@@ -98,12 +98,38 @@ impl Net {
         self.handle(engine)
     }
 
+    /// Returns node 0, which recovers its epoch; `is_exhausted`: it cannot, since node 1 holds its report with the
+    /// largest possible epoch.
+    pub(crate) fn recovering_node(&self, is_exhausted: bool) -> NetworkHandle {
+        let mut engine = self.engine_in(StartEpoch::Lost { known: 0 });
+        let mut effects = engine.step(now(), Event::Tick);
+        if is_exhausted {
+            let id = ReportId { epoch: MAX_INTEGER, seq: 1 };
+            let own = VerifiedReport::sign(Report::new(self.id.clone(), node_id(0), id), &self.keys[0]);
+            let call = effects.drain(..).find_map(|effect| match effect {
+                Effect::Call(call) => Some(call),
+                _ => None,
+            });
+            let call = call.expect("a first probe");
+            let outcome = Ok(self.reply(vec![own]));
+            let finished = CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() };
+            engine.step(now(), Event::CallFinished(finished));
+        }
+        let Timestamps { mono_ms, wall_ms } = now();
+        engine.step(Timestamps { mono_ms: mono_ms + 500, wall_ms: wall_ms + 500 }, Event::Tick);
+        self.handle(engine)
+    }
+
     fn engine(&self) -> Engine {
+        self.engine_in(StartEpoch::New(now().wall_ms))
+    }
+
+    fn engine_in(&self, epoch: StartEpoch) -> Engine {
         let init = EngineInit {
             membership: self.membership.clone(),
             signer: Box::new(NodeSigner(self.keys[0].clone())),
             seed: 1,
-            epoch: StartEpoch::New(now().wall_ms),
+            epoch,
             prior: None,
             min_reports: Vec::new(),
             proofs: Vec::new(),

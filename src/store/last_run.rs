@@ -50,16 +50,13 @@ impl LastRun {
         durable_file::replace(path, &serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 
-    /// The previous process by this file and by `head`, this node's report in `heads.json`. That is newer if the process
-    /// ended between the two writes.
+    /// The previous process by this file and by `head`, this node's report in `heads.json`. It stopped cleanly only if the
+    /// newest of the two reports announced that: a newer head means that the process ended between the two writes, and an
+    /// epoch that is newer than the report means that a later process crashed before a report of it was saved.
     pub(super) fn prior(&self, head: Option<ReportId>) -> Option<PriorRun> {
-        match (self.report, head) {
-            (Some(report), head) if head.is_none_or(|head| head <= report) => {
-                Some(PriorRun { report, clean: self.clean })
-            }
-            (_, Some(head)) => Some(PriorRun { report: head, clean: false }),
-            (_, None) => None,
-        }
+        let report = self.report.max(head)?;
+        let clean = self.clean && self.report == Some(report) && self.epoch <= report.epoch;
+        Some(PriorRun { report, clean })
     }
 
     /// The largest epoch that the file names.
@@ -78,7 +75,7 @@ mod tests {
 
     #[test]
     fn prior_run_is_the_newest_report_of_both_files() {
-        let last = LastRun { epoch: 8, report: Some(id(5)), clean: true };
+        let last = LastRun { epoch: 7, report: Some(id(5)), clean: true };
         let prior = |seq, clean| Some(PriorRun { report: id(seq), clean });
         for (last, head, expected) in [
             (last, None, prior(5, true)),
@@ -86,6 +83,10 @@ mod tests {
             (last, Some(id(5)), prior(5, true)),
             (last, Some(id(6)), prior(6, false)),
             (LastRun { clean: false, ..last }, Some(id(5)), prior(5, false)),
+            // A process that started after the clean stop crashed.
+            (LastRun { epoch: 8, ..last }, None, prior(5, false)),
+            (LastRun { epoch: 8, ..last }, Some(id(5)), prior(5, false)),
+            (LastRun { epoch: 6, ..last }, Some(id(5)), prior(5, true)),
             (LastRun::default(), Some(id(6)), prior(6, false)),
             (LastRun::default(), None, None),
         ] {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod drop_counters;
+mod epoch_file;
 pub mod event_loop;
 #[cfg(test)]
 pub(crate) mod fixture;

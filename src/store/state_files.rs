@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use log::warn;
 use rustix::fs::FlockOperation;
 
+use super::epoch_file::{LostEpoch, last_epoch};
 use super::last_run::LastRun;
-use super::nonce_file::NonceFile;
+use super::nonce_file::{self, NonceFile};
 use crate::crypto::Nonce;
 use crate::durable_file;
 use crate::journal::message_id;
@@ -94,9 +95,9 @@ impl StateFiles {
         &self.dir
     }
 
-    /// Chooses the next epoch, larger than any before and at least `wall_ms`, and saves it. If the saved epoch is damaged,
-    /// logs that and saves none: an epoch that is not larger could be used twice. To be called after
-    /// [`StateFiles::read`], which returned `restored`.
+    /// Chooses the next epoch, larger than any that `epoch`, `last_run` or `heads.json` names and at least `wall_ms`, and
+    /// saves it. If one of them is damaged so that this is uncertain, logs that and saves none: an epoch that is not larger
+    /// could be used twice. To be called after [`StateFiles::read`], which returned `restored`.
     pub fn next_epoch(
         &mut self,
         membership: &Membership,
@@ -104,26 +105,27 @@ impl StateFiles {
         wall_ms: u64,
     ) -> Result<StartEpoch, StateError> {
         let path = self.dir.join("epoch");
-        let last = match read_text(&path) {
-            Ok(text) => parse_epoch(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        let file = match read_text(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
-        let last = match last {
-            Ok(last) => last,
-            Err(error) => {
+        let head = own_head(&restored.min_reports, membership).unwrap_or_default();
+        match last_epoch(file, [self.last_run.largest_epoch(), head.epoch], wall_ms) {
+            Ok(last) => {
+                let epoch = (last + 1).max(wall_ms.min(MAX_INTEGER));
+                self.save_epoch(epoch).map_err(failed("writing", &path))?;
+                Ok(StartEpoch::New(epoch))
+            }
+            Err(LostEpoch { known, error }) => {
                 warn!(
                     MESSAGE_ID = message_id::EPOCH_LOST, DISTOMON_NETWORK = membership.network_id().as_str();
                     "{}: {error}; publishing no reports until this node has recovered an epoch from its peers, at most 30 s",
                     path.display()
                 );
-                let head = own_head(&restored.min_reports, membership).unwrap_or_default();
-                return Ok(StartEpoch::Lost { known: head.epoch.max(self.last_run.largest_epoch()) });
+                Ok(StartEpoch::Lost { known })
             }
-        };
-        let epoch = (last + 1).max(wall_ms.min(MAX_INTEGER));
-        self.save_epoch(epoch).map_err(failed("writing", &path))?;
-        Ok(StartEpoch::New(epoch))
+        }
     }
 
     /// Saves `epoch`. It must not be used before this returns.
@@ -140,24 +142,30 @@ impl StateFiles {
         RestoredState { min_reports, proofs: self.read_proofs(membership), prior }
     }
 
-    /// Opens the file of nonces, and reads the last nonce of each peer.
+    /// Opens the file of nonces, and reads the last nonce of each peer. Rewrites a file of an earlier release.
     pub fn open_nonces(
         &self,
         membership: &Membership,
     ) -> Result<(NonceFile, BTreeMap<NodeId, Nonce>), StateError> {
         let path = self.dir.join("nonces");
         let network = membership.network_id().as_str();
-        let mut file = NonceFile::open(&path).map_err(failed("opening", &path))?;
-        let nonces = match read_bytes(&path) {
-            Ok(bytes) => file.parse(network, &path, &bytes),
+        let bytes = match read_bytes(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 warn!(
                     DISTOMON_NETWORK = network;
                     "{}: {error}; ignoring it: an old request of each peer could be answered again", path.display()
                 );
-                BTreeMap::new()
+                Vec::new()
             }
         };
+        let converted = nonce_file::convert_old(&bytes);
+        if let Some(converted) = &converted {
+            durable_file::replace(&path, converted).map_err(failed("writing", &path))?;
+        }
+        let mut file = NonceFile::open(&path).map_err(failed("opening", &path))?;
+        let nonces = file.parse(network, &path, converted.as_deref().unwrap_or(&bytes));
         Ok((file, nonces))
     }
 
@@ -278,15 +286,6 @@ fn own_head(heads: &[(NodeId, ReportId)], membership: &Membership) -> Option<Rep
     heads.iter().find(|(id, _)| id == own).map(|(_, report_id)| *report_id)
 }
 
-/// Parses the content of `epoch`, smaller than 2^53 − 1 so that a larger one exists.
-fn parse_epoch(text: &str) -> io::Result<u64> {
-    let epoch = text.trim().parse().ok().filter(|epoch| *epoch < MAX_INTEGER);
-    epoch.ok_or_else(|| {
-        let expected = format!("expected one number less than {MAX_INTEGER}");
-        io::Error::new(io::ErrorKind::InvalidData, expected)
-    })
-}
-
 fn read_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "expected UTF-8 text");
     String::from_utf8(read_bytes(path)?).map_err(not_text)
@@ -338,6 +337,11 @@ mod tests {
         files.next_epoch(&membership(), &restored, wall_ms).expect("a writable directory")
     }
 
+    fn save_own_head(dir: &Path, epoch: u64) {
+        let heads = BTreeMap::from([("me".parse().expect("a name"), ReportId { epoch, seq: 3 })]);
+        open_files(dir).save_heads(&heads).expect("written");
+    }
+
     #[test]
     fn state_directory_is_locked() {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -364,8 +368,37 @@ mod tests {
         for (wall_ms, expected) in [(0, 1), (500, 500), (100, 501), (500, 502)] {
             assert_eq!(next_epoch(dir.path(), wall_ms), StartEpoch::New(expected), "{wall_ms}");
         }
-        fs::write(dir.path().join("net/me/epoch"), (MAX_INTEGER - 1).to_string()).expect("written");
-        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(MAX_INTEGER));
+    }
+
+    #[test]
+    fn missing_epoch_file_repeats_no_epoch() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let remove = |name: &str| fs::remove_file(dir.path().join("net/me").join(name)).expect("a file");
+        assert_eq!(next_epoch(dir.path(), 500), StartEpoch::New(500));
+        remove("epoch");
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(501), "by last_run");
+        save_own_head(dir.path(), 600);
+        remove("epoch");
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(601), "by heads.json");
+        remove("epoch");
+        remove("last_run");
+        assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(601), "by heads.json alone");
+    }
+
+    #[test]
+    fn epoch_far_above_its_copies_is_lost() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let largest = MAX_INTEGER - 1;
+        let path = dir.path().join("net/me/epoch");
+        assert_eq!(next_epoch(dir.path(), 500), StartEpoch::New(500));
+        fs::write(&path, largest.to_string()).expect("written");
+        assert_eq!(next_epoch(dir.path(), 501), StartEpoch::Lost { known: 500 });
+        assert_eq!(fs::read_to_string(&path).expect("a file"), largest.to_string(), "nothing was saved");
+        // Both files name it, so this node used it: the clock was ahead.
+        open_files(dir.path()).save_epoch(largest - 1).expect("written");
+        assert_eq!(next_epoch(dir.path(), 501), StartEpoch::New(largest));
+        assert_eq!(next_epoch(dir.path(), 501), StartEpoch::New(MAX_INTEGER));
+        assert_eq!(next_epoch(dir.path(), 501), StartEpoch::Lost { known: 0 });
     }
 
     #[test]
@@ -379,8 +412,7 @@ mod tests {
             assert_eq!(next_epoch(dir.path(), 900), StartEpoch::Lost { known: 500 }, "{damaged:?}");
             assert_eq!(fs::read(&path).expect("a file"), damaged, "nothing was saved");
         }
-        let heads = BTreeMap::from([("me".parse().expect("a name"), ReportId { epoch: 600, seq: 3 })]);
-        open_files(dir.path()).save_heads(&heads).expect("written");
+        save_own_head(dir.path(), 600);
         assert_eq!(next_epoch(dir.path(), 900), StartEpoch::Lost { known: 600 });
         open_files(dir.path()).save_epoch(700).expect("written");
         assert_eq!(next_epoch(dir.path(), 1), StartEpoch::New(701));
@@ -392,6 +424,26 @@ mod tests {
             fs::write(dir.path().join("net/me").join(name), "damaged").expect("written");
         }
         assert_eq!(next_epoch(dir.path(), 1), StartEpoch::Lost { known: 0 });
+    }
+
+    #[test]
+    fn nonces_of_an_earlier_release_are_kept() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let files = open_files(dir.path());
+        let path = files.dir().join("nonces");
+        let old =
+            |name: &str, counter: u64| format!("{name:<64} {:>16} {counter:>16}\n", 1_763_884_900_000_u64);
+        fs::write(&path, old("a", 7) + &old("b", 8)).expect("written");
+        let id = |name: &str| name.parse::<NodeId>().expect("a name");
+        let nonce = |counter| Nonce { epoch: 1_763_884_900_000, counter };
+        let mut expected = BTreeMap::from([(id("a"), nonce(7)), (id("b"), nonce(8))]);
+        let (file, nonces) = files.open_nonces(&membership()).expect("a writable directory");
+        assert_eq!(nonces, expected);
+        assert_eq!(fs::metadata(&path).expect("a file").len(), 2 * 128);
+        // Writes go to the file that replaced the old one.
+        file.writer().write(&id("b"), nonce(9)).expect("written");
+        expected.insert(id("b"), nonce(9));
+        assert_eq!(files.open_nonces(&membership()).expect("a writable directory").1, expected);
     }
 
     #[test]
@@ -407,9 +459,11 @@ mod tests {
             files.read(&membership());
             files.save_own_report(report, clean).expect("written");
             drop(files);
-            next_epoch(dir.path(), 5);
             assert_eq!(prior(dir.path()), Some(PriorRun { report, clean }));
         }
+        // A process that starts and saves no report does not stop cleanly.
+        next_epoch(dir.path(), 5);
+        assert_eq!(prior(dir.path()), Some(PriorRun { report: id(5, 3), clean: false }));
         fs::write(dir.path().join("net/me/last_run"), "damaged").expect("written");
         assert_eq!(prior(dir.path()), None);
     }

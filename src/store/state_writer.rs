@@ -20,6 +20,10 @@ use crate::threads;
 /// The time between two writes of the ids of the newest reports.
 const HEADS_PERIOD: Duration = Duration::from_secs(5);
 
+/// The time from the start to the first write. The first report is published before, unless the host is slow or the epoch
+/// is recovered.
+const FIRST_WRITE: Duration = Duration::from_millis(200);
+
 /// The thread that saves the ids of the newest reports, and nonces that were not saved before a reply, until
 /// [`StateWriter::stop`].
 pub struct StateWriter {
@@ -71,7 +75,7 @@ fn write_until_stopped(
         }
         false
     };
-    let mut due = Instant::now() + HEADS_PERIOD;
+    let mut due = Instant::now() + FIRST_WRITE;
     loop {
         let mut select = crossbeam_channel::Select::new();
         select.recv(wake);
@@ -112,11 +116,36 @@ fn merged_heads(snapshot: &Snapshot, saved: &BTreeMap<NodeId, ReportId>) -> BTre
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::Net;
+    use super::super::last_run::LastRun;
     use super::*;
     use crate::crypto::Keypair;
     use crate::mesh::membership::{Member, Membership};
+    use crate::mesh::wire::prior_run::PriorRun;
     use crate::mesh::wire::report::{Report, VerifiedReport};
     use crate::mesh::{Engine, EngineInit, Event, Signer, StartEpoch, Timestamps};
+
+    #[test]
+    fn the_first_own_report_is_saved_soon() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let net = Net::new("net", 2);
+        let node = Arc::new(net.node());
+        let own = node.snapshot().own_report().expect("it reports").id();
+        let mut files = StateFiles::open(dir.path(), &net.membership).expect("a writable directory");
+        files.save_epoch(own.epoch).expect("written");
+        let path = files.dir().join("last_run");
+        let files = Arc::new(Mutex::new(files));
+        let (_wake_sender, wake) = crossbeam_channel::bounded(1);
+        let started = Instant::now();
+        let writer = StateWriter::start(node, files, BTreeMap::new(), wake).expect("a thread");
+        let saved = || LastRun::read(&path).expect("readable").and_then(|last| last.prior(None));
+        while saved().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(started.elapsed() < HEADS_PERIOD, "only the periodic write saves it");
+        assert_eq!(saved(), Some(PriorRun { report: own, clean: false }));
+        writer.stop();
+    }
 
     struct TestSigner(Keypair);
 

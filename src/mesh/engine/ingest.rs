@@ -82,6 +82,8 @@ impl Engine {
     fn on_own_key_report(&mut self, now: Timestamps, report_id: ReportId, effects: &mut Vec<Effect>) {
         if let Some(recovery) = &mut self.epoch_recovery {
             if recovery.on_own_key_report(report_id) {
+                self.table.epoch_exhausted = true;
+                self.changed = true;
                 effects.push(Effect::Notice(Notice::NoEpochLeft { report_id }));
             }
             self.publisher.start_epoch(recovery.provisional());

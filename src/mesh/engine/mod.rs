@@ -109,7 +109,8 @@ impl Engine {
             }
         };
         let recovers_epoch = epoch_recovery.is_some();
-        let table = ReportTable { membership, states: states.into_iter().collect(), recovers_epoch };
+        let states = states.into_iter().collect();
+        let table = ReportTable { membership, states, recovers_epoch, epoch_exhausted: false };
         Self {
             peers,
             round_robin: RoundRobin::default(),

@@ -7,7 +7,7 @@ use crate::mesh::id::{MAX_INTEGER, ReportId};
 use crate::mesh::membership::Member;
 use crate::mesh::sample::{self, TestSigner};
 use crate::mesh::sync::compose::{RequestContent, write_request};
-use crate::mesh::verdict::{Cause, NodeStatus};
+use crate::mesh::verdict::{Cause, NodeStatus, Rule};
 use crate::mesh::wire::heads::Heads;
 use crate::mesh::wire::leave::{LeaveKind, LeaveNotice};
 use crate::mesh::wire::message::Request;
@@ -207,6 +207,8 @@ fn no_epoch_is_recovered_if_the_largest_one_was_used() {
     let mut harness = Harness::start_in(sample::members(2), StartEpoch::Lost { known: 0 });
     let held = sample::sealed(0, sample::report(0, MAX_INTEGER, 9));
     harness.step(Event::Tick);
+    let snapshot = harness.engine.take_snapshot(harness.now).expect("a first snapshot");
+    assert!(snapshot.recovers_epoch() && !snapshot.epoch_exhausted());
     let mut notices = 0;
     while harness.now.mono_ms < 100_000 {
         let calls: Vec<_> = harness.calls().cloned().collect();
@@ -219,6 +221,10 @@ fn no_epoch_is_recovered_if_the_largest_one_was_used() {
     }
     assert_eq!(notices, 1);
     assert!(harness.engine.table.own_report().is_none());
+    let snapshot = harness.engine.take_snapshot(harness.now).expect("a changed snapshot");
+    assert!(snapshot.recovers_epoch() && snapshot.epoch_exhausted());
+    assert_eq!(snapshot.verdicts().nodes[0].rule, Rule::EpochExhausted);
+    assert_eq!(snapshot.verdicts().nodes[0].causes, [Cause::NotPublishing]);
 }
 
 #[test]

@@ -13,7 +13,8 @@ pub enum Cause {
     Egress,
     /// A link is broken: see [`Link`].
     Link,
-    /// It answers, but its reports do not advance; or it is this node, which is recovering its epoch.
+    /// It answers, but its reports do not advance; or it is this node, which is recovering its epoch or has
+    /// none left.
     NotPublishing,
     /// It runs a release with another protocol version.
     IncompatibleRelease,

@@ -77,6 +77,11 @@ impl<'t> EvalContext<'t> {
         self.table.recovers_epoch()
     }
 
+    /// Whether this node publishes no reports for good, since it has used the largest possible epoch.
+    pub(super) fn epoch_exhausted(&self) -> bool {
+        self.table.epoch_exhausted()
+    }
+
     pub(super) fn membership(&self) -> &'t Membership {
         self.table.membership()
     }

@@ -33,7 +33,9 @@ pub(super) fn causes_of(
     match nodes[index].status {
         NodeStatus::Down => silent_causes(&nodes[index], partitions, index),
         NodeStatus::Unknown => unknown_causes(context, &nodes[index], partitions, index),
-        NodeStatus::Degraded if nodes[index].rule == Rule::Recovering => vec![Cause::NotPublishing],
+        NodeStatus::Degraded if matches!(nodes[index].rule, Rule::Recovering | Rule::EpochExhausted) => {
+            vec![Cause::NotPublishing]
+        }
         NodeStatus::Degraded => degraded_causes(context, nodes, index),
         NodeStatus::Up if is_unreachable(context, &nodes[index]) => vec![Cause::Ingress],
         NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen | NodeStatus::Conflict => Vec::new(),

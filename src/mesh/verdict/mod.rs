@@ -78,6 +78,9 @@ fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> 
         Liveness::Alive | Liveness::Silent => {}
     }
     let is_own = index == context.me();
+    if is_own && context.epoch_exhausted() {
+        return (NodeStatus::Degraded, Rule::EpochExhausted);
+    }
     if is_own && context.recovers_epoch() {
         return (NodeStatus::Degraded, Rule::Recovering);
     }

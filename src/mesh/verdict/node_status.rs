@@ -10,7 +10,7 @@ pub enum NodeStatus {
     /// Alive: its reports arrive on some path.
     Up,
     /// Alive, but two voters or more do not reach it, or it is itself isolated; or it is this node, which publishes no
-    /// reports until it has recovered its epoch.
+    /// reports until it has recovered its epoch, or for good since none is left.
     Degraded,
     /// No sign of life arrives on any path, and a quorum confirms it.
     Down,

@@ -16,6 +16,8 @@ pub enum Rule {
     Own,
     /// It is the node that evaluates, and publishes no reports until it has recovered its epoch.
     Recovering,
+    /// It is the node that evaluates, and publishes no reports, since it has used the largest possible epoch.
+    EpochExhausted,
     /// No report of it is known, neither to this process nor to an earlier one.
     NeverReported,
     /// Its reports advance, or their silence is within the limit of 4 intervals and 2 timeouts.
@@ -43,6 +45,9 @@ impl Rule {
             Self::Own => "it is the node that judges",
             Self::Recovering => {
                 "it is the node that judges, and publishes no reports until it has recovered its epoch"
+            }
+            Self::EpochExhausted => {
+                "it is the node that judges, and publishes no reports until it has a new key, since no epoch is left"
             }
             Self::NeverReported => "no report of it was ever seen",
             Self::Alive => "its reports advance, or are not overdue yet",
