@@ -1,4 +1,4 @@
-"""Runs scenarios at the same time, each in a process of its own."""
+"""Runs scenarios at the same time, each in a separate process."""
 
 import contextlib
 import multiprocessing
