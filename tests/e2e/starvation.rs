@@ -40,7 +40,7 @@ fn network() -> Network {
     let hostile: Vec<_> = (1..=HOSTILE).map(|number| format!("hostile-{number}")).collect();
     let ids: Vec<_> = ["a", "b", "c"].into_iter().chain(hostile.iter().map(String::as_str)).collect();
     let mut network = Network::new(&ids);
-    network.settings = "defaults: {poll_rate: 1, retry: 2, timeout: 1}\n".to_owned();
+    "defaults: {poll_rate: 1, retry: 2, timeout: 1}\n".clone_into(&mut network.settings);
     let unused = format!("http://{}", free_address());
     for host in network.hosts.iter().filter(|host| !is_hostile(&host.id)) {
         let url = |id: &str| match id {
