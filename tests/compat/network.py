@@ -15,11 +15,20 @@ SILENCE_S = 4 * POLL_RATE_S + 2 * TIMEOUT_S
 
 
 class Network:
-    """A network of one node for each of `programs`, configured by the program `configured_by`."""
+    """A network of one node for each of `programs`, configured by the program `configured_by`.
 
-    def __init__(self, configured_by, programs):
+    Options: `ports` for the nodes (default: any); `observers` of each node (default: all); `poll_rates` in seconds of
+    the nodes with another one than POLL_RATE_S; `timeout` of each probe in seconds; `without_url`, the nodes without url,
+    which listen for views only; `replaced_urls`, the other url that one node has of another one, by (node, other node).
+    """
+
+    def __init__(self, configured_by, programs, ports=None, observers=None, poll_rates=None, timeout=TIMEOUT_S,
+                 without_url=(), replaced_urls=None):
         self.configured_by = configured_by
         self.programs = {f"node-{number}": program for number, program in enumerate(programs, 1)}
+        self.ports = ports or free_ports(len(programs))
+        self.observers, self.poll_rates, self.timeout = observers, poll_rates or {}, timeout
+        self.without_url, self.replaced_urls = without_url, replaced_urls or {}
         self.nodes = {}
         self.tokens = {}
 
@@ -43,19 +52,35 @@ class Network:
         self.temporary.cleanup()
 
     def write(self, directory):
-        urls = {node: f"http://127.0.0.1:{port}" for node, port in zip(self.programs, free_ports(len(self.programs)))}
-        options = [word for node, url in urls.items() for word in ("--node", f"{node}={url}")]
+        urls = {node: f"http://127.0.0.1:{port}" for node, port in zip(self.programs, self.ports)}
+        members = [node if node in self.without_url else f"{node}={url}" for node, url in urls.items()]
+        options = [word for member in members for word in ("--node", member)]
         subprocess.run([self.configured_by, "init", directory / "etc", "--network", NETWORK_ID,
                         "--poll-rate", str(POLL_RATE_S), *options], check=True, timeout=30, capture_output=True)
         for node, url in urls.items():
             home = directory / "etc" / node
             config = home / "networks" / NETWORK_ID / "config.yml"
-            text = config.read_text()
-            assert text.count("timeout: 5\n") == 1, text
-            config.write_text(text.replace("timeout: 5\n", f"timeout: {TIMEOUT_S}\n"))
+            config.write_text(self.configure(node, config.read_text(), urls))
             with (home / "nodeconf.yml").open("a") as nodeconf:
                 nodeconf.write(f'listen: "{url.removeprefix("http://")}"\n')
             self.nodes[node] = NodeProcess(home, directory / "state" / node, directory / f"{node}.log", url)
+
+    def configure(self, node, text, urls):
+        """Returns the text of the configuration of `node` with the options of this network."""
+        def replace(old, new):
+            nonlocal text
+            assert text.count(old) == 1, text
+            text = text.replace(old, new)
+
+        replace("timeout: 5\n", f"timeout: {self.timeout}\n")
+        if self.observers:
+            replace("node_config:\n", f"observers: {self.observers}\nnode_config:\n")
+        for member, poll_rate in self.poll_rates.items():
+            replace(f"- node_id: {member}\n", f"- node_id: {member}\n  poll_rate: {poll_rate}\n")
+        for (viewer, member), url in self.replaced_urls.items():
+            if viewer == node:
+                replace(f"url: {urls[member]}\n", f"url: {url}\n")
+        return text
 
     def start(self, node):
         process = self.nodes[node]
@@ -69,6 +94,13 @@ class Network:
         self.nodes[node].stop()
         self.programs[node] = program
         self.start(node)
+
+    def upgrade(self, nodes, program):
+        """Restarts all these nodes with `program` at the same time."""
+        for node in nodes:
+            self.nodes[node].request_stop()
+        for node in nodes:
+            self.replace(node, program)
 
     def kill(self, node):
         self.nodes[node].kill()
@@ -89,6 +121,10 @@ class Network:
         if status != 200:
             raise RuntimeError(f"{node} answered {status}: {body!r}")
         return json.loads(body)
+
+    def observed(self, node):
+        """Returns the nodes that `node` observes."""
+        return list(self.view(node)["data"][node]["ping_data"])
 
     def log_lines(self, *words):
         """Returns the log lines with one of these words."""

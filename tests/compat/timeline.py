@@ -9,11 +9,13 @@ from network import POLL_RATE_S
 
 
 class Timeline:
-    """Samples the verdicts of each running node once a poll, while it is entered."""
+    """Samples the verdicts of each running node and its own observations, while it is entered."""
 
-    def __init__(self, network):
-        self.network = network
+    def __init__(self, network, interval_s=POLL_RATE_S):
+        self.network, self.interval_s = network, interval_s
         self.samples = []
+        # The status, the error and the begin of each observation, by observer and target, with the times of the samples.
+        self.observations = []
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
 
@@ -26,12 +28,12 @@ class Timeline:
         self.thread.join(30)
 
     def run(self):
-        while not self.stop.wait(POLL_RATE_S):
+        while not self.stop.wait(self.interval_s):
             self.samples.append((time.monotonic(), self.sample()))
 
     def sample(self):
         """Returns the status and the cause of each verdict, by viewer and subject. A node may be restarting."""
-        verdicts = {}
+        verdicts, observations = {}, {}
         for viewer in self.network.running():
             try:
                 view = self.network.view(viewer)
@@ -39,6 +41,9 @@ class Timeline:
                 continue
             for subject, verdict in view["verdicts"].items():
                 verdicts[viewer, subject] = verdict["status"], verdict["cause"]
+            for target, found in view["data"].get(viewer, {"ping_data": {}})["ping_data"].items():
+                observations[viewer, target] = found["status"], found["error"], found["since"]
+        self.observations.append((time.monotonic(), observations))
         return verdicts
 
     def settle(self, checks, what, holds, seconds=60):
@@ -73,3 +78,19 @@ class Timeline:
             (viewer, subject, status, cause)
             for verdicts in samples for (viewer, subject), (status, cause) in verdicts.items()
             if not is_right(viewer, subject, status, cause)}, key=str)
+
+    def offline(self, begin, observers, targets):
+        """Returns the pairs of one of `observers` and one of `targets` that it has observed offline since `begin`."""
+        found = [observations for at, observations in self.observations if at >= begin]
+        return sorted({pair for observations in found for pair, (status, *_) in observations.items()
+                       if status == "offline" and pair[0] in observers and pair[1] in targets})
+
+    def changes(self, begin, observers):
+        """Returns the different observations of each target by one of `observers` since `begin` that has changed."""
+        found = {}
+        for observations in (observations for at, observations in self.observations if at >= begin):
+            for (observer, target), observation in observations.items():
+                values = found.setdefault((observer, target), [])
+                if observer in observers and values[-1:] != [observation]:
+                    values.append(observation)
+        return {pair: values for pair, values in found.items() if len(values) > 1}

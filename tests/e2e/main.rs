@@ -13,6 +13,7 @@ mod overload;
 mod password;
 mod rogue_peer;
 mod service;
+mod starvation;
 mod v0_compat;
 mod verdict_history;
 mod wait;
