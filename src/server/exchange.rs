@@ -202,7 +202,10 @@ fn take_nonce(admitted: &AdmittedExchange, snapshot: &Snapshot) -> Result<(), Ex
 pub(super) fn respond(body: Vec<u8>, admitted: &AdmittedExchange) -> Response {
     let start = Instant::now();
     let snapshot = admitted.node.snapshot();
-    match receive(body, admitted, &snapshot) {
+    let received = receive(&body, admitted, &snapshot);
+    // The reply takes its place in memory.
+    drop(body);
+    match received {
         Ok(message) => {
             admitted.sign(200, "application/json", compose_reply(&message, admitted, &snapshot, start))
         }
@@ -226,15 +229,15 @@ struct ReceivedMessage {
 
 /// Verifies the message in `body`, and sends it to the event loop.
 fn receive(
-    body: Vec<u8>,
+    body: &[u8],
     admitted: &AdmittedExchange,
     snapshot: &Snapshot,
 ) -> Result<ReceivedMessage, ExchangeError> {
     let node = &admitted.node;
-    if !crypto::digest_matches(&admitted.signed.content_digest, &body) {
+    if !crypto::digest_matches(&admitted.signed.content_digest, body) {
         return Err(ExchangeError::bad_request("the body does not match Content-Digest".to_owned()));
     }
-    let message = message::Request::parse(&body, snapshot.membership())
+    let message = message::Request::parse(body, snapshot.membership())
         .map_err(|error| ExchangeError::bad_request(error.to_string()))?;
     let reports = MessageReports {
         sender: admitted.sender.as_str(),

@@ -34,7 +34,7 @@ pub struct Routes {
 /// A request whose head was admitted.
 pub enum Admitted {
     /// An exchange with a verified signature.
-    Exchange(exchange::AdmittedExchange),
+    Exchange(Box<exchange::AdmittedExchange>),
     /// Any other request.
     Plain,
 }
@@ -99,7 +99,7 @@ impl Handler for Routes {
         };
         match exchange::admit(node, &self.exchange_rates, head, remote) {
             Admission::Accept { max_body_bytes, sender, admitted } => {
-                let admitted = Admitted::Exchange(admitted);
+                let admitted = Admitted::Exchange(Box::new(admitted));
                 Admission::Accept { max_body_bytes, sender, admitted }
             }
             Admission::Reject(response) => Admission::Reject(response),
