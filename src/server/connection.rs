@@ -6,25 +6,25 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use rouille::Response;
+use rouille::{Response, ResponseBody};
 
-use super::body_budget::BodyReservation;
 use super::client_address;
 use super::connection_limiter::ConnectionPermit;
 use super::deadline_stream::DeadlineStream;
 use super::handler::{Admission, Handler};
 use super::limits::Limits;
+use super::memory_budget::MemoryReservation;
 use super::problem::problem;
 use super::read_buffer::ReadBuffer;
 use super::reply::{ReplyMode, ReplyWriter, reason};
-use super::request_head::{RequestError, RequestHead};
+use super::request_head::{ReceivedRequest, RequestError, RequestHead};
 use super::resource_owner::ResourceOwner;
 
 /// The smallest buffer of a longer body, and the largest read into it, in bytes.
 const BODY_STEP: usize = 16 * 1024;
 
-/// The time after which to retry a request whose body exceeded the share of its owner, in seconds.
-const BODY_RETRY_S: u64 = 5;
+/// The time after which to retry a request that exceeded the share of its owner, in seconds.
+const SHARE_RETRY_S: u64 = 5;
 
 /// An accepted connection that the limiter has admitted.
 pub(super) struct AcceptedConnection {
@@ -78,9 +78,9 @@ enum NextStep {
 }
 
 /// The outcome of a request whose head was read.
-enum RequestOutcome {
-    /// The reply to a request that was read to its end.
-    Complete(Response),
+enum RequestOutcome<'a> {
+    /// The reply to a request that was read to its end, with the memory that is reserved until it is written.
+    Complete(Response, Option<MemoryReservation<'a>>),
     /// The reply to a request whose body was not read to its end.
     Unread(Response),
     /// The client disconnected before the end of the request.
@@ -93,7 +93,7 @@ enum BodyError {
     Disconnected,
     /// The body is too large or too slow.
     Request(RequestError),
-    /// The bodies of the owner exceed their share of memory.
+    /// The requests of the owner exceed their share of memory.
     BeyondShare,
 }
 
@@ -114,7 +114,7 @@ struct Connection<'a, H> {
     requests: u32,
 }
 
-impl<H: Handler> Connection<'_, H> {
+impl<'a, H: Handler> Connection<'a, H> {
     /// Reads the next head; `None` if the client disconnected or was idle for too long. The timeout of a head
     /// starts at `accepted_at` on a new connection and at the first byte otherwise; later reads do not extend
     /// it.
@@ -159,7 +159,7 @@ impl<H: Handler> Connection<'_, H> {
             || self.handler.closes_connection(&head);
         let mode = ReplyMode { with_body: head.method() != "HEAD", close };
         match self.handle(head) {
-            RequestOutcome::Complete(response) => self.reply(response, mode),
+            RequestOutcome::Complete(response, _reservation) => self.reply(response, mode),
             RequestOutcome::Unread(response) => {
                 self.reply(response, mode.closing());
                 NextStep::Drain
@@ -169,7 +169,7 @@ impl<H: Handler> Connection<'_, H> {
     }
 
     /// Admits the request, reads its body and calls the handler.
-    fn handle(&mut self, head: RequestHead) -> RequestOutcome {
+    fn handle(&mut self, head: RequestHead) -> RequestOutcome<'a> {
         let forwarded_for = head.header("x-forwarded-for");
         let remote = client_address::behind_proxies(self.peer, forwarded_for, &self.limits.trusted_proxies);
         let handler = self.handler;
@@ -185,7 +185,7 @@ impl<H: Handler> Connection<'_, H> {
             Admission::Reject(response) => {
                 self.permit.admit(None);
                 return match head.content_length() {
-                    0 => RequestOutcome::Complete(response),
+                    0 => RequestOutcome::Complete(response, None),
                     _ => RequestOutcome::Unread(response),
                 };
             }
@@ -193,24 +193,41 @@ impl<H: Handler> Connection<'_, H> {
         };
         self.permit.admit(sender.as_ref());
         let owner = ResourceOwner::of(sender.as_ref(), remote.ip());
-        // Held until the reply is computed, since the handler holds the body until then.
-        let mut reservation = self.permit.limiter().body_budget.reservation(owner);
+        let permit = self.permit;
+        let mut reservation = permit.limiter().memory_budget.reservation(owner);
         let body = match self.read_body(&head, max_body_bytes, &mut reservation) {
             Ok(body) => body,
             Err(BodyError::Disconnected) => return RequestOutcome::Disconnected,
             Err(BodyError::Request(error)) => return RequestOutcome::Unread(self.error_reply(error)),
             Err(BodyError::BeyondShare) => {
-                self.permit.limiter().counters.log_rejected_body(reservation.owner());
-                let response = guarded(remote, || handler.reject_body(admitted));
-                return RequestOutcome::Unread(
-                    response.with_unique_header("Retry-After", BODY_RETRY_S.to_string()),
-                );
+                return RequestOutcome::Unread(self.reject_beyond_share(&reservation, remote, &admitted));
             }
         };
-        self.permit.set_handling(true);
-        let response = guarded(remote, || handler.respond(head.into_request(remote, body), admitted));
-        self.permit.set_handling(false);
-        RequestOutcome::Complete(response)
+        permit.set_handling(true);
+        let response = guarded(remote, || handler.respond(ReceivedRequest { head, remote, body }, &admitted));
+        permit.set_handling(false);
+        reservation.release_body();
+        // Other clients are limited by the connections of their address.
+        let (response, bytes) = if sender.is_some() { measured(response) } else { (response, 0) };
+        let response = if reservation.try_add_reply(bytes) {
+            response
+        } else {
+            drop(response);
+            self.reject_beyond_share(&reservation, remote, &admitted)
+        };
+        RequestOutcome::Complete(response, Some(reservation))
+    }
+
+    /// Creates the reply to a request that exceeds the share of its owner, and logs it.
+    fn reject_beyond_share(
+        &self,
+        reservation: &MemoryReservation<'_>,
+        remote: SocketAddr,
+        admitted: &H::Admitted,
+    ) -> Response {
+        self.permit.limiter().counters.log_beyond_share(reservation.owner());
+        let response = guarded(remote, || self.handler.reject_beyond_share(admitted));
+        response.with_unique_header("Retry-After", SHARE_RETRY_S.to_string())
     }
 
     /// Reads the body of an admitted request. Its memory grows with the received bytes, within `reservation`, so
@@ -219,7 +236,7 @@ impl<H: Handler> Connection<'_, H> {
         &mut self,
         head: &RequestHead,
         max_body_bytes: usize,
-        reservation: &mut BodyReservation<'_>,
+        reservation: &mut MemoryReservation<'_>,
     ) -> Result<Vec<u8>, BodyError> {
         let length = match usize::try_from(head.content_length()) {
             Ok(length) if length <= max_body_bytes => length,
@@ -323,6 +340,16 @@ fn guarded(remote: SocketAddr, call: impl FnOnce() -> Response) -> Response {
         log::error!("the handler panicked at a request from {remote}: {panic}");
         internal_error()
     })
+}
+
+/// Returns the response and the length of its body in bytes, 0 if it is unknown since the body is not in memory.
+fn measured(response: Response) -> (Response, usize) {
+    let (reader, size) = response.data.into_reader_and_size();
+    let data = match size {
+        Some(size) => ResponseBody::from_reader_and_size(reader, size),
+        None => ResponseBody::from_reader(reader),
+    };
+    (Response { data, ..response }, size.unwrap_or(0))
 }
 
 /// Creates the reply for a failed handler.

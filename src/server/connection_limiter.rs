@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::connection_table::{Client, ConnectionTable};
-use super::body_budget::{BodyBudget, BudgetSizes};
 use super::client_address::{self, ClientPrefix};
 use super::limits::{Limits, MAX_BODY_BYTES};
 use super::listener_counters::ListenerCounters;
+use super::memory_budget::{BudgetSizes, MemoryBudget};
 use super::resource_owner::SenderId;
 use super::sender_addresses::SenderAddresses;
 
@@ -41,7 +41,7 @@ pub(super) struct ConnectionLimiter {
     state: Mutex<State>,
     released: Condvar,
     stopping: AtomicBool,
-    pub(super) body_budget: BodyBudget,
+    pub(super) memory_budget: MemoryBudget,
     pub(super) counters: ListenerCounters,
 }
 
@@ -65,9 +65,9 @@ impl ConnectionLimiter {
     pub(super) fn new(limits: Limits, capacity: usize) -> Self {
         let table = ConnectionTable::new(limits.standing_duration);
         let addresses = SenderAddresses::new(limits.trust_duration, MAX_SENDERS);
-        let body_budget = BodyBudget::new(BudgetSizes {
+        let memory_budget = MemoryBudget::new(BudgetSizes {
             total: limits.body_bytes,
-            share: limits.body_bytes_per_owner,
+            share: limits.bytes_per_owner,
             exempt: MAX_BODY_BYTES,
         });
         Self {
@@ -76,7 +76,7 @@ impl ConnectionLimiter {
             state: Mutex::new(State { table, addresses }),
             released: Condvar::new(),
             stopping: AtomicBool::new(false),
-            body_budget,
+            memory_budget,
             counters: ListenerCounters::default(),
         }
     }

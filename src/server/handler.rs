@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use rouille::{Request, Response};
+use rouille::Response;
 
 use super::problem::problem;
-use super::request_head::RequestHead;
+use super::request_head::{ReceivedRequest, RequestHead};
 use super::resource_owner::SenderId;
 
 /// A handler of requests.
@@ -34,14 +34,14 @@ pub trait Handler: Send + Sync + 'static {
         0
     }
 
-    /// Returns the reply to an admitted request whose body exceeds the share of its owner. The connection closes
-    /// after it.
-    fn reject_body(&self, _admitted: Self::Admitted) -> Response {
-        body_share_exceeded()
+    /// Returns the reply to an admitted request whose body, or whose reply, exceeds the share of its owner. The
+    /// connection closes after a body that was not read.
+    fn reject_beyond_share(&self, _admitted: &Self::Admitted) -> Response {
+        memory_share_exceeded()
     }
 
-    /// Answers an admitted request. `request.remote_addr()` is the `remote` of its admission.
-    fn respond(&self, request: Request, admitted: Self::Admitted) -> Response;
+    /// Answers an admitted request.
+    fn respond(&self, request: ReceivedRequest, admitted: &Self::Admitted) -> Response;
 }
 
 /// The decision about a request, made from its head.
@@ -50,7 +50,7 @@ pub enum Admission<A> {
     Accept {
         /// The maximum body in bytes; the listener answers a larger one with 413, unread.
         max_body_bytes: usize,
-        /// The sender, if the head proves it. The connection and the body then count against the sender's share
+        /// The sender, if the head proves it. The connection, the body and the reply then count against the sender's share
         /// instead of that of its address, and the sender may use reserved connections for a while.
         sender: Option<SenderId>,
         /// The argument of [`Handler::respond`].
@@ -60,7 +60,7 @@ pub enum Admission<A> {
     Reject(Response),
 }
 
-/// Creates the reply to a request whose body exceeds the share of its owner.
-pub(super) fn body_share_exceeded() -> Response {
+/// Creates the reply to a request whose body or reply exceeds the share of its owner.
+pub(super) fn memory_share_exceeded() -> Response {
     problem(429, "Too Many Requests", "other requests of this client use up its share of memory")
 }

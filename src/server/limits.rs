@@ -26,11 +26,13 @@ pub struct Limits {
     /// How long a connection has standing after its last verified exchange: it then uses a reserved connection,
     /// and one such connection of each sender is never closed for others.
     pub standing_duration: Duration,
-    /// The memory of all request bodies that are being received or processed, in bytes. Bodies of up to
-    /// [`MAX_BODY_BYTES`] for each owner are accepted even beyond it.
+    /// The memory of all request bodies that are being received or processed, in bytes, without what a handler
+    /// computes from them. Bodies of up to [`MAX_BODY_BYTES`] for each owner are accepted even beyond it.
     pub body_bytes: usize,
-    /// The same for the bodies of one owner: a verified sender or an address.
-    pub body_bytes_per_owner: usize,
+    /// The memory of one owner, a verified sender or an address, in bytes: its request bodies, and for a sender also
+    /// the replies that are being written to it. Two of the largest messages: a peer has at most two exchanges at
+    /// a time, and the body of each is released before its reply is reserved.
+    pub bytes_per_owner: usize,
     /// The size of a request head in bytes, its final empty line included.
     pub head_bytes: usize,
     /// From the first byte of a head (on a new connection: from its acceptance) to the last.
@@ -69,7 +71,7 @@ impl Default for Limits {
             trust_duration: Duration::from_secs(600),
             standing_duration: Duration::from_secs(30),
             body_bytes: 32 * 1024 * 1024,
-            body_bytes_per_owner: 2 * MAX_EXCHANGE_BODY_BYTES,
+            bytes_per_owner: 2 * MAX_EXCHANGE_BODY_BYTES,
             head_bytes: 16 * 1024,
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),

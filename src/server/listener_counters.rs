@@ -22,9 +22,9 @@ pub(super) struct ListenerCounters {
 }
 
 impl ListenerCounters {
-    /// Logs a request that was rejected because its owner's bodies exceed their share; one line a minute for each
+    /// Logs a request that was rejected because its owner's requests exceed their share of memory; one line a minute for each
     /// owner.
-    pub(super) fn log_rejected_body(&self, owner: &ResourceOwner) {
+    pub(super) fn log_beyond_share(&self, owner: &ResourceOwner) {
         if let Some(more) = self.body_log.allow(&body_subject(owner)) {
             log::warn!(
                 MESSAGE_ID = message_id::CONNECTION_LIMIT;

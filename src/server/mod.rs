@@ -8,7 +8,7 @@
 //! | `worker_pool` | the threads that serve connections |
 //! | `connection` | one connection and its requests |
 //! | `connection_limiter` | which clients may be connected concurrently |
-//! | `body_budget` | the memory of request bodies, in total and for each owner |
+//! | `memory_budget` | the memory of request bodies and replies, in total and for each owner |
 //! | `resource_owner`, `sender_addresses` | against whose share a connection counts; known addresses of senders |
 //! | `exchange_rate`, `token_bucket` | the rate of exchanges of each sender; limits on rates |
 //! | `read_buffer`, [`request_head`] | received bytes, and the strict parser of request heads |
@@ -37,7 +37,6 @@ mod accept_loop;
 mod api_route;
 pub mod auth;
 mod bind_address;
-mod body_budget;
 mod client_address;
 mod connection;
 mod connection_limiter;
@@ -57,6 +56,7 @@ pub mod listener;
 mod listener_counters;
 mod login_form;
 pub mod login_limiter;
+mod memory_budget;
 mod page_reply;
 pub mod problem;
 mod read_buffer;
@@ -78,7 +78,7 @@ pub use heartbeat::Heartbeat;
 pub use limits::Limits;
 pub use listener::{InheritedSockets, ListenError, Listener, ListenerHandle};
 pub use problem::problem;
-pub use request_head::RequestHead;
+pub use request_head::{ReceivedRequest, RequestHead};
 pub use resource_owner::SenderId;
 pub use routes::Routes;
 pub use served_instance::ServedInstance;

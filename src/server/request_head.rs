@@ -82,10 +82,24 @@ impl RequestHead {
     pub(super) fn expects_continue(&self) -> bool {
         self.expects_continue
     }
+}
 
-    /// Converts the head and `body` to rouille's request type, which the routes expect.
-    pub(super) fn into_request(self, remote: SocketAddr, body: Vec<u8>) -> rouille::Request {
-        rouille::Request::fake_http_from(remote, self.method, self.target, self.fields, body)
+/// A request that was read to its end.
+#[derive(Debug)]
+pub struct ReceivedRequest {
+    /// The head.
+    pub head: RequestHead,
+    /// The client's address, as at the admission of the request.
+    pub remote: SocketAddr,
+    /// The body, whose capacity is its length: the share of its owner bounds both.
+    pub body: Vec<u8>,
+}
+
+impl ReceivedRequest {
+    /// Converts the request to rouille's type, whose body can only be copied.
+    pub fn into_rouille(self) -> rouille::Request {
+        let RequestHead { method, target, fields, .. } = self.head;
+        rouille::Request::fake_http_from(self.remote, method, target, fields, self.body)
     }
 }
 

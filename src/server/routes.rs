@@ -11,12 +11,12 @@ use super::auth::Auth;
 use super::dashboard_routes::DashboardRoutes;
 use super::exchange;
 use super::exchange_rate::ExchangeRates;
-use super::handler::{Admission, Handler, body_share_exceeded};
+use super::handler::{Admission, Handler, memory_share_exceeded};
 use super::health;
 use super::limits::MAX_BODY_BYTES;
 use super::problem::problem;
 use super::redirect::path_of;
-use super::request_head::RequestHead;
+use super::request_head::{ReceivedRequest, RequestHead};
 use super::served_instance::ServedInstance;
 use super::view::{self, ViewCache};
 use crate::dashboard::route::{LIVE_PREFIX, Route};
@@ -34,7 +34,7 @@ pub struct Routes {
 /// A request whose head was admitted.
 pub enum Admitted {
     /// An exchange with a verified signature.
-    Exchange(exchange::AdmittedExchange),
+    Exchange(Box<exchange::AdmittedExchange>),
     /// Any other request.
     Plain,
 }
@@ -99,7 +99,7 @@ impl Handler for Routes {
         };
         match exchange::admit(node, &self.exchange_rates, head, remote) {
             Admission::Accept { max_body_bytes, sender, admitted } => {
-                let admitted = Admitted::Exchange(admitted);
+                let admitted = Admitted::Exchange(Box::new(admitted));
                 Admission::Accept { max_body_bytes, sender, admitted }
             }
             Admission::Reject(response) => Admission::Reject(response),
@@ -112,10 +112,10 @@ impl Handler for Routes {
         instance.nodes.values().map(|node| node.snapshot().membership().exchange_peers()).sum()
     }
 
-    fn reject_body(&self, admitted: Admitted) -> Response {
+    fn reject_beyond_share(&self, admitted: &Admitted) -> Response {
         match admitted {
-            Admitted::Exchange(exchange) => exchange.reject_body(),
-            Admitted::Plain => body_share_exceeded(),
+            Admitted::Exchange(exchange) => exchange.reject_beyond_share(),
+            Admitted::Plain => memory_share_exceeded(),
         }
     }
 
@@ -127,10 +127,11 @@ impl Handler for Routes {
         head.path().strip_prefix(LIVE_PREFIX).is_some_and(|path| path.starts_with('/'))
     }
 
-    fn respond(&self, request: Request, admitted: Admitted) -> Response {
+    fn respond(&self, request: ReceivedRequest, admitted: &Admitted) -> Response {
         if let Admitted::Exchange(exchange) = admitted {
-            return exchange::respond(&request, &exchange);
+            return exchange::respond(request.body, exchange);
         }
+        let request = request.into_rouille();
         let instance = self.instance();
         if let Some(page) = self.dashboard.respond(&instance, &self.auth, &request) {
             return page;

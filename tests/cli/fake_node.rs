@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use distomon::crypto::{PublicKey, token};
-use distomon::server::{Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, problem};
+use distomon::server::{
+    Admission, Handler, Limits, Listener, ListenerHandle, ReceivedRequest, RequestHead, problem,
+};
 use rouille::{Request, Response, ResponseBody};
 
 use super::{Host, LOGIN, now_s};
@@ -25,7 +27,8 @@ impl Handler for Fake {
         Admission::Accept { max_body_bytes: 0, sender: None, admitted: () }
     }
 
-    fn respond(&self, request: Request, (): ()) -> Response {
+    fn respond(&self, request: ReceivedRequest, (): &()) -> Response {
+        let request = request.into_rouille();
         self.asked.fetch_add(1, Ordering::SeqCst);
         if request.url() == "/token" {
             return self.token(&request);

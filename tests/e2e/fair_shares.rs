@@ -1,7 +1,7 @@
 //! A greedy member, or an outsider without a key, that uses up what it can: all other members stay served.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -212,6 +212,47 @@ fn connections_of_an_outsider_leave_members_served() {
     before.check_undisturbed(&network, 50);
     check_healthy(host);
     drop(attack);
+    check_bounds(host);
+}
+
+/// Returns an address of this host that is not loopback.
+fn external_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
+    // Only selects a route: a datagram socket sends nothing when it connects.
+    socket.connect("198.51.100.1:9").expect("a network interface with a route");
+    let address = socket.local_addr().expect("a bound socket").ip();
+    assert!(!address.is_loopback(), "{address}");
+    address
+}
+
+#[test]
+fn connections_from_one_external_address_are_limited() {
+    const PER_ADDRESS: usize = 64;
+    let mut network = Network::new(&["a", "b", "c"]);
+    let port = TcpListener::bind((external_address(), 0)).and_then(|listener| listener.local_addr());
+    network.host_mut("a").address = SocketAddr::new(external_address(), port.expect("a free port").port());
+    network.write_configs();
+    network.host_mut("a").start();
+    network.host_mut("b").start();
+    network.wait_all_online();
+    let host = network.host("a");
+    let before = Before::of(&network);
+    let is_served = |stream: &TcpStream| {
+        let mut writer = stream;
+        writer.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").is_ok()
+            && read_status(stream).is_ok_and(|status| status == 200)
+    };
+    let mut streams = Vec::new();
+    for _ in 0..2 * PER_ADDRESS {
+        let stream = TcpStream::connect(host.address).expect("a listener");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        is_served(&stream);
+        streams.push(stream);
+    }
+    // The connection of `b`, from the same address, may be one of those that the host accepts.
+    let open = streams.iter().filter(|stream| is_served(stream)).count();
+    assert!((PER_ADDRESS / 2..=PER_ADDRESS).contains(&open), "{open} connections are open\n{}", host.log());
+    before.check_undisturbed(&network, 10);
     check_bounds(host);
 }
 

@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use distomon::server::{
-    Admission, Handler, Limits, Listener, ListenerHandle, RequestHead, SenderId, limits, problem,
+    Admission, Handler, Limits, Listener, ListenerHandle, ReceivedRequest, RequestHead, SenderId, limits,
+    problem,
 };
-use rouille::{Request, Response, ResponseBody};
+use rouille::{Response, ResponseBody};
+
+/// The length of the body of `/reply`, of which the buffers of a socket hold only a part.
+pub(crate) const REPLY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A handler whose fields observe and control its requests.
 pub(crate) struct Echo {
@@ -59,8 +63,10 @@ impl Handler for Echo {
         self.senders.load(Ordering::Relaxed)
     }
 
-    fn respond(&self, request: Request, admitted: &'static str) -> Response {
-        assert_eq!(admitted, "admitted");
+    fn respond(&self, request: ReceivedRequest, admitted: &&'static str) -> Response {
+        assert_eq!(*admitted, "admitted");
+        let reserved = (request.body.len(), request.body.capacity());
+        let request = request.into_rouille();
         match request.url().as_str() {
             "/panic" => panic!("as asked"),
             "/remote" => Response::text(request.remote_addr().ip().to_string()),
@@ -76,6 +82,12 @@ impl Handler for Echo {
             "/wait" => {
                 let _ = self.released.recv();
                 Response::text("waited")
+            }
+            "/capacity" => Response::text(format!("{} {}", reserved.0, reserved.1)),
+            // A body of 16 MiB that needs no memory here.
+            "/reply" => {
+                let body = Zeros::new(&self.open_bodies);
+                Response { data: ResponseBody::from_reader_and_size(body, REPLY_BYTES), ..Response::text("") }
             }
             "/echo" => {
                 let mut body = Vec::new();

@@ -1,10 +1,10 @@
 //! The listener over real sockets, with a small handler behind it.
 
 mod bind_addresses;
-mod body_budget;
 mod client;
 mod echo_server;
 mod many_clients;
+mod memory_budget;
 mod request_syntax;
 mod shutdown;
 mod socket_activation;

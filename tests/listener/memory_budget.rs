@@ -1,11 +1,13 @@
-//! The memory of request bodies: in total, and for each sender or address.
+//! The memory of request bodies and replies: in total, and for each sender or address.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use distomon::server::Limits;
 
 use crate::client::{Client, TEST_TIMEOUT};
-use crate::echo_server::Server;
+use crate::echo_server::{REPLY_BYTES, Server};
 
 const KIB: usize = 1024;
 
@@ -13,7 +15,7 @@ const KIB: usize = 1024;
 fn server() -> Server {
     Server::start(Limits {
         body_bytes: 128 * KIB,
-        body_bytes_per_owner: 64 * KIB,
+        bytes_per_owner: 64 * KIB,
         body_timeout: TEST_TIMEOUT * 4,
         ..Limits::default()
     })
@@ -99,4 +101,55 @@ fn a_full_budget_leaves_small_requests_served() {
     );
     assert_eq!(unfinished[1].send([b'x'; 16 * KIB]).reply().status, 200);
     assert_eq!(status(&server, "X-Member: b\r\n", 32 * KIB), 200);
+}
+
+#[test]
+fn a_body_takes_exactly_its_length() {
+    let server = server();
+    for length in [1, 16 * KIB, 16 * KIB + 1, 40 * KIB, 64 * KIB] {
+        let mut client = Client::connect(server.address());
+        client.send(format!(
+            "POST /capacity HTTP/1.1\r\nHost: h\r\nX-Member: c\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        client.send(vec![b'x'; length]);
+        assert_eq!(client.reply().text(), format!("{length} {length}"));
+    }
+}
+
+/// Requests `/reply` and reads the start of the reply. Returns the connection and the status.
+fn begin_reply(server: &Server, fields: &str) -> (Client, String) {
+    let mut client = Client::connect(server.address());
+    client.send(format!("GET /reply HTTP/1.1\r\nHost: h\r\n{fields}\r\n"));
+    let mut start = [0; 12];
+    client.stream.read_exact(&mut start).expect("a reply");
+    (client, String::from_utf8_lossy(&start[9..]).into_owned())
+}
+
+#[test]
+fn unread_replies_of_one_sender_are_limited() {
+    for (share, served) in [(2 * REPLY_BYTES, 2), (2 * REPLY_BYTES - 1, 1)] {
+        let server = Server::start(Limits {
+            // Replies do not count against the total.
+            body_bytes: 128 * KIB,
+            bytes_per_owner: share,
+            reply_timeout: TEST_TIMEOUT * 4,
+            ..Limits::default()
+        });
+        let unread: Vec<_> = (0..served).map(|_| begin_reply(&server, "X-Member: c\r\n")).collect();
+        assert!(unread.iter().all(|(_, status)| status == "200"));
+        let (mut rejected, status) = begin_reply(&server, "X-Member: c\r\n");
+        assert_eq!(status, "429", "share {share}");
+        let mut rest = String::new();
+        rejected.stream.shutdown(Shutdown::Write).expect("a connection");
+        rejected.stream.read_to_string(&mut rest).expect("a reply");
+        assert!(rest.to_lowercase().contains("\r\nretry-after: "), "{rest}");
+        assert_eq!(begin_reply(&server, "X-Member: b\r\n").1, "200", "the share of another sender");
+        assert_eq!(begin_reply(&server, "").1, "200", "a reply to no sender");
+        drop(unread);
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        while begin_reply(&server, "X-Member: c\r\n").1 != "200" {
+            assert!(Instant::now() < deadline, "the memory of a reply was not released");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
