@@ -159,9 +159,9 @@ impl<'a, H: Handler> Connection<'a, H> {
             || self.handler.closes_connection(&head);
         let mode = ReplyMode { with_body: head.method() != "HEAD", close };
         match self.handle(head) {
-            RequestOutcome::Complete(response, _reservation) => self.reply(response, mode),
+            RequestOutcome::Complete(response, reservation) => self.reply(response, mode, reservation),
             RequestOutcome::Unread(response) => {
-                self.reply(response, mode.closing());
+                self.reply(response, mode.closing(), None);
                 NextStep::Drain
             }
             RequestOutcome::Disconnected => NextStep::Close,
@@ -277,8 +277,14 @@ impl<'a, H: Handler> Connection<'a, H> {
         Ok(body)
     }
 
-    /// Writes a reply, and counts a client that reads too slowly.
-    fn reply(&mut self, response: Response, mode: ReplyMode) -> NextStep {
+    /// Writes a reply, and counts a client that reads too slowly. The reservation ends before the last chunk is written,
+    /// so that a client that has read the reply can use its share again.
+    fn reply(
+        &mut self,
+        response: Response,
+        mode: ReplyMode,
+        reservation: Option<MemoryReservation<'_>>,
+    ) -> NextStep {
         let mode = ReplyMode { close: mode.close || self.permit.limiter().is_stopping(), ..mode };
         let start = Instant::now();
         let writer = &mut self.writer;
@@ -290,10 +296,12 @@ impl<'a, H: Handler> Connection<'a, H> {
                 writer.begin(internal_error(), mode)
             });
         let written = begun.and_then(|(mut body, close)| {
-            self.stream.write_all(self.writer.chunk(), start, self.limits.reply_timeout)?;
-            while self.writer.next_chunk(&mut body)? {
+            while !body.is_at_end() {
                 self.stream.write_all(self.writer.chunk(), start, self.limits.reply_timeout)?;
+                self.writer.next_chunk(&mut body)?;
             }
+            drop((body, reservation));
+            self.stream.write_all(self.writer.chunk(), start, self.limits.reply_timeout)?;
             Ok(close)
         });
         self.writer.finish();
@@ -314,7 +322,7 @@ impl<'a, H: Handler> Connection<'a, H> {
     /// Answers a request whose head could not be read, and ends the connection.
     fn reject_head(mut self, error: RequestError) {
         let response = self.error_reply(error);
-        self.reply(response, ReplyMode { with_body: true, close: true });
+        self.reply(response, ReplyMode { with_body: true, close: true }, None);
         self.drain();
     }
 

@@ -40,6 +40,13 @@ pub(super) struct BodyStream {
     remaining: Remaining,
 }
 
+impl BodyStream {
+    /// Returns whether the current chunk is the last one.
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self.remaining, Remaining::Bytes(0))
+    }
+}
+
 enum Remaining {
     /// A known number of bytes.
     Bytes(u64),
@@ -115,7 +122,10 @@ impl ReplyWriter {
                 *remaining -= read;
             }
             Remaining::UntilEnd => {
-                body.reader.by_ref().take(room).read_to_end(&mut self.buffer)?;
+                let read = body.reader.by_ref().take(room).read_to_end(&mut self.buffer)? as u64;
+                if read < room {
+                    body.remaining = Remaining::Bytes(0);
+                }
             }
         }
         Ok(())
