@@ -82,7 +82,7 @@ pub(super) fn admit(
         }
     };
     let checked = if is_incompatible {
-        Err(incompatible(&admitted, &snapshot))
+        take_nonce(&admitted, &snapshot)
     } else {
         check_verified(&admitted, &snapshot, head)
     };
@@ -94,6 +94,10 @@ pub(super) fn admit(
         let response = admitted.reject_limited(&error, rates, RejectStage::RateLimit);
         let retry_s = wait.as_secs() + 1;
         return Admission::Reject(response.with_unique_header("Retry-After", retry_s.to_string()));
+    }
+    if is_incompatible {
+        node.note_incompatible(&admitted.sender);
+        return Admission::Reject(admitted.reject_limited(&incompatible(), rates, RejectStage::BeforeNonce));
     }
     let sender = Some(admitted.sender_id.clone());
     Admission::Accept { max_body_bytes: MAX_EXCHANGE_BODY_BYTES, sender, admitted }
@@ -148,12 +152,8 @@ fn verify_head(
     Ok((admitted, claim.is_incompatible()))
 }
 
-/// The reply to a request of an incompatible release, of which the event loop learns if the request is new.
-fn incompatible(admitted: &AdmittedExchange, snapshot: &Snapshot) -> ExchangeError {
-    if let Err(error) = take_nonce(admitted, snapshot) {
-        return error;
-    }
-    admitted.node.note_incompatible(&admitted.sender);
+/// The error of a request of an incompatible release.
+fn incompatible() -> ExchangeError {
     ExchangeError::new(
         426,
         "Upgrade Required",
@@ -272,8 +272,9 @@ fn compose_reply(
     let missing = missing_reports(heads, table, |index| *complete || heads.knows(membership, index));
     // A sender that is no longer a member receives no reports.
     let sender = membership.index(admitted.sender.as_str());
-    let reports = sender.map_or_else(Vec::new, |sender| node.select_reports(sender, missing));
     let proofs = if *complete { missing_proofs(heads, table) } else { Vec::new() };
+    let missing = missing.beside(&proofs);
+    let reports = sender.map_or_else(Vec::new, |sender| node.select_reports(sender, missing));
     // The transfer time of the body is not processing time.
     let took = admitted.verified_in + start.elapsed();
     let now = node.clock.now();

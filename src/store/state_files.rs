@@ -292,16 +292,16 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    if length > MAX_FILE {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{length} bytes exceed the maximum of {MAX_FILE}"),
-        ));
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    // Opening a pipe or a device would block or never end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(invalid("expected a regular file".to_owned()));
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(invalid(format!("expected at most {MAX_FILE} bytes")));
+    }
     Ok(bytes)
 }
 

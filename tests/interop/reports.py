@@ -109,8 +109,8 @@ def check_envelopes(checks, network, member):
 def config_digest(network):
     """Returns the base64 of SHA-256 over canonical JSON (RFC 8785): these texts are ASCII and the numbers integers."""
     nodes = [{"node_id": node, "keys": [spki(network.keys[node])], "has_url": node in NODES, "poll_rate_ms": 1000,
-              "retry": 2, "timeout_ms": 5000, "site": None} for node in sorted((*NODES, PYTHON_NODE))]
-    config = {"network_id": NETWORK_ID, "nodes": nodes, "rings": None}
+              "retry": 2, "timeout_ms": 5000} for node in sorted((*NODES, PYTHON_NODE))]
+    config = {"network_id": NETWORK_ID, "nodes": nodes}
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return base64.b64encode(hashlib.sha256(canonical.encode()).digest()).decode()
 

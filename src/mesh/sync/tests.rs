@@ -267,7 +267,7 @@ fn messages_do_not_exceed_the_maximum_size() {
     assert_eq!(
         beside.room,
         2 * snapshot.membership().fill_bytes() - proof_bytes,
-        "it takes a part of their room"
+        "it uses a part of their room"
     );
     let few = missing_reports(&none, snapshot.table(), |_| true).beside(&[]);
     assert_eq!(few.room, snapshot.membership().fill_bytes());
