@@ -121,7 +121,7 @@ fn invalid_reports_are_not_stored() {
         ("of protocol version 1", changed(&|report| report["v"] = json!(1)), 200),
         (
             "larger than its observations allow",
-            changed(&|report| report["padding"] = json!("n".repeat(40_000))),
+            changed(&|report| report["padding"] = json!("n".repeat(70_000))),
             200,
         ),
         ("not an object", json!([1, 2]), 200),

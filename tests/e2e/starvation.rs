@@ -17,8 +17,8 @@ use crate::host::{NETWORK, free_address};
 use crate::network::Network;
 use crate::watcher::Watcher;
 
-/// The hostile members. The reports of six of them exceed a message.
-const HOSTILE: usize = 12;
+/// The hostile members. The reports of five of them exceed a message.
+const HOSTILE: usize = 10;
 
 /// The interval between reports, and the silence after which the author of a report no longer votes: 2.5 intervals.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ PAYLOAD_TYPE = "application/vnd.distomon.report.v2+json"
 MEMBERS = {"v", "network_id", "node_id", "epoch", "seq", "prev", "at", "interval_ms", "version", "config", "isolated",
            "began", "up_ms", "boot", "held", "observations"}
 # The maximum size of a report of an author that observes two nodes, in bytes.
-MAX_PAYLOAD = 32 * 1024 + 2 * 512
+MAX_PAYLOAD = 64 * 1024 + 2 * 512
 MAX_INTEGER = 2**53 - 1
 
 
