@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::http_client::{HttpRequest, fetch};
-use crate::crypto::http_signature::{self, SignatureParams, SignedReply, SignedRequest};
+use super::reply_signature::check_signature;
+use crate::crypto::http_signature::{self, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::engine::event::Call;
 use crate::mesh::membership::{Member, Membership};
@@ -46,13 +47,5 @@ pub(super) fn answers(
         signature_input: &head.signature_input,
         signature: &head.signature,
     };
-    let content_digest = response.header("content-digest");
-    let reply = SignedReply {
-        status: response.status,
-        content_digest: &content_digest,
-        signature_input: &response.header("signature-input"),
-        signature: &response.header("signature"),
-    };
-    http_signature::verify_reply(&reply, &request, member.id.as_str(), &member.keys).is_ok()
-        && crypto::digest_matches(&content_digest, &response.body)
+    check_signature(&response, &request, member).is_ok()
 }

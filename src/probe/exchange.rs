@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::earlier_release;
-use super::http_client::{HttpRequest, HttpResponse, fetch};
-use crate::crypto::http_signature::{
-    self, ReplyError, RequestParts, SignatureParams, SignedReply, SignedRequest,
-};
+use super::http_client::{HttpRequest, fetch};
+use super::reply_signature::check_signature;
+use crate::crypto::http_signature::{self, RequestParts, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
 use crate::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
@@ -98,29 +97,6 @@ struct ExchangeTiming {
     received_us: u64,
     /// The time from the name lookup to the last byte of the reply.
     elapsed: Duration,
-}
-
-/// Verifies that `member` signed the reply to this request. Nothing in the reply may be used before.
-fn check_signature(
-    response: &HttpResponse,
-    context: &SignedRequest<'_>,
-    member: &Member,
-) -> Result<(), Failure> {
-    let digest = response.header("content-digest");
-    let reply = SignedReply {
-        status: response.status,
-        content_digest: &digest,
-        signature_input: &response.header("signature-input"),
-        signature: &response.header("signature"),
-    };
-    let verified = http_signature::verify_reply(&reply, context, member.id.as_str(), &member.keys);
-    match verified {
-        Ok(()) if crypto::digest_matches(&digest, &response.body) => Ok(()),
-        Err(ReplyError::OtherKeyId { .. }) => Err(Failure::WrongNode),
-        // An unsigned reply with another status comes from something other than the node.
-        _ if response.status != 200 => Err(Failure::HttpStatus),
-        _ => Err(Failure::BadSignature),
-    }
 }
 
 fn refusal_of(status: u16) -> Failure {

@@ -7,5 +7,6 @@ mod earlier_release;
 mod exchange;
 mod http_client;
 mod peers;
+mod reply_signature;
 
 pub use peers::PeerWorkers;
