@@ -1,14 +1,30 @@
-//! Atomic, durable file writes: after a crash, a file has its old content or its new content, never a part.
+//! Atomic, durable file writes, and bounded reads: after a crash, a file has its old content or its new content, never a
+//! part.
 //!
 //! A write creates a temporary file with mode 0600 in the same directory, syncs it, renames it to the final name, and
 //! syncs the directory. This module knows no file formats and no paths of the program.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
+
+/// Reads the regular file at `path`, which may have at most `max_bytes` bytes. Rejects devices and pipes, which could
+/// block or never end.
+pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    if !fs::metadata(path)?.is_file() {
+        return Err(invalid("expected a regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(invalid(format!("expected at most {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
 
 /// The suffix of the name of a temporary file.
 const TEMPORARY_SUFFIX: &str = ".new";
@@ -75,6 +91,24 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn only_regular_files_within_the_maximum_are_read() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("file");
+        std::fs::write(&path, "12345").expect("written");
+        assert_eq!(read(&path, 5).expect("at the maximum"), b"12345");
+        for (what, path, max_bytes) in [
+            ("larger", path.as_path(), 4),
+            ("a directory", dir.path(), 5),
+            ("a device", Path::new("/dev/zero"), 5),
+        ] {
+            let error = read(path, max_bytes).expect_err(what);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{what}: {error}");
+        }
+        let missing = read(&dir.path().join("missing"), 5).expect_err("no file");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn create_and_replace() {

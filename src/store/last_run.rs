@@ -1,6 +1,5 @@
 //! The file `last_run`: what this node used and published last.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -30,11 +29,8 @@ impl LastRun {
     /// Reads the file; none if it does not exist.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        let bytes = match fs::metadata(path).map(|metadata| metadata.len()) {
-            Ok(length) if length > MAX_BYTES => {
-                return Err(invalid(format!("{length} bytes exceed the maximum of {MAX_BYTES}")));
-            }
-            Ok(_) => fs::read(path)?,
+        let bytes = match durable_file::read(path, MAX_BYTES) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -67,6 +63,8 @@ impl LastRun {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn id(seq: u64) -> ReportId {

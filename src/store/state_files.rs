@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -149,7 +149,7 @@ impl StateFiles {
     ) -> Result<(NonceFile, BTreeMap<NodeId, Nonce>), StateError> {
         let path = self.dir.join("nonces");
         let network = membership.network_id().as_str();
-        let bytes = match read_bytes(&path) {
+        let bytes = match durable_file::read(&path, MAX_FILE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
@@ -288,21 +288,7 @@ fn own_head(heads: &[(NodeId, ReportId)], membership: &Membership) -> Option<Rep
 
 fn read_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "expected UTF-8 text");
-    String::from_utf8(read_bytes(path)?).map_err(not_text)
-}
-
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    // Opening a pipe or a device would block or never end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(invalid("expected a regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(invalid(format!("expected at most {MAX_FILE} bytes")));
-    }
-    Ok(bytes)
+    String::from_utf8(durable_file::read(path, MAX_FILE)?).map_err(not_text)
 }
 
 #[cfg(test)]

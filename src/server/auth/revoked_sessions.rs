@@ -1,7 +1,7 @@
 //! The sessions that a logout has ended before their tokens expire.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, RwLock};
@@ -93,17 +93,12 @@ fn limit(sessions: &mut Sessions, now_s: u64) {
 /// Reads the file; no sessions if it does not exist.
 fn read(path: &Path) -> io::Result<Sessions> {
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
+    let bytes = match durable_file::read(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sessions::new()),
         Err(error) => return Err(error),
     };
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(invalid(format!("more than {MAX_BYTES} bytes")));
-    }
-    let sessions: Sessions = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let sessions: Sessions = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
     if sessions.keys().any(|id| id.len() > MAX_ID) {
         return Err(invalid(format!("a session id of more than {MAX_ID} bytes")));
     }
