@@ -8,6 +8,10 @@ from check import wait_for
 from network import POLL_RATE_S
 
 
+# The cause of a verdict without one for which no vote counts: on a slow machine, reports may become too old for a moment.
+NO_VOTES = "no vote counts"
+
+
 class Timeline:
     """Samples the verdicts of each running node and its own observations, while it is entered."""
 
@@ -40,7 +44,7 @@ class Timeline:
             except (OSError, http.client.HTTPException):
                 continue
             for subject, verdict in view["verdicts"].items():
-                verdicts[viewer, subject] = verdict["status"], verdict["cause"]
+                verdicts[viewer, subject] = verdict["status"], verdict["cause"] or missing_votes(verdict)
             for target, found in view["data"].get(viewer, {"ping_data": {}})["ping_data"].items():
                 observations[viewer, target] = found["status"], found["error"], found["since"]
         self.observations.append((time.monotonic(), observations))
@@ -94,3 +98,9 @@ class Timeline:
                 if observer in observers and values[-1:] != [observation]:
                     values.append(observation)
         return {pair: values for pair, values in found.items() if len(values) > 1}
+
+
+def missing_votes(verdict):
+    """Returns NO_VOTES for a verdict without a vote that counts."""
+    votes = verdict["votes"]
+    return None if votes["online"] or votes["offline"] or votes["unknown"] else NO_VOTES
