@@ -43,6 +43,11 @@ pub const EPOCH_RECOVERED: &str = "4a9bdcf68e9009382f570a2ce508701b";
 /// No epoch is left for this node's key.
 pub const NO_EPOCH_LEFT: &str = "4a9bdcf68e9009382f570a2ce508701c";
 
+/// This node is overloaded.
+pub const OVERLOADED: &str = "4a9bdcf68e9009382f570a2ce508701d";
+/// This node is no longer overloaded.
+pub const OVERLOAD_ENDED: &str = "4a9bdcf68e9009382f570a2ce508701e";
+
 /// A node of this instance has started.
 pub const NODE_STARTED: &str = "4a9bdcf68e9009382f570a2ce5087021";
 /// The service is ready for requests.

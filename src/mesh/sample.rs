@@ -42,6 +42,7 @@ pub(super) fn snapshot(count: usize, latest: &[VerifiedReport]) -> Snapshot {
         revision: 1,
         epoch: 1,
         isolated: false,
+        overloaded: false,
         duplicate_key: false,
         counters: Counters::default(),
         verdicts: Arc::default(),

@@ -36,6 +36,7 @@ pub struct Snapshot {
     pub(super) revision: u64,
     pub(super) epoch: u64,
     pub(super) isolated: bool,
+    pub(super) overloaded: bool,
     pub(super) duplicate_key: bool,
     pub(super) counters: Counters,
     pub(super) verdicts: Arc<Verdicts>,
@@ -112,6 +113,11 @@ impl Snapshot {
     /// Whether this node observes more than half of its peers offline, so that it may be cut off itself.
     pub fn isolated(&self) -> bool {
         self.isolated
+    }
+
+    /// Whether this node is overloaded, so that its threads are late.
+    pub fn overloaded(&self) -> bool {
+        self.overloaded
     }
 
     /// Whether another process signs with this node's key.

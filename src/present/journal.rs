@@ -37,6 +37,7 @@ pub fn log_notice<S: Display>(snapshot: &Snapshot, notice: &Notice, allow: impl 
         // The observation of a single node is no reason for an alarm; a verdict is.
         Notice::PeerStatusChanged { .. }
         | Notice::IsolationChanged(false)
+        | Notice::OverloadChanged(false)
         | Notice::ConfigMatch
         | Notice::EpochRecovered { .. } => {
             let peer = subject(notice);
@@ -54,6 +55,7 @@ pub fn log_notice<S: Display>(snapshot: &Snapshot, notice: &Notice, allow: impl 
         Notice::Superseded { .. }
         | Notice::ResumedAfterGap { .. }
         | Notice::IsolationChanged(true)
+        | Notice::OverloadChanged(true)
         | Notice::ConfigMismatch { .. } => {
             warn!(MESSAGE_ID = id, DISTOMON_NETWORK = network, DISTOMON_NODE = node; "{network}: {text}");
         }
@@ -89,6 +91,8 @@ fn message_id_of(notice: &Notice) -> &'static str {
         Notice::ResumedAfterGap { .. } => message_id::RESUMED,
         Notice::IsolationChanged(true) => message_id::ISOLATED,
         Notice::IsolationChanged(false) => message_id::ISOLATION_CLEARED,
+        Notice::OverloadChanged(true) => message_id::OVERLOADED,
+        Notice::OverloadChanged(false) => message_id::OVERLOAD_ENDED,
         Notice::ConfigMismatch { .. } => message_id::CONFIG_MISMATCH,
         Notice::ConfigMatch => message_id::CONFIG_MATCH,
         Notice::VerdictChanged(change) => match change.to.status {
@@ -140,6 +144,11 @@ pub fn notice_text(notice: &Notice) -> String {
                 .to_owned()
         }
         Notice::IsolationChanged(false) => "most peers are online from here again".to_owned(),
+        Notice::OverloadChanged(true) => {
+            "this node is overloaded: its threads run late; other nodes wait longer before they call it down"
+                .to_owned()
+        }
+        Notice::OverloadChanged(false) => "this node is no longer overloaded".to_owned(),
         Notice::ConfigMismatch { nodes } => format!(
             "{}: configuration has differed from this node's for a minute or more; update config.yml and the \
              public keys on all nodes",

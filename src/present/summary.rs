@@ -163,6 +163,9 @@ pub fn sentence(snapshot: &Snapshot, index: usize, format_time: TimeFormat<'_>) 
         NodeStatus::Degraded if verdict.rule == Rule::EpochExhausted => {
             format!("{id} has no epoch left and publishes no reports: give it a new key{causes}")
         }
+        NodeStatus::Degraded if verdict.rule == Rule::Busy => {
+            format!("{id} answers {} of its observers that it is overloaded{causes}", vote_count.busy)
+        }
         NodeStatus::Degraded if verdict.causes.contains(&Cause::Node) => {
             format!(
                 "{id} may be down: {} of {} observers do not reach it, and it has not reported since{causes}",

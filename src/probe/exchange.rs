@@ -9,7 +9,7 @@ use super::reply_signature::check_signature;
 use crate::crypto::http_signature::{self, RequestParts, SignatureParams, SignedRequest};
 use crate::crypto::{self, Nonce};
 use crate::mesh::Snapshot;
-use crate::mesh::engine::event::{Call, CallFinished, CallReply, ReceivedReports};
+use crate::mesh::engine::event::{Call, CallReply, ReceivedReports};
 use crate::mesh::membership::Member;
 use crate::mesh::sync::compose::{RequestContent, write_request};
 use crate::mesh::verify::MessageReports;
@@ -19,17 +19,22 @@ use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
-/// Makes `call` and returns its result.
-pub(super) fn exchange(node: &NetworkHandle, call: &Call) -> CallFinished {
-    let (id, peer) = (call.id, call.peer.clone());
+/// Makes `call`, waits for the reply for up to `patience`, and returns the result and the verified reports in a signed
+/// refusal.
+pub(super) fn exchange(
+    node: &NetworkHandle,
+    call: &Call,
+    patience: Duration,
+) -> (Result<CallReply, Failure>, Vec<VerifiedReport>) {
     let mut evidence = Vec::new();
-    let outcome = call_peer(node, call, &mut evidence);
-    CallFinished { id, peer, outcome, evidence }
+    let outcome = call_peer(node, call, patience, &mut evidence);
+    (outcome, evidence)
 }
 
 fn call_peer(
     node: &NetworkHandle,
     call: &Call,
+    patience: Duration,
     evidence: &mut Vec<VerifiedReport>,
 ) -> Result<CallReply, Failure> {
     let snapshot = node.snapshot();
@@ -62,7 +67,7 @@ fn call_peer(
         ("Signature", head.signature.clone()),
     ];
     let request = HttpRequest { url: format!("{url}/mon/{}", membership.network_id()), headers, body };
-    let response = fetch(request, Duration::from_millis(call.timeout_ms))?;
+    let response = fetch(request, patience)?;
     let received_us = wall_us();
 
     let context = SignedRequest {
@@ -72,7 +77,7 @@ fn call_peer(
         signature: &head.signature,
     };
     if let Err(failure) = check_signature(&response, &context, member) {
-        let left = Duration::from_millis(call.timeout_ms).saturating_sub(response.elapsed);
+        let left = patience.saturating_sub(response.elapsed);
         // So a node of the earlier release answers, among others.
         let may_be_earlier = response.status == 401 && !left.is_zero();
         return Err(if may_be_earlier && earlier_release::answers(node, call, membership, member, left) {
@@ -104,6 +109,7 @@ fn refusal_of(status: u16) -> Failure {
         409 => Failure::Replayed,
         421 => Failure::Misdirected,
         426 => Failure::Incompatible,
+        503 => Failure::Busy,
         _ => Failure::Rejected,
     }
 }

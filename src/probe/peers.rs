@@ -1,8 +1,8 @@
 //! The threads of the peers: each makes the calls to its peer, one after the other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,15 @@ use crate::mesh::wire::observation::Failure;
 use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
 
-/// The maximum number of threads for one peer. There are more than one only while abandoned calls have not ended: without
-/// a limit, they would accumulate if a name server never answers.
-const MAX_THREADS: usize = 4;
+/// The maximum number of threads of a network that wait for a reply although the time of their call is over. Each peer
+/// has one at most.
+const MAX_ABANDONED: usize = 16;
 
-/// How much longer than its timeout a call without a name lookup may take, since the HTTP client has timeouts in whole
-/// seconds.
-const OVERTIME: Duration = Duration::from_millis(1_500);
+/// How much longer than its time limit a call without a name lookup may take.
+const OVERTIME: Duration = Duration::from_millis(500);
+
+/// The address space of a thread's stack in bytes; only touched pages use memory.
+const STACK_BYTES: usize = 512 * 1024;
 
 /// The prefix of the names of worker threads. They are not essential: a panic ends one call.
 const THREAD_PREFIX: &str = "peer-";
@@ -34,105 +36,158 @@ const THREAD_PREFIX: &str = "peer-";
 pub struct PeerWorkers {
     node: Arc<NetworkHandle>,
     workers: BTreeMap<NodeId, PeerWorker>,
+    abandoned: AbandonedCalls,
     log_limiter: LogLimiter,
 }
+
+/// The calls of all peers whose threads wait for a reply that is late.
+#[derive(Default)]
+struct AbandonedCalls(Vec<Weak<CallProgress>>);
 
 /// The worker of one peer.
 #[derive(Default)]
 struct PeerWorker {
     thread: Option<WorkerThread>,
-    /// The call in flight, and when it is overdue.
-    in_flight: Option<(u64, Instant)>,
-    /// Held by each running thread of this peer, to count them.
-    alive: Arc<()>,
-    /// When the last [`MAX_THREADS`] abandoned calls were abandoned.
-    abandoned: VecDeque<Instant>,
+    /// The call in flight, with its id.
+    in_flight: Option<(u64, Arc<CallProgress>)>,
+    /// The last call that another thread was started for although it had not ended.
+    abandoned: Weak<CallProgress>,
+}
+
+/// The progress of a call. Its thread holds it until the call ends.
+struct CallProgress {
+    sent: Instant,
+    timeout: Duration,
+    /// When the thread began it.
+    begun: OnceLock<Instant>,
+}
+
+/// A call as its thread receives it.
+struct QueuedCall {
+    call: Call,
+    /// How long to wait for the reply: the time limit of the call or longer, since a late reply shows that the peer lives.
+    patience: Duration,
+    progress: Arc<CallProgress>,
 }
 
 /// A thread that makes calls.
 struct WorkerThread {
     // Must be dropped before the thread is joined: the thread ends when the channel closes.
-    calls: Sender<Call>,
+    calls: Sender<QueuedCall>,
     thread: JoinHandle<()>,
+    /// The call that it was sent last; none once that has ended.
+    last: Weak<CallProgress>,
 }
 
 impl PeerWorkers {
     /// Creates the workers, without threads.
     pub fn new(node: Arc<NetworkHandle>) -> Self {
-        Self { node, workers: BTreeMap::new(), log_limiter: LogLimiter::default() }
+        let abandoned = AbandonedCalls::default();
+        Self { node, workers: BTreeMap::new(), abandoned, log_limiter: LogLimiter::default() }
+    }
+
+    fn start_thread(&self, peer: &NodeId) -> Result<WorkerThread, Failure> {
+        WorkerThread::start(&self.node, peer).map_err(|error| {
+            if let Some(more) = self.log_limiter.allow("thread") {
+                error!(
+                    "starting a thread to call {peer} failed: {error}; raise the limit on tasks (TasksMax=){more}"
+                );
+            }
+            Failure::Other
+        })
+    }
+
+    /// Sends `call` to the thread of the peer, and starts the thread if necessary.
+    fn start(&mut self, call: Call) -> Result<(), Failure> {
+        let worker = self.workers.get_mut(&call.peer).ok_or(Failure::Other)?;
+        worker.abandon_overdue_thread(&mut self.abandoned)?;
+        let mut thread = match worker.thread.take() {
+            Some(thread) => thread,
+            None => self.start_thread(&call.peer)?,
+        };
+        let worker = self.workers.get_mut(&call.peer).ok_or(Failure::Other)?;
+        let timeout = Duration::from_millis(call.timeout_ms);
+        let may_wait = worker.abandoned.strong_count() == 0 && self.abandoned.has_room();
+        let patience = if may_wait { timeout.max(Duration::from_millis(call.patience_ms)) } else { timeout };
+        let progress = Arc::new(CallProgress { sent: Instant::now(), timeout, begun: OnceLock::new() });
+        thread.last = Arc::downgrade(&progress);
+        worker.in_flight = Some((call.id, Arc::clone(&progress)));
+        let is_sent = thread.calls.try_send(QueuedCall { call, patience, progress }).is_ok();
+        worker.thread = Some(thread);
+        if is_sent {
+            return Ok(());
+        }
+        // The thread has panicked outside of a call.
+        (worker.thread, worker.in_flight) = (None, None);
+        Err(Failure::Other)
+    }
+}
+
+impl AbandonedCalls {
+    fn has_room(&mut self) -> bool {
+        self.0.retain(|call| call.strong_count() > 0);
+        self.0.len() < MAX_ABANDONED
     }
 }
 
 impl PeerWorker {
-    /// Sends `call` to the thread of the peer, and starts the thread if necessary.
-    fn start(
-        &mut self,
-        node: &Arc<NetworkHandle>,
-        call: Call,
-        log_limiter: &LogLimiter,
-    ) -> Result<(), Failure> {
-        let deadline = Instant::now() + Duration::from_millis(call.timeout_ms);
-        let id = call.id;
-        let worker = match self.thread.take() {
-            Some(worker) => worker,
-            None if Arc::strong_count(&self.alive) > MAX_THREADS => return Err(self.stall_reason()),
-            None => WorkerThread::start(node, &call.peer, self.alive.clone()).map_err(|error| {
-                if let Some(more) = log_limiter.allow("thread") {
-                    error!(
-                        "starting a thread to call {} failed: {error}; raise the limit on tasks (TasksMax=){more}",
-                        call.peer
-                    );
-                }
-                Failure::Other
-            })?,
-        };
-        if worker.calls.try_send(call).is_err() {
-            // The thread still has a call, which the engine prevents. The next call starts a new thread.
-            return Err(Failure::Other);
+    /// Abandons the thread if its last call has not ended, although its time is over: the thread ends with that call.
+    /// Fails if the thread of an earlier call is still busy, too, as while a name server does not answer.
+    fn abandon_overdue_thread(&mut self, abandoned: &mut AbandonedCalls) -> Result<(), Failure> {
+        let Some(last) = self.thread.as_ref().and_then(|thread| thread.last.upgrade()) else { return Ok(()) };
+        if let Some(earlier) = self.abandoned.upgrade() {
+            return Err(earlier.stall_reason());
         }
-        self.thread = Some(worker);
-        self.in_flight = Some((id, deadline));
+        self.thread = None;
+        self.abandoned = Arc::downgrade(&last);
+        abandoned.0.push(Arc::downgrade(&last));
         Ok(())
     }
+}
 
-    /// Why [`MAX_THREADS`] abandoned calls have not ended. Only a name lookup exceeds the time limit by more than
-    /// [`OVERTIME`].
-    fn stall_reason(&self) -> Failure {
-        let oldest = self.abandoned.front().filter(|_| self.abandoned.len() == MAX_THREADS);
-        if oldest.is_some_and(|at| at.elapsed() > OVERTIME) { Failure::Dns } else { Failure::Timeout }
+impl CallProgress {
+    fn deadline(&self) -> Instant {
+        self.sent + self.timeout
     }
 
-    /// Abandons the call in flight: its thread ends with it, and its result is ignored.
-    fn abandon(&mut self) {
-        self.in_flight = None;
-        self.thread = None;
-        if self.abandoned.len() == MAX_THREADS {
-            self.abandoned.pop_front();
-        }
-        self.abandoned.push_back(Instant::now());
+    /// How late this process was with the call at `now`: with its begin, or with noticing that its time is over.
+    fn lateness_ms(&self, now: Instant, is_over: bool) -> u64 {
+        let begun = self.begun.get().copied().unwrap_or(now);
+        let delay = begun.saturating_duration_since(self.sent);
+        let overshoot = if is_over { now.saturating_duration_since(self.deadline()) } else { Duration::ZERO };
+        u64::try_from(delay.max(overshoot).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Why the call has not ended. Only a name lookup exceeds the time limits by more than [`OVERTIME`].
+    fn stall_reason(&self) -> Failure {
+        let is_lookup = self.begun.get().is_some_and(|begun| begun.elapsed() > 2 * self.timeout + OVERTIME);
+        if is_lookup { Failure::Dns } else { Failure::Timeout }
     }
 }
 
 impl WorkerThread {
-    fn start(node: &Arc<NetworkHandle>, peer: &NodeId, alive: Arc<()>) -> std::io::Result<Self> {
+    fn start(node: &Arc<NetworkHandle>, peer: &NodeId) -> std::io::Result<Self> {
         let (calls, waiting) = crossbeam_channel::bounded(1);
         let node = node.clone();
         let thread = std::thread::Builder::new()
             .name(format!("{THREAD_PREFIX}{peer}"))
-            .stack_size(1024 * 1024)
-            .spawn(move || {
-                make_calls(&node, &waiting);
-                drop(alive);
-            })?;
-        Ok(Self { calls, thread })
+            .stack_size(STACK_BYTES)
+            .spawn(move || make_calls(&node, &waiting))?;
+        Ok(Self { calls, thread, last: Weak::new() })
     }
 }
 
-fn make_calls(node: &NetworkHandle, waiting: &Receiver<Call>) {
-    for call in waiting {
+fn make_calls(node: &NetworkHandle, waiting: &Receiver<QueuedCall>) {
+    for QueuedCall { call, patience, progress } in waiting {
+        let _ = progress.begun.set(Instant::now());
         // A reply that makes the HTTP client panic must not end the process.
-        let result = catch_unwind(AssertUnwindSafe(|| exchange(node, &call)));
-        let finished = result.unwrap_or_else(|_| failed(&call, Failure::BadReply));
+        let result = catch_unwind(AssertUnwindSafe(|| exchange(node, &call, patience)));
+        let (outcome, evidence) = result.unwrap_or_else(|_| (Err(Failure::BadReply), Vec::new()));
+        // Beyond the time limit, the event loop has reported the timeout already.
+        let is_timeout = matches!(outcome, Err(Failure::Timeout)) && patience <= progress.timeout;
+        let lateness_ms = progress.lateness_ms(Instant::now(), is_timeout);
+        drop(progress);
+        let finished = CallFinished { id: call.id, peer: call.peer, outcome, evidence, lateness_ms };
         if !node.send(Event::CallFinished(finished)) {
             return;
         }
@@ -140,7 +195,13 @@ fn make_calls(node: &NetworkHandle, waiting: &Receiver<Call>) {
 }
 
 fn failed(call: &Call, failure: Failure) -> CallFinished {
-    CallFinished { id: call.id, peer: call.peer.clone(), outcome: Err(failure), evidence: Vec::new() }
+    CallFinished {
+        id: call.id,
+        peer: call.peer.clone(),
+        outcome: Err(failure),
+        evidence: Vec::new(),
+        lateness_ms: 0,
+    }
 }
 
 impl Caller for PeerWorkers {
@@ -156,30 +217,28 @@ impl Caller for PeerWorkers {
 
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
         let not_started = failed(&call, Failure::Other);
-        let Some(worker) = self.workers.get_mut(&call.peer) else { return Err(Box::new(not_started)) };
-        worker
-            .start(&self.node, call, &self.log_limiter)
-            .map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..not_started }))
+        self.start(call).map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..not_started }))
     }
 
     fn finished(&mut self, finished: &CallFinished) {
         if let Some(worker) = self.workers.get_mut(&finished.peer) {
-            worker.in_flight = worker.in_flight.filter(|(id, _)| *id != finished.id);
+            worker.in_flight.take_if(|(id, _)| *id == finished.id);
         }
     }
 
-    fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished> {
+    fn take_overdue(&mut self, now: Instant) -> Vec<CallFinished> {
         let overdue = self.workers.iter_mut().filter_map(|(peer, worker)| {
-            let (id, _) = worker.in_flight.filter(|(_, deadline)| *deadline <= now)?;
-            worker.abandon();
+            let (id, call) = worker.in_flight.take_if(|(_, call)| call.deadline() <= now)?;
+            let lateness_ms = call.lateness_ms(now, true);
             let outcome = Err(Failure::Timeout);
-            Some(CallFinished { id, peer: peer.clone(), outcome, evidence: Vec::new() })
+            Some(CallFinished { id, peer: peer.clone(), outcome, evidence: Vec::new(), lateness_ms })
         });
         overdue.collect()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.workers.values().filter_map(|worker| worker.in_flight).map(|(_, deadline)| deadline).min()
+        let in_flight = self.workers.values().filter_map(|worker| worker.in_flight.as_ref());
+        in_flight.map(|(_, call)| call.deadline()).min()
     }
 }
 
@@ -201,16 +260,36 @@ impl Drop for PeerWorkers {
 mod tests {
     use super::*;
 
+    fn progress(sent: Instant, timeout_ms: u64, begun: Option<Instant>) -> CallProgress {
+        let begun = begun.map(OnceLock::from).unwrap_or_default();
+        CallProgress { sent, timeout: Duration::from_millis(timeout_ms), begun }
+    }
+
     #[test]
-    fn stall_reason_is_dns_once_the_oldest_call_is_overdue() {
-        let mut worker = PeerWorker::default();
-        assert_eq!(worker.stall_reason(), Failure::Timeout);
-        for _ in 0..2 * MAX_THREADS {
-            worker.abandon();
+    fn lateness_is_the_delay_of_the_begin_or_of_the_timeout() {
+        let sent = Instant::now();
+        let after = |ms| sent + Duration::from_millis(ms);
+        for (begun_ms, now_ms, is_over, expected) in [
+            (Some(0), 50, false, 0),
+            (Some(30), 50, false, 30),
+            (Some(30), 100, true, 30),
+            (Some(30), 131, true, 31),
+            (Some(30), 131, false, 30),
+            // The thread has not begun the call.
+            (None, 100, true, 100),
+        ] {
+            let call = progress(sent, 100, begun_ms.map(after));
+            assert_eq!(call.lateness_ms(after(now_ms), is_over), expected, "{begun_ms:?} {now_ms} {is_over}");
         }
-        assert_eq!((worker.abandoned.len(), worker.stall_reason()), (MAX_THREADS, Failure::Timeout));
-        let long_ago = Instant::now().checked_sub(OVERTIME + Duration::from_secs(1));
-        worker.abandoned[0] = long_ago.expect("the clock started earlier");
-        assert_eq!(worker.stall_reason(), Failure::Dns);
+    }
+
+    #[test]
+    fn stall_reason_is_dns_once_no_time_limit_explains_the_call() {
+        let long_ago =
+            Instant::now().checked_sub(Duration::from_secs(10)).expect("the clock started earlier");
+        assert_eq!(progress(long_ago, 100, Some(Instant::now())).stall_reason(), Failure::Timeout);
+        assert_eq!(progress(long_ago, 100, None).stall_reason(), Failure::Timeout, "it has not begun");
+        assert_eq!(progress(long_ago, 100, Some(long_ago)).stall_reason(), Failure::Dns);
+        assert_eq!(progress(long_ago, 6_000, Some(long_ago)).stall_reason(), Failure::Timeout);
     }
 }

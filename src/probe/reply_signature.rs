@@ -23,6 +23,8 @@ pub(super) fn check_signature(
     match verified {
         Ok(()) if crypto::digest_matches(&digest, &response.body) => Ok(()),
         Err(ReplyError::OtherKeyId { .. }) => Err(Failure::WrongNode),
+        // A node without the capacity to verify the request answers so.
+        _ if response.status == 503 => Err(Failure::Timeout),
         // An unsigned reply with another status comes from something other than the node.
         _ if response.status != 200 => Err(Failure::HttpStatus),
         _ => Err(Failure::BadSignature),

@@ -29,6 +29,9 @@ const MAX_BATCH: usize = 256;
 /// How long overdue calls are spared while the queue is not empty.
 const CALL_GRACE: Duration = Duration::from_millis(250);
 
+/// The shortest lateness of a thread to report to the engine, in ms.
+const MIN_LATENESS_MS: u64 = 20;
+
 /// How long a leaving node waits for the delivery of its last report.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,9 +43,10 @@ pub trait Caller: Send {
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>>;
     /// Records that a call has finished.
     fn finished(&mut self, finished: &CallFinished);
-    /// Abandons the calls that are overdue at `now` and returns them as failed. Their later results are ignored.
-    fn abandon_overdue(&mut self, now: Instant) -> Vec<CallFinished>;
-    /// When the next call becomes overdue; none without calls in flight.
+    /// Returns the calls whose time is over at `now` as failed. A late reply to one of them still arrives as
+    /// [`Event::CallFinished`].
+    fn take_overdue(&mut self, now: Instant) -> Vec<CallFinished>;
+    /// When the time of the next call is over; none without calls in flight.
     fn deadline(&self) -> Option<Instant>;
 }
 
@@ -79,7 +83,9 @@ impl EventLoopThread {
         let EventLoopInit { engine, node, publisher, files, events, caller, on_notice } = init;
         let name = format!("events-{}", node.snapshot().membership().network_id());
         let thread = threads::spawn_essential(name, move || {
-            EventLoop { engine, node, publisher, files, events, caller, on_notice, leave_by: None }.run();
+            let due_ms = node.clock.mono_ms();
+            let leave_by = None;
+            EventLoop { engine, node, publisher, files, events, caller, on_notice, leave_by, due_ms }.run();
         })?;
         Ok(Self { thread })
     }
@@ -101,6 +107,8 @@ struct EventLoop {
     caller: Box<dyn Caller>,
     on_notice: OnNotice,
     leave_by: Option<Instant>,
+    /// When the next tick is due: monotonic time in ms.
+    due_ms: u64,
 }
 
 impl EventLoop {
@@ -129,11 +137,16 @@ impl EventLoop {
     /// Steps the engine with the events in `first` and in the queue, and carries out its effects. Returns events to
     /// start the next tick with.
     fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
-        let mut effects = self.engine.step(self.node.clock.now(), Event::Tick);
+        let now = self.node.clock.now();
+        let mut effects = self.engine.step(now, Event::Tick);
+        let lateness_ms = self.lateness_ms(now.mono_ms);
+        if lateness_ms >= MIN_LATENESS_MS {
+            effects.extend(self.engine.step(now, Event::Late(lateness_ms)));
+        }
         let mut membership = None;
         // The result of a call that ended in time may still be in the queue: a slow tick must not fail the call.
         let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };
-        let overdue = Instant::now().checked_sub(grace).map(|by| self.caller.abandon_overdue(by));
+        let overdue = Instant::now().checked_sub(grace).map(|by| self.caller.take_overdue(by));
         first.extend(overdue.into_iter().flatten().map(Event::CallFinished));
         for _ in 0..MAX_BATCH {
             let Some(event) = first.pop_front().or_else(|| self.events.try_recv().ok()) else { break };
@@ -164,8 +177,14 @@ impl EventLoop {
                 Effect::SaveEpoch(_) | Effect::SaveProof(_) => {}
             }
         }
+        self.due_ms = self.engine.deadline_ms().max(self.node.clock.mono_ms());
         self.publisher.record_tick(self.node.clock.mono_ms());
         first
+    }
+
+    /// How late this tick is, or how late other threads have been since the last one, in ms.
+    fn lateness_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.due_ms).max(self.node.take_lateness_ms())
     }
 
     /// Saves epochs and proofs, which must be on disk before any message depends on them.

@@ -89,7 +89,13 @@ impl Net {
                 } else {
                     continue;
                 };
-                let finished = CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() };
+                let finished = CallFinished {
+                    id: call.id,
+                    peer: call.peer,
+                    outcome,
+                    evidence: Vec::new(),
+                    lateness_ms: 0,
+                };
                 effects.extend(engine.step(now, Event::CallFinished(finished)));
             }
         }
@@ -112,7 +118,8 @@ impl Net {
             });
             let call = call.expect("a first probe");
             let outcome = Ok(self.reply(vec![own]));
-            let finished = CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() };
+            let finished =
+                CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new(), lateness_ms: 0 };
             engine.step(now(), Event::CallFinished(finished));
         }
         let Timestamps { mono_ms, wall_ms } = now();

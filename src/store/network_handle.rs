@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::{Mutex, RwLockReadGuard};
@@ -40,6 +41,8 @@ pub struct NetworkHandle {
     published: Arc<Published>,
     events: Sender<Event>,
     requests: AtomicU64,
+    /// The greatest lateness of a thread since the event loop asked, in ms.
+    lateness_ms: AtomicU64,
 }
 
 impl NetworkHandle {
@@ -63,6 +66,7 @@ impl NetworkHandle {
             published,
             events,
             requests: AtomicU64::new(0),
+            lateness_ms: AtomicU64::new(0),
         };
         (handle, publisher)
     }
@@ -90,6 +94,19 @@ impl NetworkHandle {
     /// The counter in the next request's nonce, from 1 on.
     pub fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Records that a thread did its work late.
+    pub fn record_lateness(&self, lateness: Duration) {
+        let lateness_ms = u64::try_from(lateness.as_millis()).unwrap_or(u64::MAX);
+        if lateness_ms > 0 {
+            self.lateness_ms.fetch_max(lateness_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the greatest lateness of a thread since the last call, in ms.
+    pub(super) fn take_lateness_ms(&self) -> u64 {
+        self.lateness_ms.swap(0, Ordering::Relaxed)
     }
 
     /// Verifies the reports and proofs in a message, and counts those that are rejected or dropped.

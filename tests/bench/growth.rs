@@ -269,6 +269,7 @@ impl Testbed {
                 peer: call.peer.clone(),
                 outcome: Ok(reply),
                 evidence: Vec::new(),
+                lateness_ms: 0,
             };
         };
         let (nonce, body, payload) = self.run_on(from, |machine| machine.write_request(now_ms, call));

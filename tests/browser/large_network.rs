@@ -224,12 +224,18 @@ impl Caller for InstantCaller {
         let reply =
             CallReply { rtt_us, took_us: 200, clock_offset_ms: 0, received, mark: None, snapshot_ms: 0 };
         let outcome = if is_silent(number) { Err(Failure::Refused) } else { Ok(reply) };
-        Err(Box::new(CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new() }))
+        Err(Box::new(CallFinished {
+            id: call.id,
+            peer: call.peer,
+            outcome,
+            evidence: Vec::new(),
+            lateness_ms: 0,
+        }))
     }
 
     fn finished(&mut self, _: &CallFinished) {}
 
-    fn abandon_overdue(&mut self, _: Instant) -> Vec<CallFinished> {
+    fn take_overdue(&mut self, _: Instant) -> Vec<CallFinished> {
         Vec::new()
     }
 

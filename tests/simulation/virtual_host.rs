@@ -322,7 +322,7 @@ impl VirtualHost {
                 (Ok(reply), Vec::new())
             }
         };
-        CallFinished { id, peer, outcome, evidence }
+        CallFinished { id, peer, outcome, evidence, lateness_ms: 0 }
     }
 
     /// Verifies the encoded reports and proofs of a message, and those that travelled beside it.

@@ -93,14 +93,13 @@ impl CallPlanner<'_> {
         }
     }
 
-    /// Calls all reachable peers, to show them that this node is alive.
+    /// Calls [`PUSH_PEERS`] reachable peers, to show them that this node is alive.
     pub(super) fn refute(&mut self) {
-        let reachable: Vec<usize> = self.peers.reachable(self.table.membership()).collect();
-        for index in reachable {
-            if self.peers[index].in_flight.is_none() {
-                let own = self.own_report_for(index);
-                self.call(index, CallPurpose::Push, own, Vec::new());
-            }
+        let peers = self.peers.shuffled_reachable(self.table.membership());
+        let idle = peers.into_iter().filter(|&index| self.peers[index].in_flight.is_none());
+        for index in idle.take(PUSH_PEERS).collect::<Vec<_>>() {
+            let own = self.own_report_for(index);
+            self.call(index, CallPurpose::Push, own, Vec::new());
         }
     }
 

@@ -39,6 +39,12 @@ impl Evaluator {
         self.next_ms
     }
 
+    /// Whether a quorum of votes said at the last evaluation that the node is offline.
+    pub(super) fn has_offline_quorum(&self, index: usize) -> bool {
+        let verdict = self.verdicts.nodes.get(index);
+        verdict.is_some_and(|verdict| verdict.vote_count.is_quorum(verdict.vote_count.offline))
+    }
+
     /// Applies a changed membership. The next evaluation is due immediately, so that no snapshot has verdicts by the
     /// indices of another membership.
     pub(super) fn reconfigure(&mut self, membership: &Membership) {

@@ -32,6 +32,8 @@ pub enum Event {
         /// The peer.
         from: NodeId,
     },
+    /// A thread of this process did its work late, in ms: the event loop, or the answer to a request.
+    Late(u64),
     /// The configuration was reloaded.
     Reconfigured(Arc<Membership>),
     /// The operator is stopping this node, for this reason.
@@ -71,6 +73,8 @@ pub struct Call {
     pub purpose: CallPurpose,
     /// The time limit, in ms.
     pub timeout_ms: u64,
+    /// How long to wait for a late reply, in ms from the begin of the call: it shows that the peer lives.
+    pub patience_ms: u64,
     /// Reports to send.
     pub reports: Vec<Arc<VerifiedReport>>,
     /// Proofs to send.
@@ -92,6 +96,9 @@ pub struct CallFinished {
     pub outcome: Result<CallReply, Failure>,
     /// The verified reports in a signed refusal: as a rule the newest one under this node's key that the peer holds.
     pub evidence: Vec<VerifiedReport>,
+    /// How late this node's own threads were with the call, in ms: they began it late, or noticed late that its time was
+    /// over.
+    pub lateness_ms: u64,
 }
 
 /// A verified reply.
@@ -177,6 +184,8 @@ pub enum Notice {
     VerdictChanged(VerdictChange),
     /// This node became isolated (true), or is no longer isolated.
     IsolationChanged(bool),
+    /// This node became overloaded (true), so that its threads are late, or is no longer overloaded.
+    OverloadChanged(bool),
     /// Other nodes have had another configuration than this node for a minute or more.
     ConfigMismatch {
         /// The nodes, in the order of their ids.

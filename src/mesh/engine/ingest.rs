@@ -1,6 +1,7 @@
 //! Stores the content of messages: reports, proofs, and what they say about this node itself.
 
 use super::Engine;
+use super::change_limiter::Urgency;
 use super::event::{Effect, Notice, ReceivedReports};
 use super::self_health::OwnKeyReport;
 use crate::mesh::id::ReportId;
@@ -31,7 +32,9 @@ impl Engine {
         self.table.update_ages(now, replier, &heads);
         let own = self.publisher.last_id();
         if self.self_health.update_refutation(&self.table, &mut self.peers, own, now) {
-            self.publisher.request_publish();
+            let is_first = self.self_health.may_refute_immediately(now, self.table.membership.interval_ms());
+            let urgency = if is_first { Urgency::Immediate } else { Urgency::Ordinary };
+            self.publisher.report_change(now, urgency, &self.table.membership);
         }
     }
 

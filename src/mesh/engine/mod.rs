@@ -1,12 +1,15 @@
 //! The engine: the state of a node in one network, changed only by [`Engine::step`].
 
+mod call_results;
 mod calls;
+mod change_limiter;
 mod config_mismatch;
 mod epoch_recovery;
 mod evaluator;
 pub mod event;
 mod gap_detector;
 mod ingest;
+mod load;
 mod peer_state;
 mod peers;
 mod publisher;
@@ -17,19 +20,20 @@ mod tests;
 
 use std::sync::Arc;
 
+use self::call_results::LATENESS_DIVISOR;
 use self::calls::CallPlanner;
+use self::change_limiter::Urgency;
 use self::config_mismatch::MismatchTimer;
 use self::epoch_recovery::EpochRecovery;
 pub use self::epoch_recovery::StartEpoch;
 use self::evaluator::Evaluator;
-use self::event::{CallFinished, CallPurpose, CallReply, Effect, Event, Notice, ReceivedReports};
+use self::event::{Effect, Event, Notice, ReceivedReports};
 use self::gap_detector::GapDetector;
-use self::peer_state::{InFlight, RttSample};
+use self::load::Load;
 use self::peers::Peers;
 pub use self::publisher::Signer;
 use self::publisher::{OwnRun, Publisher, ReportContent};
 use self::self_health::SelfHealth;
-use super::delta_sync::ReplyHeads;
 use super::id::{NodeId, ReportId};
 use super::member_state::MemberState;
 use super::membership::Membership;
@@ -42,7 +46,7 @@ use super::wire::equivocation::EquivocationProof;
 use super::wire::heads::Heads;
 use super::wire::held;
 use super::wire::leave::LeaveNotice;
-use super::wire::observation::{Failure, Observation, ProbeStatus};
+use super::wire::observation::{Observation, ProbeStatus};
 use super::wire::prior_run::PriorRun;
 
 /// The parameters of an [`Engine`].
@@ -77,6 +81,7 @@ pub struct Engine {
     evaluator: Evaluator,
     config_mismatch: MismatchTimer,
     gap_detector: GapDetector,
+    load: Load,
     counters: Counters,
     revision: u64,
     /// Whether a snapshot would differ from the one taken last.
@@ -120,6 +125,7 @@ impl Engine {
             evaluator: Evaluator::new(&table, now),
             config_mismatch: MismatchTimer::default(),
             gap_detector: GapDetector::new(now),
+            load: Load::default(),
             counters: Counters::default(),
             revision: 0,
             changed: true,
@@ -134,6 +140,7 @@ impl Engine {
         self.detect_gap(now, &mut effects);
         match event {
             Event::Tick => {}
+            Event::Late(lateness_ms) => self.record_lateness(now, lateness_ms),
             Event::CallFinished(finished) => self.on_call_finished(now, finished, &mut effects),
             Event::RequestReceived { from, received } => {
                 self.on_request(now, &from, received, &mut effects);
@@ -158,6 +165,7 @@ impl Engine {
             revision: self.revision,
             epoch: self.publisher.last_id().epoch,
             isolated: self.self_health.is_isolated(),
+            overloaded: self.load.is_overloaded(),
             duplicate_key: self.self_health.has_duplicate_key(),
             counters: self.counters,
             verdicts: self.evaluator.verdicts.clone(),
@@ -176,7 +184,7 @@ impl Engine {
         let last_step_ms = self.gap_detector.last_step_ms();
         let own_ms = match &self.epoch_recovery {
             Some(recovery) => recovery.due_ms(last_step_ms, membership),
-            None => self.publisher.due_ms(membership.publish_ms()),
+            None => self.publisher.due_ms(membership),
         };
         let probe_ms = self.peers.next_probe_ms(membership);
         let refute_ms = self.self_health.refutation_due_ms(last_step_ms);
@@ -218,9 +226,14 @@ impl Engine {
 
     fn run_due_work(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         self.evaluate_callers(now, effects);
+        if self.load.update(now, self.table.membership.interval_ms()) {
+            self.changed = true;
+            self.publisher.report_change(now, Urgency::Ordinary, &self.table.membership);
+            effects.push(Effect::Notice(Notice::OverloadChanged(self.load.is_overloaded())));
+        }
         if self.self_health.update_isolation(&self.table, &self.peers, now) {
             self.changed = true;
-            self.publisher.request_publish();
+            self.publisher.report_change(now, Urgency::Ordinary, &self.table.membership);
             effects.push(Effect::Notice(Notice::IsolationChanged(self.self_health.is_isolated())));
         }
         self.finish_epoch_recovery(now, effects);
@@ -258,7 +271,7 @@ impl Engine {
             }
             let head = self.table.states[index].latest_id();
             let before = self.peers[index].evaluate_caller(now, member, membership.own(), head);
-            self.record_status_change(index, before, effects);
+            self.record_status_change(now, index, before, effects);
         }
     }
 
@@ -281,7 +294,7 @@ impl Engine {
         }
         let membership = self.table.membership.clone();
         let is_leaving = self.leaving.is_some();
-        let Some(reason) = self.publisher.due(now, membership.publish_ms(), is_leaving) else { return };
+        let Some(reason) = self.publisher.due(now, &membership, is_leaving) else { return };
         let id = self.publisher.next_id();
         let observe = |&index: &usize| {
             let newest = self.table.states[index].latest_id();
@@ -291,7 +304,8 @@ impl Engine {
         let reports = self.table.states.iter().filter_map(|state| state.latest.as_deref());
         let held = held::merkle_root(reports);
         let isolated = self.self_health.is_isolated();
-        let content = ReportContent { isolated, leaving: self.leaving, held, observations };
+        let lateness_ms = Some(self.load.take_max_ms()).filter(|_| self.load.is_overloaded());
+        let content = ReportContent { isolated, lateness_ms, leaving: self.leaving, held, observations };
         let report = self.publisher.publish(now, &membership, content);
         self.table.store_own(now, report);
         self.changed = true;
@@ -301,133 +315,38 @@ impl Engine {
         effects.extend(self.config_mismatch.update(&self.table, now).map(Effect::Notice));
     }
 
-    fn record_status_change(&mut self, index: usize, before: Option<ProbeStatus>, effects: &mut Vec<Effect>) {
+    fn record_status_change(
+        &mut self,
+        now: Timestamps,
+        index: usize,
+        before: Option<ProbeStatus>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(from) = before else { return };
         let Observation { status: to, error, .. } = self.peers[index].observation;
         let peer = self.table.membership.members()[index].id.clone();
         effects.push(Effect::Notice(Notice::PeerStatusChanged { peer, from, to, error }));
-        self.publisher.request_publish();
+        let urgency = self.urgency(index, from, to);
+        self.publisher.report_change(now, urgency, &self.table.membership);
     }
 
-    fn on_call_finished(&mut self, now: Timestamps, finished: CallFinished, effects: &mut Vec<Effect>) {
-        let membership = self.table.membership.clone();
-        let Some(index) = membership.index(finished.peer.as_str()) else { return };
-        let Some(call) = self.peers[index].in_flight.filter(|call| call.id == finished.id) else { return };
-        self.peers[index].in_flight = None;
-        let push_pending = std::mem::take(&mut self.peers[index].push_pending);
-        // The proof of a used nonce is this node's own report; a refusal spreads no others.
-        let own_id = &membership.own().id;
-        for report in finished.evidence.into_iter().filter(|report| report.author() == own_id) {
-            self.store_report(now, report, 0, false, effects);
-        }
-        if let (Some(recovery), Err(Failure::Replayed)) = (&mut self.epoch_recovery, &finished.outcome) {
-            recovery.on_refused_nonce(call.epoch);
-            self.publisher.start_epoch(recovery.provisional());
-        }
-        // The request had an epoch that this node has replaced since, perhaps because of the evidence.
-        let is_outdated = call.epoch < self.publisher.last_id().epoch;
-        let is_probe = call.purpose == CallPurpose::Probe;
-        if is_probe {
-            self.count_probe(index, &finished.outcome);
-        }
-        let mut retry = false;
-        let before = match finished.outcome {
-            Ok(reply) => {
-                let before = self.on_reply(now, index, call, reply, effects);
-                if push_pending {
-                    self.calls(now, effects).push_pending(index);
-                }
-                before
+    /// How soon to report that the status of a peer has changed.
+    fn urgency(&self, index: usize, from: ProbeStatus, to: ProbeStatus) -> Urgency {
+        let stable_ms = 4 * self.table.membership.interval_ms();
+        match (from, to) {
+            // At the start of a network, every node has such a change for each other one. None of them decides a verdict.
+            (ProbeStatus::Unknown, ProbeStatus::Online) => Urgency::Deferred,
+            (ProbeStatus::Offline, ProbeStatus::Online) if self.evaluator.has_offline_quorum(index) => {
+                Urgency::Immediate
             }
-            Err(Failure::Replayed) if is_outdated => {
-                retry = true;
-                None
-            }
-            Err(failure) => self.on_call_failure(now, index, call.purpose, failure),
-        };
-        let jitter = self.peers.jitter();
-        let (peer, member) = (&mut self.peers[index], &membership.members()[index]);
-        if is_probe && (retry || peer.should_retry()) {
-            peer.schedule_retry(now, member, call.started_ms);
-        } else if is_probe {
-            peer.schedule_round(now, member, jitter);
-        }
-        self.record_status_change(index, before, effects);
-    }
-
-    fn count_probe(&mut self, index: usize, outcome: &Result<CallReply, Failure>) {
-        let probes = &mut self.table.states.get_mut(index).probes;
-        let is_answered = outcome.as_ref().map_or_else(|failure| failure.is_refusal(), |_| true);
-        self.peers[index].count_try(is_answered);
-        let count = if is_answered { &mut probes.answered } else { &mut probes.failed };
-        *count = count.saturating_add(1);
-    }
-
-    fn on_reply(
-        &mut self,
-        now: Timestamps,
-        index: usize,
-        call: InFlight,
-        reply: CallReply,
-        effects: &mut Vec<Effect>,
-    ) -> Option<ProbeStatus> {
-        self.counters.exchanges_ok += 1;
-        let CallReply { rtt_us, took_us, clock_offset_ms, received, mark, snapshot_ms } = reply;
-        let sample = RttSample { rtt_us, took_us, offset_ms: clock_offset_ms };
-        let before = self.peers[index].on_success(now, sample, call.purpose);
-        let ReceivedReports { heads, reports, proofs } = received;
-        let reply = ReplyHeads { base: call.base, snapshot_ms, heads, mark };
-        let heads = self.table.states.get_mut(index).sync.on_reply(&self.table.membership, reply);
-        let received = ReceivedReports { heads: heads.clone(), reports, proofs };
-        self.ingest(now, Some(index), received, effects);
-        self.note_held_own_report(index, &heads);
-        self.note_recovery_answer(index, &heads);
-        if call.purpose == CallPurpose::Probe && self.leaving.is_none() {
-            self.calls(now, effects).follow_up(index, &heads);
-        }
-        before
-    }
-
-    /// Applies a failed call. Only a failed probe changes the peer's status, but a signed refusal of any call does. Returns
-    /// the status before, if it has changed.
-    fn on_call_failure(
-        &mut self,
-        now: Timestamps,
-        index: usize,
-        purpose: CallPurpose,
-        failure: Failure,
-    ) -> Option<ProbeStatus> {
-        self.counters.exchanges_failed += 1;
-        if failure == Failure::Incompatible {
-            // It is alive, although its reports cannot be read.
-            self.table.states.get_mut(index).waiting_since_ms = now.mono_ms;
-        }
-        let head = self.table.states[index].latest_id();
-        let since_ms = self.peers[index].record_impostor(now, failure);
-        let is_misconfigured = since_ms.is_some_and(|ms| self.may_be_misconfigured(now, index, ms));
-        let is_probe = purpose == CallPurpose::Probe;
-        let peer = &mut self.peers[index];
-        if failure.is_refusal() || (is_misconfigured && is_probe) {
-            peer.on_refusal(now, failure)
-        } else if is_probe {
-            peer.on_failure(now, &self.table.membership.members()[index], failure, head)
-        } else {
-            None
+            (_, ProbeStatus::Offline) if self.peers[index].previous_held_ms() >= stable_ms => Urgency::Urgent,
+            _ => Urgency::Ordinary,
         }
     }
 
-    /// Whether a peer may be healthy but misconfigured, if something else has answered at its address since `since_ms`:
-    /// its configuration may lack this node or contain another key of it. So it is if the peer's fresh report names
-    /// another configuration or is older than `since_ms`, or if no sign of life of the peer has arrived and this node
-    /// has waited for one for at most 4 intervals.
-    fn may_be_misconfigured(&self, now: Timestamps, index: usize, since_ms: u64) -> bool {
-        let state = &self.table.states[index];
-        if self.table.is_fresh(index, now.mono_ms) {
-            self.table.config_differs(index) || state.created_ms <= since_ms
-        } else {
-            let waited_ms = now.mono_ms.saturating_sub(state.waiting_since_ms);
-            !state.advanced && waited_ms <= 4 * self.table.membership.interval_ms()
-        }
+    /// Records that a thread of this process was late.
+    fn record_lateness(&mut self, now: Timestamps, lateness_ms: u64) {
+        self.load.record(now, lateness_ms, self.table.membership.max_timeout_ms() / LATENESS_DIVISOR);
     }
 
     fn on_request(

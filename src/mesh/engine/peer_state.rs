@@ -10,6 +10,12 @@ use crate::mesh::wire::observation::{Failure, Observation, ProbeStatus, ProbeTri
 /// The longest pause before a failed probe is retried, in ms.
 const RETRY_MS: u64 = 1_000;
 
+/// The number of probes in succession that the peer may answer that it is overloaded before its status is unknown.
+const MAX_BUSY: u32 = 3;
+
+/// The number of successes on time after which longer time limits end.
+const ON_TIME_SUCCESSES: u32 = 3;
+
 /// A call in flight.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
@@ -22,12 +28,31 @@ pub(super) struct InFlight {
     pub(super) started_ms: u64,
 }
 
+/// A call whose time was over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OverdueCall {
+    pub(super) call: InFlight,
+    /// Whether that counted as a failure.
+    pub(super) is_counted: bool,
+}
+
 /// The measurements of a successful exchange.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RttSample {
     pub(super) rtt_us: u32,
     pub(super) took_us: u32,
     pub(super) offset_ms: i64,
+}
+
+/// The result of a probe attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TryResult {
+    /// The peer answered, perhaps with a signed refusal.
+    Answered,
+    /// It did not answer.
+    Failed,
+    /// It did not answer, but this node delayed the attempt itself.
+    Late,
 }
 
 /// A request of a peer.
@@ -47,6 +72,8 @@ pub(super) struct PeerState {
     pub(super) ever_answered: bool,
     /// At most one call at a time.
     pub(super) in_flight: Option<InFlight>,
+    /// The last call whose time was over: a reply may still arrive.
+    overdue: Option<OverdueCall>,
     /// Whether a change is to be pushed when the call in flight has ended.
     pub(super) push_pending: bool,
     /// Whether a report of the peer was stored since this node's start or the last gap in time.
@@ -56,6 +83,15 @@ pub(super) struct PeerState {
     /// The start of the offline observation by the peer that this node has already refuted.
     pub(super) refuted_since_ms: Option<u64>,
     consecutive_failures: u32,
+    /// The number of failed probes since the last round began that this node delayed itself.
+    late_failures: u32,
+    consecutive_busy: u32,
+    /// The number of successes on time that are missing until the longer time limits end; 0 if they do not apply.
+    slow_successes: u32,
+    /// When the status began: monotonic time in ms.
+    status_since_ms: u64,
+    /// How long the status before it had held, in ms.
+    previous_held_ms: u64,
     /// The number of consecutive failures, up to the latest one, that were refused connections.
     consecutive_refusals: u32,
     /// When the current round of probes was due; the next round is due a `poll_rate` later.
@@ -74,11 +110,17 @@ impl PeerState {
             observation: Observation::new(ProbeStatus::Unknown, now.wall_ms),
             ever_answered: false,
             in_flight: None,
+            overdue: None,
             push_pending: false,
             has_report: false,
             known_own_report: None,
             refuted_since_ms: None,
             consecutive_failures: 0,
+            late_failures: 0,
+            consecutive_busy: 0,
+            slow_successes: 0,
+            status_since_ms: now.mono_ms,
+            previous_held_ms: 0,
             consecutive_refusals: 0,
             round_due_ms: first_ms,
             next_ms: first_ms,
@@ -97,11 +139,27 @@ impl PeerState {
         Observation { newest, ..self.observation }
     }
 
-    /// Counts a probe attempt, which the peer answered or not.
-    pub(super) fn count_try(&mut self, is_answered: bool) {
+    /// Counts a probe attempt.
+    pub(super) fn count_try(&mut self, result: TryResult) {
         let tries = self.observation.tries.get_or_insert_default();
         tries.attempts = tries.attempts.saturating_add(1);
-        tries.failures = tries.failures.saturating_add(u32::from(!is_answered));
+        tries.failures = tries.failures.saturating_add(u32::from(result == TryResult::Failed));
+        tries.late = tries.late.saturating_add(u32::from(result == TryResult::Late));
+    }
+
+    /// Ends the call with this id if it is in flight.
+    pub(super) fn end_call(&mut self, id: u64) -> Option<InFlight> {
+        self.in_flight.take_if(|call| call.id == id)
+    }
+
+    /// Records that the time of a call was over, which counted as a failure or not: a reply may still arrive.
+    pub(super) fn set_overdue(&mut self, call: InFlight, is_counted: bool) {
+        self.overdue = Some(OverdueCall { call, is_counted });
+    }
+
+    /// Ends the call with this id if its time was over.
+    pub(super) fn end_overdue(&mut self, id: u64) -> Option<OverdueCall> {
+        self.overdue.take_if(|overdue| overdue.call.id == id)
     }
 
     /// Counts attempts from 0 again, since a new epoch begins.
@@ -114,16 +172,29 @@ impl PeerState {
         self.next_ms
     }
 
-    /// Whether the peer is online and no probe has failed since it last answered.
+    /// Whether the peer is online, no probe has failed since it last answered, and it did not answer that it is overloaded.
     pub(super) fn is_reachable(&self) -> bool {
-        self.observation.status == ProbeStatus::Online && self.consecutive_failures == 0
+        self.observation.status == ProbeStatus::Online
+            && self.consecutive_failures == 0
+            && self.consecutive_busy == 0
+    }
+
+    /// How long the status before the current one had held, in ms.
+    pub(super) fn previous_held_ms(&self) -> u64 {
+        self.previous_held_ms
+    }
+
+    /// The longest time limit of a call, in ms: the configured timeout, or twice that while the peer answers late.
+    pub(super) fn longest_timeout_ms(&self, member: &Member) -> u64 {
+        if self.slow_successes > 0 { 2 * member.timeout_ms } else { member.timeout_ms }
     }
 
     /// The time limit of a call, in ms. It is shorter than the configured timeout for all probes of an online peer but
     /// the last retry, so that one lost packet does not cost the whole timeout, and for pushes, since they delay the
-    /// next probe. A follow-up has the whole timeout: its peer has just answered.
+    /// next probe. A follow-up has the whole timeout: its peer has just answered. All are twice as long while the peer
+    /// answers late.
     pub(super) fn timeout_ms(&self, member: &Member, purpose: CallPurpose) -> u64 {
-        let full = member.timeout_ms;
+        let full = self.longest_timeout_ms(member);
         let is_full = match purpose {
             CallPurpose::Probe => {
                 self.observation.status != ProbeStatus::Online || self.consecutive_failures >= member.retry
@@ -146,11 +217,8 @@ impl PeerState {
         purpose: CallPurpose,
     ) -> Option<ProbeStatus> {
         let RttSample { rtt_us, took_us, offset_ms } = timing;
-        self.consecutive_failures = 0;
-        self.consecutive_refusals = 0;
-        self.impostor_since_ms = None;
-        self.ever_answered = true;
-        let before = self.set_status(now, ProbeStatus::Online, None);
+        self.slow_successes = self.slow_successes.saturating_sub(1);
+        let before = self.set_answered(now);
         // A follow-up may be large, so its duration does not predict that of the next probe.
         if purpose != CallPurpose::FollowUp || self.observation.rtt_us.is_none() {
             let whole_us = u64::from(rtt_us) + u64::from(took_us);
@@ -161,6 +229,46 @@ impl PeerState {
             self.observation.clock_offset_ms = Some(offset_ms);
         }
         before
+    }
+
+    /// Applies a success that was late: after the time of the call was over, or because this node delayed the call. The
+    /// peer is online, and its time limits are longer until it has answered on time again. Returns the status before, if
+    /// it has changed.
+    pub(super) fn on_late_success(&mut self, now: Timestamps) -> Option<ProbeStatus> {
+        self.slow_successes = ON_TIME_SUCCESSES;
+        self.set_answered(now)
+    }
+
+    fn set_answered(&mut self, now: Timestamps) -> Option<ProbeStatus> {
+        self.reset_failures();
+        self.consecutive_busy = 0;
+        self.impostor_since_ms = None;
+        self.ever_answered = true;
+        self.set_status(now, ProbeStatus::Online, None)
+    }
+
+    fn reset_failures(&mut self) {
+        self.consecutive_failures = 0;
+        self.consecutive_refusals = 0;
+        self.late_failures = 0;
+    }
+
+    /// Applies a failed probe that this node delayed itself, which says nothing about the peer.
+    pub(super) fn on_late_failure(&mut self) {
+        self.late_failures = self.late_failures.saturating_add(1);
+    }
+
+    /// Applies a probe that the peer answered with a signed refusal since it is overloaded: the status stays for
+    /// [`MAX_BUSY`] probes and is unknown then. Returns the status before, if it has changed.
+    pub(super) fn on_busy(&mut self, now: Timestamps) -> Option<ProbeStatus> {
+        self.consecutive_busy = self.consecutive_busy.saturating_add(1);
+        if self.consecutive_busy > MAX_BUSY {
+            return self.on_refusal(now, Failure::Busy);
+        }
+        self.reset_failures();
+        self.ever_answered = true;
+        self.observation.error = Some(Failure::Busy);
+        None
     }
 
     /// Records whether `failure` shows that something else answers at the peer's address. Returns since when, if so:
@@ -174,8 +282,7 @@ impl PeerState {
     /// Applies a signed refusal, or a failed probe that a misconfiguration may explain: the status is unknown. Returns
     /// the status before, if it has changed.
     pub(super) fn on_refusal(&mut self, now: Timestamps, failure: Failure) -> Option<ProbeStatus> {
-        self.consecutive_failures = 0;
-        self.consecutive_refusals = 0;
+        self.reset_failures();
         self.ever_answered = true;
         self.set_status(now, ProbeStatus::Unknown, Some(failure))
     }
@@ -190,6 +297,7 @@ impl PeerState {
         head: Option<ReportId>,
     ) -> Option<ProbeStatus> {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        self.consecutive_busy = 0;
         self.consecutive_refusals =
             if failure == Failure::Refused { self.consecutive_refusals.saturating_add(1) } else { 0 };
         if self.consecutive_failures <= member.retry && self.observation.status != ProbeStatus::Offline {
@@ -208,6 +316,12 @@ impl PeerState {
     /// Whether to retry the failed probe before the next round.
     pub(super) fn should_retry(&self) -> bool {
         self.consecutive_failures > 0 && self.observation.status != ProbeStatus::Offline
+    }
+
+    /// Whether to retry the probe that this node delayed itself before the next round. Not more often than others, since
+    /// retries are more work for an overloaded node.
+    pub(super) fn should_retry_late(&self, member: &Member) -> bool {
+        self.late_failures <= member.retry
     }
 
     /// Records a request from the peer.
@@ -260,6 +374,8 @@ impl PeerState {
         }
         self.observation.status = status;
         self.observation.since_ms = now.wall_ms;
+        self.previous_held_ms = now.mono_ms.saturating_sub(self.status_since_ms);
+        self.status_since_ms = now.mono_ms;
         self.observation.first = None;
         if status != ProbeStatus::Offline {
             self.observation.head = None;
@@ -282,6 +398,7 @@ impl PeerState {
     /// from 0 to 1000. Rounds that were missed are skipped.
     pub(super) fn schedule_round(&mut self, now: Timestamps, member: &Member, jitter: u64) {
         let span_ms = member.poll_rate_ms * jitter / 5_000;
+        self.late_failures = 0;
         self.round_due_ms += member.poll_rate_ms - member.poll_rate_ms / 10 + span_ms;
         if self.round_due_ms <= now.mono_ms {
             self.round_due_ms = now.mono_ms + span_ms;
@@ -312,10 +429,10 @@ impl PeerState {
     /// Starts over after a gap in time. A call in flight is forgotten, since its reply may be as old as the gap, and a
     /// missing request of the peer does not count against it. The next probe is due at `first_ms`.
     pub(super) fn resume_after_gap(&mut self, now: Timestamps, first_ms: u64) {
-        self.consecutive_failures = 0;
-        self.consecutive_refusals = 0;
+        self.reset_failures();
         self.has_report = false;
         self.in_flight = None;
+        self.overdue = None;
         self.push_pending = false;
         if self.observation.status == ProbeStatus::Online {
             self.last_request = self.last_request.map(|last| ReceivedRequest { at_ms: now.mono_ms, ..last });

@@ -84,8 +84,9 @@ impl Peers {
         let member = &membership.members()[index];
         let peer = &mut self.states[index];
         let timeout_ms = peer.timeout_ms(member, purpose);
+        let patience_ms = peer.longest_timeout_ms(member);
         peer.in_flight = Some(InFlight { id, purpose, epoch, base, started_ms: now.mono_ms });
-        Call { id, peer: member.id.clone(), purpose, timeout_ms, reports, proofs, epoch, base }
+        Call { id, peer: member.id.clone(), purpose, timeout_ms, patience_ms, reports, proofs, epoch, base }
     }
 
     /// Counts the attempts of all probes from 0 again, since a new epoch begins.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::change_limiter::{ChangeLimiter, ChangeRates, Urgency};
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::Membership;
 use crate::mesh::timestamps::Timestamps;
@@ -53,6 +54,8 @@ pub(super) struct OwnRun {
 /// The content of a report besides its id, its author's process and its configuration.
 pub(super) struct ReportContent {
     pub(super) isolated: bool,
+    /// How late this node's threads are, in ms, if it is overloaded.
+    pub(super) lateness_ms: Option<u64>,
     pub(super) leaving: Option<LeaveNotice>,
     pub(super) held: Option<Digest>,
     pub(super) observations: Vec<(NodeId, Observation)>,
@@ -64,7 +67,7 @@ pub(super) struct Publisher {
     run: OwnRun,
     last_id: ReportId,
     prev: Option<Digest>,
-    publish_requested: bool,
+    changes: ChangeLimiter,
     final_published: bool,
     /// When the newest reports were published: monotonic times in ms.
     recent_ms: VecDeque<u64>,
@@ -78,7 +81,7 @@ impl Publisher {
             run,
             last_id,
             prev: None,
-            publish_requested: true,
+            changes: ChangeLimiter::new(),
             final_published: false,
             recent_ms: VecDeque::new(),
         }
@@ -94,40 +97,48 @@ impl Publisher {
         ReportId { seq: self.last_id.seq + 1, ..self.last_id }
     }
 
-    /// Requests a report of a change, without waiting for the interval.
-    pub(super) fn request_publish(&mut self) {
-        self.publish_requested = true;
+    /// Requests a report of a change.
+    pub(super) fn report_change(&mut self, now: Timestamps, urgency: Urgency, membership: &Membership) {
+        self.changes.request(now.mono_ms, urgency, change_rates(membership));
     }
 
     /// Starts a new chain in `epoch`.
     pub(super) fn start_epoch(&mut self, epoch: u64) {
         self.last_id = ReportId { epoch, seq: 0 };
         self.prev = None;
-        self.publish_requested = true;
+        self.changes = ChangeLimiter::new();
     }
 
     /// When the next report is due: monotonic time in ms.
-    pub(super) fn due_ms(&self, interval_ms: u64) -> u64 {
+    pub(super) fn due_ms(&self, membership: &Membership) -> u64 {
         if self.final_published {
             return u64::MAX;
         }
         let Some(&last_ms) = self.recent_ms.back() else { return 0 };
-        let pause_ms = if self.publish_requested { MIN_GAP_MS } else { interval_ms.max(MIN_GAP_MS) };
+        let regular_ms = last_ms + membership.publish_ms().max(MIN_GAP_MS);
+        let granted_ms = self.changes.granted_ms(change_rates(membership)).unwrap_or(u64::MAX);
         let is_at_limit = self.recent_ms.len() >= MAX_PER_SECOND;
         let rate_limit_ms =
             if is_at_limit { self.recent_ms[self.recent_ms.len() - MAX_PER_SECOND] + 1_000 } else { 0 };
-        (last_ms + pause_ms).max(rate_limit_ms)
+        granted_ms.max(last_ms + MIN_GAP_MS).min(regular_ms).max(rate_limit_ms)
     }
 
     /// Returns why a report is due now, if one is. With `leaving`, the final report is due immediately, and only once.
-    pub(super) fn due(&mut self, now: Timestamps, interval_ms: u64, leaving: bool) -> Option<PublishReason> {
+    pub(super) fn due(
+        &mut self,
+        now: Timestamps,
+        membership: &Membership,
+        leaving: bool,
+    ) -> Option<PublishReason> {
         if leaving {
             return (!std::mem::replace(&mut self.final_published, true)).then_some(PublishReason::Change);
         }
-        if self.due_ms(interval_ms) > now.mono_ms {
+        if self.due_ms(membership) > now.mono_ms {
             return None;
         }
-        Some(if self.publish_requested { PublishReason::Change } else { PublishReason::Interval })
+        let granted_ms = self.changes.granted_ms(change_rates(membership));
+        let has_change = granted_ms.is_some_and(|granted_ms| granted_ms <= now.mono_ms);
+        Some(if has_change { PublishReason::Change } else { PublishReason::Interval })
     }
 
     /// Creates and signs the next report.
@@ -145,6 +156,8 @@ impl Publisher {
             interval_ms: membership.publish_ms(),
             config: membership.digest().to_owned(),
             isolated: content.isolated,
+            overloaded: content.lateness_ms.map(|_| true),
+            lateness_ms: content.lateness_ms,
             leaving: content.leaving,
             began_ms: Some(began.wall_ms),
             up_ms: Some(now.mono_ms.saturating_sub(began.mono_ms)),
@@ -155,7 +168,7 @@ impl Publisher {
             ..Report::new(membership.network_id().clone(), membership.own().id.clone(), self.last_id)
         });
         self.prev = Some(*report.digest());
-        self.publish_requested = false;
+        self.changes.published(now.mono_ms, change_rates(membership));
         self.recent_ms.push_back(now.mono_ms);
         if self.recent_ms.len() > MAX_PER_SECOND {
             self.recent_ms.pop_front();
@@ -164,9 +177,16 @@ impl Publisher {
     }
 }
 
+fn change_rates(membership: &Membership) -> ChangeRates {
+    ChangeRates { nodes: membership.keyed_count() as u64, interval_ms: membership.interval_ms() }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::mesh::membership::Member;
     use crate::mesh::sample::{self, TestSigner};
 
     fn publisher() -> Publisher {
@@ -178,13 +198,19 @@ mod tests {
         Timestamps { mono_ms, wall_ms: 1_000_000 + mono_ms }
     }
 
+    fn membership() -> Arc<Membership> {
+        sample::membership(&sample::members(2), 0)
+    }
+
     fn publish(publisher: &mut Publisher, mono_ms: u64) -> VerifiedReport {
-        let membership = sample::membership(&sample::members(2), 0);
-        publisher.publish(
-            at(mono_ms),
-            &membership,
-            ReportContent { isolated: false, leaving: None, held: None, observations: Vec::new() },
-        )
+        let content = ReportContent {
+            isolated: false,
+            lateness_ms: None,
+            leaving: None,
+            held: None,
+            observations: Vec::new(),
+        };
+        publisher.publish(at(mono_ms), &membership(), content)
     }
 
     #[test]
@@ -202,31 +228,52 @@ mod tests {
 
     #[test]
     fn changes_are_limited_to_one_in_100_ms_and_four_in_a_second() {
+        let membership = membership();
         let mut publisher = publisher();
-        assert_eq!(
-            publisher.due(at(0), 1_000, false),
-            Some(PublishReason::Change),
-            "the first is due immediately"
-        );
+        let first = publisher.due(at(0), &membership, false);
+        assert_eq!(first, Some(PublishReason::Change), "the first is due immediately");
         publish(&mut publisher, 0);
-        assert_eq!(publisher.due_ms(1_000), 1_000, "nothing has changed");
+        assert_eq!(publisher.due_ms(&membership), 1_000, "nothing has changed");
         // When the last report was published, and when a change is due.
         for (last_ms, expected_ms) in [(0, 100), (100, 200), (200, 300), (300, 1_000), (1_000, 1_100)] {
-            publisher.request_publish();
-            assert_eq!(publisher.due_ms(1_000), expected_ms, "after the report of {last_ms}");
-            assert_eq!(publisher.due(at(expected_ms - 1), 1_000, false), None);
-            assert_eq!(publisher.due(at(expected_ms), 1_000, false), Some(PublishReason::Change));
+            publisher.report_change(at(last_ms), Urgency::Immediate, &membership);
+            assert_eq!(publisher.due_ms(&membership), expected_ms, "after the report of {last_ms}");
+            assert_eq!(publisher.due(at(expected_ms - 1), &membership, false), None);
+            let due = publisher.due(at(expected_ms), &membership, false);
+            assert_eq!(due, Some(PublishReason::Change));
             publish(&mut publisher, expected_ms);
         }
-        assert_eq!(publisher.due(at(2_100), 1_000, false), Some(PublishReason::Interval));
+        assert_eq!(publisher.due(at(2_100), &membership, false), Some(PublishReason::Interval));
+    }
+
+    #[test]
+    fn a_change_without_a_token_waits_for_one_or_for_the_interval() {
+        let membership = sample::membership(&sample::members(4), 0);
+        let mut publisher = publisher();
+        publish(&mut publisher, 0);
+        for published_ms in [100, 200] {
+            publisher.report_change(at(published_ms), Urgency::Ordinary, &membership);
+            publish(&mut publisher, published_ms);
+        }
+        // Four nodes have a token every 320 ms.
+        publisher.report_change(at(301), Urgency::Ordinary, &membership);
+        assert_eq!(publisher.due_ms(&membership), 420);
+        assert_eq!(publisher.due(at(419), &membership, false), None);
+        assert_eq!(publisher.due(at(420), &membership, false), Some(PublishReason::Change));
+        publish(&mut publisher, 420);
+        publisher.report_change(at(421), Urgency::Deferred, &membership);
+        assert_eq!(publisher.due_ms(&membership), 1_420);
+        assert_eq!(publisher.due(at(1_420), &membership, false), Some(PublishReason::Interval));
     }
 
     #[test]
     fn short_intervals_respect_the_rate_limit() {
+        let members = sample::members(2).into_iter().map(|member| Member { poll_rate_ms: 1, ..member });
+        let membership = sample::membership(&members.collect::<Vec<_>>(), 0);
         let mut publisher = publisher();
         let mut published = 0;
         for mono_ms in 0..10_000 {
-            if publisher.due(at(mono_ms), 1, false).is_some() {
+            if publisher.due(at(mono_ms), &membership, false).is_some() {
                 publish(&mut publisher, mono_ms);
                 published += 1;
             }
@@ -236,11 +283,12 @@ mod tests {
 
     #[test]
     fn final_report_is_due_immediately_and_only_once() {
+        let membership = membership();
         let mut publisher = publisher();
         publish(&mut publisher, 0);
-        assert_eq!(publisher.due(at(1), 1_000, true), Some(PublishReason::Change));
+        assert_eq!(publisher.due(at(1), &membership, true), Some(PublishReason::Change));
         publish(&mut publisher, 1);
-        assert_eq!(publisher.due(at(5_000), 1_000, true), None);
-        assert_eq!(publisher.due_ms(1_000), u64::MAX);
+        assert_eq!(publisher.due(at(5_000), &membership, true), None);
+        assert_eq!(publisher.due_ms(&membership), u64::MAX);
     }
 }

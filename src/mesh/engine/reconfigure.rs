@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::change_limiter::Urgency;
 use crate::mesh::member_state::MemberState;
 use crate::mesh::membership::Membership;
 use crate::mesh::timestamps::Timestamps;
@@ -30,7 +31,7 @@ impl Engine {
         self.table.states = carried.collect();
         self.peers.reconfigure(&old, membership, &previous, now);
         self.evaluator.reconfigure(membership);
-        self.publisher.request_publish();
+        self.publisher.report_change(now, Urgency::Ordinary, membership);
         self.changed = true;
     }
 }

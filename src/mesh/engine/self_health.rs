@@ -9,9 +9,6 @@ use crate::mesh::silence_limits::LEAVE_GRACE_MS;
 use crate::mesh::timestamps::Timestamps;
 use crate::mesh::wire::observation::ProbeStatus;
 
-/// The longest time between two rounds of refuting calls, in ms.
-const MAX_REFUTE_GAP_MS: u64 = 1_000;
-
 /// The health of this node in the network, by its own evidence.
 #[derive(Debug, Default)]
 pub(super) struct SelfHealth {
@@ -23,6 +20,8 @@ pub(super) struct SelfHealth {
     refute_until_ms: u64,
     /// When the next refuting calls are due: monotonic time in ms.
     next_refute_ms: u64,
+    /// When this node last published a report immediately in order to refute: monotonic time in ms.
+    refuted_ms: Option<u64>,
 }
 
 /// The meaning of a report under this node's own key that this process did not publish.
@@ -95,13 +94,21 @@ impl SelfHealth {
         true
     }
 
-    /// Whether refuting calls are due. If so, schedules the next ones a quarter of `max_poll_ms` later, at most
-    /// [`MAX_REFUTE_GAP_MS`].
+    /// Whether a refuting report may be published without a limit, as one in each interval is.
+    pub(super) fn may_refute_immediately(&mut self, now: Timestamps, interval_ms: u64) -> bool {
+        let may = self.refuted_ms.is_none_or(|last_ms| now.mono_ms.saturating_sub(last_ms) >= interval_ms);
+        if may {
+            self.refuted_ms = Some(now.mono_ms);
+        }
+        may
+    }
+
+    /// Whether refuting calls are due. If so, schedules the next ones a quarter of `max_poll_ms` later.
     pub(super) fn refutation_is_due(&mut self, now: Timestamps, max_poll_ms: u64) -> bool {
         if now.mono_ms >= self.refute_until_ms || now.mono_ms < self.next_refute_ms {
             return false;
         }
-        self.next_refute_ms = now.mono_ms + (max_poll_ms / 4).min(MAX_REFUTE_GAP_MS);
+        self.next_refute_ms = now.mono_ms + max_poll_ms / 4;
         true
     }
 

@@ -81,7 +81,7 @@ impl Harness {
 
     fn finish(&mut self, call: &Call, outcome: Result<CallReply, Failure>, evidence: Vec<VerifiedReport>) {
         let (id, peer) = (call.id, call.peer.clone());
-        self.step(Event::CallFinished(CallFinished { id, peer, outcome, evidence }));
+        self.step(Event::CallFinished(CallFinished { id, peer, outcome, evidence, lateness_ms: 0 }));
     }
 
     /// The peer answers; it holds the reports `latest` and sends them.

@@ -16,6 +16,8 @@ pub enum Cause {
     /// It answers, but its reports do not advance; or it is this node, which is recovering its epoch or has
     /// none left.
     NotPublishing,
+    /// It answers that it is overloaded.
+    Overload,
     /// It runs a release with another protocol version.
     IncompatibleRelease,
     /// It is separated from this node by a network partition.
@@ -31,6 +33,7 @@ impl Cause {
             Self::Egress => "egress",
             Self::Link => "link",
             Self::NotPublishing => "not publishing",
+            Self::Overload => "overload",
             Self::IncompatibleRelease => "incompatible release",
             Self::Partition => "partition",
         }

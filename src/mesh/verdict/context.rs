@@ -40,6 +40,8 @@ pub(super) struct EvalContext<'t> {
     table: &'t ReportTable,
     now_ms: u64,
     limits: SilenceLimits,
+    /// The limits for nodes whose newest report says that they are overloaded.
+    overloaded_limits: SilenceLimits,
     nodes: Vec<NodeLiveness>,
     /// When the reports of each configured node were last seen to advance, in ascending order.
     advances_ms: Vec<u64>,
@@ -48,7 +50,9 @@ pub(super) struct EvalContext<'t> {
 impl<'t> EvalContext<'t> {
     pub(super) fn of(table: &'t ReportTable, now_ms: u64) -> Self {
         let limits = SilenceLimits::of(table.membership());
-        let mut context = Self { table, now_ms, limits, nodes: Vec::new(), advances_ms: Vec::new() };
+        let overloaded_limits = SilenceLimits::of_overloaded(table.membership());
+        let mut context =
+            Self { table, now_ms, limits, overloaded_limits, nodes: Vec::new(), advances_ms: Vec::new() };
         let keyed =
             (0..table.states().len()).filter(|&index| !table.membership().members()[index].keys.is_empty());
         context.advances_ms = keyed.filter_map(|index| context.advanced_ms(index)).collect();
@@ -103,8 +107,14 @@ impl<'t> EvalContext<'t> {
         &self.nodes[index]
     }
 
-    pub(super) fn limits(&self) -> SilenceLimits {
-        self.limits
+    /// The limits on the silence of a node.
+    pub(super) fn limits(&self, index: usize) -> SilenceLimits {
+        if self.is_overloaded(index) { self.overloaded_limits } else { self.limits }
+    }
+
+    /// Whether a node's newest report says that it is overloaded.
+    pub(super) fn is_overloaded(&self, index: usize) -> bool {
+        self.report(index).is_some_and(|report| report.overloaded == Some(true))
     }
 
     /// Its last sign of life, or when this node began to wait for one: monotonic time in ms.
@@ -146,7 +156,9 @@ impl<'t> EvalContext<'t> {
             && self.now_ms.saturating_sub(state.created_ms) <= LEAVE_GRACE_MS;
         let liveness = if stopped {
             Liveness::Stopped
-        } else if is_own || (state.latest.is_some() && state.advanced && silent_ms <= self.limits.alive_ms) {
+        } else if is_own
+            || (state.latest.is_some() && state.advanced && silent_ms <= self.limits(index).alive_ms)
+        {
             Liveness::Alive
         } else if state.latest.is_none() && state.min_report == ReportId::default() {
             Liveness::NeverSeen
@@ -188,11 +200,11 @@ impl<'t> EvalContext<'t> {
 
     /// When the silence of some node next exceeds a limit: monotonic time in ms.
     pub(super) fn due_ms(&self) -> u64 {
-        let SilenceLimits { refused_ms, unrefuted_ms, fresh_ms, alive_ms, .. } = self.limits;
-        let limits_ms = [refused_ms, unrefuted_ms, fresh_ms, alive_ms];
         let next = (0..self.count()).filter(|index| *index != self.me()).filter_map(|index| {
             let since_ms = self.silent_since_ms(index);
             let silent_ms = self.now_ms.saturating_sub(since_ms);
+            let SilenceLimits { refused_ms, unrefuted_ms, fresh_ms, alive_ms, .. } = self.limits(index);
+            let limits_ms = [refused_ms, unrefuted_ms, fresh_ms, alive_ms];
             let limit_ms = limits_ms.into_iter().filter(|limit_ms| *limit_ms >= silent_ms).min()?;
             // A limit is exceeded one ms after it is reached.
             Some(since_ms + limit_ms + 1)

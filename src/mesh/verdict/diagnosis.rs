@@ -36,6 +36,7 @@ pub(super) fn causes_of(
         NodeStatus::Degraded if matches!(nodes[index].rule, Rule::Recovering | Rule::EpochExhausted) => {
             vec![Cause::NotPublishing]
         }
+        NodeStatus::Degraded if nodes[index].rule == Rule::Busy => vec![Cause::Overload],
         NodeStatus::Degraded => degraded_causes(context, nodes, index),
         NodeStatus::Up if is_unreachable(context, &nodes[index]) => vec![Cause::Ingress],
         NodeStatus::Up | NodeStatus::Stopped | NodeStatus::NeverSeen | NodeStatus::Conflict => Vec::new(),

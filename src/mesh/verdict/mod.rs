@@ -85,9 +85,12 @@ fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> 
         return (NodeStatus::Degraded, Rule::Recovering);
     }
     if !is_own {
-        if let Some(rule) = down_rule(context, node.silent_ms, vote_count) {
+        if let Some(rule) = down_rule(context, index, vote_count) {
             return (NodeStatus::Down, rule);
         }
+    }
+    if !is_own && vote_count.is_quorum(vote_count.busy) {
+        return (NodeStatus::Degraded, Rule::Busy);
     }
     if node.liveness == Liveness::Silent {
         return (NodeStatus::Unknown, Rule::NoQuorum);
@@ -97,11 +100,11 @@ fn classify(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> 
 }
 
 /// The rule by which the node is down, if it is.
-fn down_rule(context: &EvalContext<'_>, silent_ms: u64, vote_count: &VoteCount) -> Option<Rule> {
+fn down_rule(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) -> Option<Rule> {
     if !vote_count.is_quorum(vote_count.offline) || !vote_count.is_witnessed {
         return None;
     }
-    let limits = context.limits();
+    let (silent_ms, limits) = (context.node(index).silent_ms, context.limits(index));
     if silent_ms > limits.refused_ms && vote_count.is_quorum(vote_count.refused) {
         return Some(Rule::Refused);
     }

@@ -20,16 +20,19 @@ pub enum Rule {
     EpochExhausted,
     /// No report of it is known, neither to this process nor to an earlier one.
     NeverReported,
-    /// Its reports advance, or their silence is within the limit of 4 intervals and 2 timeouts.
+    /// Its reports advance, or their silence is within the limit of 4 intervals and 2 timeouts, twice that if its latest
+    /// report says that it is overloaded.
     Alive,
     /// A quorum of unrefuted votes says offline with every attempt refused, and it has been silent for longer than 1.5
     /// intervals and 0.75 timeouts.
     Refused,
     /// A quorum of unrefuted votes says offline, and it has been silent for longer than 2 intervals and 1.75
-    /// timeouts.
+    /// timeouts, or 4 intervals and 2 timeouts if its latest report says that it is overloaded.
     Unrefuted,
-    /// A quorum says offline, and it has been silent for longer than 4 intervals and 2 timeouts.
+    /// A quorum says offline, and it has been silent for longer than the limit of [`Rule::Alive`].
     Silent,
+    /// A quorum was answered that it is overloaded.
+    Busy,
     /// It is silent, and most votes say that it runs an incompatible release.
     Incompatible,
     /// It is silent, but no quorum says offline, or most nodes fell silent with it.
@@ -54,6 +57,7 @@ impl Rule {
             Self::Refused => "a quorum was refused at every attempt, and it is silent",
             Self::Unrefuted => "a quorum finds it offline, nothing refutes that, and it is silent",
             Self::Silent => "a quorum finds it offline, and it is silent for long",
+            Self::Busy => "it answers a quorum that it is overloaded",
             Self::Incompatible => "its reports cannot be read, since it runs an incompatible release",
             Self::NoQuorum => "it is silent, and no quorum confirms that it is down",
         }

@@ -40,7 +40,7 @@ pub(super) fn find(context: &EvalContext<'_>, nodes: &[Verdict]) -> Vec<Partitio
 /// Groups of nodes that fell silent within one interval and a timeout of each other.
 fn by_time(context: &EvalContext<'_>, mut silent: Vec<usize>) -> Vec<Vec<usize>> {
     silent.sort_by_key(|&index| (context.silent_since_ms(index), index));
-    let window_ms = context.limits().witness_ms + context.membership().max_timeout_ms();
+    let window_ms = context.limits(context.me()).witness_ms + context.membership().max_timeout_ms();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut first_ms = 0;
     for index in silent {

@@ -22,6 +22,8 @@ pub struct VoteCount {
     pub refused: usize,
     /// The number of votes that say it runs an incompatible release.
     pub incompatible: usize,
+    /// The number of votes of observers that it answered that it is overloaded.
+    pub busy: usize,
     /// Whether more than half of the members with a key observed it offline, or have reported since a quorum did.
     pub is_witnessed: bool,
 }
@@ -79,7 +81,7 @@ impl VoteCount {
     /// moment works however long reports take to arrive; measuring from the silent node's last report does not,
     /// since reports from before the cut arrive at different times.
     fn compute_witnessed(&self, context: &EvalContext<'_>, target: usize) -> bool {
-        let limits = context.limits();
+        let limits = context.limits(target);
         let last_ms = context.silent_since_ms(target);
         let offline = self.counted().filter(|vote| vote.status == ProbeStatus::Offline);
         let mut observed_ms: Vec<u64> = offline
@@ -99,6 +101,7 @@ impl VoteCount {
     }
 
     fn count(&mut self, vote: &Vote) {
+        self.busy += usize::from(vote.error == Some(Failure::Busy));
         match vote.status {
             ProbeStatus::Online => self.online += 1,
             ProbeStatus::Offline => {

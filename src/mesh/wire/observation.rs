@@ -103,6 +103,8 @@ failures! {
     /// The peer runs a release with another protocol version: its signed refusal says so or, if it has no url, its
     /// request.
     Incompatible = "incompatible", "it runs an incompatible release";
+    /// Signed refusal: the peer has no capacity left for the request.
+    Busy = "busy", "it is overloaded";
     /// Signed refusal of another kind.
     Rejected = "rejected", "it rejects the request";
     /// A failure at this host, or of a kind that this version does not know.
@@ -117,7 +119,12 @@ impl Failure {
 
     /// Whether it is a signed refusal, which proves that the peer is alive.
     pub fn is_refusal(self) -> bool {
-        matches!(self, Self::Replayed | Self::Misdirected | Self::Incompatible | Self::Rejected)
+        matches!(self, Self::Replayed | Self::Misdirected | Self::Incompatible | Self::Busy | Self::Rejected)
+    }
+
+    /// Whether it says something about the peer even if the observer delayed the call.
+    pub fn is_conclusive(self) -> bool {
+        self == Self::Refused || self.is_refusal()
     }
 
     /// Whether something answered that did not prove to be the peer.
@@ -186,7 +193,8 @@ pub struct Observation {
     /// The peer's clock minus the observer's, in ms, accurate to ± `rtt_us` / 2 (RFC 5905, section 8).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded_offset")]
     pub clock_offset_ms: Option<i64>,
-    /// Why the peer is not online; [`Failure::Refused`] only if every attempt was refused.
+    /// Why the peer is not online; [`Failure::Refused`] only if every attempt was refused. With any status,
+    /// [`Failure::Busy`] if the peer answered the newest probe that it is overloaded.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub error: Option<Failure>,
     /// The peer's newest report that the observer held when it declared the peer offline.

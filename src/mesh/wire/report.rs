@@ -96,10 +96,10 @@ pub struct Report {
     /// [`merkle_root`](super::held::merkle_root) over the reports that the author held when it signed this one.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub held: Option<Base64Bytes<32>>,
-    /// Reserved: whether the author is overloaded.
+    /// Whether the author is overloaded: its threads are late.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub overloaded: Option<bool>,
-    /// Reserved: how late the author's work is, in ms.
+    /// The greatest lateness of the author's threads since its previous report, in ms, if it is overloaded.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::integer")]
     pub lateness_ms: Option<u64>,
     /// Reserved: whether the author can write its state directory.

@@ -394,6 +394,7 @@ impl Network {
                     peer: call.peer,
                     outcome: Err(failure),
                     evidence: Vec::new(),
+                    lateness_ms: 0,
                 };
                 self.step(to, Event::CallFinished(finished));
             }
