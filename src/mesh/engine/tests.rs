@@ -65,6 +65,12 @@ impl Harness {
         }
     }
 
+    /// Makes the node report a change.
+    fn change(&mut self) {
+        let membership = self.membership().clone();
+        self.step(Event::Reconfigured(membership));
+    }
+
     fn calls(&self) -> impl Iterator<Item = &Call> {
         self.effects.iter().filter_map(|effect| match effect {
             Effect::Call(call) => Some(call),
@@ -116,13 +122,15 @@ fn change_is_pushed_when_the_call_in_flight_ends() {
     let first = harness.own();
     assert_eq!(probe.purpose, CallPurpose::Probe);
     harness.pass(200);
-    // The peer holds no report: the follow-up sends the first one, then the change to online is published.
+    // The peer holds no report: the follow-up sends the first one.
     harness.answer(&probe, Vec::new());
     let follow_up = harness.call();
     assert_eq!((follow_up.purpose, follow_up.reports[0].id()), (CallPurpose::FollowUp, first.id()));
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
+    assert_eq!(harness.own().id(), first.id(), "a first contact waits for the next report");
+    harness.change();
     let second = harness.own();
     assert!(second.id() > first.id(), "published immediately");
-    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
     harness.answer(&follow_up, vec![first.as_ref().clone()]);
     let push = harness.call();
     assert_eq!((push.purpose, push.reports[0].id()), (CallPurpose::Push, second.id()));
@@ -281,9 +289,6 @@ fn leaving_waits_only_for_calls_with_the_last_report() {
     harness.pass(200);
     let own = harness.own().as_ref().clone();
     harness.answer(&probe, vec![own]);
-    let push = harness.call();
-    let own = harness.own().as_ref().clone();
-    harness.answer(&push, vec![own]);
     harness.pass(10_000);
     let unanswered = harness.call();
     assert_eq!(unanswered.peer, sample::node_id(2), "which never answered");
@@ -462,6 +467,7 @@ fn reports_name_what_their_author_tried_and_held() {
             let own = harness.own().as_ref().clone();
             harness.answer(&call, vec![own, held.clone()]);
             harness.pass(200);
+            harness.change();
             online_id = Some(harness.own().id());
             assert_eq!((peer(&harness).status, peer(&harness).first), (ProbeStatus::Online, None));
             assert_eq!(peer(&harness).newest, None, "only peers that are not online have it");
@@ -479,4 +485,184 @@ fn reports_name_what_their_author_tried_and_held() {
     assert!(Some(first) > online_id && first <= own.id(), "{first}");
     assert!(own.report().held.is_some() && own.report().up_ms.is_some_and(|up_ms| up_ms > 10_000));
     assert_eq!(own.report().began_ms, Some(500));
+}
+
+/// Lets the next probe of node 1 end with `outcome`; this node is late with it by a number of ms.
+fn probe(harness: &mut Harness, outcome: Result<(), Failure>, lateness_ms: u64) -> Call {
+    while !harness.calls().any(|call| call.purpose == CallPurpose::Probe) {
+        let other = harness.calls().next().cloned();
+        match other {
+            Some(other) => harness.finish(&other, Err(Failure::Timeout), Vec::new()),
+            None => harness.pass(20_000),
+        }
+    }
+    let call = harness.calls().find(|call| call.purpose == CallPurpose::Probe).expect("a probe").clone();
+    finish_late(harness, &call, outcome, lateness_ms);
+    call
+}
+
+fn finish_late(harness: &mut Harness, call: &Call, outcome: Result<(), Failure>, lateness_ms: u64) {
+    let received = ReceivedReports {
+        heads: Heads::empty(harness.membership().clone()),
+        reports: Vec::new(),
+        proofs: Vec::new(),
+    };
+    let (id, peer, outcome) = (call.id, call.peer.clone(), outcome.map(|()| reply(received)));
+    harness.step(Event::CallFinished(CallFinished { id, peer, outcome, evidence: Vec::new(), lateness_ms }));
+}
+
+fn online() -> Harness {
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    probe(&mut harness, Ok(()), 0);
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
+    harness
+}
+
+#[test]
+fn failures_that_this_node_delayed_do_not_count() {
+    // T / 4 of the samples' timeout of 1 s; refused connections and signed refusals always count.
+    for (failure, lateness_ms, expected) in [
+        (Failure::Timeout, 250, ProbeStatus::Offline),
+        (Failure::Timeout, 251, ProbeStatus::Online),
+        (Failure::Reset, 251, ProbeStatus::Online),
+        (Failure::Refused, 60_000, ProbeStatus::Offline),
+        (Failure::Rejected, 60_000, ProbeStatus::Unknown),
+    ] {
+        let mut harness = online();
+        for _ in 0..10 {
+            probe(&mut harness, Err(failure), lateness_ms);
+        }
+        let observation = harness.engine.peers[1].observation;
+        assert_eq!(observation.status, expected, "{failure} {lateness_ms}");
+        let tries = observation.tries.expect("it is probed");
+        let (failures, late) = match (failure, lateness_ms) {
+            (Failure::Rejected, _) => (0, 0),
+            (Failure::Refused, _) | (_, 250) => (10, 0),
+            _ => (0, 10),
+        };
+        assert_eq!((tries.attempts, tries.failures, tries.late), (11, failures, late), "{failure}");
+    }
+}
+
+#[test]
+fn delayed_failures_are_retried_as_often_as_others() {
+    let mut harness = online();
+    let mut starts = Vec::new();
+    for _ in 0..7 {
+        probe(&mut harness, Err(Failure::Timeout), 60_000);
+        starts.push(harness.now.mono_ms);
+    }
+    // The samples have two retries, a second apart, and rounds every 10 s.
+    let gaps: Vec<_> = starts.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000).collect();
+    assert!(
+        gaps[0] < 2 && gaps[1] < 2 && gaps[2] > 5 && gaps[3] < 2 && gaps[4] < 2 && gaps[5] > 5,
+        "{gaps:?}"
+    );
+}
+
+#[test]
+fn late_reply_shows_that_the_peer_lives_and_widens_its_time_limits() {
+    let mut harness = online();
+    let missed = probe(&mut harness, Err(Failure::Timeout), 0);
+    assert_eq!((missed.timeout_ms, missed.patience_ms), (250, 1_000));
+    probe(&mut harness, Err(Failure::Timeout), 0);
+    let last = probe(&mut harness, Err(Failure::Timeout), 0);
+    assert_eq!((last.timeout_ms, last.patience_ms), (1_000, 1_000), "no answer widens nothing");
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Offline);
+    finish_late(&mut harness, &missed, Ok(()), 0);
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Offline, "only the last call counts");
+    finish_late(&mut harness, &last, Ok(()), 0);
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
+    let limits: Vec<_> = (0..4).map(|_| probe(&mut harness, Ok(()), 0).timeout_ms).collect();
+    assert_eq!(limits, [500, 500, 500, 250]);
+    // A success that this node delayed is late, too.
+    probe(&mut harness, Ok(()), 251);
+    assert_eq!(probe(&mut harness, Ok(()), 250).timeout_ms, 500);
+}
+
+#[test]
+fn delayed_call_that_was_refused_after_its_time_counts() {
+    for (lateness_ms, expected) in [(0, 1), (251, 1)] {
+        let mut harness = online();
+        let call = probe(&mut harness, Err(Failure::Timeout), lateness_ms);
+        finish_late(&mut harness, &call, Err(Failure::Refused), lateness_ms);
+        let is_retried = harness.engine.peers[1].should_retry();
+        assert_eq!(u64::from(is_retried), expected, "{lateness_ms}");
+        probe(&mut harness, Err(Failure::Timeout), 0);
+        assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online, "it counts once");
+        probe(&mut harness, Err(Failure::Timeout), 0);
+        assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Offline);
+    }
+}
+
+#[test]
+fn busy_peer_keeps_its_status_for_three_probes() {
+    let mut harness = online();
+    let since_ms = harness.engine.peers[1].observation.since_ms;
+    for _ in 0..3 {
+        probe(&mut harness, Err(Failure::Busy), 0);
+        let observation = harness.engine.peers[1].observation;
+        assert_eq!(
+            (observation.status, observation.since_ms, observation.error),
+            (ProbeStatus::Online, since_ms, Some(Failure::Busy))
+        );
+        assert!(!harness.engine.peers[1].is_reachable(), "nothing is pushed to it");
+    }
+    probe(&mut harness, Err(Failure::Busy), 0);
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Unknown);
+    probe(&mut harness, Ok(()), 0);
+    probe(&mut harness, Err(Failure::Busy), 0);
+    assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online, "it counts from zero");
+    // An offline peer, too, keeps its status.
+    for _ in 0..3 {
+        probe(&mut harness, Err(Failure::Refused), 0);
+    }
+    for expected in [ProbeStatus::Offline, ProbeStatus::Offline, ProbeStatus::Offline, ProbeStatus::Unknown] {
+        probe(&mut harness, Err(Failure::Busy), 0);
+        assert_eq!(harness.engine.peers[1].observation.status, expected);
+    }
+}
+
+#[test]
+fn overloaded_node_says_so_in_its_reports() {
+    let mut harness = online();
+    for _ in 0..2 {
+        harness.step(Event::Late(251));
+    }
+    assert!(!harness.engine.take_snapshot(harness.now).is_some_and(|snapshot| snapshot.overloaded()));
+    harness.step(Event::Late(400));
+    let notice = Effect::Notice(Notice::OverloadChanged(true));
+    assert!(harness.effects.iter().any(|effect| format!("{effect:?}") == format!("{notice:?}")));
+    assert!(harness.engine.take_snapshot(harness.now).expect("a change").overloaded());
+    harness.pass(200);
+    let report = harness.own().report().clone();
+    assert_eq!((report.overloaded, report.lateness_ms), (Some(true), Some(400)));
+    for _ in 0..25_000 {
+        harness.pass(1);
+    }
+    assert_eq!((harness.own().report().overloaded, harness.own().report().lateness_ms), (None, None));
+}
+
+#[test]
+fn changes_are_reported_by_their_urgency() {
+    use super::change_limiter::Urgency;
+    let harness = self::online();
+    let urgency = |harness: &Harness, from, to| harness.engine.urgency(1, from, to);
+    let (unknown, online, offline) = (ProbeStatus::Unknown, ProbeStatus::Online, ProbeStatus::Offline);
+    assert_eq!(urgency(&harness, unknown, online), Urgency::Deferred);
+    assert_eq!(urgency(&harness, online, unknown), Urgency::Ordinary);
+    assert_eq!(urgency(&harness, offline, online), Urgency::Ordinary, "no quorum found it offline");
+    // The status before held for less than four intervals, then for as long.
+    assert_eq!(urgency(&harness, online, offline), Urgency::Ordinary);
+    for (held_ms, expected) in [(39_999, Urgency::Ordinary), (40_000, Urgency::Urgent)] {
+        let mut harness = self::online();
+        harness.now.mono_ms += held_ms;
+        let now = harness.now;
+        let member = harness.membership().members()[1].clone();
+        for _ in 0..=member.retry {
+            harness.engine.peers[1].on_failure(now, &member, Failure::Timeout, None);
+        }
+        assert_eq!(urgency(&harness, online, offline), expected, "{held_ms}");
+    }
 }
