@@ -66,6 +66,11 @@ pub fn seal(key: &Keypair, keyid: &str, payload_type: &'static str, payload: &[u
 }
 
 impl Envelope {
+    /// The signature, unverified.
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.signature
+    }
+
     /// Parses an envelope of the given payload type. Members may be in any order; unknown members are ignored.
     pub fn parse(json: &str, payload_type: &'static str) -> Result<Self, DsseError> {
         if json.len() > MAX_ENVELOPE {

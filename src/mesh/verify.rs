@@ -47,6 +47,39 @@ impl AuthorRateLimit {
     }
 }
 
+/// What to do with a report that the table lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateDecision {
+    /// Verify its signature, and pass the result to [`VerifyGate::on_verified`].
+    Verify,
+    /// Skip it: a newer one was verified, or the same one is being verified.
+    Superseded,
+    /// Skip it: it is beyond the rate limit of its author.
+    RateLimited,
+}
+
+/// Decides which reports are verified.
+pub trait VerifyGate {
+    /// Decides about a report that the table lacks.
+    fn check(&mut self, report: &UnverifiedReport) -> GateDecision;
+    /// Records the result of a verification: the report if its signature is good.
+    fn on_verified(&mut self, author: usize, verified: Option<&VerifiedReport>);
+}
+
+/// A rate limit alone: the closure gets the author's index and whether to consume a token, and returns whether the author
+/// has one.
+impl<F: FnMut(usize, bool) -> bool> VerifyGate for F {
+    fn check(&mut self, report: &UnverifiedReport) -> GateDecision {
+        if self(report.author(), false) { GateDecision::Verify } else { GateDecision::RateLimited }
+    }
+
+    fn on_verified(&mut self, author: usize, verified: Option<&VerifiedReport>) {
+        if verified.is_some() {
+            self(author, true);
+        }
+    }
+}
+
 /// The reports and proofs in a message, unverified.
 #[derive(Clone, Copy)]
 pub struct MessageReports<'a> {
@@ -91,16 +124,15 @@ impl VerifyOutcome {
 }
 
 /// Verifies `message` against `table`. Stops at the first bad signature, or after [`MAX_MISMATCH_FAILURES`] if the
-/// sender's latest report shows another configuration. `limit` gets the author's index and whether to consume a
-/// token, and returns whether the author has one.
+/// sender's latest report shows another configuration.
 pub fn verify_message(
     table: &ReportTable,
     message: MessageReports<'_>,
-    limit: impl FnMut(usize, bool) -> bool,
+    gate: impl VerifyGate,
 ) -> VerifyOutcome {
     let seen = vec![false; table.membership().members().len()];
     let outcome = VerifyOutcome::default();
-    let mut verifier = MessageVerifier { table, sender: message.sender, limit, seen, outcome };
+    let mut verifier = MessageVerifier { table, sender: message.sender, gate, seen, outcome };
     let proofs = message.proofs.iter().take(MAX_PROOFS);
     let reports = message.reports.iter().try_for_each(|raw| verifier.verify_report(raw.get()));
     if reports.is_continue() {
@@ -110,16 +142,16 @@ pub fn verify_message(
 }
 
 /// Verifies one message.
-struct MessageVerifier<'t, L> {
+struct MessageVerifier<'t, G> {
     table: &'t ReportTable,
     sender: &'t str,
-    limit: L,
+    gate: G,
     /// Whether a report of each author has occurred in the message.
     seen: Vec<bool>,
     outcome: VerifyOutcome,
 }
 
-impl<L: FnMut(usize, bool) -> bool> MessageVerifier<'_, L> {
+impl<G: VerifyGate> MessageVerifier<'_, G> {
     fn verify_report(&mut self, json: &str) -> ControlFlow<()> {
         let report = match UnverifiedReport::parse(json, self.table.membership()) {
             Ok(report) => report,
@@ -133,13 +165,21 @@ impl<L: FnMut(usize, bool) -> bool> MessageVerifier<'_, L> {
             self.outcome.stale += 1;
             return ControlFlow::Continue(());
         }
-        if !(self.limit)(author, false) {
-            self.outcome.rate_limited += 1;
-            return ControlFlow::Continue(());
+        match self.gate.check(&report) {
+            GateDecision::Verify => {}
+            GateDecision::Superseded => {
+                self.outcome.stale += 1;
+                return ControlFlow::Continue(());
+            }
+            GateDecision::RateLimited => {
+                self.outcome.rate_limited += 1;
+                return ControlFlow::Continue(());
+            }
         }
-        match report.verify(self.table.membership()) {
+        let verified = report.verify(self.table.membership());
+        self.gate.on_verified(author, verified.as_ref().ok());
+        match verified {
             Ok(report) => {
-                (self.limit)(author, true);
                 self.outcome.reports.push(report);
                 ControlFlow::Continue(())
             }
@@ -297,7 +337,7 @@ mod tests {
         let outcome = verify_message(
             &table,
             MessageReports { sender: "nobody", reports: &[&report], proofs: &[] },
-            |_, take| {
+            |_, take: bool| {
                 assert!(!take, "a forgery uses up what its pretended author may send");
                 true
             },

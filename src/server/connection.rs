@@ -48,9 +48,10 @@ impl AcceptedConnection {
             requests: 0,
         };
         let mut accepted_at = Some(self.accepted_at);
+        let mut queued = self.accepted_at.elapsed();
         loop {
             let head = match connection.read_head(accepted_at.take()) {
-                Ok(Some(head)) => head,
+                Ok(Some(head)) => head.with_queued(std::mem::take(&mut queued)),
                 Ok(None) => return,
                 Err(error) => return connection.reject_head(error),
             };
@@ -203,6 +204,10 @@ impl<'a, H: Handler> Connection<'a, H> {
                 return RequestOutcome::Unread(self.reject_beyond_share(&reservation, remote, &admitted));
             }
         };
+        // A peer that has given up needs no answer. Other clients may end their side after the request.
+        if sender.is_some() && self.stream.has_ended() {
+            return RequestOutcome::Disconnected;
+        }
         permit.set_handling(true);
         let response = guarded(remote, || handler.respond(ReceivedRequest { head, remote, body }, &admitted));
         permit.set_handling(false);

@@ -7,6 +7,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// The shortest timeout: the kernel would treat 0 as none.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
@@ -80,6 +82,12 @@ impl<'a> DeadlineStream<'a> {
                 Ok(read) => discarded += read,
             }
         }
+    }
+
+    /// Returns whether the client has closed the connection, or its side of it.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut watched = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
     /// Makes the close a reset, which discards bytes that the client has not read.

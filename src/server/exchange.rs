@@ -21,6 +21,7 @@ use rouille::Response;
 
 use self::error::ExchangeError;
 use super::client_address::ClientPrefix;
+use super::exchange_capacity::ExchangeCapacity;
 use super::exchange_rate::{ExchangeLimits, ExchangeRates, RejectStage};
 use super::handler::Admission;
 use super::limits::MAX_EXCHANGE_BODY_BYTES;
@@ -53,6 +54,13 @@ pub struct AdmittedExchange {
     verified_in: Duration,
 }
 
+/// The limits of all exchanges of a listener.
+#[derive(Clone, Copy)]
+pub(super) struct SharedLimits<'a> {
+    pub(super) rates: &'a ExchangeRates,
+    pub(super) capacity: &'a ExchangeCapacity,
+}
+
 /// The signed parts of the request, to which the reply is bound.
 struct SignedHead {
     path: String,
@@ -65,7 +73,7 @@ struct SignedHead {
 /// is verified are unsigned.
 pub(super) fn admit(
     node: &Arc<NetworkHandle>,
-    rates: &ExchangeRates,
+    SharedLimits { rates, capacity }: SharedLimits<'_>,
     head: &RequestHead,
     remote: SocketAddr,
 ) -> Admission<AdmittedExchange> {
@@ -73,6 +81,12 @@ pub(super) fn admit(
         let response = problem(405, "Method Not Allowed", "an exchange is a POST");
         return Admission::Reject(response.with_additional_header("Allow", "POST"));
     }
+    node.record_lateness(head.queued());
+    let Some(_slot) = capacity.try_verify() else {
+        let error = ExchangeError::busy();
+        error.count(node, "");
+        return Admission::Reject(error.to_unsigned());
+    };
     let snapshot = node.snapshot();
     let (admitted, is_incompatible) = match verify_head(node, &snapshot, head) {
         Ok(verified) => verified,
@@ -199,7 +213,10 @@ fn take_nonce(admitted: &AdmittedExchange, snapshot: &Snapshot) -> Result<(), Ex
 }
 
 /// Answers an admitted exchange.
-pub(super) fn respond(body: Vec<u8>, admitted: &AdmittedExchange) -> Response {
+pub(super) fn respond(body: Vec<u8>, admitted: &AdmittedExchange, limits: SharedLimits<'_>) -> Response {
+    let Some(_slot) = limits.capacity.try_answer() else {
+        return admitted.reject_limited(&ExchangeError::busy(), limits.rates, RejectStage::RateLimit);
+    };
     let start = Instant::now();
     let snapshot = admitted.node.snapshot();
     let received = receive(&body, admitted, &snapshot);

@@ -44,6 +44,7 @@ mod dashboard_routes;
 mod deadline_stream;
 mod etag;
 pub mod exchange;
+mod exchange_capacity;
 mod exchange_rate;
 #[cfg(test)]
 mod fixture;

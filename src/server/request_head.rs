@@ -3,6 +3,7 @@
 
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::limits::MAX_HEADER_FIELDS;
 
@@ -35,9 +36,20 @@ pub struct RequestHead {
     lacks_length: bool,
     keep_alive: bool,
     expects_continue: bool,
+    queued: Duration,
 }
 
 impl RequestHead {
+    /// Returns how long the connection waited for a thread before this request, its first one; 0 for later ones.
+    pub fn queued(&self) -> Duration {
+        self.queued
+    }
+
+    /// Returns the head with this [`RequestHead::queued`].
+    pub(super) fn with_queued(self, queued: Duration) -> Self {
+        Self { queued, ..self }
+    }
+
     /// Returns the method as received; methods are case-sensitive.
     pub fn method(&self) -> &str {
         &self.method
@@ -209,6 +221,7 @@ impl HeaderBuilder {
             // The bytes that follow may be a body of unknown length.
             keep_alive: minor == 1 && !self.close && !lacks_length,
             expects_continue: minor == 1 && self.expect,
+            queued: Duration::ZERO,
         })
     }
 }

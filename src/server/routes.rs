@@ -9,7 +9,8 @@ use rouille::{Request, Response};
 use super::api_route::ApiRoute;
 use super::auth::Auth;
 use super::dashboard_routes::DashboardRoutes;
-use super::exchange;
+use super::exchange::{self, SharedLimits};
+use super::exchange_capacity::ExchangeCapacity;
 use super::exchange_rate::ExchangeRates;
 use super::handler::{Admission, Handler, memory_share_exceeded};
 use super::health;
@@ -29,6 +30,7 @@ pub struct Routes {
     views: ViewCache,
     dashboard: DashboardRoutes,
     exchange_rates: ExchangeRates,
+    exchange_capacity: ExchangeCapacity,
 }
 
 /// A request whose head was admitted.
@@ -48,6 +50,7 @@ impl Routes {
             views: ViewCache::new(),
             dashboard: DashboardRoutes::default(),
             exchange_rates: ExchangeRates::default(),
+            exchange_capacity: ExchangeCapacity::default(),
         }
     }
 
@@ -81,6 +84,12 @@ fn exchange_network<'p>(instance: &ServedInstance, path: &'p str) -> Option<&'p 
         .then_some(network)
 }
 
+impl Routes {
+    fn exchange_limits(&self) -> SharedLimits<'_> {
+        SharedLimits { rates: &self.exchange_rates, capacity: &self.exchange_capacity }
+    }
+}
+
 impl Handler for Routes {
     type Admitted = Admitted;
 
@@ -97,7 +106,7 @@ impl Handler for Routes {
             let detail = "no such network on this instance; check the url of this node in the configuration of the sender";
             return Admission::Reject(problem(404, "Not Found", detail));
         };
-        match exchange::admit(node, &self.exchange_rates, head, remote) {
+        match exchange::admit(node, self.exchange_limits(), head, remote) {
             Admission::Accept { max_body_bytes, sender, admitted } => {
                 let admitted = Admitted::Exchange(Box::new(admitted));
                 Admission::Accept { max_body_bytes, sender, admitted }
@@ -129,7 +138,7 @@ impl Handler for Routes {
 
     fn respond(&self, request: ReceivedRequest, admitted: &Admitted) -> Response {
         if let Admitted::Exchange(exchange) = admitted {
-            return exchange::respond(request.body, exchange);
+            return exchange::respond(request.body, exchange, self.exchange_limits());
         }
         let request = request.into_rouille();
         let instance = self.instance();

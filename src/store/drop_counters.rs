@@ -40,12 +40,13 @@ impl DropCounters {
         self.stale.fetch_add(u64::from(outcome.stale), Ordering::Relaxed);
         if outcome.rate_limited > 0 {
             self.rate_limited.fetch_add(u64::from(outcome.rate_limited), Ordering::Relaxed);
-            if let Some(more) =
-                self.log_limiter.allow(&format!("dropped reports from {sender} beyond the rate limit"))
+            if let Some(more) = self
+                .log_limiter
+                .allow(&format!("dropped reports that {sender} sent beyond the rate limit of authors"))
             {
                 warn!(
                     MESSAGE_ID = message_id::DROPPED, DISTOMON_NETWORK = network, DISTOMON_PEER = sender;
-                    "{network}: dropped reports from {sender}: more than {AUTHOR_REPORTS_PER_SECOND} new reports of one node in a second{more}"
+                    "{network}: dropped reports that {sender} sent: more than {AUTHOR_REPORTS_PER_SECOND} new reports of one author arrived within a second{more}"
                 );
             }
         }
@@ -74,6 +75,14 @@ impl DropCounters {
         self.rejected_requests.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.log_limiter.allow(&format!("rejected a request from {subject}: {kind}")) {
             warn!(MESSAGE_ID = message_id::REJECTED, DISTOMON_NETWORK = network; "{network}: rejected a request from {subject}: {why}{more}");
+        }
+    }
+
+    /// Counts a request that was rejected since this node is overloaded.
+    pub fn count_busy(&self, network: &str) {
+        self.rejected_requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.log_limiter.allow("rejected requests: this node is overloaded") {
+            warn!(MESSAGE_ID = message_id::REJECTED, DISTOMON_NETWORK = network; "{network}: rejected a request: this node is overloaded{more}");
         }
     }
 

@@ -5,16 +5,40 @@ use parking_lot::Mutex;
 use super::clock::Clock;
 use super::drop_counters::DropCounters;
 use crate::mesh::Snapshot;
-use crate::mesh::verify::{self, AuthorRateLimit, MessageReports, VerifyOutcome};
+use crate::mesh::id::ReportId;
+use crate::mesh::verify::{self, AuthorRateLimit, GateDecision, MessageReports, VerifyGate, VerifyOutcome};
+use crate::mesh::wire::report::{Digest, UnverifiedReport, VerifiedReport};
+
+/// For how long a verified report counts as stored, in ms: the event loop may be that late. It may also drop the report,
+/// so that another copy must be verified later.
+const QUEUED_MS: u64 = 1_000;
 
 /// The verifier of a network.
 ///
-/// The I/O threads share the rate limit, which is not part of the snapshot: it bounds the processor time of verification,
-/// so it must hold while the event loop is behind. A limit in the snapshot would admit one report of an author for each
+/// The I/O threads share its state, which is not part of the snapshot: it bounds the processor time of verification, so
+/// it must hold while the event loop is behind. A limit in the snapshot would admit one report of an author for each
 /// message that arrives between two snapshots (`cargo bench --bench reports` prints their number).
 #[derive(Default)]
 pub(super) struct ReportVerifier {
-    limit: Mutex<AuthorRateLimit>,
+    state: Mutex<VerifierState>,
+}
+
+#[derive(Default)]
+struct VerifierState {
+    /// The digest of the configuration to whose members the indices below refer.
+    config: String,
+    rates: AuthorRateLimit,
+    /// By author.
+    recent: Vec<RecentReports>,
+}
+
+/// The reports of one author that were verified recently or are being verified.
+#[derive(Debug, Clone, Default)]
+struct RecentReports {
+    /// The newest verified one, and when it was verified: monotonic time in ms.
+    newest: Option<(ReportId, Digest, u64)>,
+    /// The one that is being verified.
+    in_progress: Option<(Digest, [u8; 64])>,
 }
 
 impl ReportVerifier {
@@ -26,15 +50,156 @@ impl ReportVerifier {
         snapshot: &Snapshot,
         message: MessageReports<'_>,
     ) -> VerifyOutcome {
-        let now_ms = clock.mono_ms();
-        let outcome = verify::verify_message(snapshot.table(), message, |author, consume| {
-            let mut limit = self.limit.lock();
-            if consume {
-                limit.consume(author, now_ms);
-            }
-            limit.allows(author, now_ms)
-        });
-        counters.count_verified(snapshot.membership().network_id().as_str(), message.sender, &outcome);
+        let membership = snapshot.membership();
+        self.state.lock().use_membership(membership.digest(), membership.members().len());
+        let gate = SharedGate { state: &self.state, now_ms: clock.mono_ms(), in_progress: None };
+        let outcome = verify::verify_message(snapshot.table(), message, gate);
+        counters.count_verified(membership.network_id().as_str(), message.sender, &outcome);
         outcome
+    }
+}
+
+impl VerifierState {
+    /// Starts over if the configuration has changed.
+    fn use_membership(&mut self, config: &str, members: usize) {
+        if self.config != config || self.recent.len() != members {
+            let (config, recent) = (config.to_owned(), vec![RecentReports::default(); members]);
+            *self = Self { config, rates: AuthorRateLimit::default(), recent };
+        }
+    }
+}
+
+/// The gate of one message.
+struct SharedGate<'a> {
+    state: &'a Mutex<VerifierState>,
+    now_ms: u64,
+    /// The report that this thread verifies.
+    in_progress: Option<(Digest, [u8; 64])>,
+}
+
+impl VerifyGate for SharedGate<'_> {
+    fn check(&mut self, report: &UnverifiedReport) -> GateDecision {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let author = report.author();
+        // The configuration may have been replaced since, with fewer members.
+        let Some(recent) = state.recent.get_mut(author) else { return GateDecision::Superseded };
+        let signed = (*report.digest(), *report.signature());
+        if recent.is_superseded(report, self.now_ms) || recent.in_progress == Some(signed) {
+            return GateDecision::Superseded;
+        }
+        if !state.rates.allows(author, self.now_ms) {
+            return GateDecision::RateLimited;
+        }
+        // Another report in progress may be forged, so it does not replace this one.
+        recent.in_progress = Some(signed);
+        self.in_progress = Some(signed);
+        GateDecision::Verify
+    }
+
+    fn on_verified(&mut self, author: usize, verified: Option<&VerifiedReport>) {
+        let mut state = self.state.lock();
+        let Some(recent) = state.recent.get_mut(author) else { return };
+        if recent.in_progress == self.in_progress {
+            recent.in_progress = None;
+        }
+        let Some(report) = verified else { return };
+        if recent.newest.is_none_or(|(id, ..)| report.id() > id) {
+            recent.newest = Some((report.id(), *report.digest(), self.now_ms));
+        }
+        state.rates.consume(author, self.now_ms);
+    }
+}
+
+impl RecentReports {
+    /// Whether a report is older than the newest verified one, or the same.
+    fn is_superseded(&self, report: &UnverifiedReport, now_ms: u64) -> bool {
+        self.newest.is_some_and(|(id, digest, verified_ms)| {
+            let is_recent = now_ms.saturating_sub(verified_ms) < QUEUED_MS;
+            is_recent && (report.id() < id || (report.id() == id && *report.digest() == digest))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::wire::report::Report;
+    use crate::store::fixture::{self, Net};
+
+    fn unverified(net: &Net, report: &VerifiedReport) -> UnverifiedReport {
+        UnverifiedReport::parse(report.envelope(), &net.membership).expect("a report")
+    }
+
+    fn gate(state: &Mutex<VerifierState>, now_ms: u64) -> SharedGate<'_> {
+        SharedGate { state, now_ms, in_progress: None }
+    }
+
+    /// A report of node 1 with this sequence number.
+    fn report(net: &Net, seq: u64, isolated: bool) -> VerifiedReport {
+        let base = net.report(1, fixture::now());
+        let changed = Report { seq, isolated, ..base.report().clone() };
+        VerifiedReport::sign(changed, &net.keys[1])
+    }
+
+    #[test]
+    fn superseded_reports_are_not_verified_until_the_event_loop_may_have_dropped_them() {
+        let net = Net::new("net", 3);
+        let state = Mutex::new(VerifierState::default());
+        state.lock().use_membership("config", 3);
+        let newest = report(&net, 7, false);
+        let checked = |report: &VerifiedReport, now_ms| {
+            let mut gate = gate(&state, now_ms);
+            let decision = gate.check(&unverified(&net, report));
+            gate.on_verified(1, None);
+            decision
+        };
+        let mut first = gate(&state, 5_000);
+        assert_eq!(first.check(&unverified(&net, &newest)), GateDecision::Verify);
+        first.on_verified(1, Some(&newest));
+        assert_eq!(checked(&newest, 5_000), GateDecision::Superseded);
+        assert_eq!(checked(&report(&net, 6, false), 5_999), GateDecision::Superseded);
+        assert_eq!(checked(&report(&net, 6, false), 6_000), GateDecision::Verify);
+        assert_eq!(checked(&newest, 6_000), GateDecision::Verify);
+        assert_eq!(checked(&report(&net, 8, false), 5_000), GateDecision::Verify);
+        assert_eq!(checked(&report(&net, 7, true), 5_000), GateDecision::Verify, "it convicts its author");
+        state.lock().use_membership("other config", 3);
+        assert_eq!(checked(&report(&net, 6, false), 5_000), GateDecision::Verify);
+    }
+
+    #[test]
+    fn a_report_that_is_being_verified_is_not_verified_again() {
+        let net = Net::new("net", 3);
+        let state = Mutex::new(VerifierState::default());
+        state.lock().use_membership("config", 3);
+        let (one, other) = (report(&net, 7, false), report(&net, 6, false));
+        let mut first = gate(&state, 5_000);
+        let mut second = gate(&state, 5_000);
+        assert_eq!(first.check(&unverified(&net, &one)), GateDecision::Verify);
+        assert_eq!(second.check(&unverified(&net, &one)), GateDecision::Superseded);
+        // The first one may be forged.
+        assert_eq!(second.check(&unverified(&net, &other)), GateDecision::Verify);
+        second.on_verified(1, Some(&other));
+        first.on_verified(1, None);
+        assert_eq!(second.check(&unverified(&net, &one)), GateDecision::Verify);
+    }
+
+    #[test]
+    fn reports_beyond_the_rate_of_their_author_are_not_verified() {
+        let net = Net::new("net", 3);
+        let state = Mutex::new(VerifierState::default());
+        state.lock().use_membership("config", 3);
+        let decisions: Vec<_> = (1..=6)
+            .map(|seq| {
+                let (mut gate, report) = (gate(&state, 5_000), report(&net, seq, false));
+                let decision = gate.check(&unverified(&net, &report));
+                if decision == GateDecision::Verify {
+                    gate.on_verified(1, Some(&report));
+                }
+                decision
+            })
+            .collect();
+        assert_eq!(decisions[..5], [GateDecision::Verify; 5]);
+        assert_eq!(decisions[5], GateDecision::RateLimited);
     }
 }

@@ -264,6 +264,11 @@ impl UnverifiedReport {
         &self.digest
     }
 
+    /// The signature, unverified.
+    pub fn signature(&self) -> &[u8; 64] {
+        self.envelope.signature()
+    }
+
     /// Verifies the signature with the author's keys.
     pub fn verify(self, membership: &Membership) -> Result<VerifiedReport, ReportError> {
         let keys = &membership.members()[self.author].keys;

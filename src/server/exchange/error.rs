@@ -38,10 +38,19 @@ impl ExchangeError {
         Self::new(429, "Too Many Requests", detail)
     }
 
+    /// Creates the error of a request beyond the capacity of this node. Its sender must not conclude from an unsigned one
+    /// that anything else answers at this address.
+    pub(super) fn busy() -> Self {
+        Self::new(503, "Service Unavailable", "this node is overloaded")
+    }
+
     /// Counts a request of `subject`, a member's id or an address, that `node` rejects.
     pub(super) fn count(&self, node: &NetworkHandle, subject: &str) {
         let snapshot = node.snapshot();
         let network = snapshot.membership().network_id().as_str();
+        if self.status == 503 {
+            return node.drop_counters.count_busy(network);
+        }
         node.drop_counters.count_rejected_request(network, subject, self.title, &self.detail);
     }
 

@@ -27,8 +27,13 @@ fn admitted(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> AdmittedExchang
     }
 }
 
+fn respond_to(body: &str, admitted: &AdmittedExchange, capacity: &ExchangeCapacity) -> Response {
+    let limits = SharedLimits { rates: &ExchangeRates::default(), capacity };
+    respond(body.as_bytes().to_vec(), admitted, limits)
+}
+
 fn exchange(net: &Net, node: &Arc<NetworkHandle>, body: &str) -> Response {
-    respond(body.as_bytes().to_vec(), &admitted(net, node, body))
+    respond_to(body, &admitted(net, node, body), &ExchangeCapacity::default())
 }
 
 #[test]
@@ -93,4 +98,21 @@ fn errors_are_signed_up_to_a_limit_and_all_counted() {
     }
     assert!(is_signed[..10].iter().all(|signed| *signed) && is_signed.contains(&false), "{is_signed:?}");
     assert_eq!(node.drop_counters.counts().rejected_requests, 30);
+}
+
+#[test]
+fn a_request_beyond_the_capacity_is_answered_busy_and_signed() {
+    let net = Net::new("net", 3);
+    let (node, events) = net.node_with_events();
+    let node = Arc::new(node);
+    let body = "{\"v\":2,\"heads\":{}}";
+    let capacity = ExchangeCapacity::default();
+    let slots: Vec<_> = std::iter::from_fn(|| capacity.try_answer()).collect();
+    let admitted = admitted(&net, &node, body);
+    let busy = respond_to(body, &admitted, &capacity);
+    assert_eq!(busy.status_code, 503);
+    assert!(field(&busy, "Signature").is_some());
+    assert_eq!(events.try_iter().count(), 0, "the request was not processed");
+    drop(slots);
+    assert_eq!(respond_to(body, &admitted, &capacity).status_code, 200);
 }
