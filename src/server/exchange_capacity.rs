@@ -57,7 +57,7 @@ impl Slots {
     fn try_take(&self) -> Option<ExchangeSlot<'_>> {
         let take = |used| (used < self.max).then_some(used + 1);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.is_ok().then_some(ExchangeSlot(&self.used))
+        taken.ok().map(|_| ExchangeSlot(&self.used))
     }
 }
 

@@ -241,8 +241,8 @@ mod tests {
             check(&trends, "node-00", Source::AllObservers, &[(1, 0)]);
             check(&trends, "node-00", Source::OwnProbes, &[]);
             check(&trends, "node-01", Source::AllObservers, &[(1, 0)]);
-            // Probed every 2.5 s for 20 s, and each probe counts.
-            check(&trends, "node-01", Source::OwnProbes, &[(8, 0)]);
+            // Probed every 2.5 s from the start to 20 s, and each probe counts.
+            check(&trends, "node-01", Source::OwnProbes, &[(9, 0)]);
             check(&trends, "node-02", Source::AllObservers, &[(0, 2)]);
             check(&trends, "node-02", Source::OwnProbes, &[(0, 2)]);
         }

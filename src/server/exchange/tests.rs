@@ -105,7 +105,7 @@ fn a_request_beyond_the_capacity_is_answered_busy_and_signed() {
     let net = Net::new("net", 3);
     let (node, events) = net.node_with_events();
     let node = Arc::new(node);
-    let body = "{\"v\":2,\"heads\":{}}";
+    let body = "{\"v\":2,\"heads\":{},\"reports\":[]}";
     let capacity = ExchangeCapacity::default();
     let slots: Vec<_> = std::iter::from_fn(|| capacity.try_answer()).collect();
     let admitted = admitted(&net, &node, body);
