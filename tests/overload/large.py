@@ -95,7 +95,7 @@ class LargeNetwork:
             stack.close()
             resumed = time.time()
 
-            # A verdict may be decided just before the first sign of life, which takes a probe to arrive.
+            # A verdict may be decided just before the first sign of life, which arrives with a probe.
             def may_be_down(change):
                 return (change.viewer in live and change.node in suspended
                         and began <= change.at <= resumed + interval_s + timeout_s)
