@@ -15,6 +15,9 @@ import time
 # processors of an idle x86-64 server, with Python 3.11.
 REFERENCE = 6_500
 SECONDS = 2
+# Other work on this machine may end soon: the best measurement counts.
+ATTEMPTS = 3
+PAUSE_S = 5
 
 # 2^255 - 19, whose arithmetic Ed25519 uses.
 PRIME = 2**255 - 19
@@ -23,6 +26,10 @@ PRIME = 2**255 - 19
 def factor():
     """Returns by how much this machine is slower than the reference, at least 1, and the measured pieces a second."""
     measured = measure()
+    for _ in range(ATTEMPTS - 1):
+        if measured < REFERENCE / 2:
+            time.sleep(PAUSE_S)
+            measured = max(measured, measure())
     return max(1, REFERENCE / measured), measured
 
 

@@ -18,31 +18,32 @@ class GapMeter(threading.Thread):
     def __init__(self, viewer, node, token):
         super().__init__(name=f"gaps of {node.name} at {viewer.name}", daemon=True)
         self.viewer, self.node, self.token = viewer, node, token
-        # When a new report was found, as Unix time in s, and whether it says that its author is overloaded.
+        # New reports as (creation by the clock of this machine, arrival, whether it says that its author is overloaded), in
+        # Unix time in s.
         self.advances = []
         self.ended = threading.Event()
         self.error = None
 
     def run(self):
         self.viewer.namespace.enter()
-        before = None
+        newest = None
         while not self.ended.wait(PERIOD_S):
             try:
-                found, is_overloaded = self.newest()
+                report = self.newest()
+                report_id = report["epoch"], report["seq"]
+                if report_id != newest:
+                    newest = report_id
+                    self.advances.append((report["at"] / 1000, time.time(), bool(report.get("overloaded"))))
             except (OSError, RuntimeError, ValueError, LookupError) as error:
                 self.error = error
                 return
-            if found != before:
-                self.advances.append((time.time(), is_overloaded))
-                before = found
 
     def newest(self):
         status, body = get(f"{self.viewer.url}/report/{NETWORK_ID}/{self.node.name}",
                            {"Authorization": f"Bearer {self.token}"})
         if status != 200:
             raise RuntimeError(f"GET /report of {self.viewer.name}: status {status}")
-        report = json.loads(base64.b64decode(json.loads(body)["payload"]))
-        return (report["epoch"], report["seq"]), bool(report.get("overloaded"))
+        return json.loads(base64.b64decode(json.loads(body)["payload"]))
 
     def end(self):
         self.ended.set()
@@ -50,13 +51,11 @@ class GapMeter(threading.Thread):
 
     def gaps(self):
         """Returns the times in s between reports."""
-        return [later - earlier for (earlier, _), (later, _) in zip(self.advances, self.advances[1:])]
+        found = [at for _, at, _ in self.advances]
+        return [later - earlier for earlier, later in zip(found, found[1:])]
 
     def silence(self, at):
-        """Returns for how long the reports had not advanced at the Unix time `at`, at most, and whether the newest one
-        said that its author was overloaded."""
-        found = [advance for advance in self.advances if advance[0] <= at]
-        if not found:
-            return float("inf"), False
-        # The report arrived up to a period before this thread found it.
-        return at - found[-1][0] + PERIOD_S, found[-1][1]
+        """Returns the age in s of the newest report that had arrived at the Unix time `at`, and whether it said that its
+        author was overloaded."""
+        created, _, is_overloaded = [advance for advance in self.advances if advance[1] <= at][-1]
+        return at - created, is_overloaded

@@ -12,7 +12,7 @@ OBSERVATIONS = ("online", "offline", "unknown")
 LINE = re.compile(r"(\S+Z) (?:error|warning|info|debug|trace): (.*)")
 STATUS_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) is (.*)")
 WORD = "|".join({*VERDICTS, *OBSERVATIONS})
-STATUS = re.compile(rf"({WORD})(?: \(was ({WORD})\))?(?:[ ,:;].*)?")
+STATUS = re.compile(rf"({WORD})(?: \(was ({WORD})\))?(?:(?:[,:;]| [a-z]+=).*)?")
 STARTED = re.compile(r"started as ")
 # A node that did not run for some time resets observations without a line.
 GAP = re.compile(r"this process did not run for ")

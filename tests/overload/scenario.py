@@ -34,6 +34,7 @@ class Scenario:
         return self
 
     def __exit__(self, kind, error, _):
+        self.result.peak = self.recording.peak
         if isinstance(error, ERRORS):
             self.checks.failed("the scenario runs to its end", f"{kind.__name__}: {error}")
         elif error:
