@@ -11,8 +11,8 @@ import os
 import socket
 import time
 
-# Pieces of work a second: the median of five runs of `measure` on the machine for which the targets were set, two virtual
-# processors of an idle x86-64 server, with Python 3.11.
+# Pieces of work a second on the machine for which the targets were set, two virtual processors of an x86-64 server with
+# Python 3.11: the best of seven runs of `measure`, rounded down, since other work on the machine only lowers it.
 REFERENCE = 6_500
 SECONDS = 2
 # Other work on this machine may end soon: the best measurement counts.
