@@ -25,8 +25,12 @@ def seen(result):
 
 
 def text(results):
-    rows = [HEAD, *map(row, results)]
-    widths = [max(len(line[column]) for line in rows) for column in range(len(HEAD))]
+    return aligned([HEAD, *map(row, results)])
+
+
+def aligned(rows):
+    """Returns rows with the same number of cells as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in rows)
 
 
