@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
 use log::error;
 
 use super::exchange::exchange;
@@ -52,7 +52,7 @@ struct PeerWorker {
 /// A thread that makes calls.
 struct WorkerThread {
     // Must be dropped before the thread is joined: the thread ends when the channel closes.
-    calls: Sender<Call>,
+    calls: SyncSender<Call>,
     thread: JoinHandle<()>,
 }
 
@@ -115,7 +115,8 @@ impl PeerWorker {
 
 impl WorkerThread {
     fn start(node: &Arc<NetworkHandle>, peer: &NodeId, alive: Arc<()>) -> std::io::Result<Self> {
-        let (calls, waiting) = crossbeam_channel::bounded(1);
+        // Its receiver sleeps immediately; those of crossbeam channels spin before.
+        let (calls, waiting) = sync_channel(1);
         let node = node.clone();
         let thread = std::thread::Builder::new()
             .name(format!("{THREAD_PREFIX}{peer}"))
