@@ -89,9 +89,11 @@ impl MemberState {
 
 fn index_observations(report: &VerifiedReport, membership: &Membership) -> Arc<[(u32, u32)]> {
     let observations = report.report().observations.iter().enumerate();
+    let mut expected = 0;
     let indexed = observations.filter_map(|(position, (id, _))| {
-        let index = u32::try_from(membership.index(id.as_str())?).ok()?;
-        Some((index, u32::try_from(position).ok()?))
+        let index = membership.index_near(expected, id.as_str())?;
+        expected = index + 1;
+        Some((u32::try_from(index).ok()?, u32::try_from(position).ok()?))
     });
     let mut indexed: Vec<_> = indexed.collect();
     indexed.sort_unstable();

@@ -181,6 +181,13 @@ impl Membership {
         self.indices.get(id).copied()
     }
 
+    /// The index of the member `id`, without a lookup if that is `expected` or the next one: lists of members are in the
+    /// order of the membership, and most lack at most one member.
+    pub(super) fn index_near(&self, expected: usize, id: &str) -> Option<usize> {
+        let is_id = |&index: &usize| self.members.get(index).is_some_and(|member| member.id.as_str() == id);
+        [expected, expected + 1].into_iter().find(is_id).or_else(|| self.index(id))
+    }
+
     /// The member `id`.
     pub fn member(&self, id: &str) -> Option<&Member> {
         self.index(id).map(|index| &self.members[index])

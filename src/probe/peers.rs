@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
 use log::error;
 
 use super::exchange::exchange;
@@ -73,7 +73,7 @@ struct QueuedCall {
 /// A thread that makes calls.
 struct WorkerThread {
     // Must be dropped before the thread is joined: the thread ends when the channel closes.
-    calls: Sender<QueuedCall>,
+    calls: SyncSender<QueuedCall>,
     thread: JoinHandle<()>,
     /// The call that it was sent last; none once that has ended.
     last: Weak<CallProgress>,
@@ -167,7 +167,8 @@ impl CallProgress {
 
 impl WorkerThread {
     fn start(node: &Arc<NetworkHandle>, peer: &NodeId) -> std::io::Result<Self> {
-        let (calls, waiting) = crossbeam_channel::bounded(1);
+        // Its receiver sleeps immediately; those of crossbeam channels spin before.
+        let (calls, waiting) = sync_channel(1);
         let node = node.clone();
         let thread = std::thread::Builder::new()
             .name(format!("{THREAD_PREFIX}{peer}"))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Select};
 use log::error;
 use parking_lot::Mutex;
 
@@ -118,7 +118,7 @@ impl EventLoop {
         while !self.is_done() {
             first = self.tick(first);
             if first.is_empty() {
-                first.extend(self.events.recv_timeout(self.wait()));
+                first.extend(self.receive(self.wait()));
             }
         }
     }
@@ -132,6 +132,13 @@ impl EventLoop {
         let due = Duration::from_millis(self.engine.deadline_ms().saturating_sub(now_ms));
         let calls = self.caller.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         due.min(calls.unwrap_or(MAX_TICK_INTERVAL)).min(MAX_TICK_INTERVAL)
+    }
+
+    /// Waits for an event. `recv_timeout` would spin before it sleeps; a selection does not.
+    fn receive(&self, limit: Duration) -> Option<Event> {
+        let mut select = Select::new();
+        select.recv(&self.events);
+        select.select_timeout(limit).ok()?.recv(&self.events).ok()
     }
 
     /// Steps the engine with the events in `first` and in the queue, and carries out its effects. Returns events to

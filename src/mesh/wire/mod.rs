@@ -4,6 +4,7 @@
 //! member: readers ignore what they do not know. What is not covered by that rule needs another [`PROTOCOL_VERSION`].
 
 mod base64_bytes;
+mod canonical_report;
 pub mod equivocation;
 pub mod heads;
 pub mod held;

@@ -112,9 +112,14 @@ failures! {
 }
 
 impl Failure {
+    /// The failure of a word on the wire, if this release knows the word.
+    pub(super) fn known(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+
     /// The failure of a word on the wire; words that this release does not know are [`Failure::Other`].
     fn from_word(word: &str) -> Self {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word).unwrap_or(Self::Other)
+        Self::known(word).unwrap_or(Self::Other)
     }
 
     /// Whether it is a signed refusal, which proves that the peer is alive.

@@ -14,7 +14,7 @@ use super::observation::{Observation, ReceivedObservation};
 use super::prior_run::PriorRun;
 use super::report_size::max_payload_bytes;
 use super::reserved::{LogHead, ReceiverHashes, ReservedJson};
-use super::{Base64Bytes, PROTOCOL_VERSION, lenient};
+use super::{Base64Bytes, PROTOCOL_VERSION, canonical_report, lenient};
 use crate::crypto::dsse::{self, DsseError};
 use crate::crypto::{Keypair, PublicKey};
 use crate::mesh::id::{MAX_INTEGER, NetworkId, NodeId, ReportId};
@@ -231,8 +231,7 @@ impl UnverifiedReport {
         if envelope.payload.len() > max_payload_bytes(observed) {
             return Err(ReportError::TooLarge);
         }
-        let mut report: Report =
-            serde_json::from_slice(&envelope.payload).map_err(|_| unreadable(&envelope.payload))?;
+        let mut report = read_payload(&envelope.payload, membership)?;
         if report.network_id != *membership.network_id() {
             return Err(ReportError::OtherNetwork);
         }
@@ -244,7 +243,8 @@ impl UnverifiedReport {
             return Err(ReportError::UnknownAuthor);
         }
         check_bounds(&report)?;
-        intern(&mut report, membership);
+        report.network_id = membership.network_id().clone();
+        report.node_id = membership.members()[author].id.clone();
         let digest = Sha256::digest(&envelope.payload).into();
         Ok(Self { report, envelope, json: json.into(), author, digest })
     }
@@ -275,6 +275,17 @@ impl UnverifiedReport {
         let key = keys.iter().find(|key| self.envelope.verify(key)).ok_or(ReportError::BadSignature)?;
         Ok(VerifiedReport { report: self.report, digest: self.digest, key: key.clone(), json: self.json })
     }
+}
+
+/// Reads a payload. Observations of nodes that the membership lacks are dropped, and the ids of the others are the
+/// membership's copies.
+fn read_payload(payload: &[u8], membership: &Membership) -> Result<Report, ReportError> {
+    if let Some(report) = canonical_report::read(payload, membership) {
+        return Ok(report);
+    }
+    let mut report: Report = serde_json::from_slice(payload).map_err(|_| unreadable(payload))?;
+    intern_observations(&mut report, membership);
+    Ok(report)
 }
 
 /// Why a payload is not a [`Report`].
@@ -309,12 +320,7 @@ fn check_bounds(report: &Report) -> Result<(), ReportError> {
 }
 
 /// Drops observations of nodes that the membership lacks, and shares the membership's copies of the ids.
-fn intern(report: &mut Report, membership: &Membership) {
-    report.node_id = match membership.member(report.node_id.as_str()) {
-        Some(member) => member.id.clone(),
-        None => return,
-    };
-    report.network_id = membership.network_id().clone();
+fn intern_observations(report: &mut Report, membership: &Membership) {
     report.observations.retain_mut(|(id, _)| match membership.member(id.as_str()) {
         Some(member) => {
             *id = member.id.clone();
