@@ -72,10 +72,7 @@ fn fetch_with(
             read_reply(socket)
         }
     });
-    let Reply { status, headers, body } = reply.map_err(|error| match error {
-        ReplyError::Stream(error) => classify_io(&error),
-        ReplyError::Reply(failure) => failure,
-    })?;
+    let Reply { status, headers, body } = reply.map_err(classify)?;
     Ok(HttpResponse { status, headers, body, elapsed: start.elapsed() })
 }
 
@@ -155,6 +152,13 @@ impl Write for Socket<'_> {
     }
 }
 
+fn classify(error: ReplyError) -> Failure {
+    match error {
+        ReplyError::Stream(error) => classify_io(&error),
+        ReplyError::Reply(failure) => failure,
+    }
+}
+
 fn classify_io(error: &io::Error) -> Failure {
     use io::ErrorKind as Kind;
     match error.kind() {
@@ -180,98 +184,4 @@ fn is_resource_exhausted(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::net::TcpListener;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::*;
-
-    /// Calls a peer that answers with `reply`. Returns the failure and the number of bytes that were read.
-    fn fetch_reply(reply: &[&[u8]]) -> (Option<Failure>, usize) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}/mon/n", listener.local_addr().expect("its address"));
-        std::thread::scope(|scope| {
-            let server = scope.spawn(move || {
-                let (mut stream, _) = listener.accept().expect("a connection");
-                let _ = stream.read(&mut [0; 4096]);
-                let sent = reply.iter().take_while(|part| stream.write_all(part).is_ok());
-                sent.map(|part| part.len()).sum()
-            });
-            let request = HttpRequest { url, headers: Vec::new(), body: String::new() };
-            // The threads of peers catch panics as well.
-            let result = catch_unwind(AssertUnwindSafe(|| fetch(request, Duration::from_secs(10))));
-            let failure = result.unwrap_or(Err(Failure::BadReply)).err();
-            (failure, server.join().expect("the server"))
-        })
-    }
-
-    #[test]
-    fn an_endless_head_is_rejected() {
-        const TOTAL: usize = 64 << 20;
-        let line = [b"a: ", &[b'x'; 1000][..], b"\r\n"].concat();
-        let lines = vec![&line[..]; TOTAL / line.len()];
-        // minreq counts a line without CR one byte too long: here, one byte beyond the limit.
-        let overlong = [b"a: ", &[b'x'; MAX_HEAD - 4][..], b"\n"].concat();
-        for first in [&b""[..], &overlong] {
-            let reply = [&[b"HTTP/1.1 200 OK\r\n", first], &lines[..]].concat();
-            let (failure, sent) = fetch_reply(&reply);
-            assert!(matches!(failure, Some(Failure::TooLarge | Failure::BadReply)), "{failure:?}");
-            assert!(sent < TOTAL / 2, "{sent}");
-        }
-    }
-
-    #[test]
-    fn malformed_status_lines_are_failures() {
-        for (reply, expected) in [
-            (&b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"[..], Some(Failure::BadReply)),
-            (b"HTTP/1.1 42 Odd\r\nContent-Length: 0\r\n\r\n", Some(Failure::BadReply)),
-            (b"", Some(Failure::Reset)),
-            (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", None),
-        ] {
-            let (failure, _) = fetch_reply(&[reply]);
-            assert_eq!(failure, expected, "{}", String::from_utf8_lossy(reply));
-        }
-    }
-
-    #[test]
-    fn exhausted_resources_are_not_a_failure_of_the_peer() {
-        for (errno, expected) in [
-            (Errno::MFILE, Failure::Other),
-            (Errno::NOBUFS, Failure::Other),
-            (Errno::CONNREFUSED, Failure::Refused),
-            (Errno::HOSTUNREACH, Failure::Unreachable),
-        ] {
-            assert_eq!(classify_io(&errno.into()), expected, "{errno}");
-        }
-    }
-
-    #[test]
-    fn plain_http_on_a_tls_port_is_a_tls_failure() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("https://{}/mon/n", listener.local_addr().expect("its address"));
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-        });
-        let request = HttpRequest { url, headers: Vec::new(), body: String::new() };
-        let result = fetch(request, Duration::from_secs(10));
-        assert_eq!(result.err(), Some(Failure::Tls));
-        server.join().expect("the server");
-    }
-
-    #[test]
-    fn host_names_are_resolved() {
-        for (url, expected) in [
-            ("http://127.0.0.1:8000/mon/n", Ok(())),
-            ("https://127.0.0.1/mon/n", Ok(())),
-            ("http://[::1]:8000", Ok(())),
-            ("http://[::1]/a:b", Ok(())),
-            ("http://nowhere.invalid:80/", Err(Failure::Dns)),
-            ("https://nowhere.invalid", Err(Failure::Dns)),
-        ] {
-            assert_eq!(resolve(url), expected, "{url}");
-        }
-    }
-}
+mod tests;

@@ -81,7 +81,7 @@ pub(super) fn read_reply(mut stream: impl Read) -> Result<Reply, ReplyError> {
     Ok(Reply { status: head.status, headers: head.headers, body })
 }
 
-/// Reads into `space` until bytes with the end of a line have arrived: before that, parsing again is useless.
+/// Reads into `space` until the end of a line has arrived, since parsing again is useless before, or the stream ends.
 fn read_until_line_end(stream: &mut impl Read, space: &mut [u8]) -> Result<usize, ReplyError> {
     let mut received = 0;
     loop {
@@ -89,12 +89,12 @@ fn read_until_line_end(stream: &mut impl Read, space: &mut [u8]) -> Result<usize
             return Err(Failure::TooLarge.into());
         }
         let read = stream.read(&mut space[received..])?;
-        if read == 0 {
+        let has_line_end = space[received..received + read].contains(&b'\n');
+        received += read;
+        if received == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let lines = space[received..received + read].contains(&b'\n');
-        received += read;
-        if lines {
+        if has_line_end || read == 0 {
             return Ok(received);
         }
     }
