@@ -62,7 +62,7 @@ fn call_peer(
         ("Signature", head.signature.clone()),
     ];
     let request = HttpRequest { url: format!("{url}/mon/{}", membership.network_id()), headers, body };
-    let response = fetch(request, Duration::from_millis(call.timeout_ms))?;
+    let response = fetch(&request, Duration::from_millis(call.timeout_ms))?;
     let received_us = wall_us();
 
     let context = SignedRequest {

@@ -50,8 +50,8 @@ impl HttpResponse {
 
 /// Sends `request` and reads the whole reply, in this thread. The connection closes at the end of `timeout`. Only the
 /// lookup of a host name can exceed it, and callers must abandon the call then.
-pub(super) fn fetch(request: HttpRequest, timeout: Duration) -> Result<HttpResponse, Failure> {
-    fetch_with(tls::client_config, &request, timeout)
+pub(super) fn fetch(request: &HttpRequest, timeout: Duration) -> Result<HttpResponse, Failure> {
+    fetch_with(tls::client_config, request, timeout)
 }
 
 fn fetch_with(
@@ -65,12 +65,12 @@ fn fetch_with(
     let addresses = resolve(&url)?;
     let limit = TimeLimit { start, timeout };
     let bytes = serialize(request, &url);
-    let reply = exchange(addresses, limit, |mut socket| match tls_config {
-        Some(config) => read_reply(tls::stream(config, url.host, &bytes, socket)?),
-        None => {
-            socket.write_all(&bytes)?;
-            read_reply(socket)
+    let reply = exchange(addresses, limit, |mut socket| {
+        if let Some(config) = tls_config {
+            return read_reply(tls::stream(config, url.host, &bytes, socket)?);
         }
+        socket.write_all(&bytes)?;
+        read_reply(socket)
     });
     let Reply { status, headers, body } = reply.map_err(classify)?;
     Ok(HttpResponse { status, headers, body, elapsed: start.elapsed() })
