@@ -20,17 +20,19 @@
 //! | [`subnet`] | a subnet of IP addresses, for `config`, `service` and `server` | configuration |
 //! | [`threads`] | threads whose panic ends the process | which threads there are |
 //! | [`journal`] | the logger, message ids, the limit on repeated lines | the texts of the lines |
+//! | `deadline_stream` | a socket whose reads and writes have deadlines, for `server` and `probe` | HTTP |
 //! | `durable_file` | atomic file writes, for `store`, `config` and `server` | file formats |
 //!
 //! Imports go one way: `cli` → `service` → {`server`, `probe`} → `store` → `mesh` → `crypto`; `server` → `dashboard` →
 //! {`present`, `store`}; `present` → `mesh`; {`cli`, `service`} → `config` → {`mesh`, `crypto`}. A module may also import
 //! any module that comes later on its path. `cli`, `service` and `server` take texts from `present` too; `journal`,
-//! `threads`, `durable_file` and `subnet` import no other module, and neither `mesh` nor `crypto` imports them.
+//! `threads`, `deadline_stream`, `durable_file` and `subnet` import no other module, and neither `mesh` nor `crypto` imports them.
 
 pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod dashboard;
+mod deadline_stream;
 mod durable_file;
 pub mod journal;
 pub mod mesh;

@@ -38,7 +38,7 @@ pub(super) fn answers(
         ("Signature", head.signature.clone()),
     ];
     let url = format!("{url}/mon/{}", membership.network_id());
-    let Ok(response) = fetch(HttpRequest { url, headers, body: BODY.to_owned() }, timeout) else {
+    let Ok(response) = fetch(&HttpRequest { url, headers, body: BODY.to_owned() }, timeout) else {
         return false;
     };
     let request = SignedRequest {

@@ -67,7 +67,7 @@ fn call_peer(
         ("Signature", head.signature.clone()),
     ];
     let request = HttpRequest { url: format!("{url}/mon/{}", membership.network_id()), headers, body };
-    let response = fetch(request, patience)?;
+    let response = fetch(&request, patience)?;
     let received_us = wall_us();
 
     let context = SignedRequest {

@@ -6,7 +6,10 @@
 mod earlier_release;
 mod exchange;
 mod http_client;
+mod http_reply;
+mod peer_url;
 mod peers;
 mod reply_signature;
+mod tls;
 
 pub use peers::PeerWorkers;

@@ -10,7 +10,6 @@ use rouille::{Response, ResponseBody};
 
 use super::client_address;
 use super::connection_limiter::ConnectionPermit;
-use super::deadline_stream::DeadlineStream;
 use super::handler::{Admission, Handler};
 use super::limits::Limits;
 use super::memory_budget::MemoryReservation;
@@ -19,6 +18,7 @@ use super::read_buffer::ReadBuffer;
 use super::reply::{ReplyMode, ReplyWriter, reason};
 use super::request_head::{ReceivedRequest, RequestError, RequestHead};
 use super::resource_owner::ResourceOwner;
+use crate::deadline_stream::DeadlineStream;
 
 /// The smallest buffer of a longer body, and the largest read into it, in bytes.
 const BODY_STEP: usize = 16 * 1024;

@@ -13,7 +13,6 @@
 //! | `exchange_rate`, `token_bucket` | the rate of exchanges of each sender; limits on rates |
 //! | `read_buffer`, [`request_head`] | received bytes, and the strict parser of request heads |
 //! | `reply` | the serialization of a `rouille::Response` |
-//! | `deadline_stream` | a socket with read and write deadlines |
 //! | [`limits`] | bounds on sizes, counts and times |
 //! | `client_address`, `recent_clients` | client prefixes, trusted proxies, and the prefixes that logged in recently |
 //! | `listener_counters` | rejected connections and requests, and their log |
@@ -41,7 +40,6 @@ mod client_address;
 mod connection;
 mod connection_limiter;
 mod dashboard_routes;
-mod deadline_stream;
 mod etag;
 pub mod exchange;
 mod exchange_capacity;

@@ -13,22 +13,22 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// A connected socket with the timeouts that are set on it.
-pub(super) struct DeadlineStream<'a> {
+pub(crate) struct DeadlineStream<'a> {
     stream: &'a TcpStream,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
 }
 
 impl<'a> DeadlineStream<'a> {
-    pub(super) fn new(stream: &'a TcpStream) -> Self {
-        // Each reply is one write, so waiting for more is useless; a failure only makes replies slower.
+    pub(crate) fn new(stream: &'a TcpStream) -> Self {
+        // Each message is one write, so waiting for more is useless; a failure only makes messages slower.
         let _ = stream.set_nodelay(true);
         Self { stream, read_timeout: None, write_timeout: None }
     }
 
     /// Reads available bytes, or waits up to `timeout` for them. Returns their number, 0 at the end of the
     /// stream; fails with [`io::ErrorKind::TimedOut`].
-    pub(super) fn read(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
         if self.read_timeout != Some(timeout) {
             self.stream.set_read_timeout(Some(timeout.max(MIN_TIMEOUT)))?;
             self.read_timeout = Some(timeout);
@@ -42,12 +42,12 @@ impl<'a> DeadlineStream<'a> {
     }
 
     /// Like [`Self::read`], but waits until `deadline`.
-    pub(super) fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    pub(crate) fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
         self.read(buffer, remaining(deadline)?)
     }
 
     /// Writes all of `bytes` within `timeout` after `start`; fails with [`io::ErrorKind::TimedOut`].
-    pub(super) fn write_all(&mut self, bytes: &[u8], start: Instant, timeout: Duration) -> io::Result<()> {
+    pub(crate) fn write_all(&mut self, bytes: &[u8], start: Instant, timeout: Duration) -> io::Result<()> {
         let mut rest = bytes;
         // The first write, usually the only one, uses the full timeout, which is set already.
         let mut wait = if start.elapsed() < MIN_TIMEOUT { timeout } else { remaining(start + timeout)? };
@@ -70,7 +70,7 @@ impl<'a> DeadlineStream<'a> {
 
     /// Ends the writing side, then reads and discards bytes, up to `bytes` and for up to `timeout`. Closing a
     /// socket with unread bytes resets the connection, and the client may lose the reply.
-    pub(super) fn drain(&mut self, scratch: &mut [u8], bytes: usize, timeout: Duration) {
+    pub(crate) fn drain(&mut self, scratch: &mut [u8], bytes: usize, timeout: Duration) {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
@@ -91,7 +91,7 @@ impl<'a> DeadlineStream<'a> {
     }
 
     /// Makes the close a reset, which discards bytes that the client has not read.
-    pub(super) fn abort(&self) {
+    pub(crate) fn abort(&self) {
         let _ = rustix::net::sockopt::set_socket_linger(self.stream, Some(Duration::ZERO));
     }
 }
