@@ -153,6 +153,10 @@ struct MessageVerifier<'t, G> {
 
 impl<G: VerifyGate> MessageVerifier<'_, G> {
     fn verify_report(&mut self, json: &str) -> ControlFlow<()> {
+        if self.is_stored(json) {
+            self.outcome.stale += 1;
+            return ControlFlow::Continue(());
+        }
         let report = match UnverifiedReport::parse(json, self.table.membership()) {
             Ok(report) => report,
             Err(error) => {
@@ -185,6 +189,16 @@ impl<G: VerifyGate> MessageVerifier<'_, G> {
             }
             Err(error) => self.on_bad_signature(error),
         }
+    }
+
+    /// Whether the table holds this very envelope: a cheap check, as in an overloaded network most reports arrive several
+    /// times.
+    fn is_stored(&self, json: &str) -> bool {
+        // The key id follows the payload.
+        let keyid = json.rsplit_once("\"keyid\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        let author = keyid.and_then(|(id, _)| self.table.membership().index(id));
+        let latest = author.and_then(|author| self.table.states()[author].latest.as_ref());
+        latest.is_some_and(|latest| **latest.envelope() == *json)
     }
 
     fn verify_proof(&mut self, json: &str) -> ControlFlow<()> {

@@ -19,6 +19,9 @@ use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
+/// The number of calls in flight of a network whose peers send all reports that this node lacks.
+const MAX_FETCHES: usize = 3;
+
 /// Makes `call`, waits for the reply for up to `patience`, and returns the result and the verified reports in a signed
 /// refusal.
 pub(super) fn exchange(
@@ -44,11 +47,15 @@ fn call_peer(
     let path = member.exchange_path(membership.network_id());
     let own_id = membership.own().id.as_str();
 
+    // Requests in flight at the same time name the same heads, so their replies would contain the same reports.
+    let fetching = node.begin_call();
+    let own_only = fetching.calls() > MAX_FETCHES;
     let body = write_request(
         snapshot.table(),
         RequestContent {
             mono_ms: node.clock.mono_ms(),
             base: call.base,
+            own_only,
             reports: &call.reports,
             proofs: &call.proofs,
         },
@@ -91,7 +98,9 @@ fn call_peer(
         return Err(refusal_of(response.status));
     }
     let timing = ExchangeTiming { sent_us, received_us, elapsed: response.elapsed };
-    read_reply(node, &snapshot, member, &response.body, timing)
+    let mut reply = read_reply(node, &node.snapshot(), member, &response.body, timing)?;
+    reply.snapshot_ms = snapshot.at().mono_ms;
+    Ok(reply)
 }
 
 /// The times of an exchange.

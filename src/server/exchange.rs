@@ -238,6 +238,8 @@ struct ReceivedMessage {
     complete: bool,
     /// The mark to which the request refers.
     since: Option<u64>,
+    /// Whether the sender wants no other report than this node's own.
+    own_only: bool,
     /// Whether the event loop receives the reports in the request.
     was_sent: bool,
     /// The heads of these reports. Dropped reports are not acknowledged, so that the peer sends them again.
@@ -274,7 +276,8 @@ fn receive(
         return Err(ExchangeError::bad_request("a report's signature does not verify".to_owned()));
     }
     let arrived = if was_sent { arrived } else { ArrivedHeads::default() };
-    Ok(ReceivedMessage { heads, complete, since: message.since, was_sent, arrived })
+    let (since, own_only) = (message.since, message.own_only);
+    Ok(ReceivedMessage { heads, complete, since, own_only, was_sent, arrived })
 }
 
 /// Writes the reply to `message`, whose processing began at `start`.
@@ -284,12 +287,14 @@ fn compose_reply(
     snapshot: &Snapshot,
     start: Instant,
 ) -> String {
-    let ReceivedMessage { heads, complete, .. } = message;
+    let ReceivedMessage { heads, complete, own_only, .. } = message;
     let (node, membership, table) = (&admitted.node, snapshot.membership(), snapshot.table());
-    let missing = missing_reports(heads, table, |index| *complete || heads.knows(membership, index));
+    let missing = missing_reports(heads, table, |index| {
+        (*complete || heads.knows(membership, index)) && (!own_only || index == membership.me())
+    });
     // A sender that is no longer a member receives no reports.
     let sender = membership.index(admitted.sender.as_str());
-    let proofs = if *complete { missing_proofs(heads, table) } else { Vec::new() };
+    let proofs = if *complete && !own_only { missing_proofs(heads, table) } else { Vec::new() };
     let missing = missing.beside(&proofs);
     let reports = sender.map_or_else(Vec::new, |sender| node.select_reports(sender, missing));
     // The transfer time of the body is not processing time.

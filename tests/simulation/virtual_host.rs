@@ -185,8 +185,13 @@ impl VirtualHost {
         self.written.retain(|_, snapshot_ms| *snapshot_ms + 60_000 > mono_ms);
         self.written.insert(call.id, self.snapshot.at().mono_ms);
         let (inside, beside) = self.split(call.reports.clone(), call.proofs.clone());
-        let content =
-            RequestContent { mono_ms, base: call.base, reports: &inside.reports, proofs: &inside.proofs };
+        let content = RequestContent {
+            mono_ms,
+            base: call.base,
+            own_only: false,
+            reports: &inside.reports,
+            proofs: &inside.proofs,
+        };
         let body = write_request(self.snapshot.table(), content);
         (nonce, body, beside)
     }

@@ -65,7 +65,8 @@ impl Engine {
                 self.counters.exchanges_failed += 1;
                 if is_probe {
                     self.peers[index].on_late_failure();
-                    retry = self.peers[index].should_retry_late(&membership.members()[index]);
+                    retry = !self.load.is_overloaded()
+                        && self.peers[index].should_retry_late(&membership.members()[index]);
                 }
                 None
             }

@@ -15,6 +15,13 @@ use crate::mesh::wire::report::VerifiedReport;
 /// A change is pushed to at most this many peers.
 const PUSH_PEERS: usize = 8;
 
+/// The number of calls in flight from which this node pushes no changes: peers or this node answer late, and the next
+/// probes bring the reports as well. Probes have no such limit.
+const MAX_CALLS_BESIDE_PUSHES: usize = 16;
+
+/// The number of calls in flight from which this node makes no follow-ups.
+const MAX_CALLS_BESIDE_FOLLOW_UPS: usize = 24;
+
 /// Makes calls during one step of the engine.
 pub(super) struct CallPlanner<'e> {
     pub(super) table: &'e ReportTable,
@@ -46,7 +53,7 @@ impl CallPlanner<'_> {
     /// that no other node seems to send them. Also sends the proofs that it lacks.
     pub(super) fn follow_up(&mut self, index: usize, heads: &Heads) {
         let membership = self.table.membership();
-        if !heads.matches(membership) {
+        if !heads.matches(membership) || self.peers.calls_in_flight() >= MAX_CALLS_BESIDE_FOLLOW_UPS {
             return;
         }
         let stored_by_ms = self.now.mono_ms.saturating_sub(membership.follow_up_wait_ms());
@@ -72,6 +79,9 @@ impl CallPlanner<'_> {
         let mut peers = self.peers.shuffled_reachable(self.table.membership());
         peers.sort_by_key(|&index| self.peers[index].in_flight.is_some());
         let earlier = self.peers.last_call();
+        if !leaving && self.peers.calls_in_flight() >= MAX_CALLS_BESIDE_PUSHES {
+            return;
+        }
         for index in peers.into_iter().take(PUSH_PEERS) {
             if self.peers[index].in_flight.is_some() {
                 self.peers[index].push_pending = true;
@@ -96,6 +106,9 @@ impl CallPlanner<'_> {
     /// Calls [`PUSH_PEERS`] reachable peers, to show them that this node is alive.
     pub(super) fn refute(&mut self) {
         let peers = self.peers.shuffled_reachable(self.table.membership());
+        if self.peers.calls_in_flight() >= MAX_CALLS_BESIDE_PUSHES {
+            return;
+        }
         let idle = peers.into_iter().filter(|&index| self.peers[index].in_flight.is_none());
         for index in idle.take(PUSH_PEERS).collect::<Vec<_>>() {
             let own = self.own_report_for(index);

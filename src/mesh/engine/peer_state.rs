@@ -318,8 +318,8 @@ impl PeerState {
         self.consecutive_failures > 0 && self.observation.status != ProbeStatus::Offline
     }
 
-    /// Whether to retry the probe that this node delayed itself before the next round. Not more often than others, since
-    /// retries are more work for an overloaded node.
+    /// Whether to retry the probe that this node delayed itself before the next round: not more often than others, since
+    /// retries are more work.
     pub(super) fn should_retry_late(&self, member: &Member) -> bool {
         self.late_failures <= member.retry
     }

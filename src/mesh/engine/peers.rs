@@ -54,6 +54,11 @@ impl Peers {
         membership.probed().filter(|&index| self.states[index].is_reachable())
     }
 
+    /// The number of calls in flight.
+    pub(super) fn calls_in_flight(&self) -> usize {
+        self.states.iter().filter(|peer| peer.in_flight.is_some()).count()
+    }
+
     /// Whether no call is in flight.
     pub(super) fn are_idle(&self) -> bool {
         self.states.iter().all(|peer| peer.in_flight.is_none())

@@ -93,8 +93,13 @@ impl Harness {
     /// The peer answers; it holds the reports `latest` and sends them.
     fn answer(&mut self, call: &Call, latest: Vec<VerifiedReport>) {
         let snapshot = sample::snapshot(self.membership().members().len(), &latest);
-        let content =
-            RequestContent { mono_ms: snapshot.at().mono_ms, base: None, reports: &[], proofs: &[] };
+        let content = RequestContent {
+            mono_ms: snapshot.at().mono_ms,
+            base: None,
+            own_only: false,
+            reports: &[],
+            proofs: &[],
+        };
         let body = write_request(snapshot.table(), content);
         let heads = Request::parse(body.as_bytes(), self.membership()).expect("own message").heads;
         let received = ReceivedReports { heads, reports: latest, proofs: Vec::new() };

@@ -22,6 +22,8 @@ pub struct RequestContent<'a> {
     pub mono_ms: u64,
     /// Name only the heads that changed since; none for all.
     pub base: Option<DeltaBase>,
+    /// Ask for no other report than the peer's own.
+    pub own_only: bool,
     /// Reports to send.
     pub reports: &'a [Arc<VerifiedReport>],
     /// Proofs to send.
@@ -75,11 +77,14 @@ impl ArrivedHeads {
 
 /// Writes a request's body with the heads of `table`.
 pub fn write_request(table: &ReportTable, content: RequestContent<'_>) -> String {
-    let RequestContent { mono_ms, base, reports, proofs } = content;
+    let RequestContent { mono_ms, base, own_only, reports, proofs } = content;
     let mut body = String::with_capacity(capacity(table, reports));
     let _ = write!(body, "{{\"v\":{PROTOCOL_VERSION},");
     if let Some(DeltaBase { mark, .. }) = base {
         let _ = write!(body, "\"since\":{mark},");
+    }
+    if own_only {
+        body.push_str("\"own_only\":true,");
     }
     write_heads(&mut body, table, mono_ms, base.map(|base| base.snapshot_ms), &ArrivedHeads::default());
     write_reports(&mut body, reports, proofs);

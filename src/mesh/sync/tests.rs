@@ -34,7 +34,7 @@ fn request_body(
     reports: &[Arc<VerifiedReport>],
     proofs: &[Arc<EquivocationProof>],
 ) -> String {
-    let content = RequestContent { mono_ms, base: None, reports, proofs };
+    let content = RequestContent { mono_ms, base: None, own_only: false, reports, proofs };
     write_request(snapshot.table(), content)
 }
 

@@ -44,6 +44,9 @@ pub struct Request<'a> {
     pub heads: Heads,
     /// The mark of the last reply that the sender received: the message names only the heads that changed since then.
     pub since: Option<u64>,
+    /// Whether the reply should contain no other report than the replier's own, since the sender has requests to several
+    /// peers in flight, which would all answer with the same reports.
+    pub own_only: bool,
     /// DSSE envelopes, unverified.
     pub reports: Vec<&'a RawValue>,
     /// Pairs of DSSE envelopes, unverified.
@@ -85,7 +88,8 @@ impl<'a> Request<'a> {
     pub fn parse(body: &'a [u8], membership: &Arc<Membership>) -> Result<Self, MessageError> {
         let raw = WireMessage::parse(body)?;
         let heads = read_heads(raw.heads, membership, raw.since.is_some())?;
-        Ok(Self { heads, since: raw.since, reports: raw.reports.0, proofs: raw.proofs.0 })
+        let (since, own_only) = (raw.since, raw.own_only);
+        Ok(Self { heads, since, own_only, reports: raw.reports.0, proofs: raw.proofs.0 })
     }
 }
 
@@ -121,6 +125,8 @@ struct WireMessage<'a> {
     took_us: Option<u32>,
     #[serde(default, deserialize_with = "lenient::option")]
     since: Option<u64>,
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    own_only: bool,
     #[serde(default, deserialize_with = "lenient::option")]
     mark: Option<u64>,
     #[serde(default, deserialize_with = "lenient::or_default")]
