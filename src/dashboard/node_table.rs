@@ -195,6 +195,8 @@ const NO_REPORT: Note =
     Note::hint("no report yet", "This node has received no report of it since it started.");
 const ISOLATED: Note =
     Note::warning("isolated", "It sees more than half of the others offline, so it may be isolated itself.");
+const OVERLOADED: Note =
+    Note::warning("overloaded", "Its threads run late, so others wait longer before they call it down.");
 const OTHER_CONFIGURATION: Note =
     Note::warning("other configuration", "Its config.yml has other nodes or keys than this node's.");
 
@@ -203,6 +205,7 @@ pub(super) fn notes(snapshot: &Snapshot, member: &Member, state: &MemberState) -
     let report = state.latest.as_ref().map(|latest| latest.report());
     let has_key = !member.keys.is_empty();
     let is_isolated = report.is_some_and(|report| report.isolated);
+    let is_overloaded = report.is_some_and(|report| report.overloaded == Some(true));
     let has_other_config = report.is_some_and(|report| report.config != snapshot.membership().digest());
     let notes = [
         (state.equivocation.is_some(), CONFLICT),
@@ -210,6 +213,7 @@ pub(super) fn notes(snapshot: &Snapshot, member: &Member, state: &MemberState) -
         (member.url.is_none(), NO_URL),
         (has_key && report.is_none(), NO_REPORT),
         (is_isolated, ISOLATED),
+        (is_overloaded, OVERLOADED),
         (has_other_config, OTHER_CONFIGURATION),
     ];
     html! {

@@ -138,6 +138,7 @@ fn notes(view: &View, id: &str, node: &NodeEntry) -> Cell {
         (node.is_without_key(), "no public key, so it does not participate"),
         (report.leaving, "stopped on purpose"),
         (report.isolated && !is_own, "reports that it is isolated"),
+        (report.overloaded, "reports that it is overloaded"),
         (other, "other configuration"),
         (report.fresh == Some(false), "report is old"),
         (is_own, "this node"),

@@ -78,6 +78,8 @@ pub(super) struct Report {
     #[serde(deserialize_with = "lenient")]
     pub(super) isolated: bool,
     #[serde(deserialize_with = "lenient")]
+    pub(super) overloaded: bool,
+    #[serde(deserialize_with = "lenient")]
     pub(super) leaving: bool,
     #[serde(deserialize_with = "lenient")]
     pub(super) config: Option<String>,

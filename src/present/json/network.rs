@@ -25,6 +25,7 @@ pub struct NetworkBody<'a> {
     version: &'static str,
     revision: u64,
     isolated: bool,
+    overloaded: bool,
     twin: bool,
     config: &'a str,
     /// The summary of the network in one sentence.
@@ -55,6 +56,7 @@ impl<'a> NetworkBody<'a> {
             version: crate::VERSION,
             revision: snapshot.revision(),
             isolated: snapshot.isolated(),
+            overloaded: snapshot.overloaded(),
             twin: snapshot.duplicate_key(),
             config: membership.digest(),
             headline: summary(snapshot),
@@ -88,6 +90,10 @@ struct ObserverBody<'a> {
     age_ms: u64,
     fresh: bool,
     isolated: bool,
+    overloaded: bool,
+    /// The greatest lateness of its threads in ms, if it is overloaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lateness_ms: Option<u64>,
     leaving: bool,
     interval_ms: u64,
     config: &'a str,
@@ -105,6 +111,8 @@ impl<'a> ObserverBody<'a> {
             age_ms: at.mono_ms.saturating_sub(state.created_ms),
             fresh,
             isolated: report.isolated,
+            overloaded: report.overloaded == Some(true),
+            lateness_ms: report.lateness_ms,
             leaving: report.leaving.is_some(),
             interval_ms: report.interval_ms,
             config: &report.config,
