@@ -17,8 +17,8 @@ const THREAD_PREFIX: &str = "http-";
 /// The address space of a worker's stack in bytes; only touched pages use memory.
 const STACK_BYTES: usize = 1024 * 1024;
 
-/// The number of idle workers that are kept for good, since starting a thread costs more than a reply: peers connect
-/// anew for each exchange, one or two at a time.
+/// The number of idle workers that are kept for good, since starting a thread costs more than a reply: peers open a
+/// connection for each exchange, one or two at a time.
 const KEPT_WORKERS: usize = 2;
 
 /// How long a further idle worker waits for a connection before it ends.
