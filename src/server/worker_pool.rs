@@ -190,13 +190,15 @@ mod tests {
             let threads: Vec<_> = (0..KEPT_WORKERS + 3)
                 .map(|_| scope.spawn(|| workers.wait(Duration::from_millis(20))))
                 .collect();
+            let ended = || threads.iter().filter(|thread| thread.is_finished()).count();
             let deadline = Instant::now() + Duration::from_secs(20);
-            while threads.iter().filter(|thread| thread.is_finished()).count() < 3 {
-                assert!(Instant::now() < deadline, "idle threads must end");
+            while ended() < 3 && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(1));
             }
-            wait_until_waiting(&workers, KEPT_WORKERS);
+            let numbers = (ended(), workers.queue.lock().waiting);
+            // The threads must end before a failure can be reported.
             workers.close();
+            assert_eq!(numbers, (3, KEPT_WORKERS));
         });
         assert_eq!(workers.wait(WORKER_IDLE), None, "after the end");
     }
