@@ -17,8 +17,8 @@ const THREAD_PREFIX: &str = "http-";
 /// The address space of a worker's stack in bytes; only touched pages use memory.
 const STACK_BYTES: usize = 1024 * 1024;
 
-/// The number of idle workers that are kept for good, since starting a thread costs more than a reply: peers connect
-/// anew for each exchange, one or two at a time.
+/// The number of idle workers that are kept for good, since starting a thread costs more than a reply: peers open a
+/// connection for each exchange, one or two at a time.
 const KEPT_WORKERS: usize = 2;
 
 /// How long a further idle worker waits for a connection before it ends.
@@ -190,13 +190,15 @@ mod tests {
             let threads: Vec<_> = (0..KEPT_WORKERS + 3)
                 .map(|_| scope.spawn(|| workers.wait(Duration::from_millis(20))))
                 .collect();
+            let ended = || threads.iter().filter(|thread| thread.is_finished()).count();
             let deadline = Instant::now() + Duration::from_secs(20);
-            while threads.iter().filter(|thread| thread.is_finished()).count() < 3 {
-                assert!(Instant::now() < deadline, "idle threads must end");
+            while ended() < 3 && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(1));
             }
-            wait_until_waiting(&workers, KEPT_WORKERS);
+            let numbers = (ended(), workers.queue.lock().waiting);
+            // The threads must end before a failure can be reported.
             workers.close();
+            assert_eq!(numbers, (3, KEPT_WORKERS));
         });
         assert_eq!(workers.wait(WORKER_IDLE), None, "after the end");
     }

@@ -13,6 +13,7 @@ import tempfile
 import time
 
 NETWORK_ID = "bench"
+PASSWORD = "password-of-a-large-network"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 # Variables of the systemd service that runs the tests; the nodes are not that service.
@@ -102,14 +103,7 @@ class Nodes:
         return self.processes[node].pid
 
     def get(self, node, path, method="GET", headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[node], timeout=10)
-        try:
-            connection.request(method, path, headers=headers or {})
-            reply = connection.getresponse()
-            reply.body = reply.read()
-            return reply
-        finally:
-            connection.close()
+        return get(self.ports[node], path, method, headers)
 
     def request_token(self):
         """Returns a token of the first node, which all nodes accept."""
@@ -125,6 +119,10 @@ class Nodes:
             raise RuntimeError(f"GET /view of {node}: status {reply.status}")
         return json.loads(reply.body)
 
+    def view_request(self, node):
+        """Returns the arguments of wrk for requests of the node's view."""
+        return view_request(self.ports[node], NETWORK_ID, self.token)
+
     def wait_until_all_online(self, seconds=90):
         """Waits until every node's view has a report of every node that shows all others online."""
         def shows_all_online(node):
@@ -136,13 +134,74 @@ class Nodes:
 
     def processor_s(self, node):
         """Returns the processor time of the node in s, in user space and in the kernel, with that of ended threads."""
-        fields = pathlib.Path(f"/proc/{self.pid(node)}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
+        return processor_s(self.pid(node))
 
     def memory_mb(self, node):
         """Returns the resident memory and its peak, in MB."""
         status = pathlib.Path(f"/proc/{self.pid(node)}/status").read_text()
         return tuple(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000 for name in ("VmRSS", "VmHWM"))
+
+
+def processor_s(pid):
+    """Returns the processor time of a process in s, in user space and in the kernel, with that of ended threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
+
+
+class LargeNetwork:
+    """A context manager for one real node of a network in rings, whose other nodes are simulated in the same process."""
+
+    def __init__(self, program, count):
+        self.program = os.path.join(os.path.dirname(os.path.abspath(program)), "examples", "large_network")
+        self.count = count
+
+    def __enter__(self):
+        self.process = subprocess.Popen([self.program, str(self.count), PASSWORD], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        try:
+            address = re.search(r"http://127\.0\.0\.1:(\d+)/network/(\S+)", self.process.stdout.readline())
+            self.port, self.network_id = int(address[1]), address[2]
+            basic = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+            reply = get(self.port, "/token", "POST", {"Authorization": f"Basic {basic}"})
+            self.token = json.loads(reply.body)["access_token"]
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait(15)
+
+    def view_request(self):
+        """Returns the arguments of wrk for requests of the view."""
+        return view_request(self.port, self.network_id, self.token)
+
+    def pid(self):
+        return self.process.pid
+
+    def wait_until_all_reported(self, seconds=60):
+        """Waits until the node's view has a report of every node."""
+        def has_all():
+            reply = get(self.port, f"/view/{self.network_id}", headers={"Authorization": f"Bearer {self.token}"})
+            return len(json.loads(reply.body)["data"]) == self.count
+
+        wait_for(f"a view of {self.count} reports", has_all, seconds, 0.5)
+
+
+def view_request(port, network_id, token):
+    return "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}/view/{network_id}"
+
+
+def get(port, path, method="GET", headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, headers=headers or {})
+        reply = connection.getresponse()
+        reply.body = reply.read()
+        return reply
+    finally:
+        connection.close()
 
 
 def wait_for(what, holds, seconds, pause):

@@ -67,7 +67,7 @@ fn observations() -> impl Strategy<Value = Observation> {
     })
 }
 
-/// A report on some of the members and, as `node-06` and `node-07`, on nodes that are none.
+/// A report on some nodes of the membership and, as `node-06` and `node-07`, on nodes that it lacks.
 fn reports() -> impl Strategy<Value = Report> {
     prop::collection::btree_map(0..NODES + 2, observations(), 0..NODES + 2)
         .prop_map(|map| report(map.into_iter().map(|(node, found)| (sample::node_id(node), found)).collect()))
