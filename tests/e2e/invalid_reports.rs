@@ -174,7 +174,7 @@ fn at_most_five_new_reports_of_an_author_are_accepted_per_second() {
         let dropped = view["counters"]["reports_surplus"].as_u64().expect("a count");
         (60 - dropped <= most).then_some(())
     });
-    let lines = network.host("a").log().matches("more than 5 new reports of one node").count();
+    let lines = network.host("a").log().matches("more than 5 new reports of one author").count();
     assert_eq!(lines, 1, "{}", network.host("a").log());
     network.wait_all_online();
 }

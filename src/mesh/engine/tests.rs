@@ -551,19 +551,28 @@ fn failures_that_this_node_delayed_do_not_count() {
 }
 
 #[test]
-fn delayed_failures_are_retried_as_often_as_others() {
+fn delayed_failures_are_retried_unless_this_node_is_overloaded() {
     let mut harness = online();
     let mut starts = Vec::new();
-    for _ in 0..7 {
-        probe(&mut harness, Err(Failure::Timeout), 60_000);
+    for _ in 0..6 {
+        probe(&mut harness, Err(Failure::Timeout), 251);
         starts.push(harness.now.mono_ms);
     }
-    // The samples have two retries, a second apart, and rounds every 10 s.
+    // The samples have retries a second apart, and rounds every 10 s. The third late probe is overload.
     let gaps: Vec<_> = starts.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000).collect();
-    assert!(
-        gaps[0] < 2 && gaps[1] < 2 && gaps[2] > 5 && gaps[3] < 2 && gaps[4] < 2 && gaps[5] > 5,
-        "{gaps:?}"
-    );
+    assert!(gaps[..2].iter().all(|gap| *gap < 2) && gaps[2..].iter().all(|gap| *gap > 5), "{gaps:?}");
+}
+
+#[test]
+fn delayed_failures_are_retried_no_more_often_than_others() {
+    let member = sample::member(1);
+    let mut peer = super::peer_state::PeerState::new(Timestamps { mono_ms: 0, wall_ms: 0 }, 0);
+    for _ in 0..member.retry {
+        peer.on_late_failure();
+        assert!(peer.should_retry_late(&member));
+    }
+    peer.on_late_failure();
+    assert!(!peer.should_retry_late(&member));
 }
 
 #[test]
