@@ -58,6 +58,8 @@ struct PeerWorker {
 struct CallProgress {
     sent: Instant,
     timeout: Duration,
+    /// How long to wait for the reply: `timeout` or longer, since a late reply shows that the peer lives.
+    patience: Duration,
     /// When the thread began it.
     begun: OnceLock<Instant>,
 }
@@ -65,8 +67,6 @@ struct CallProgress {
 /// A call as its thread receives it.
 struct QueuedCall {
     call: Call,
-    /// How long to wait for the reply: the time limit of the call or longer, since a late reply shows that the peer lives.
-    patience: Duration,
     progress: Arc<CallProgress>,
 }
 
@@ -109,10 +109,10 @@ impl PeerWorkers {
         let timeout = Duration::from_millis(call.timeout_ms);
         let may_wait = worker.abandoned.strong_count() == 0 && self.abandoned.has_room();
         let patience = if may_wait { timeout.max(Duration::from_millis(call.patience_ms)) } else { timeout };
-        let progress = Arc::new(CallProgress { sent: Instant::now(), timeout, begun: OnceLock::new() });
+        let progress = Arc::new(CallProgress { sent: Instant::now(), timeout, patience, begun: OnceLock::new() });
         thread.last = Arc::downgrade(&progress);
         worker.in_flight = Some((call.id, Arc::clone(&progress)));
-        let is_sent = thread.calls.try_send(QueuedCall { call, patience, progress }).is_ok();
+        let is_sent = thread.calls.try_send(QueuedCall { call, progress }).is_ok();
         worker.thread = Some(thread);
         if is_sent {
             return Ok(());
@@ -150,11 +150,17 @@ impl CallProgress {
         self.sent + self.timeout
     }
 
-    /// How late this process was with the call at `now`: with its begin, or with noticing that its time is over.
-    fn lateness_ms(&self, now: Instant, is_over: bool) -> u64 {
+    /// When the event loop reports the timeout. A thread that waits no longer than that reports it itself, and so is idle
+    /// when the next call starts.
+    fn overdue_at(&self) -> Instant {
+        self.deadline() + if self.patience > self.timeout { Duration::ZERO } else { OVERTIME }
+    }
+
+    /// How late this process was with the call at `now`: with its begin, or with noticing that its time was over at `due`.
+    fn lateness_ms(&self, now: Instant, due: Option<Instant>) -> u64 {
         let begun = self.begun.get().copied().unwrap_or(now);
         let delay = begun.saturating_duration_since(self.sent);
-        let overshoot = if is_over { now.saturating_duration_since(self.deadline()) } else { Duration::ZERO };
+        let overshoot = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         u64::try_from(delay.max(overshoot).as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -178,14 +184,14 @@ impl WorkerThread {
 }
 
 fn make_calls(node: &NetworkHandle, waiting: &Receiver<QueuedCall>) {
-    for QueuedCall { call, patience, progress } in waiting {
+    for QueuedCall { call, progress } in waiting {
         let _ = progress.begun.set(Instant::now());
         // A reply that makes the HTTP client panic must not end the process.
-        let result = catch_unwind(AssertUnwindSafe(|| exchange(node, &call, patience)));
+        let result = catch_unwind(AssertUnwindSafe(|| exchange(node, &call, progress.patience)));
         let (outcome, evidence) = result.unwrap_or_else(|_| (Err(Failure::BadReply), Vec::new()));
         // Beyond the time limit, the event loop has reported the timeout already.
-        let is_timeout = matches!(outcome, Err(Failure::Timeout)) && patience <= progress.timeout;
-        let lateness_ms = progress.lateness_ms(Instant::now(), is_timeout);
+        let is_timeout = matches!(outcome, Err(Failure::Timeout)) && progress.patience <= progress.timeout;
+        let lateness_ms = progress.lateness_ms(Instant::now(), is_timeout.then(|| progress.deadline()));
         drop(progress);
         let finished = CallFinished { id: call.id, peer: call.peer, outcome, evidence, lateness_ms };
         if !node.send(Event::CallFinished(finished)) {
@@ -228,8 +234,8 @@ impl Caller for PeerWorkers {
 
     fn take_overdue(&mut self, now: Instant) -> Vec<CallFinished> {
         let overdue = self.workers.iter_mut().filter_map(|(peer, worker)| {
-            let (id, call) = worker.in_flight.take_if(|(_, call)| call.deadline() <= now)?;
-            let lateness_ms = call.lateness_ms(now, true);
+            let (id, call) = worker.in_flight.take_if(|(_, call)| call.overdue_at() <= now)?;
+            let lateness_ms = call.lateness_ms(now, Some(call.overdue_at()));
             let outcome = Err(Failure::Timeout);
             Some(CallFinished { id, peer: peer.clone(), outcome, evidence: Vec::new(), lateness_ms })
         });
@@ -238,7 +244,7 @@ impl Caller for PeerWorkers {
 
     fn deadline(&self) -> Option<Instant> {
         let in_flight = self.workers.values().filter_map(|worker| worker.in_flight.as_ref());
-        in_flight.map(|(_, call)| call.deadline()).min()
+        in_flight.map(|(_, call)| call.overdue_at()).min()
     }
 }
 
@@ -262,7 +268,8 @@ mod tests {
 
     fn progress(sent: Instant, timeout_ms: u64, begun: Option<Instant>) -> CallProgress {
         let begun = begun.map(OnceLock::from).unwrap_or_default();
-        CallProgress { sent, timeout: Duration::from_millis(timeout_ms), begun }
+        let timeout = Duration::from_millis(timeout_ms);
+        CallProgress { sent, timeout, patience: timeout, begun }
     }
 
     #[test]
@@ -279,7 +286,18 @@ mod tests {
             (None, 100, true, 100),
         ] {
             let call = progress(sent, 100, begun_ms.map(after));
-            assert_eq!(call.lateness_ms(after(now_ms), is_over), expected, "{begun_ms:?} {now_ms} {is_over}");
+            let due = is_over.then(|| call.deadline());
+            assert_eq!(call.lateness_ms(after(now_ms), due), expected, "{begun_ms:?} {now_ms} {is_over}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_does_not_wait_for_late_replies_reports_the_timeout_itself() {
+        let sent = Instant::now();
+        for (patience_ms, expected_ms) in [(100, 600), (101, 100), (400, 100)] {
+            let patience = Duration::from_millis(patience_ms);
+            let call = CallProgress { patience, ..progress(sent, 100, None) };
+            assert_eq!(call.overdue_at(), sent + Duration::from_millis(expected_ms), "{patience_ms}");
         }
     }
 
