@@ -109,7 +109,8 @@ impl PeerWorkers {
         let timeout = Duration::from_millis(call.timeout_ms);
         let may_wait = worker.abandoned.strong_count() == 0 && self.abandoned.has_room();
         let patience = if may_wait { timeout.max(Duration::from_millis(call.patience_ms)) } else { timeout };
-        let progress = Arc::new(CallProgress { sent: Instant::now(), timeout, patience, begun: OnceLock::new() });
+        let progress =
+            Arc::new(CallProgress { sent: Instant::now(), timeout, patience, begun: OnceLock::new() });
         thread.last = Arc::downgrade(&progress);
         worker.in_flight = Some((call.id, Arc::clone(&progress)));
         let is_sent = thread.calls.try_send(QueuedCall { call, progress }).is_ok();

@@ -131,7 +131,9 @@ impl CallWorkers {
             )
         });
         let overdue: Vec<_> = overdue.collect();
-        overdue.iter().for_each(|call| self.forget_finished(call.id));
+        for call in &overdue {
+            self.forget_finished(call.id);
+        }
         overdue
     }
 

@@ -172,7 +172,7 @@ impl Network {
         }
         let (cost_us, result) = self.begin_job(host, job);
         let processors = self.processors.as_mut().expect("a job began on one");
-        let end_ms = processors.occupy(core, cost_us);
+        let end_ms = processors.occupy(&core, cost_us);
         self.queue.push(end_ms, Packet::Done { host, process, result });
         Some(host)
     }

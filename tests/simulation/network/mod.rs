@@ -292,9 +292,9 @@ impl Network {
         }
         let due = self.hosts.due(next_ms).expect("a packet, a job or a tick is due");
         if self.processors.is_some() {
-            self.wake(due)
+            self.wake(due);
         } else {
-            self.step(due, Event::Tick)
+            self.step(due, Event::Tick);
         }
         Some(due)
     }

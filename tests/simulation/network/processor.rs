@@ -142,7 +142,7 @@ impl<J> Processors<J> {
     }
 
     /// Occupies a core for `cost_us`. Returns when the job ends, in ms.
-    pub(super) fn occupy(&mut self, core: Core, cost_us: u64) -> u64 {
+    pub(super) fn occupy(&mut self, core: &Core, cost_us: u64) -> u64 {
         let machine = &mut self.machines[core.machine];
         let end_us = machine.share.end_us(core.start_us, cost_us);
         machine.free_us[core.number] = end_us;
@@ -192,7 +192,7 @@ fn jobs_share_the_cores_of_their_machine() {
     while let Some(next_ms) = processors.next_ms(now_ms) {
         now_ms = next_ms;
         let (job, core) = processors.begin(now_ms).expect("a job is due");
-        let end_ms = processors.occupy(core, 3_500);
+        let end_ms = processors.occupy(&core, 3_500);
         begun.push((job, now_ms, end_ms));
     }
     assert_eq!(begun, [('a', 0, 4), ('b', 0, 4), ('d', 0, 4), ('c', 3, 7)]);
