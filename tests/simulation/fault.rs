@@ -50,6 +50,10 @@ pub(crate) enum FaultKind {
     Misbehave(usize, Misbehavior),
     /// A node sends captured requests and reports again, also to others than their recipients.
     Replay(usize),
+    /// The machine of a node gives it this part of its processor, in thousandths.
+    Load(usize, u64),
+    /// Other work leaves all nodes this part of the processors, in thousandths.
+    ForeignLoad(u64),
 }
 
 impl FaultKind {
@@ -95,6 +99,22 @@ impl FaultKind {
         }
     }
 
+    /// A random lack of processor time in a network of `nodes`: a hundredth of a core is enough for a few nodes, a
+    /// thousandth for none.
+    pub(crate) fn random_load(rng: &mut fastrand::Rng, nodes: usize) -> Self {
+        let permille = 1 << rng.u64(1..=8);
+        if rng.u8(0..3) == 0 {
+            Self::ForeignLoad(permille)
+        } else {
+            Self::Load(rng.usize(0..nodes), permille)
+        }
+    }
+
+    /// Whether this is a lack of processor time.
+    pub(crate) fn is_load(&self) -> bool {
+        matches!(self, Self::Load(..) | Self::ForeignLoad(_))
+    }
+
     /// The node whose process or clock this affects.
     fn affected_process(&self) -> Option<usize> {
         match *self {
@@ -102,7 +122,8 @@ impl FaultKind {
             | Self::Wipe(node)
             | Self::Stop(node)
             | Self::Hang(node)
-            | Self::StepClock(node, _) => Some(node),
+            | Self::StepClock(node, _)
+            | Self::Load(node, _) => Some(node),
             _ => None,
         }
     }
@@ -147,7 +168,8 @@ impl FaultKind {
             }
             Self::Misbehave(node, misbehavior) => Self::Misbehave(renumber(node)?, misbehavior),
             Self::Replay(node) => Self::Replay(renumber(node)?),
-            Self::Chain | Self::Loss(_) | Self::Delay(_) => self,
+            Self::Load(node, permille) => Self::Load(renumber(node)?, permille),
+            Self::Chain | Self::Loss(_) | Self::Delay(_) | Self::ForeignLoad(_) => self,
         })
     }
 }

@@ -16,6 +16,16 @@ use distomon::mesh::verdict::NodeStatus;
 /// The time between two checks of all nodes, in ms.
 const CHECK_INTERVAL_MS: u64 = 250;
 
+/// The longest gap of a running node that is never a reason to find it down, in ms. Its reports take some time, too,
+/// until 2 intervals and 1.75 timeouts are over.
+const MAX_GAP_MS: u64 = 2_000;
+
+/// How long a report of a node with a longer gap may be missing, in ms.
+const GAP_REPORT_MS: u64 = 8_000;
+
+/// The time in which all pairs of nodes are online again after a lack of processor time, three intervals, in ms.
+const LOAD_RECOVERY_MS: u64 = 3_000;
+
 /// The state of the checks of one scenario.
 struct InvariantChecker {
     tolerance: Tolerance,
@@ -25,6 +35,8 @@ struct InvariantChecker {
     checked_revisions: Vec<u64>,
     /// Nodes that some node has convicted of equivocation.
     convicted: NodeSet,
+    /// For each host, when its event loop last had not run for [`MAX_GAP_MS`].
+    long_gap_ms: Vec<u64>,
 }
 
 /// Runs `scenario`. Returns its network at the end, or the first violation.
@@ -48,6 +60,7 @@ impl InvariantChecker {
             replay: ReplayAttack::new(scenario.seed),
             checked_revisions: vec![0; count],
             convicted: NodeSet::EMPTY,
+            long_gap_ms: vec![0; count],
         }
     }
 
@@ -67,7 +80,17 @@ impl InvariantChecker {
                 self.outages.forget(node);
             }
         }
-        self.run_until(run, run.start_ms + run.scenario.end_ms() + RECOVERY_MS)?;
+        let end_ms = run.start_ms + run.scenario.end_ms();
+        if run.has_only_load() {
+            self.run_until(run, end_ms + LOAD_RECOVERY_MS)?;
+            if !run.network.is_converged() {
+                return Err(Violation::new(
+                    "load leaves a trace",
+                    "a pair is not online after three intervals",
+                ));
+            }
+        }
+        self.run_until(run, end_ms + RECOVERY_MS)?;
         self.check_recovered(run)
     }
 
@@ -88,7 +111,23 @@ impl InvariantChecker {
         Ok(())
     }
 
+    /// Records which event loops have not run for a while.
+    fn record_gaps(&mut self, run: &ScenarioRun) {
+        for (host, process) in run.network.running() {
+            if process.last_tick_ms + MAX_GAP_MS < run.network.now_ms {
+                self.long_gap_ms[host] = run.network.now_ms;
+            }
+        }
+    }
+
+    /// Whether the event loop of `node` has not run for a while.
+    fn has_long_gap(&self, run: &ScenarioRun, node: usize) -> bool {
+        let gap_ms = self.long_gap_ms[node];
+        gap_ms > 0 && run.network.now_ms <= gap_ms + GAP_REPORT_MS
+    }
+
     fn check_all(&mut self, run: &ScenarioRun) -> Result<(), Violation> {
+        self.record_gaps(run);
         (0..run.truth.count).try_for_each(|viewer| self.check_viewer(run, viewer))
     }
 
@@ -120,6 +159,9 @@ impl InvariantChecker {
             }
             // A node that hides its reports may be found silent.
             let hides = run.hides_reports(target);
+            if status == NodeStatus::Down && run.has_only_load() && !self.has_long_gap(run, target) {
+                return violation("down but only slow");
+            }
             if status == NodeStatus::Down && !hides && !self.tolerance.may_be_down(run, viewer, target) {
                 return violation("down but running");
             }

@@ -20,6 +20,7 @@ mod message;
 mod network;
 mod node_set;
 mod outage_rule;
+mod overload;
 mod probing;
 mod replay_attack;
 mod rings;

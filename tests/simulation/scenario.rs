@@ -3,6 +3,9 @@
 use crate::fault::{Fault, FaultKind};
 use crate::virtual_host::Clock;
 
+/// One scenario in this number has a lack of processor time.
+const LOAD_SHARE: u64 = 6;
+
 /// A network and its faults. [`crate::scenario_text`] writes and parses its text form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scenario {
@@ -47,7 +50,24 @@ impl Scenario {
                 scenario.faults.push(fault);
             }
         }
+        if seed % LOAD_SHARE == 0 {
+            scenario.add_load(&mut rng);
+        }
         scenario
+    }
+
+    /// Adds a lack of processor time, half the time in place of all other faults.
+    fn add_load(&mut self, rng: &mut fastrand::Rng) {
+        if rng.bool() {
+            self.faults.clear();
+        }
+        for _ in 0..rng.u8(1..=2) {
+            let kind = FaultKind::random_load(rng, self.nodes);
+            let fault = Fault { at_ms: rng.u64(0..5_000), for_ms: rng.u64(2_000..=14_000), kind };
+            if self.faults.iter().all(|other| !fault.conflicts_with(other)) {
+                self.faults.push(fault);
+            }
+        }
     }
 
     /// When the last fault has ended, in ms.

@@ -8,6 +8,7 @@ use crate::fixtures;
 use crate::ground_truth::{Conditions, GroundTruth};
 use crate::link_model::LinkModel;
 use crate::message::Transport;
+use crate::network::processor::Share;
 use crate::network::{Network, Setup};
 use crate::node_set::NodeSet;
 use crate::scenario::Scenario;
@@ -56,6 +57,15 @@ impl<'s> ScenarioRun<'s> {
         let count = scenario.nodes;
         let clocks = scenario.clocks.clone();
         let setup = Setup { transport, clocks, ..Setup::new(fixtures::members(count), scenario.seed) };
+        let has_load = |kind: fn(&FaultKind) -> bool| scenario.faults.iter().any(|fault| kind(&fault.kind));
+        // Foreign load concerns nodes that share a machine, as long as no single one is limited.
+        let setup = if has_load(|kind| matches!(kind, FaultKind::Load(..))) {
+            setup.on_own_machines()
+        } else if has_load(FaultKind::is_load) {
+            setup.on_one_machine(1)
+        } else {
+            setup
+        };
         let mut network = setup.start();
         network.links.set_delay(scenario.delay_ms);
         let conditions = Conditions { running: NodeSet::all(count), ..Conditions::default() };
@@ -104,6 +114,11 @@ impl<'s> ScenarioRun<'s> {
 
     pub(crate) fn active_faults(&self) -> impl Iterator<Item = &'s Fault> {
         self.scenario.faults.iter().zip(&self.active).filter(|(_, active)| **active).map(|(fault, _)| fault)
+    }
+
+    /// Whether all faults are a lack of processor time.
+    pub(crate) fn has_only_load(&self) -> bool {
+        self.scenario.faults.iter().all(|fault| fault.kind.is_load())
     }
 
     /// Whether `node` equivocates at any time.
@@ -226,6 +241,14 @@ impl<'s> ScenarioRun<'s> {
         let (mut loss_percent, mut delay_ms) = (0, self.scenario.delay_ms);
         let mut conditions = Conditions { running: NodeSet::all(count), ..Conditions::default() };
         let faults: Vec<_> = self.active_faults().collect();
+        for node in 0..count {
+            let limits = faults.iter().filter_map(|fault| match fault.kind {
+                FaultKind::Load(limited, permille) if limited == node => Some(permille),
+                FaultKind::ForeignLoad(permille) => Some(permille),
+                _ => None,
+            });
+            self.network.set_share(node, limits.min().map_or(Share::ALL, Share::permille));
+        }
         let links = &mut self.network.links;
         links.reset();
         for fault in faults {
@@ -256,11 +279,13 @@ impl<'s> ScenarioRun<'s> {
                     conditions.withholding = conditions.withholding.with(node);
                 }
                 FaultKind::Misbehave(..) | FaultKind::Replay(_) | FaultKind::StepClock(..) => {}
+                // Messages are late, as if they were lost.
+                FaultKind::Load(..) | FaultKind::ForeignLoad(_) => conditions.lossy = true,
             }
         }
         links.set_loss(loss_percent);
         links.set_delay(delay_ms);
-        conditions.lossy = loss_percent > 0;
+        conditions.lossy |= loss_percent > 0;
         self.truth = GroundTruth::new(links, count, conditions);
     }
 }

@@ -59,6 +59,8 @@ impl fmt::Display for Fault {
                 Misbehavior::Flood => write!(f, "flood {node}"),
             },
             FaultKind::Replay(node) => write!(f, "replay {node}"),
+            FaultKind::Load(node, permille) => write!(f, "load {node} {permille}"),
+            FaultKind::ForeignLoad(permille) => write!(f, "foreign-load {permille}"),
         }
     }
 }
@@ -145,6 +147,8 @@ fn parse_kind(word: &str, numbers: &[i64]) -> Option<FaultKind> {
         "jump-seq" => FaultKind::Misbehave(one()?, Misbehavior::JumpSeq),
         "flood" => FaultKind::Misbehave(one()?, Misbehavior::Flood),
         "replay" => FaultKind::Replay(one()?),
+        "load" => FaultKind::Load(one()?, other()? as u64),
+        "foreign-load" => FaultKind::ForeignLoad(one()? as u64),
         _ => return None,
     })
 }

@@ -61,6 +61,13 @@ pub(crate) struct ReceiveCounters {
     pub(crate) rejected: u32,
 }
 
+impl ReceiveCounters {
+    /// The number of reports that were verified since `before`.
+    pub(crate) fn verified_since(self, before: Self) -> u64 {
+        u64::from(self.new - before.new + self.rejected - before.rejected)
+    }
+}
+
 /// The parameters of a process.
 pub(crate) struct HostInit {
     pub(crate) signer: Box<dyn Signer>,
@@ -215,21 +222,39 @@ impl VirtualHost {
         at_ms: u64,
         request: SignedRequest,
     ) -> (Response, Option<ReceivedReports>) {
+        match self.admit(&request) {
+            Ok(()) => self.answer(at_ms, request),
+            Err(response) => (response, None),
+        }
+    }
+
+    /// Verifies the head of a request and takes its nonce, or returns the rejection.
+    pub(crate) fn admit(&mut self, request: &SignedRequest) -> Result<(), Response> {
         let snapshot = self.snapshot.clone();
-        let is_recipient = request.recipient() == self.id();
-        let SignedRequest { sender: Sender { id: from, key }, nonce, body, payload, .. } = request;
-        if snapshot.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(&key)) {
-            return (Response::Rejected(Failure::HttpStatus), None);
+        let SignedRequest { sender: Sender { id: from, key }, nonce, .. } = request;
+        if snapshot.membership().member(from.as_str()).is_none_or(|member| !member.keys.contains(key)) {
+            return Err(Response::Rejected(Failure::HttpStatus));
         }
         // Before the nonce is taken, so that a forwarded request does not block the sender's own next one.
-        if !is_recipient {
-            return (Response::Rejected(Failure::Misdirected), None);
+        if request.recipient() != self.id() {
+            return Err(Response::Rejected(Failure::Misdirected));
         }
-        if self.disk.nonces.get(&from).is_some_and(|last| *last >= nonce) {
-            let latest = snapshot.state(&from).and_then(|state| state.latest.clone());
-            return (Response::Replayed(latest.as_deref().cloned().into_iter().collect()), None);
+        if self.disk.nonces.get(from).is_some_and(|last| last >= nonce) {
+            let latest = snapshot.state(from).and_then(|state| state.latest.clone());
+            return Err(Response::Replayed(latest.as_deref().cloned().into_iter().collect()));
         }
-        self.disk.nonces.insert(from.clone(), nonce);
+        self.disk.nonces.insert(from.clone(), *nonce);
+        Ok(())
+    }
+
+    /// Answers a request whose head is valid, and returns its verified content.
+    pub(crate) fn answer(
+        &mut self,
+        at_ms: u64,
+        request: SignedRequest,
+    ) -> (Response, Option<ReceivedReports>) {
+        let snapshot = self.snapshot.clone();
+        let SignedRequest { sender: Sender { id: from, .. }, body, payload, .. } = request;
         let message = Request::parse(body.as_bytes(), snapshot.membership()).expect("a well-formed message");
         let outcome = self.verify(
             at_ms,

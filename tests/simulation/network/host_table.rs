@@ -1,10 +1,13 @@
 //! The hosts of a network by number, with the state of each that outlives its process.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::call_workers::CallWorkers;
 use crate::byzantine::Behavior;
 use crate::virtual_host::VirtualHost;
 use distomon::crypto::PublicKey;
+use distomon::mesh::Event;
 
 /// The hosts of a network by number.
 #[derive(Default)]
@@ -22,6 +25,23 @@ struct HostEntry {
     /// When the event loop ticks next, as of its last step; none while the host is off.
     next_tick_ms: Option<u64>,
     behavior: Arc<Behavior>,
+    /// Numbers the processes of this host.
+    process: u64,
+    event_loop: EventLoop,
+}
+
+/// The event loop of a process, and the threads that work for it.
+#[derive(Default)]
+pub(super) struct EventLoop {
+    /// The events in the queue, if processor time costs something.
+    pub(super) events: VecDeque<Event>,
+    /// Whether a tick is ready to run, or runs.
+    pub(super) is_awake: bool,
+    /// When the next tick is due: monotonic time in ms.
+    pub(super) due_ms: u64,
+    pub(super) workers: CallWorkers,
+    /// The number of requests with a valid head that wait to be answered.
+    pub(super) waiting_requests: usize,
 }
 
 impl HostTable {
@@ -35,6 +55,8 @@ impl HostTable {
     pub(super) fn start(&mut self, host: usize, process: VirtualHost, key: PublicKey) {
         let entry = &mut self.entries[host];
         (entry.host, entry.key) = (Some(process), Some(key));
+        entry.process += 1;
+        entry.event_loop = EventLoop::default();
     }
 
     /// Removes the process from `host`.
@@ -42,6 +64,7 @@ impl HostTable {
         let entry = &mut self.entries[host];
         entry.frozen_until_ms = 0;
         entry.next_tick_ms = None;
+        entry.process += 1;
         entry.host.take()
     }
 
@@ -71,6 +94,16 @@ impl HostTable {
         self.entries[host].key.clone().expect("a process has run here")
     }
 
+    /// The number of the process on `host`.
+    pub(super) fn process(&self, host: usize) -> u64 {
+        self.entries[host].process
+    }
+
+    /// The event loop of the process on `host`.
+    pub(super) fn event_loop(&mut self, host: usize) -> &mut EventLoop {
+        &mut self.entries[host].event_loop
+    }
+
     pub(super) fn behavior(&self, host: usize) -> &Arc<Behavior> {
         &self.entries[host].behavior
     }
@@ -78,8 +111,14 @@ impl HostTable {
     /// Recalculates when the event loop on `host` ticks next.
     pub(super) fn schedule_tick(&mut self, host: usize, now_ms: u64) {
         let entry = &mut self.entries[host];
-        let tick_ms = entry.host.as_ref().map(|process| process.next_tick_ms(now_ms));
+        let process = entry.host.as_ref().filter(|_| !entry.event_loop.is_awake);
+        let tick_ms = process.map(|process| process.next_tick_ms(now_ms));
         entry.next_tick_ms = tick_ms.map(|tick_ms| tick_ms.max(entry.frozen_until_ms));
+    }
+
+    /// Schedules no tick on `host`, since its event loop is awake.
+    pub(super) fn cancel_tick(&mut self, host: usize) {
+        self.entries[host].next_tick_ms = None;
     }
 
     /// When the next event loop ticks, in ms.

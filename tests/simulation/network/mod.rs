@@ -1,8 +1,11 @@
 //! A simulated network: virtual hosts, and the packets between them, in virtual time.
 
+mod call_workers;
 mod host_table;
 mod inspect;
+mod messages;
 mod packet;
+pub(crate) mod processor;
 pub(crate) mod setup;
 
 use std::collections::BTreeMap;
@@ -11,16 +14,17 @@ use std::sync::Arc;
 use crate::byzantine::Misbehavior;
 use crate::fixtures;
 use crate::link_model::LinkModel;
-use crate::message::{Payload, Response, Sender, SignedRequest, Transport};
+use crate::message::{Payload, SignedRequest, Transport};
 use crate::virtual_host::{Clock, Disk, HostInit, VirtualHost};
 use distomon::crypto::Keypair;
 use distomon::mesh::Event;
-use distomon::mesh::engine::event::{Call, CallFinished, CallPurpose};
 use distomon::mesh::id::NodeId;
 use distomon::mesh::membership::{Member, Membership, ObserverPolicy};
-use distomon::mesh::wire::observation::Failure;
 use host_table::HostTable;
-use packet::{Packet, PacketQueue};
+use messages::{Job, PendingCall};
+use packet::PacketQueue;
+use processor::{Processors, Share};
+use setup::Machines;
 pub(crate) use setup::Setup;
 
 /// A network under virtual time. Hosts have numbers; at first each runs the node of its number.
@@ -42,6 +46,8 @@ pub(crate) struct Network {
     captured: Option<Vec<CapturedRequest>>,
     transport: Transport,
     queue: PacketQueue,
+    /// The jobs of processes, with the number of each host and process; none if processor time costs nothing.
+    processors: Option<Processors<(usize, u64, Job)>>,
     /// Calls in flight, by number.
     pending: BTreeMap<u64, PendingCall>,
     last_call: u64,
@@ -58,12 +64,8 @@ pub(crate) struct Traffic {
     pub(crate) follow_ups: u32,
     pub(crate) pushes: u32,
     pub(crate) bytes: usize,
-}
-
-struct PendingCall {
-    from: usize,
-    call: Call,
-    sent_ms: u64,
+    /// The requests that a host answered to be overloaded.
+    pub(crate) busy: u32,
 }
 
 /// A request as it arrived at a host.
@@ -84,7 +86,7 @@ impl Drop for Network {
 /// Setup, and changes to hosts and configuration.
 impl Network {
     fn start(setup: Setup) -> Self {
-        let Setup { transport, observers, members, clocks, seed } = setup;
+        let Setup { transport, observers, members, clocks, processors, seed } = setup;
         let count = members.len();
         let mut network = Self {
             now_ms: 0,
@@ -99,6 +101,7 @@ impl Network {
             captured: None,
             transport,
             queue: PacketQueue::default(),
+            processors: processors.map(|Machines { cores, machine_of }| Processors::new(&cores, machine_of)),
             pending: BTreeMap::new(),
             last_call: 0,
             steps_without_progress: 0,
@@ -147,6 +150,17 @@ impl Network {
     pub(crate) fn freeze(&mut self, host: usize, for_ms: u64) {
         self.hosts.freeze(host, self.now_ms + for_ms);
         self.hosts.schedule_tick(host, self.now_ms);
+    }
+
+    pub(crate) fn backlog(&self) -> usize {
+        self.processors.as_ref().map_or(0, Processors::backlog)
+    }
+
+    /// Limits the processors of the machine that `host` runs on.
+    pub(crate) fn set_share(&mut self, host: usize, share: Share) {
+        if let Some(processors) = &mut self.processors {
+            processors.set_share(host, share);
+        }
     }
 
     /// Changes the clock of a running host.
@@ -257,7 +271,7 @@ impl Network {
         self.now_ms = end_ms;
     }
 
-    /// Runs until the next packet or tick and returns the host it concerned. If none is due by `end_ms`, only
+    /// Runs until the next packet, job or tick and returns the host it concerned. If none is due by `end_ms`, only
     /// time advances.
     pub(crate) fn advance(&mut self, end_ms: u64) -> Option<usize> {
         let Some(next_ms) = self.next_ms().filter(|next_ms| *next_ms <= end_ms) else {
@@ -273,8 +287,15 @@ impl Network {
             self.deliver(packet);
             return Some(recipient);
         }
-        let due = self.hosts.due(next_ms).expect("a packet or a tick is due");
-        self.step(due, Event::Tick);
+        if let Some(host) = self.run_next_job() {
+            return Some(host);
+        }
+        let due = self.hosts.due(next_ms).expect("a packet, a job or a tick is due");
+        if self.processors.is_some() {
+            self.wake(due);
+        } else {
+            self.step(due, Event::Tick);
+        }
         Some(due)
     }
 
@@ -282,25 +303,16 @@ impl Network {
         while self.advance(end_ms).is_some() {}
     }
 
-    /// When the next packet arrives or the next tick is due, in ms.
+    /// When the next packet arrives, or the next job or tick is due, in ms.
     fn next_ms(&self) -> Option<u64> {
-        let next = [self.hosts.next_tick_ms(), self.queue.next_ms()].into_iter().flatten().min();
+        let job_ms = self.processors.as_ref().and_then(|processors| processors.next_ms(self.now_ms));
+        let next = [self.hosts.next_tick_ms(), self.queue.next_ms(), job_ms].into_iter().flatten().min();
         next.map(|next_ms| next_ms.max(self.now_ms))
     }
 }
 
-/// Messages.
+/// Captured and injected requests.
 impl Network {
-    /// Passes an event to the engine on `host`, and sends the calls that it requests.
-    pub(crate) fn step(&mut self, host: usize, event: Event) {
-        let now_ms = self.now_ms;
-        let calls = self.host_mut(host).step(now_ms, event);
-        self.hosts.schedule_tick(host, now_ms);
-        for call in calls {
-            self.send(host, call);
-        }
-    }
-
     /// Starts or stops capturing requests.
     pub(crate) fn capture(&mut self, on: bool) {
         self.captured = on.then(|| self.captured.take().unwrap_or_default());
@@ -328,107 +340,5 @@ impl Network {
         let Some(host) = self.hosts.get_mut(to) else { return };
         let received = host.verify_request(now_ms, from, body, payload);
         self.step(to, Event::RequestReceived { from: from.clone(), received });
-    }
-
-    /// The host that `from` reaches at the url configured for a node.
-    fn resolve(&self, from: usize, id: &NodeId) -> usize {
-        let member = self.host(from).snapshot.membership().member(id.as_str());
-        let url = member.and_then(|member| member.url.as_ref());
-        url.and_then(|url| self.moved.get(url)).copied().unwrap_or(self.addresses[id])
-    }
-
-    /// When a message that is sent now arrives, in ms; none if it is lost.
-    fn arrival_ms(&mut self, from: usize, to: usize) -> Option<u64> {
-        let link = self.links.get(from, to);
-        let lost = self.rng.u8(0..100) < link.loss_percent;
-        let delay_ms = self.rng.u64(link.delay_ms..=2 * link.delay_ms);
-        (!lost && !link.cut).then_some(self.now_ms + delay_ms)
-    }
-
-    fn send(&mut self, from: usize, call: Call) {
-        let now_ms = self.now_ms;
-        let to = self.resolve(from, &call.peer);
-        let key = self.hosts.key(from);
-        let host = self.host_mut(from);
-        let (nonce, body, mut payload) = host.write_request(now_ms, &call);
-        let sender = Sender { id: host.id().clone(), key };
-        self.hosts.behavior(from).tamper(&mut payload, &sender.id, to, now_ms);
-        self.last_call += 1;
-        let number = self.last_call;
-        self.traffic.bytes += body.len();
-        match call.purpose {
-            CallPurpose::Probe => self.traffic.probes += 1,
-            CallPurpose::FollowUp => self.traffic.follow_ups += 1,
-            CallPurpose::Push => self.traffic.pushes += 1,
-        }
-        let timeout = Packet::Failed { to: from, call: number, failure: Failure::Timeout };
-        self.queue.push(now_ms + call.timeout_ms, timeout);
-        let recipient = call.peer.clone();
-        self.pending.insert(number, PendingCall { from, call, sent_ms: now_ms });
-        let arrival_ms = self.arrival_ms(from, to).filter(|_| self.links.admits(from, to));
-        if let Some(arrival_ms) = arrival_ms {
-            let request = SignedRequest::new(sender, recipient, nonce, body, payload);
-            self.queue.push(arrival_ms, Packet::Request { from, to, call: number, request });
-        }
-    }
-
-    fn deliver(&mut self, packet: Packet) {
-        let thaws_ms = self.hosts.frozen_until_ms(packet.recipient());
-        if thaws_ms > self.now_ms {
-            return self.queue.push(thaws_ms, packet);
-        }
-        match packet {
-            Packet::Request { from, to, call, request } => self.answer(from, to, call, request),
-            Packet::Response { to, call, signer, response } => {
-                let Some(PendingCall { call, sent_ms, .. }) = self.pending.remove(&call) else { return };
-                let now_ms = self.now_ms;
-                let host = self.host_mut(to);
-                let response = host.verify_signer(&call.peer, &signer, response);
-                let finished = host.on_response(now_ms, &call, response, now_ms - sent_ms);
-                self.step(to, Event::CallFinished(finished));
-            }
-            Packet::Failed { to, call, failure } => {
-                let Some(PendingCall { call, .. }) = self.pending.remove(&call) else { return };
-                let finished = CallFinished {
-                    id: call.id,
-                    peer: call.peer,
-                    outcome: Err(failure),
-                    evidence: Vec::new(),
-                    lateness_ms: 0,
-                };
-                self.step(to, Event::CallFinished(finished));
-            }
-        }
-    }
-
-    fn answer(&mut self, from: usize, to: usize, call: u64, request: SignedRequest) {
-        let now_ms = self.now_ms;
-        let arrival_ms = self.arrival_ms(to, from);
-        if self.hosts.get(to).is_none() {
-            // The host's kernel refuses the connection.
-            if let Some(arrival_ms) = arrival_ms {
-                let refused = Packet::Failed { to: from, call, failure: Failure::Refused };
-                self.queue.push(arrival_ms, refused);
-            }
-            return;
-        }
-        if let Some(captured) = &mut self.captured {
-            captured.push(CapturedRequest { to, request: request.clone() });
-        }
-        let peer = request.sender.id.clone();
-        let host = self.host_mut(to);
-        let (mut response, received) = host.on_request(now_ms, request);
-        let id = host.id().clone();
-        if let Response::Reply(body, payload) = &mut response {
-            self.traffic.bytes += body.len();
-            self.hosts.behavior(to).tamper(payload, &id, from, now_ms);
-        }
-        if let Some(arrival_ms) = arrival_ms {
-            let signer = self.hosts.key(to);
-            self.queue.push(arrival_ms, Packet::Response { to: from, call, signer, response });
-        }
-        if let Some(received) = received {
-            self.step(to, Event::RequestReceived { from: peer, received });
-        }
     }
 }

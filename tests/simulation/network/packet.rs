@@ -3,21 +3,65 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::messages::{Job, JobResult};
 use crate::message::{Response, SignedRequest};
 use distomon::crypto::PublicKey;
 use distomon::mesh::wire::observation::Failure;
 
-/// What one host sends to another, or the failure of a call. `call` numbers the call.
+/// What one host sends to another, or what a process waits for. `call` numbers the call.
 pub(super) enum Packet {
-    Request { from: usize, to: usize, call: u64, request: SignedRequest },
-    Response { to: usize, call: u64, signer: PublicKey, response: Response },
-    Failed { to: usize, call: u64, failure: Failure },
+    Request {
+        from: usize,
+        to: usize,
+        call: u64,
+        request: Box<SignedRequest>,
+    },
+    Response {
+        to: usize,
+        call: u64,
+        signer: PublicKey,
+        response: Box<Response>,
+    },
+    /// The connection is refused, or the thread of the call has waited for as long as it does.
+    Failed {
+        to: usize,
+        call: u64,
+        failure: Failure,
+    },
+    /// The time of a call is over.
+    Deadline {
+        host: usize,
+        process: u64,
+    },
+    /// A job is ready again.
+    Ready {
+        host: usize,
+        process: u64,
+        job: Job,
+    },
+    /// A job ends.
+    Done {
+        host: usize,
+        process: u64,
+        result: JobResult,
+    },
 }
 
 impl Packet {
     pub(super) fn recipient(&self) -> usize {
         match self {
             Self::Request { to, .. } | Self::Response { to, .. } | Self::Failed { to, .. } => *to,
+            Self::Deadline { host, .. } | Self::Ready { host, .. } | Self::Done { host, .. } => *host,
+        }
+    }
+
+    /// The process on its recipient that this concerns, if it concerns no other.
+    pub(super) fn process(&self) -> Option<u64> {
+        match self {
+            Self::Request { .. } | Self::Response { .. } | Self::Failed { .. } => None,
+            Self::Deadline { process, .. } | Self::Ready { process, .. } | Self::Done { process, .. } => {
+                Some(*process)
+            }
         }
     }
 }

@@ -15,14 +15,32 @@ pub(crate) struct Setup {
     pub(crate) members: Vec<Member>,
     /// By member.
     pub(crate) clocks: Vec<Clock>,
+    /// None if processor time costs nothing.
+    pub(crate) processors: Option<Machines>,
     pub(crate) seed: u64,
+}
+
+/// The machines that hosts run on.
+#[derive(Debug, Clone)]
+pub(crate) struct Machines {
+    /// The number of cores of each.
+    pub(super) cores: Vec<usize>,
+    /// By member.
+    pub(super) machine_of: Vec<usize>,
 }
 
 impl Setup {
     /// A network in which every node observes every other, with encoded messages and exact clocks.
     pub(crate) fn new(members: Vec<Member>, seed: u64) -> Self {
         let clocks = vec![Clock::default(); members.len()];
-        Self { transport: Transport::Encoded, observers: ObserverPolicy::All, members, clocks, seed }
+        Self {
+            transport: Transport::Encoded,
+            observers: ObserverPolicy::All,
+            members,
+            clocks,
+            processors: None,
+            seed,
+        }
     }
 
     /// The same with typed messages, which are much faster.
@@ -33,6 +51,21 @@ impl Setup {
     /// The same with observers in this number of rings.
     pub(crate) fn in_rings(self, rings: u32) -> Self {
         Self { observers: ObserverPolicy::Rings(rings), ..self }
+    }
+
+    /// The same with all hosts on one machine with this number of cores.
+    pub(crate) fn on_one_machine(self, cores: usize) -> Self {
+        let machine_of = vec![0; self.members.len()];
+        Self { processors: Some(Machines { cores: vec![cores], machine_of }), ..self }
+    }
+
+    /// The same with each host on its own machine with one core.
+    pub(crate) fn on_own_machines(self) -> Self {
+        let count = self.members.len();
+        Self {
+            processors: Some(Machines { cores: vec![1; count], machine_of: (0..count).collect() }),
+            ..self
+        }
     }
 
     /// Starts all nodes within half a second.
