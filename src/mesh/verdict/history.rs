@@ -5,17 +5,22 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::cause::Cause;
 use super::node_status::NodeStatus;
 use super::node_verdict::Verdict;
 use super::tracker::TrackedVerdict;
+use super::vote::Vote;
 use crate::mesh::id::{NodeId, ReportId};
 use crate::mesh::membership::{Member, Membership};
 
 /// The maximum number of records of one node.
 pub const MAX_PER_NODE: usize = 64;
 
-/// The maximum number of votes in all records, at some 60 bytes each; a record counts as at least four.
-pub const MAX_VOTES: usize = 20_000;
+/// The maximum size of all records, in bytes of memory, with the earlier memberships that they refer to.
+pub const MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// The size of a member in memory, beside its strings, in bytes.
+const MEMBER_BYTES: usize = 512;
 
 /// One verdict on one node, from when it was reached until the next.
 #[derive(Debug, Clone)]
@@ -44,8 +49,12 @@ impl VerdictRecord {
         &self.membership.members()[self.index]
     }
 
-    fn cost(&self) -> usize {
-        self.verdict.vote_count.votes.len().max(4)
+    /// The size of the record in memory, in bytes.
+    fn bytes(&self) -> usize {
+        let votes = self.verdict.vote_count.votes.capacity() * size_of::<Vote>();
+        // The tracked verdict has the same causes.
+        let causes = 2 * self.verdict.causes.capacity() * size_of::<Cause>();
+        size_of::<Self>() + votes + causes
     }
 }
 
@@ -65,19 +74,26 @@ pub enum LookupError {
 }
 
 impl History {
-    /// Appends `records`, newer than all before, and evicts the oldest beyond [`MAX_PER_NODE`] and [`MAX_VOTES`].
+    /// Appends `records`, newer than all before, and evicts the oldest beyond [`MAX_PER_NODE`] and [`MAX_BYTES`].
     pub fn record(&mut self, records: impl IntoIterator<Item = VerdictRecord>) {
         self.records.extend(records.into_iter().map(Arc::new));
         let mut of_node: HashMap<NodeId, usize> = HashMap::new();
-        let mut votes = 0;
+        let mut bytes = 0;
+        let mut newer: Option<*const Membership> = None;
         let retained = self.records.drain(..).rev().filter(|record| {
             let count = of_node.entry(record.member().id.clone()).or_default();
             *count += 1;
             if *count > MAX_PER_NODE {
                 return false;
             }
-            votes += record.cost();
-            votes <= MAX_VOTES
+            // This node keeps the newest membership anyway; records keep the earlier ones in memory.
+            let membership = Arc::as_ptr(&record.membership);
+            if newer.is_some_and(|newer| newer != membership) {
+                bytes += record.membership.members().len() * MEMBER_BYTES;
+            }
+            newer = Some(membership);
+            bytes += record.bytes();
+            bytes <= MAX_BYTES
         });
         let mut retained: VecDeque<_> = retained.collect();
         retained.make_contiguous().reverse();
@@ -178,8 +194,27 @@ mod tests {
             Err(LookupError::BeforeOldest(200 - MAX_PER_NODE as u64))
         );
         assert!(history.at("node-02", 20).is_ok(), "a flapping node does not evict the records of others");
+    }
 
-        history.record([record(1, 300, MAX_VOTES - 10), record(1, 301, 5)]);
-        assert_eq!(history.of_node(None).map(|record| record.at_ms).collect::<Vec<_>>(), [301, 300, 199]);
+    #[test]
+    fn records_use_bounded_memory() {
+        let kept = |records: Vec<VerdictRecord>| {
+            let mut history = History::default();
+            history.record(records);
+            history.of_node(None).map(|record| record.at_ms).collect::<Vec<_>>()
+        };
+        let shared = |at_ms, votes, membership: &Arc<Membership>| VerdictRecord {
+            membership: membership.clone(),
+            ..record(1, at_ms, votes)
+        };
+        let membership = record(1, 1, 0).membership;
+        let small = shared(2, 0, &membership);
+        let most = (MAX_BYTES - 2 * small.bytes()) / size_of::<Vote>();
+        assert_eq!(kept(vec![shared(1, most, &membership), small.clone()]), [2, 1]);
+        assert_eq!(kept(vec![shared(1, most + 1, &membership), small.clone()]), [2]);
+        // Another membership counts as well.
+        let other = record(1, 1, most);
+        assert!(!Arc::ptr_eq(&other.membership, &membership));
+        assert_eq!(kept(vec![other, small]), [2]);
     }
 }
