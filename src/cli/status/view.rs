@@ -64,6 +64,7 @@ pub(super) struct Verdict {
 /// Latest report of an observer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are those of the JSON object")]
 pub(super) struct Report {
     #[serde(deserialize_with = "lenient")]
     pub(super) node_version: Option<String>,
