@@ -82,9 +82,18 @@ def parse(arguments):
     return options
 
 
+def service_environment():
+    """Returns the environment that the systemd unit gives the service: the settings of the allocator."""
+    unit = pathlib.Path(__file__).resolve().parents[2] / "systemd" / "distomon@.service"
+    lines = [line.removeprefix("Environment=") for line in unit.read_text().splitlines()
+             if line.startswith("Environment=")]
+    return dict(line.split("=", 1) for line in lines)
+
+
 def main(arguments):
     # SIGTERM raises an exception, which ends the nodes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("tests/overload: stopped"))
+    os.environ.update(service_environment())
     try:
         return Run(parse(arguments)).run()
     except NotPermitted as error:

@@ -113,3 +113,6 @@ fn down_rule(context: &EvalContext<'_>, index: usize, vote_count: &VoteCount) ->
     }
     (silent_ms > limits.alive_ms).then_some(Rule::Silent)
 }
+
+#[cfg(test)]
+mod tests;
