@@ -102,7 +102,7 @@ impl FaultKind {
     /// A random lack of processor time in a network of `nodes`: a hundredth of a core is enough for a few nodes, a
     /// thousandth for none.
     pub(crate) fn random_load(rng: &mut fastrand::Rng, nodes: usize) -> Self {
-        let permille = 1 << rng.u64(1..=8);
+        let permille = 1 << rng.u64(0..=8);
         if rng.u8(0..3) == 0 {
             Self::ForeignLoad(permille)
         } else {

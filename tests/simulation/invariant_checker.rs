@@ -16,9 +16,9 @@ use distomon::mesh::verdict::NodeStatus;
 /// The time between two checks of all nodes, in ms.
 const CHECK_INTERVAL_MS: u64 = 250;
 
-/// The longest gap of a running node that is never a reason to find it down, in ms. Its reports take some time, too,
-/// until 2 intervals and 1.75 timeouts are over.
-const MAX_GAP_MS: u64 = 2_000;
+/// The longest gap of an event loop that is never a reason to find its node down, in ms: a report waits for the processor
+/// about as long again before it is sent, then for peers, and 2 intervals and 1.75 timeouts are 3.75 s.
+const MAX_GAP_MS: u64 = 1_000;
 
 /// How long a report of a node with a longer gap may be missing, in ms.
 const GAP_REPORT_MS: u64 = 8_000;
@@ -162,7 +162,9 @@ impl InvariantChecker {
             if status == NodeStatus::Down && run.has_only_load() && !self.has_long_gap(run, target) {
                 return violation("down but only slow");
             }
-            if status == NodeStatus::Down && !hides && !self.tolerance.may_be_down(run, viewer, target) {
+            let may_be_down =
+                self.has_long_gap(run, target) || self.tolerance.may_be_down(run, viewer, target);
+            if status == NodeStatus::Down && !hides && !may_be_down {
                 return violation("down but running");
             }
             if status == NodeStatus::Conflict {
