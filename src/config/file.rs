@@ -56,7 +56,10 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Contents, FileError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
-        Err(Errno::NOENT) if path.symlink_metadata().is_ok() => return Err(FileError::Dangling),
+        // Another thread may have created the file meanwhile.
+        Err(Errno::NOENT) if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) => {
+            return Err(FileError::Dangling);
+        }
         Err(Errno::NOENT) => return Err(FileError::Missing),
         Err(error) => return Err(FileError::Io(error.into())),
     };

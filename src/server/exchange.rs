@@ -265,7 +265,7 @@ fn receive(
     };
     let verified = node.verify_message(snapshot, reports);
     let is_forged = verified.is_forged();
-    let arrived = ArrivedHeads::of(snapshot.membership(), &verified.reports);
+    let arrived = ArrivedHeads::of(snapshot.membership(), &verified.reports, &message.heads);
     let (heads, complete) = complete_heads(snapshot, &admitted.sender, message.heads.clone());
     // The event loop receives the reports before a forged one: each has used up part of its author's rate limit, which
     // a member must not be able to waste.

@@ -145,11 +145,10 @@ impl EventLoop {
     /// start the next tick with.
     fn tick(&mut self, mut first: VecDeque<Event>) -> VecDeque<Event> {
         let now = self.node.clock.now();
-        let mut effects = self.engine.step(now, Event::Tick);
         let lateness_ms = self.lateness_ms(now.mono_ms);
-        if lateness_ms >= MIN_LATENESS_MS {
-            effects.extend(self.engine.step(now, Event::Late(lateness_ms)));
-        }
+        // First, so that a report that is due says whether this node is overloaded.
+        let first_event = if lateness_ms >= MIN_LATENESS_MS { Event::Late(lateness_ms) } else { Event::Tick };
+        let mut effects = self.engine.step(now, first_event);
         let mut membership = None;
         // The result of a call that ended in time may still be in the queue: a slow tick must not fail the call.
         let grace = if self.events.is_empty() { Duration::ZERO } else { CALL_GRACE };

@@ -136,7 +136,6 @@ fn a_node_that_runs_in_short_slices_is_never_down_and_finds_no_other_down() {
 
 /// Gaps of 4 s are longer than the bound of a node that is not overloaded, 2 intervals and 1.75 timeouts.
 #[test]
-#[ignore = "a node that runs less than three times in two intervals does not notice that it is overloaded"]
 fn an_overloaded_node_has_longer_gaps_before_it_is_down() {
     for seed in [1, 2, 3] {
         let mut network = Setup::new(fixtures::members(5), seed).typed().on_own_machines().start();

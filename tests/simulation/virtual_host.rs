@@ -264,7 +264,7 @@ impl VirtualHost {
         let index = snapshot.membership().index(from.as_str()).expect("a member");
         let sync = &snapshot.states()[index].sync;
         let (heads, complete) = sync.completed(snapshot.membership(), index, message.heads.clone());
-        let arrived = ArrivedHeads::of(snapshot.membership(), &outcome.reports);
+        let arrived = ArrivedHeads::of(snapshot.membership(), &outcome.reports, &message.heads);
         let is_forged = outcome.is_forged();
         let received =
             ReceivedReports { heads: message.heads, reports: outcome.reports, proofs: outcome.proofs };

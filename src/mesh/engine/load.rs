@@ -19,10 +19,13 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Records that a thread was late by `lateness_ms`; `limit_ms` is the greatest lateness that does not count.
+    /// Records that a thread was late by `lateness_ms`. `limit_ms` is the greatest lateness that does not count; a longer
+    /// one counts once for each time that it exceeds.
     pub(super) fn record(&mut self, now: Timestamps, lateness_ms: u64, limit_ms: u64) {
         self.max_ms = self.max_ms.max(lateness_ms);
-        if lateness_ms > limit_ms {
+        // A long delay hides several late moments.
+        let moments = lateness_ms.saturating_sub(1) / limit_ms.max(1);
+        for _ in 0..moments.min(MIN_LATE as u64) {
             if self.late_ms.len() == MIN_LATE {
                 self.late_ms.pop_front();
             }
@@ -69,7 +72,11 @@ mod tests {
             load.is_overloaded()
         };
         assert!(!is_overloaded(&[], 10_000));
-        assert!(!is_overloaded(&[(5_000, 9_999), (6_000, 9_999)], 6_000));
+        assert!(!is_overloaded(&[(5_000, 500), (6_000, 500)], 6_000));
+        assert!(is_overloaded(&[(5_000, 501), (6_000, 251)], 6_000));
+        assert!(!is_overloaded(&[(6_000, 750)], 6_000));
+        assert!(is_overloaded(&[(6_000, 751)], 6_000), "three times the limit");
+        assert!(is_overloaded(&[(6_000, u64::MAX)], 6_000));
         assert!(is_overloaded(&[(5_000, 251), (5_500, 251), (6_000, 251)], 6_000));
         assert!(!is_overloaded(&[(5_000, 250), (5_500, 251), (6_000, 251)], 6_000));
         assert!(is_overloaded(&[(1_000, 251), (5_000, 251), (5_500, 251), (6_000, 251)], 7_000));

@@ -191,8 +191,8 @@ impl PeerState {
 
     /// The time limit of a call, in ms. It is shorter than the configured timeout for all probes of an online peer but
     /// the last retry, so that one lost packet does not cost the whole timeout, and for pushes, since they delay the
-    /// next probe. A follow-up has the whole timeout: its peer has just answered. All are twice as long while the peer
-    /// answers late.
+    /// next probe. A follow-up has the whole timeout: its peer has just answered. While the peer
+    /// answers late, the full time is twice the configured timeout, and the shorter one is half of that.
     pub(super) fn timeout_ms(&self, member: &Member, purpose: CallPurpose) -> u64 {
         let full = self.longest_timeout_ms(member);
         let is_full = match purpose {
@@ -206,7 +206,9 @@ impl PeerState {
             return full;
         }
         let twice_smoothed_ms = self.smoothed_exchange_us.map_or(full, |us| us / 500);
-        (full / 4).max(twice_smoothed_ms).min(full)
+        // Attempts at a slow peer that end too early are work without a result.
+        let short = if self.slow_successes > 0 { full / 2 } else { full / 4 };
+        short.max(twice_smoothed_ms).min(full)
     }
 
     /// Applies a successful exchange: the peer is online. Returns the status before, if it has changed.

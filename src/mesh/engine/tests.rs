@@ -589,10 +589,10 @@ fn late_reply_shows_that_the_peer_lives_and_widens_its_time_limits() {
     finish_late(&mut harness, &last, Ok(()), 0);
     assert_eq!(harness.engine.peers[1].observation.status, ProbeStatus::Online);
     let limits: Vec<_> = (0..4).map(|_| probe(&mut harness, Ok(()), 0).timeout_ms).collect();
-    assert_eq!(limits, [500, 500, 500, 250]);
+    assert_eq!(limits, [1_000, 1_000, 1_000, 250]);
     // A success that this node delayed is late, too.
     probe(&mut harness, Ok(()), 251);
-    assert_eq!(probe(&mut harness, Ok(()), 250).timeout_ms, 500);
+    assert_eq!(probe(&mut harness, Ok(()), 250).timeout_ms, 1_000);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::mesh::membership::Membership;
 use crate::mesh::report_table::ReportTable;
 use crate::mesh::wire::PROTOCOL_VERSION;
 use crate::mesh::wire::equivocation::EquivocationProof;
-use crate::mesh::wire::heads::EQUIVOCATED;
+use crate::mesh::wire::heads::{EQUIVOCATED, Heads};
 use crate::mesh::wire::report::VerifiedReport;
 
 /// The content of a request.
@@ -56,21 +56,31 @@ pub struct ReplyContent<'a> {
 
 /// The heads of reports that just arrived, by index into the membership.
 #[derive(Debug, Clone, Default)]
-pub struct ArrivedHeads(Vec<Option<(ReportId, [u8; 8])>>);
+pub struct ArrivedHeads(Vec<Option<ArrivedHead>>);
+
+/// The head of a report that just arrived.
+#[derive(Debug, Clone, Copy)]
+struct ArrivedHead {
+    id: ReportId,
+    digest: [u8; 8],
+    age_ms: u64,
+}
 
 impl ArrivedHeads {
-    /// The heads of `reports`.
-    pub fn of(membership: &Membership, reports: &[VerifiedReport]) -> Self {
+    /// The heads of `reports`, with the ages in `named`, the heads of the same message. A lower age would make the reports
+    /// look younger than their authors' silence, and so as signs of life from beyond a partition.
+    pub fn of(membership: &Arc<Membership>, reports: &[VerifiedReport], named: &Heads) -> Self {
         let mut heads = vec![None; membership.members().len()];
         for report in reports {
             if let Some(index) = membership.index(report.author().as_str()) {
-                heads[index] = Some((report.id(), report.short_digest()));
+                let age_ms = named.age_ms(membership, index, report.id());
+                heads[index] = Some(ArrivedHead { id: report.id(), digest: report.short_digest(), age_ms });
             }
         }
         Self(heads)
     }
 
-    fn get(&self, index: usize) -> Option<(ReportId, [u8; 8])> {
+    fn get(&self, index: usize) -> Option<ArrivedHead> {
         *self.0.get(index)?
     }
 }
@@ -135,9 +145,9 @@ fn write_heads(
         {
             continue;
         }
-        let newer = newer.filter(|(id, _)| state.latest_id().is_none_or(|latest| latest < *id));
+        let newer = newer.filter(|head| state.latest_id().is_none_or(|latest| latest < head.id));
         let (ReportId { epoch, seq }, digest, age_ms) = match (newer, &state.latest) {
-            (Some((id, digest)), _) => (id, digest, 0),
+            (Some(ArrivedHead { id, digest, age_ms }), _) => (id, digest, age_ms),
             (None, Some(latest)) => {
                 let age_ms = mono_ms.saturating_sub(state.created_ms).min(MAX_INTEGER);
                 (latest.id(), latest.short_digest(), age_ms)

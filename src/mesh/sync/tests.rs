@@ -77,6 +77,8 @@ fn requests_round_trip() {
 fn replies_round_trip_and_name_reports_that_just_arrived() {
     let snapshot = latest(&[(0, 1, 2), (1, 3, 4), (2, 5, 6)]);
     let arrived = [sample::sealed(1, sample::report(1, 3, 5)), sample::sealed(2, sample::report(2, 5, 5))];
+    let json = r#"{"node-01":[3,5,"AAAAAAAAAAA=",7000]}"#;
+    let named = Heads::parse(json, snapshot.membership(), false).expect("heads");
     let content = ReplyContent {
         from: "node-00",
         now_ms: 7,
@@ -84,7 +86,7 @@ fn replies_round_trip_and_name_reports_that_just_arrived() {
         mono_ms: 9_200,
         since: None,
         mark: None,
-        arrived: &ArrivedHeads::of(snapshot.membership(), &arrived),
+        arrived: &ArrivedHeads::of(snapshot.membership(), &arrived, &named),
         reports: &[],
         proofs: &[],
     };
@@ -93,7 +95,7 @@ fn replies_round_trip_and_name_reports_that_just_arrived() {
     assert_eq!((reply.from.as_str(), reply.now_ms, reply.took_us), ("node-00", 7, u32::MAX));
     let seq_and_age =
         |index| reply.heads.get(snapshot.membership(), index).map(|head| (head.id.seq, head.age_ms));
-    assert_eq!(seq_and_age(1), Some((5, 0)), "it just arrived");
+    assert_eq!(seq_and_age(1), Some((5, 7_000)), "it just arrived, but is not younger for that");
     assert_eq!(seq_and_age(2), Some((6, 200)), "the table has a newer one");
 }
 

@@ -82,8 +82,9 @@ impl Heads {
         self.all.get(index)?.as_ref()
     }
 
-    /// The age of `report`, a report of that member in the same message, in ms: the age in its head, [`MAX_INTEGER`] if
-    /// the message omits the head, so that the age is unknown, and 0 if no head names the report.
+    /// The age of `report`, a report of that member in the same message, in ms: the age in its head or in that of a newer
+    /// report, [`MAX_INTEGER`] if the message omits the head, so that the age is unknown, and 0 if no head names the
+    /// report or a newer one.
     pub(in crate::mesh) fn age_ms(
         &self,
         membership: &Arc<Membership>,
@@ -91,11 +92,11 @@ impl Heads {
         report: ReportId,
     ) -> u64 {
         let head = self.index_in(membership, index).and_then(|index| self.find(index));
-        match head.filter(|head| head.id == report) {
+        match head.filter(|head| head.id >= report) {
             Some(head) => head.age_ms,
             None if self.partial => MAX_INTEGER,
             None => match self.get(membership, index) {
-                Some(known) if known.id == report => MAX_INTEGER,
+                Some(known) if known.id >= report => MAX_INTEGER,
                 _ => 0,
             },
         }

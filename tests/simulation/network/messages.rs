@@ -98,9 +98,9 @@ impl Network {
         let overdue = event_loop.workers.take_overdue(now_ms, !event_loop.events.is_empty());
         let due_ms = event_loop.due_ms;
         let lateness_ms = self.host(host).now(now_ms).mono_ms.saturating_sub(due_ms);
-        let late = (lateness_ms >= MIN_LATENESS_MS).then_some(Event::Late(lateness_ms));
-        let first = [Event::Tick].into_iter().chain(late);
-        let mut events: Vec<_> = first.chain(overdue.into_iter().map(Event::CallFinished)).collect();
+        let first = if lateness_ms >= MIN_LATENESS_MS { Event::Late(lateness_ms) } else { Event::Tick };
+        let mut events = vec![first];
+        events.extend(overdue.into_iter().map(Event::CallFinished));
         let event_loop = self.hosts.event_loop(host);
         let count = event_loop.events.len().min(MAX_BATCH);
         events.extend(event_loop.events.drain(..count));
