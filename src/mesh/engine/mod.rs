@@ -211,6 +211,8 @@ impl Engine {
         if let Some(recovery) = &mut self.epoch_recovery {
             recovery.start_over(now);
         }
+        // Peers that waited for this node's report need not wait for its next probes.
+        self.publisher.report_change(now, Urgency::Ordinary, &self.table.membership);
         self.changed = true;
     }
 
