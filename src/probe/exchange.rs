@@ -19,9 +19,6 @@ use crate::mesh::wire::report::VerifiedReport;
 use crate::store::NetworkHandle;
 use crate::store::clock::wall_us;
 
-/// The number of calls in flight of a network whose peers send all reports that this node lacks.
-const MAX_FETCHES: usize = 3;
-
 /// Makes `call`, waits for the reply for up to `patience`, and returns the result and the verified reports in a signed
 /// refusal.
 pub(super) fn exchange(
@@ -47,15 +44,12 @@ fn call_peer(
     let path = member.exchange_path(membership.network_id());
     let own_id = membership.own().id.as_str();
 
-    // Requests in flight at the same time name the same heads, so their replies would contain the same reports.
-    let fetching = node.begin_call();
-    let own_only = fetching.calls() > MAX_FETCHES;
     let body = write_request(
         snapshot.table(),
         RequestContent {
             mono_ms: node.clock.mono_ms(),
             base: call.base,
-            own_only,
+            own_only: call.own_only,
             reports: &call.reports,
             proofs: &call.proofs,
         },

@@ -19,9 +19,8 @@ use crate::mesh::wire::observation::Failure;
 use crate::store::NetworkHandle;
 use crate::store::event_loop::Caller;
 
-/// The maximum number of threads of a network that wait for a reply although the time of their call is over. Each peer
-/// has one at most.
-const MAX_ABANDONED: usize = 16;
+/// The maximum number of calls of a network that may wait for a late reply. Each peer has one at most.
+const MAX_WAITING: usize = 16;
 
 /// How much longer than its time limit a call without a name lookup may take.
 const OVERTIME: Duration = Duration::from_millis(500);
@@ -36,13 +35,13 @@ const THREAD_PREFIX: &str = "peer-";
 pub struct PeerWorkers {
     node: Arc<NetworkHandle>,
     workers: BTreeMap<NodeId, PeerWorker>,
-    abandoned: AbandonedCalls,
+    waiting: WaitingCalls,
     log_limiter: LogLimiter,
 }
 
-/// The calls of all peers whose threads wait for a reply that is late.
+/// The calls of all peers whose threads may wait for a late reply.
 #[derive(Default)]
-struct AbandonedCalls(Vec<Weak<CallProgress>>);
+struct WaitingCalls(Vec<Weak<CallProgress>>);
 
 /// The worker of one peer.
 #[derive(Default)]
@@ -82,8 +81,8 @@ struct WorkerThread {
 impl PeerWorkers {
     /// Creates the workers, without threads.
     pub fn new(node: Arc<NetworkHandle>) -> Self {
-        let abandoned = AbandonedCalls::default();
-        Self { node, workers: BTreeMap::new(), abandoned, log_limiter: LogLimiter::default() }
+        let waiting = WaitingCalls::default();
+        Self { node, workers: BTreeMap::new(), waiting, log_limiter: LogLimiter::default() }
     }
 
     fn start_thread(&self, peer: &NodeId) -> Result<WorkerThread, Failure> {
@@ -100,17 +99,20 @@ impl PeerWorkers {
     /// Sends `call` to the thread of the peer, and starts the thread if necessary.
     fn start(&mut self, call: Call) -> Result<(), Failure> {
         let worker = self.workers.get_mut(&call.peer).ok_or(Failure::Other)?;
-        worker.abandon_overdue_thread(&mut self.abandoned)?;
+        worker.abandon_overdue_thread()?;
         let mut thread = match worker.thread.take() {
             Some(thread) => thread,
             None => self.start_thread(&call.peer)?,
         };
         let worker = self.workers.get_mut(&call.peer).ok_or(Failure::Other)?;
         let timeout = Duration::from_millis(call.timeout_ms);
-        let may_wait = worker.abandoned.strong_count() == 0 && self.abandoned.has_room();
+        let may_wait = worker.abandoned.strong_count() == 0 && self.waiting.has_room();
         let patience = if may_wait { timeout.max(Duration::from_millis(call.patience_ms)) } else { timeout };
         let progress =
             Arc::new(CallProgress { sent: Instant::now(), timeout, patience, begun: OnceLock::new() });
+        if patience > timeout {
+            self.waiting.0.push(Arc::downgrade(&progress));
+        }
         thread.last = Arc::downgrade(&progress);
         worker.in_flight = Some((call.id, Arc::clone(&progress)));
         let is_sent = thread.calls.try_send(QueuedCall { call, progress }).is_ok();
@@ -124,24 +126,23 @@ impl PeerWorkers {
     }
 }
 
-impl AbandonedCalls {
+impl WaitingCalls {
     fn has_room(&mut self) -> bool {
         self.0.retain(|call| call.strong_count() > 0);
-        self.0.len() < MAX_ABANDONED
+        self.0.len() < MAX_WAITING
     }
 }
 
 impl PeerWorker {
     /// Abandons the thread if its last call has not ended, although its time is over: the thread ends with that call.
     /// Fails if the thread of an earlier call is still busy, too, as while a name server does not answer.
-    fn abandon_overdue_thread(&mut self, abandoned: &mut AbandonedCalls) -> Result<(), Failure> {
+    fn abandon_overdue_thread(&mut self) -> Result<(), Failure> {
         let Some(last) = self.thread.as_ref().and_then(|thread| thread.last.upgrade()) else { return Ok(()) };
         if let Some(earlier) = self.abandoned.upgrade() {
             return Err(earlier.stall_reason());
         }
         self.thread = None;
         self.abandoned = Arc::downgrade(&last);
-        abandoned.0.push(Arc::downgrade(&last));
         Ok(())
     }
 }
@@ -167,7 +168,7 @@ impl CallProgress {
 
     /// Why the call has not ended. Only a name lookup exceeds the time limits by more than [`OVERTIME`].
     fn stall_reason(&self) -> Failure {
-        let is_lookup = self.begun.get().is_some_and(|begun| begun.elapsed() > 2 * self.timeout + OVERTIME);
+        let is_lookup = self.begun.get().is_some_and(|begun| begun.elapsed() > self.patience + OVERTIME);
         if is_lookup { Failure::Dns } else { Failure::Timeout }
     }
 }
@@ -195,7 +196,8 @@ fn make_calls(node: &NetworkHandle, waiting: &Receiver<QueuedCall>) {
         let is_timeout = matches!(outcome, Err(Failure::Timeout)) && progress.patience <= progress.timeout;
         let lateness_ms = progress.lateness_ms(Instant::now(), is_timeout.then(|| progress.deadline()));
         drop(progress);
-        let finished = CallFinished { id: call.id, peer: call.peer, outcome, evidence, lateness_ms };
+        let (id, peer, may_answer_late) = (call.id, call.peer, false);
+        let finished = CallFinished { id, peer, outcome, evidence, lateness_ms, may_answer_late };
         if !node.send(Event::CallFinished(finished)) {
             return;
         }
@@ -209,6 +211,7 @@ fn failed(call: &Call, failure: Failure) -> CallFinished {
         outcome: Err(failure),
         evidence: Vec::new(),
         lateness_ms: 0,
+        may_answer_late: false,
     }
 }
 
@@ -224,8 +227,12 @@ impl Caller for PeerWorkers {
     }
 
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>> {
-        let not_started = failed(&call, Failure::Other);
-        self.start(call).map_err(|failure| Box::new(CallFinished { outcome: Err(failure), ..not_started }))
+        let (not_started, timeout_ms) = (failed(&call, Failure::Other), call.timeout_ms);
+        self.start(call).map_err(|failure| {
+            // A call that was not sent since earlier ones have not ended says nothing about the peer.
+            let lateness_ms = if failure == Failure::Timeout { 2 * timeout_ms } else { 0 };
+            Box::new(CallFinished { outcome: Err(failure), lateness_ms, ..not_started })
+        })
     }
 
     fn finished(&mut self, finished: &CallFinished) {
@@ -234,12 +241,17 @@ impl Caller for PeerWorkers {
         }
     }
 
-    fn take_overdue(&mut self, now: Instant) -> Vec<CallFinished> {
+    fn take_overdue(&mut self, by: Instant) -> Vec<CallFinished> {
         let overdue = self.workers.iter_mut().filter_map(|(peer, worker)| {
-            let (id, call) = worker.in_flight.take_if(|(_, call)| call.overdue_at() <= now)?;
-            let lateness_ms = call.lateness_ms(now, Some(call.overdue_at()));
-            let outcome = Err(Failure::Timeout);
-            Some(CallFinished { id, peer: peer.clone(), outcome, evidence: Vec::new(), lateness_ms })
+            let (id, call) = worker.in_flight.take_if(|(_, call)| call.overdue_at() <= by)?;
+            Some(CallFinished {
+                id,
+                peer: peer.clone(),
+                outcome: Err(Failure::Timeout),
+                evidence: Vec::new(),
+                lateness_ms: call.lateness_ms(Instant::now(), Some(call.overdue_at())),
+                may_answer_late: call.patience > call.timeout,
+            })
         });
         overdue.collect()
     }
@@ -254,7 +266,8 @@ impl Drop for PeerWorkers {
     fn drop(&mut self) {
         let workers = std::mem::take(&mut self.workers).into_values();
         // Threads with a call in flight end by themselves; a stop does not wait for them.
-        let idle = workers.filter(|worker| worker.in_flight.is_none()).filter_map(|worker| worker.thread);
+        let idle =
+            workers.filter_map(|worker| worker.thread).filter(|thread| thread.last.strong_count() == 0);
         let threads: Vec<_> = idle.map(|worker| worker.thread).collect();
         for thread in threads {
             if thread.join().is_err() {

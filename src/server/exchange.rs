@@ -81,8 +81,7 @@ pub(super) fn admit(
         let response = problem(405, "Method Not Allowed", "an exchange is a POST");
         return Admission::Reject(response.with_additional_header("Allow", "POST"));
     }
-    node.record_lateness(head.queued());
-    let Some(_slot) = capacity.try_verify() else {
+    let Some(_slot) = capacity.try_take_head_slot() else {
         let error = ExchangeError::busy();
         error.count(node, "");
         return Admission::Reject(error.to_unsigned());
@@ -95,6 +94,7 @@ pub(super) fn admit(
             return Admission::Reject(error.to_unsigned());
         }
     };
+    node.record_lateness(head.queued());
     let checked = if is_incompatible {
         take_nonce(&admitted, &snapshot)
     } else {
@@ -214,7 +214,7 @@ fn take_nonce(admitted: &AdmittedExchange, snapshot: &Snapshot) -> Result<(), Ex
 
 /// Answers an admitted exchange.
 pub(super) fn respond(body: Vec<u8>, admitted: &AdmittedExchange, limits: SharedLimits<'_>) -> Response {
-    let Some(_slot) = limits.capacity.try_answer() else {
+    let Some(_slot) = limits.capacity.try_take_answer_slot(&admitted.sender_id) else {
         return admitted.reject_limited(&ExchangeError::busy(), limits.rates, RejectStage::RateLimit);
     };
     let start = Instant::now();

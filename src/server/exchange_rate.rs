@@ -9,7 +9,7 @@ use super::resource_owner::SenderId;
 use super::token_bucket::{BucketLevel, TokenBucket};
 
 /// Exchanges of a sender in a second, besides those in proportion to its probes. A node pushes up to four reports a
-/// second, refutes up to four times, and may follow up each of these.
+/// second, and may follow up each of these.
 const EXCHANGES_PER_SECOND: u64 = 20;
 
 /// Exchanges for each probe: a failed probe is repeated after a quarter of `poll_rate`.

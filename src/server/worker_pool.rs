@@ -22,7 +22,7 @@ const STACK_BYTES: usize = 1024 * 1024;
 const KEPT_WORKERS: usize = 2;
 
 /// How long a further idle worker waits for a connection before it ends.
-const WORKER_IDLE: Duration = Duration::from_secs(1);
+const WORKER_IDLE: Duration = Duration::from_millis(100);
 
 /// A pool that serves each connection in a thread. It starts a thread when none is idle; the connection
 /// limiter bounds their number.

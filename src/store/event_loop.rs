@@ -43,9 +43,9 @@ pub trait Caller: Send {
     fn call(&mut self, call: Call) -> Result<(), Box<CallFinished>>;
     /// Records that a call has finished.
     fn finished(&mut self, finished: &CallFinished);
-    /// Returns the calls whose time is over at `now` as failed. A late reply to one of them still arrives as
+    /// Returns the calls whose time was over at `by` as failed. A late reply to one of them still arrives as
     /// [`Event::CallFinished`].
-    fn take_overdue(&mut self, now: Instant) -> Vec<CallFinished>;
+    fn take_overdue(&mut self, by: Instant) -> Vec<CallFinished>;
     /// When the time of the next call is over; none without calls in flight.
     fn deadline(&self) -> Option<Instant>;
 }

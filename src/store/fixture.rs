@@ -95,6 +95,7 @@ impl Net {
                     outcome,
                     evidence: Vec::new(),
                     lateness_ms: 0,
+                    may_answer_late: false,
                 };
                 effects.extend(engine.step(now, Event::CallFinished(finished)));
             }
@@ -118,8 +119,14 @@ impl Net {
             });
             let call = call.expect("a first probe");
             let outcome = Ok(self.reply(vec![own]));
-            let finished =
-                CallFinished { id: call.id, peer: call.peer, outcome, evidence: Vec::new(), lateness_ms: 0 };
+            let finished = CallFinished {
+                id: call.id,
+                peer: call.peer,
+                outcome,
+                evidence: Vec::new(),
+                lateness_ms: 0,
+                may_answer_late: false,
+            };
             engine.step(now(), Event::CallFinished(finished));
         }
         let Timestamps { mono_ms, wall_ms } = now();

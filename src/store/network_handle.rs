@@ -1,7 +1,7 @@
 //! The handle of a network for the threads around its event loop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -41,8 +41,6 @@ pub struct NetworkHandle {
     published: Arc<Published>,
     events: Sender<Event>,
     requests: AtomicU64,
-    /// The number of calls in flight.
-    calls: AtomicUsize,
     /// The greatest lateness of a thread since the event loop asked, in ms.
     lateness_ms: AtomicU64,
 }
@@ -68,7 +66,6 @@ impl NetworkHandle {
             published,
             events,
             requests: AtomicU64::new(0),
-            calls: AtomicUsize::new(0),
             lateness_ms: AtomicU64::new(0),
         };
         (handle, publisher)
@@ -97,11 +94,6 @@ impl NetworkHandle {
     /// The counter in the next request's nonce, from 1 on.
     pub fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Counts a call to a peer until the returned value is dropped.
-    pub fn begin_call(&self) -> CallCount<'_> {
-        CallCount { calls: self.calls.fetch_add(1, Ordering::Relaxed) + 1, counter: &self.calls }
     }
 
     /// Records that a thread did its work late.
@@ -151,24 +143,5 @@ impl NetworkHandle {
             }
             Err(_) => false,
         }
-    }
-}
-
-/// A call in flight.
-pub struct CallCount<'a> {
-    calls: usize,
-    counter: &'a AtomicUsize,
-}
-
-impl CallCount<'_> {
-    /// The number of calls that were in flight when this one began, itself included.
-    pub fn calls(&self) -> usize {
-        self.calls
-    }
-}
-
-impl Drop for CallCount<'_> {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::Relaxed);
     }
 }

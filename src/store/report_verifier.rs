@@ -38,7 +38,7 @@ struct RecentReports {
     /// The newest verified one, and when it was verified: monotonic time in ms.
     newest: Option<(ReportId, Digest, u64)>,
     /// The one that is being verified.
-    in_progress: Option<(Digest, [u8; 64])>,
+    in_progress: Option<SignedDigest>,
 }
 
 impl ReportVerifier {
@@ -52,7 +52,7 @@ impl ReportVerifier {
     ) -> VerifyOutcome {
         let membership = snapshot.membership();
         self.state.lock().use_membership(membership.digest(), membership.members().len());
-        let gate = SharedGate { state: &self.state, now_ms: clock.mono_ms(), in_progress: None };
+        let gate = SharedGate { state: &self.state, clock: &|| clock.mono_ms(), in_progress: None };
         let outcome = verify::verify_message(snapshot.table(), message, gate);
         counters.count_verified(membership.network_id().as_str(), message.sender, &outcome);
         outcome
@@ -72,42 +72,67 @@ impl VerifierState {
 /// The gate of one message.
 struct SharedGate<'a> {
     state: &'a Mutex<VerifierState>,
-    now_ms: u64,
-    /// The report that this thread verifies.
-    in_progress: Option<(Digest, [u8; 64])>,
+    /// Returns monotonic time in ms.
+    clock: &'a dyn Fn() -> u64,
+    /// The report that this thread verifies, with its author.
+    in_progress: Option<(usize, SignedDigest)>,
+}
+
+/// The digest and the signature of a report.
+type SignedDigest = (Digest, [u8; 64]);
+
+impl SharedGate<'_> {
+    /// Ends the verification in progress.
+    fn end(&mut self, state: &mut VerifierState) {
+        let Some((author, signed)) = self.in_progress.take() else { return };
+        if let Some(recent) = state.recent.get_mut(author) {
+            recent.in_progress.take_if(|other| *other == signed);
+        }
+    }
+}
+
+impl Drop for SharedGate<'_> {
+    fn drop(&mut self) {
+        // A verification that panicked.
+        if self.in_progress.is_some() {
+            let state = self.state;
+            self.end(&mut state.lock());
+        }
+    }
 }
 
 impl VerifyGate for SharedGate<'_> {
     fn check(&mut self, report: &UnverifiedReport) -> GateDecision {
+        let now_ms = (self.clock)();
         let mut state = self.state.lock();
         let state = &mut *state;
         let author = report.author();
         // The configuration may have been replaced since, with fewer members.
         let Some(recent) = state.recent.get_mut(author) else { return GateDecision::Superseded };
         let signed = (*report.digest(), *report.signature());
-        if recent.is_superseded(report, self.now_ms) || recent.in_progress == Some(signed) {
+        if recent.is_superseded(report, now_ms) || recent.in_progress == Some(signed) {
             return GateDecision::Superseded;
         }
-        if !state.rates.allows(author, self.now_ms) {
+        if !state.rates.allows(author, now_ms) {
             return GateDecision::RateLimited;
         }
         // Another report in progress may be forged, so it does not replace this one.
         recent.in_progress = Some(signed);
-        self.in_progress = Some(signed);
+        self.in_progress = Some((author, signed));
         GateDecision::Verify
     }
 
     fn on_verified(&mut self, author: usize, verified: Option<&VerifiedReport>) {
-        let mut state = self.state.lock();
+        let now_ms = (self.clock)();
+        let shared = self.state;
+        let mut state = shared.lock();
+        self.end(&mut state);
         let Some(recent) = state.recent.get_mut(author) else { return };
-        if recent.in_progress == self.in_progress {
-            recent.in_progress = None;
-        }
         let Some(report) = verified else { return };
         if recent.newest.is_none_or(|(id, ..)| report.id() > id) {
-            recent.newest = Some((report.id(), *report.digest(), self.now_ms));
+            recent.newest = Some((report.id(), *report.digest(), now_ms));
         }
-        state.rates.consume(author, self.now_ms);
+        state.rates.consume(author, now_ms);
     }
 }
 
@@ -131,8 +156,8 @@ mod tests {
         UnverifiedReport::parse(report.envelope(), &net.membership).expect("a report")
     }
 
-    fn gate(state: &Mutex<VerifierState>, now_ms: u64) -> SharedGate<'_> {
-        SharedGate { state, now_ms, in_progress: None }
+    fn gate<'a>(state: &'a Mutex<VerifierState>, clock: &'a dyn Fn() -> u64) -> SharedGate<'a> {
+        SharedGate { state, clock, in_progress: None }
     }
 
     /// A report of node 1 with this sequence number.
@@ -149,12 +174,13 @@ mod tests {
         state.lock().use_membership("config", 3);
         let newest = report(&net, 7, false);
         let checked = |report: &VerifiedReport, now_ms| {
-            let mut gate = gate(&state, now_ms);
+            let clock = || now_ms;
+            let mut gate = gate(&state, &clock);
             let decision = gate.check(&unverified(&net, report));
             gate.on_verified(1, None);
             decision
         };
-        let mut first = gate(&state, 5_000);
+        let mut first = gate(&state, &|| 5_000);
         assert_eq!(first.check(&unverified(&net, &newest)), GateDecision::Verify);
         first.on_verified(1, Some(&newest));
         assert_eq!(checked(&newest, 5_000), GateDecision::Superseded);
@@ -173,8 +199,8 @@ mod tests {
         let state = Mutex::new(VerifierState::default());
         state.lock().use_membership("config", 3);
         let (one, other) = (report(&net, 7, false), report(&net, 6, false));
-        let mut first = gate(&state, 5_000);
-        let mut second = gate(&state, 5_000);
+        let mut first = gate(&state, &|| 5_000);
+        let mut second = gate(&state, &|| 5_000);
         assert_eq!(first.check(&unverified(&net, &one)), GateDecision::Verify);
         assert_eq!(second.check(&unverified(&net, &one)), GateDecision::Superseded);
         // The first one may be forged.
@@ -191,7 +217,7 @@ mod tests {
         state.lock().use_membership("config", 3);
         let decisions: Vec<_> = (1..=6)
             .map(|seq| {
-                let (mut gate, report) = (gate(&state, 5_000), report(&net, seq, false));
+                let (mut gate, report) = (gate(&state, &|| 5_000), report(&net, seq, false));
                 let decision = gate.check(&unverified(&net, &report));
                 if decision == GateDecision::Verify {
                     gate.on_verified(1, Some(&report));

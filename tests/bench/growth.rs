@@ -270,6 +270,7 @@ impl Testbed {
                 outcome: Ok(reply),
                 evidence: Vec::new(),
                 lateness_ms: 0,
+                may_answer_late: false,
             };
         };
         let (nonce, body, payload) = self.run_on(from, |machine| machine.write_request(now_ms, call));

@@ -230,6 +230,7 @@ impl Caller for InstantCaller {
             outcome,
             evidence: Vec::new(),
             lateness_ms: 0,
+            may_answer_late: false,
         }))
     }
 

@@ -195,7 +195,7 @@ impl VirtualHost {
         let content = RequestContent {
             mono_ms,
             base: call.base,
-            own_only: false,
+            own_only: call.own_only,
             reports: &inside.reports,
             proofs: &inside.proofs,
         };
@@ -352,7 +352,7 @@ impl VirtualHost {
                 (Ok(reply), Vec::new())
             }
         };
-        CallFinished { id, peer, outcome, evidence, lateness_ms: 0 }
+        CallFinished { id, peer, outcome, evidence, lateness_ms: 0, may_answer_late: false }
     }
 
     /// Verifies the encoded reports and proofs of a message, and those that travelled beside it.

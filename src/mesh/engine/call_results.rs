@@ -26,7 +26,7 @@ impl Engine {
             return self.on_overdue_result(now, index, finished, effects);
         };
         let is_late = is_late(&finished, &membership.members()[index]);
-        if matches!(finished.outcome, Err(Failure::Timeout)) {
+        if finished.may_answer_late {
             self.peers[index].set_overdue(call, !is_late);
         }
         let push_pending = std::mem::take(&mut self.peers[index].push_pending);
@@ -46,6 +46,7 @@ impl Engine {
             self.count_probe(index, try_result(&finished.outcome, is_late));
         }
         let mut retry = false;
+        let member = &membership.members()[index];
         let before = match finished.outcome {
             Ok(reply) => {
                 let before = self.on_reply(now, index, call, reply, effects);
@@ -65,16 +66,19 @@ impl Engine {
                 self.counters.exchanges_failed += 1;
                 if is_probe {
                     self.peers[index].on_late_failure();
-                    retry = !self.load.is_overloaded()
-                        && self.peers[index].should_retry_late(&membership.members()[index]);
+                    retry = !self.load.is_overloaded() && self.peers[index].should_retry_late(member);
                 }
                 None
             }
-            Err(failure) => self.on_call_failure(now, index, call.purpose, failure),
+            Err(failure) => {
+                let before = self.on_call_failure(now, index, call.purpose, failure);
+                retry = self.peers[index].should_retry();
+                before
+            }
         };
         let jitter = self.peers.jitter();
-        let (peer, member) = (&mut self.peers[index], &membership.members()[index]);
-        if is_probe && (retry || peer.should_retry()) {
+        let peer = &mut self.peers[index];
+        if is_probe && retry {
             peer.schedule_retry(now, member, call.started_ms);
         } else if is_probe {
             peer.schedule_round(now, member, jitter);

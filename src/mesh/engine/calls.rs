@@ -19,6 +19,10 @@ const PUSH_PEERS: usize = 8;
 /// probes bring the reports as well. Probes have no such limit.
 const MAX_CALLS_BESIDE_PUSHES: usize = 16;
 
+/// The number of calls in flight from which this node asks for no other reports than the peers' own: requests at the same
+/// time name the same heads, so their replies would contain the same reports.
+const MAX_FETCHES: usize = 3;
+
 /// The number of calls in flight from which this node makes no follow-ups.
 const MAX_CALLS_BESIDE_FOLLOW_UPS: usize = 24;
 
@@ -76,12 +80,12 @@ impl CallPlanner<'_> {
     /// Pushes this node's newest report to at most [`PUSH_PEERS`] reachable peers, idle ones first. With `leaving`, this
     /// is the last report, and the results of earlier calls are ignored.
     pub(super) fn push(&mut self, leaving: bool) {
-        let mut peers = self.peers.shuffled_reachable(self.table.membership());
-        peers.sort_by_key(|&index| self.peers[index].in_flight.is_some());
-        let earlier = self.peers.last_call();
         if !leaving && self.peers.calls_in_flight() >= MAX_CALLS_BESIDE_PUSHES {
             return;
         }
+        let mut peers = self.peers.shuffled_reachable(self.table.membership());
+        peers.sort_by_key(|&index| self.peers[index].in_flight.is_some());
+        let earlier = self.peers.last_call();
         for index in peers.into_iter().take(PUSH_PEERS) {
             if self.peers[index].in_flight.is_some() {
                 self.peers[index].push_pending = true;
@@ -106,9 +110,6 @@ impl CallPlanner<'_> {
     /// Calls [`PUSH_PEERS`] reachable peers, to show them that this node is alive.
     pub(super) fn refute(&mut self) {
         let peers = self.peers.shuffled_reachable(self.table.membership());
-        if self.peers.calls_in_flight() >= MAX_CALLS_BESIDE_PUSHES {
-            return;
-        }
         let idle = peers.into_iter().filter(|&index| self.peers[index].in_flight.is_none());
         for index in idle.take(PUSH_PEERS).collect::<Vec<_>>() {
             let own = self.own_report_for(index);
@@ -125,7 +126,8 @@ impl CallPlanner<'_> {
     ) {
         let membership = self.table.membership();
         let base = self.table.states()[index].sync.base(membership);
-        let content = CallContent { purpose, reports, proofs, epoch: self.epoch, base };
+        let own_only = self.peers.calls_in_flight() >= MAX_FETCHES;
+        let content = CallContent { purpose, reports, proofs, epoch: self.epoch, base, own_only };
         let call: Call = self.peers.start_call(membership, self.now, index, content);
         self.effects.push(Effect::Call(call));
     }

@@ -7,7 +7,7 @@
 /// How soon to report a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// Immediately, without a limit.
+    /// Immediately, without a token.
     Immediate,
     /// Immediately for [`MAX_URGENT`] targets, then like an ordinary change: a target that had been the same for long is
     /// offline.

@@ -75,6 +75,8 @@ pub struct Call {
     pub timeout_ms: u64,
     /// How long to wait for a late reply, in ms from the begin of the call: it shows that the peer lives.
     pub patience_ms: u64,
+    /// Ask for no other report than the peer's own, since several calls in flight would all return the others.
+    pub own_only: bool,
     /// Reports to send.
     pub reports: Vec<Arc<VerifiedReport>>,
     /// Proofs to send.
@@ -99,6 +101,8 @@ pub struct CallFinished {
     /// How late this node's own threads were with the call, in ms: they began it late, or noticed late that its time was
     /// over.
     pub lateness_ms: u64,
+    /// Whether the time of the call is over, but its thread still waits for a reply.
+    pub may_answer_late: bool,
 }
 
 /// A verified reply.

@@ -18,11 +18,16 @@ impl GapDetector {
         Self { last_step_ms: now.mono_ms, backlog_until_ms: 0 }
     }
 
+    /// Whether this process did not run for a while if it did nothing for `gap_ms`.
+    pub(super) fn is_gap(gap_ms: u64, max_poll_ms: u64) -> bool {
+        gap_ms > (2 * max_poll_ms).max(MIN_GAP_MS)
+    }
+
     /// Records a step. Returns the length in ms of the gap before it, if it was longer than two rounds of probes.
     pub(super) fn step(&mut self, now: Timestamps, max_poll_ms: u64) -> Option<u64> {
         let gap_ms = now.mono_ms.saturating_sub(self.last_step_ms);
         self.last_step_ms = now.mono_ms;
-        if gap_ms <= (2 * max_poll_ms).max(MIN_GAP_MS) {
+        if !Self::is_gap(gap_ms, max_poll_ms) {
             return None;
         }
         self.backlog_until_ms = now.mono_ms + max_poll_ms;

@@ -228,7 +228,7 @@ impl Engine {
 
     fn run_due_work(&mut self, now: Timestamps, effects: &mut Vec<Effect>) {
         self.evaluate_callers(now, effects);
-        if self.load.update(now, self.table.membership.interval_ms()) {
+        if self.load.update(now, self.table.membership.interval_ms(), self.late_limit_ms()) {
             self.changed = true;
             self.publisher.report_change(now, Urgency::Ordinary, &self.table.membership);
             effects.push(Effect::Notice(Notice::OverloadChanged(self.load.is_overloaded())));
@@ -337,7 +337,9 @@ impl Engine {
         let stable_ms = 4 * self.table.membership.interval_ms();
         match (from, to) {
             // At the start of a network, every node has such a change for each other one. None of them decides a verdict.
-            (ProbeStatus::Unknown, ProbeStatus::Online) => Urgency::Deferred,
+            (ProbeStatus::Unknown, ProbeStatus::Online) if self.peers[index].is_first_contact() => {
+                Urgency::Deferred
+            }
             (ProbeStatus::Offline, ProbeStatus::Online) if self.evaluator.has_offline_quorum(index) => {
                 Urgency::Immediate
             }
@@ -346,9 +348,16 @@ impl Engine {
         }
     }
 
-    /// Records that a thread of this process was late.
+    /// Records that a thread of this process was late. A gap in time is no overload.
     fn record_lateness(&mut self, now: Timestamps, lateness_ms: u64) {
-        self.load.record(now, lateness_ms, self.table.membership.max_timeout_ms() / LATENESS_DIVISOR);
+        if !GapDetector::is_gap(lateness_ms, self.table.membership.max_poll_ms()) {
+            self.load.record(now, lateness_ms, self.late_limit_ms());
+        }
+    }
+
+    /// The greatest lateness that does not count, in ms.
+    fn late_limit_ms(&self) -> u64 {
+        self.table.membership.max_timeout_ms() / LATENESS_DIVISOR
     }
 
     fn on_request(

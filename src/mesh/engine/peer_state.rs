@@ -92,6 +92,8 @@ pub(super) struct PeerState {
     status_since_ms: u64,
     /// How long the status before it had held, in ms.
     previous_held_ms: u64,
+    /// Whether the newest success was the first answer of the peer.
+    is_first_contact: bool,
     /// The number of consecutive failures, up to the latest one, that were refused connections.
     consecutive_refusals: u32,
     /// When the current round of probes was due; the next round is due a `poll_rate` later.
@@ -121,6 +123,7 @@ impl PeerState {
             slow_successes: 0,
             status_since_ms: now.mono_ms,
             previous_held_ms: 0,
+            is_first_contact: false,
             consecutive_refusals: 0,
             round_due_ms: first_ms,
             next_ms: first_ms,
@@ -179,6 +182,16 @@ impl PeerState {
             && self.consecutive_busy == 0
     }
 
+    /// Whether the peer is offline, or its newest probes failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.observation.status == ProbeStatus::Offline || self.consecutive_failures > 0
+    }
+
+    /// Whether the newest success was the first answer of the peer to this process.
+    pub(super) fn is_first_contact(&self) -> bool {
+        self.is_first_contact
+    }
+
     /// How long the status before the current one had held, in ms.
     pub(super) fn previous_held_ms(&self) -> u64 {
         self.previous_held_ms
@@ -220,6 +233,7 @@ impl PeerState {
     ) -> Option<ProbeStatus> {
         let RttSample { rtt_us, took_us, offset_ms } = timing;
         self.slow_successes = self.slow_successes.saturating_sub(1);
+        self.overdue = None;
         let before = self.set_answered(now);
         // A follow-up may be large, so its duration does not predict that of the next probe.
         if purpose != CallPurpose::FollowUp || self.observation.rtt_us.is_none() {
@@ -245,7 +259,7 @@ impl PeerState {
         self.reset_failures();
         self.consecutive_busy = 0;
         self.impostor_since_ms = None;
-        self.ever_answered = true;
+        self.is_first_contact = !std::mem::replace(&mut self.ever_answered, true);
         self.set_status(now, ProbeStatus::Online, None)
     }
 
@@ -300,6 +314,7 @@ impl PeerState {
     ) -> Option<ProbeStatus> {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         self.consecutive_busy = 0;
+        self.observation.error.take_if(|error| *error == Failure::Busy);
         self.consecutive_refusals =
             if failure == Failure::Refused { self.consecutive_refusals.saturating_add(1) } else { 0 };
         if self.consecutive_failures <= member.retry && self.observation.status != ProbeStatus::Offline {

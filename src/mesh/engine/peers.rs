@@ -27,6 +27,8 @@ pub(super) struct CallContent {
     pub(super) epoch: u64,
     /// Name only heads that changed since.
     pub(super) base: Option<DeltaBase>,
+    /// Ask for no other report than the peer's own.
+    pub(super) own_only: bool,
 }
 
 impl Peers {
@@ -54,9 +56,10 @@ impl Peers {
         membership.probed().filter(|&index| self.states[index].is_reachable())
     }
 
-    /// The number of calls in flight.
+    /// The number of calls in flight to peers that are not known to fail: many of them mean that these peers or this node
+    /// answer late.
     pub(super) fn calls_in_flight(&self) -> usize {
-        self.states.iter().filter(|peer| peer.in_flight.is_some()).count()
+        self.states.iter().filter(|peer| peer.in_flight.is_some() && !peer.is_failing()).count()
     }
 
     /// Whether no call is in flight.
@@ -85,13 +88,14 @@ impl Peers {
     ) -> Call {
         self.last_call += 1;
         let id = self.last_call;
-        let CallContent { purpose, reports, proofs, epoch, base } = content;
+        let CallContent { purpose, reports, proofs, epoch, base, own_only } = content;
         let member = &membership.members()[index];
         let peer = &mut self.states[index];
         let timeout_ms = peer.timeout_ms(member, purpose);
         let patience_ms = peer.longest_timeout_ms(member);
         peer.in_flight = Some(InFlight { id, purpose, epoch, base, started_ms: now.mono_ms });
-        Call { id, peer: member.id.clone(), purpose, timeout_ms, patience_ms, reports, proofs, epoch, base }
+        let peer = member.id.clone();
+        Call { id, peer, purpose, timeout_ms, patience_ms, own_only, reports, proofs, epoch, base }
     }
 
     /// Counts the attempts of all probes from 0 again, since a new epoch begins.

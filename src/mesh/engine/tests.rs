@@ -87,7 +87,14 @@ impl Harness {
 
     fn finish(&mut self, call: &Call, outcome: Result<CallReply, Failure>, evidence: Vec<VerifiedReport>) {
         let (id, peer) = (call.id, call.peer.clone());
-        self.step(Event::CallFinished(CallFinished { id, peer, outcome, evidence, lateness_ms: 0 }));
+        self.step(Event::CallFinished(CallFinished {
+            id,
+            peer,
+            outcome,
+            evidence,
+            lateness_ms: 0,
+            may_answer_late: false,
+        }));
     }
 
     /// The peer answers; it holds the reports `latest` and sends them.
@@ -512,8 +519,15 @@ fn finish_late(harness: &mut Harness, call: &Call, outcome: Result<(), Failure>,
         reports: Vec::new(),
         proofs: Vec::new(),
     };
-    let (id, peer, outcome) = (call.id, call.peer.clone(), outcome.map(|()| reply(received)));
-    harness.step(Event::CallFinished(CallFinished { id, peer, outcome, evidence: Vec::new(), lateness_ms }));
+    let may_answer_late = outcome == Err(Failure::Timeout);
+    harness.step(Event::CallFinished(CallFinished {
+        id: call.id,
+        peer: call.peer.clone(),
+        outcome: outcome.map(|()| reply(received)),
+        evidence: Vec::new(),
+        lateness_ms,
+        may_answer_late,
+    }));
 }
 
 fn online() -> Harness {
@@ -641,10 +655,12 @@ fn busy_peer_keeps_its_status_for_three_probes() {
 #[test]
 fn overloaded_node_says_so_in_its_reports() {
     let mut harness = online();
-    for _ in 0..2 {
-        harness.step(Event::Late(251));
+    for lateness_ms in [250, 251, 499] {
+        harness.pass(500);
+        harness.step(Event::Late(lateness_ms));
     }
     assert!(!harness.engine.take_snapshot(harness.now).is_some_and(|snapshot| snapshot.overloaded()));
+    harness.pass(500);
     harness.step(Event::Late(400));
     let notice = Effect::Notice(Notice::OverloadChanged(true));
     assert!(harness.effects.iter().any(|effect| format!("{effect:?}") == format!("{notice:?}")));

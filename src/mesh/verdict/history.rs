@@ -19,6 +19,9 @@ pub const MAX_PER_NODE: usize = 64;
 /// The maximum size of all records, in bytes of memory, with the earlier memberships that they refer to.
 pub const MAX_BYTES: usize = 2 * 1024 * 1024;
 
+/// The maximum size of the records of one node, in bytes: a flapping node must not evict those of others.
+const MAX_NODE_BYTES: usize = MAX_BYTES / 4;
+
 /// The size of a member in memory, beside its strings, in bytes.
 const MEMBER_BYTES: usize = 512;
 
@@ -77,13 +80,14 @@ impl History {
     /// Appends `records`, newer than all before, and evicts the oldest beyond [`MAX_PER_NODE`] and [`MAX_BYTES`].
     pub fn record(&mut self, records: impl IntoIterator<Item = VerdictRecord>) {
         self.records.extend(records.into_iter().map(Arc::new));
-        let mut of_node: HashMap<NodeId, usize> = HashMap::new();
+        let mut of_node: HashMap<NodeId, (usize, usize)> = HashMap::new();
         let mut bytes = 0;
         let mut newer: Option<*const Membership> = None;
         let retained = self.records.drain(..).rev().filter(|record| {
-            let count = of_node.entry(record.member().id.clone()).or_default();
+            let (count, node_bytes) = of_node.entry(record.member().id.clone()).or_default();
             *count += 1;
-            if *count > MAX_PER_NODE {
+            *node_bytes += record.bytes();
+            if *count > MAX_PER_NODE || *node_bytes > MAX_NODE_BYTES {
                 return false;
             }
             // This node keeps the newest membership anyway; records keep the earlier ones in memory.
@@ -209,12 +213,20 @@ mod tests {
         };
         let membership = record(1, 1, 0).membership;
         let small = shared(2, 0, &membership);
-        let most = (MAX_BYTES - 2 * small.bytes()) / size_of::<Vote>();
+        let most = (MAX_NODE_BYTES - 2 * small.bytes()) / size_of::<Vote>();
         assert_eq!(kept(vec![shared(1, most, &membership), small.clone()]), [2, 1]);
         assert_eq!(kept(vec![shared(1, most + 1, &membership), small.clone()]), [2]);
         // Another membership counts as well.
-        let other = record(1, 1, most);
-        assert!(!Arc::ptr_eq(&other.membership, &membership));
+        let mut members = membership.members().to_vec();
+        let id = |number: usize| format!("other-{number}").parse().expect("a name");
+        members.extend(
+            (0..MAX_BYTES / MEMBER_BYTES).map(|number| Member { id: id(number), ..sample::member(1) }),
+        );
+        let index = members.len();
+        let large = sample::membership(&members, 0);
+        assert_eq!(large.members().len(), index);
+        let other = shared(1, 0, &large);
+        assert_eq!(kept(vec![other.clone()]), [1], "this node keeps the newest membership anyway");
         assert_eq!(kept(vec![other, small]), [2]);
     }
 }

@@ -101,7 +101,13 @@ impl VoteCount {
     }
 
     fn count(&mut self, vote: &Vote) {
-        self.busy += usize::from(vote.error == Some(Failure::Busy));
+        if vote.error == Some(Failure::Busy) {
+            self.busy += 1;
+            // The answer proves that the node lives, although its status stays for a while.
+            if vote.status == ProbeStatus::Offline {
+                return;
+            }
+        }
         match vote.status {
             ProbeStatus::Online => self.online += 1,
             ProbeStatus::Offline => {

@@ -106,13 +106,15 @@ fn a_request_beyond_the_capacity_is_answered_busy_and_signed() {
     let (node, events) = net.node_with_events();
     let node = Arc::new(node);
     let body = "{\"v\":2,\"heads\":{},\"reports\":[]}";
-    let capacity = ExchangeCapacity::default();
-    let slots: Vec<_> = std::iter::from_fn(|| capacity.try_answer()).collect();
+    let capacity = &ExchangeCapacity::default();
+    let others = ["net/node-01", "net/node-03"].map(SenderId::new);
+    let take = |sender| std::iter::from_fn(move || capacity.try_take_answer_slot(sender));
+    let slots: Vec<_> = others.iter().flat_map(take).collect();
     let admitted = admitted(&net, &node, body);
-    let busy = respond_to(body, &admitted, &capacity);
+    let busy = respond_to(body, &admitted, capacity);
     assert_eq!(busy.status_code, 503);
     assert!(field(&busy, "Signature").is_some());
     assert_eq!(events.try_iter().count(), 0, "the request was not processed");
     drop(slots);
-    assert_eq!(respond_to(body, &admitted, &capacity).status_code, 200);
+    assert_eq!(respond_to(body, &admitted, capacity).status_code, 200);
 }

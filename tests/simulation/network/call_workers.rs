@@ -61,7 +61,12 @@ impl CallWorkers {
         let last = self.0.values_mut().filter(running).find(|one| one.peer == call.peer && !one.is_abandoned);
         if let Some(last) = last {
             if has_abandoned {
-                return Err(Box::new(failed(call.id, call.peer.clone(), Failure::Timeout, 0)));
+                return Err(Box::new(failed(
+                    call.id,
+                    call.peer.clone(),
+                    Failure::Timeout,
+                    2 * call.timeout_ms,
+                )));
             }
             last.is_abandoned = true;
         }
@@ -123,12 +128,9 @@ impl CallWorkers {
         let is_overdue = |call: &WorkerCall| call.is_in_flight && call.overdue_ms() + grace_ms <= now_ms;
         let overdue = self.0.iter_mut().filter(|(_, call)| is_overdue(call)).map(|(id, call)| {
             call.is_in_flight = false;
-            failed(
-                *id,
-                call.peer.clone(),
-                Failure::Timeout,
-                call.lateness_ms(now_ms, Some(call.overdue_ms())),
-            )
+            let lateness_ms = call.lateness_ms(now_ms, Some(call.overdue_ms()));
+            let may_answer_late = call.patience_ms > call.timeout_ms;
+            CallFinished { may_answer_late, ..failed(*id, call.peer.clone(), Failure::Timeout, lateness_ms) }
         });
         let overdue: Vec<_> = overdue.collect();
         for call in &overdue {
@@ -151,5 +153,6 @@ impl CallWorkers {
 
 /// A call that failed.
 pub(super) fn failed(id: u64, peer: NodeId, failure: Failure, lateness_ms: u64) -> CallFinished {
-    CallFinished { id, peer, outcome: Err(failure), evidence: Vec::new(), lateness_ms }
+    let evidence = Vec::new();
+    CallFinished { id, peer, outcome: Err(failure), evidence, lateness_ms, may_answer_late: false }
 }
