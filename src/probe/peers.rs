@@ -323,6 +323,6 @@ mod tests {
         assert_eq!(progress(long_ago, 100, Some(Instant::now())).stall_reason(), Failure::Timeout);
         assert_eq!(progress(long_ago, 100, None).stall_reason(), Failure::Timeout, "it has not begun");
         assert_eq!(progress(long_ago, 100, Some(long_ago)).stall_reason(), Failure::Dns);
-        assert_eq!(progress(long_ago, 6_000, Some(long_ago)).stall_reason(), Failure::Timeout);
+        assert_eq!(progress(long_ago, 10_000, Some(long_ago)).stall_reason(), Failure::Timeout);
     }
 }

@@ -92,8 +92,8 @@ pub(super) struct PeerState {
     status_since_ms: u64,
     /// How long the status before it had held, in ms.
     previous_held_ms: u64,
-    /// Whether the newest success was the first answer of the peer.
-    is_first_contact: bool,
+    /// The number of successful exchanges.
+    successes: u32,
     /// The number of consecutive failures, up to the latest one, that were refused connections.
     consecutive_refusals: u32,
     /// When the current round of probes was due; the next round is due a `poll_rate` later.
@@ -123,7 +123,7 @@ impl PeerState {
             slow_successes: 0,
             status_since_ms: now.mono_ms,
             previous_held_ms: 0,
-            is_first_contact: false,
+            successes: 0,
             consecutive_refusals: 0,
             round_due_ms: first_ms,
             next_ms: first_ms,
@@ -187,9 +187,9 @@ impl PeerState {
         self.observation.status == ProbeStatus::Offline || self.consecutive_failures > 0
     }
 
-    /// Whether the newest success was the first answer of the peer to this process.
+    /// Whether exactly one exchange has succeeded so far.
     pub(super) fn is_first_contact(&self) -> bool {
-        self.is_first_contact
+        self.successes == 1
     }
 
     /// How long the status before the current one had held, in ms.
@@ -259,7 +259,8 @@ impl PeerState {
         self.reset_failures();
         self.consecutive_busy = 0;
         self.impostor_since_ms = None;
-        self.is_first_contact = !std::mem::replace(&mut self.ever_answered, true);
+        self.ever_answered = true;
+        self.successes = self.successes.saturating_add(1);
         self.set_status(now, ProbeStatus::Online, None)
     }
 

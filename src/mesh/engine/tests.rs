@@ -667,7 +667,7 @@ fn overloaded_node_says_so_in_its_reports() {
     assert!(harness.engine.take_snapshot(harness.now).expect("a change").overloaded());
     harness.pass(200);
     let report = harness.own().report().clone();
-    assert_eq!((report.overloaded, report.lateness_ms), (Some(true), Some(400)));
+    assert_eq!((report.overloaded, report.lateness_ms), (Some(true), Some(499)));
     for _ in 0..25_000 {
         harness.pass(1);
     }
