@@ -17,7 +17,7 @@ use crate::mesh::membership::{Member, Membership};
 pub const MAX_PER_NODE: usize = 64;
 
 /// The maximum size of all records, in bytes of memory, with the earlier memberships that they refer to.
-pub const MAX_BYTES: usize = 2 * 1024 * 1024;
+pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// The maximum size of the records of one node, in bytes: a flapping node must not evict those of others.
 const MAX_NODE_BYTES: usize = MAX_BYTES / 4;
