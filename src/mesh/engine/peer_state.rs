@@ -187,7 +187,7 @@ impl PeerState {
         self.observation.status == ProbeStatus::Offline || self.consecutive_failures > 0
     }
 
-    /// Whether exactly one exchange has succeeded so far.
+    /// Whether exactly one exchange has succeeded until now.
     pub(super) fn is_first_contact(&self) -> bool {
         self.successes == 1
     }
