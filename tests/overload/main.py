@@ -11,7 +11,7 @@ import time
 import calibration
 import result
 import small
-from large import NODES, LargeNetwork
+from large import LargeNetwork, node_count
 from namespace import NotPermitted
 from result import Result
 from rings import rings
@@ -41,7 +41,7 @@ class Run:
         chosen = self.options.scenarios
         try:
             if set(chosen) & set(LARGE):
-                LargeNetwork(self, chosen, self.options.nodes).scenarios()
+                LargeNetwork(self, chosen, self.options.nodes or node_count(self.factor)).scenarios()
             if "rings" in chosen:
                 rings(self)
             # Both networks are nearly idle and do not disturb each other.
@@ -69,7 +69,7 @@ def parse(arguments):
     parser.add_argument("program")
     parser.add_argument("target")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--nodes", type=int, default=NODES)
+    parser.add_argument("--nodes", type=int)
     parser.add_argument("scenarios", nargs="*")
     options = parser.parse_intermixed_args(arguments)
     options.seed = random.randrange(1_000_000) if options.seed is None else options.seed
