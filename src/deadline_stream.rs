@@ -69,7 +69,7 @@ impl<'a> DeadlineStream<'a> {
     }
 
     /// Ends the writing side, then reads and discards bytes, up to `bytes` and for up to `timeout`. Closing a
-    /// socket with unread bytes resets the connection, and the client may lose the reply.
+    /// socket with unread bytes resets the connection, and the other side may lose the reply.
     pub(crate) fn drain(&mut self, scratch: &mut [u8], bytes: usize, timeout: Duration) {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
@@ -84,13 +84,13 @@ impl<'a> DeadlineStream<'a> {
         }
     }
 
-    /// Returns whether the client has closed the connection, or its side of it.
+    /// Returns whether the other side has closed the connection, or its half of it.
     pub(super) fn has_ended(&self) -> bool {
         let mut watched = [PollFd::new(&self.stream, PollFlags::RDHUP)];
         poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
-    /// Makes the close a reset, which discards bytes that the client has not read.
+    /// Makes the close a reset, which discards bytes that the other side has not read.
     pub(crate) fn abort(&self) {
         let _ = rustix::net::sockopt::set_socket_linger(self.stream, Some(Duration::ZERO));
     }

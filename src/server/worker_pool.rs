@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn work_goes_to_waiting_threads_only() {
         let workers = IdleWorkers::default();
-        assert_eq!(workers.assign(0), Err(0), "nobody waits");
+        assert_eq!(workers.assign(0), Err(0), "no thread waits");
         thread::scope(|scope| {
             let threads = [(); 2].map(|()| scope.spawn(|| workers.wait(WORKER_IDLE)));
             wait_until_waiting(&workers, 2);

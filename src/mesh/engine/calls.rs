@@ -23,6 +23,10 @@ const MAX_CALLS_BESIDE_PUSHES: usize = 16;
 /// time name the same heads, so their replies would contain the same reports.
 const MAX_FETCHES: usize = 3;
 
+/// Of this number of calls, one asks for all reports even then: where replies take long because of the distance, many calls
+/// are always in flight, and reports must travel around broken links.
+const CALLS_PER_FETCH: u64 = 8;
+
 /// The number of calls in flight from which this node makes no follow-ups.
 const MAX_CALLS_BESIDE_FOLLOW_UPS: usize = 24;
 
@@ -126,7 +130,8 @@ impl CallPlanner<'_> {
     ) {
         let membership = self.table.membership();
         let base = self.table.states()[index].sync.base(membership);
-        let own_only = self.peers.calls_in_flight() >= MAX_FETCHES;
+        let may_fetch = self.peers.last_call() % CALLS_PER_FETCH == 0;
+        let own_only = !may_fetch && self.peers.calls_in_flight() >= MAX_FETCHES;
         let content = CallContent { purpose, reports, proofs, epoch: self.epoch, base, own_only };
         let call: Call = self.peers.start_call(membership, self.now, index, content);
         self.effects.push(Effect::Call(call));
