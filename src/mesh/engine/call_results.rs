@@ -51,7 +51,7 @@ impl Engine {
             Ok(reply) => {
                 let before = self.on_reply(now, index, call, reply, effects);
                 if is_late {
-                    self.peers[index].on_late_success(now);
+                    self.peers[index].widen_timeouts();
                 }
                 if push_pending {
                     self.calls(now, effects).push_pending(index);

@@ -247,12 +247,16 @@ impl PeerState {
         before
     }
 
-    /// Applies a success that was late: after the time of the call was over, or because this node delayed the call. The
-    /// peer is online, and its time limits are longer until it has answered on time again. Returns the status before, if
-    /// it has changed.
+    /// Applies a reply that arrived after the time of the call was over: the peer is online, but slow. Returns the status
+    /// before, if it has changed.
     pub(super) fn on_late_success(&mut self, now: Timestamps) -> Option<ProbeStatus> {
-        self.slow_successes = ON_TIME_SUCCESSES;
+        self.widen_timeouts();
         self.set_answered(now)
+    }
+
+    /// Makes the time limits longer until the peer has answered on time again.
+    pub(super) fn widen_timeouts(&mut self) {
+        self.slow_successes = ON_TIME_SUCCESSES;
     }
 
     fn set_answered(&mut self, now: Timestamps) -> Option<ProbeStatus> {

@@ -696,3 +696,13 @@ fn changes_are_reported_by_their_urgency() {
         assert_eq!(urgency(&harness, online, offline), expected, "{held_ms}");
     }
 }
+
+#[test]
+fn a_first_contact_that_this_node_delayed_is_still_the_first() {
+    let mut harness = Harness::start(2);
+    harness.step(Event::Tick);
+    probe(&mut harness, Ok(()), 251);
+    assert!(harness.engine.peers[1].is_first_contact());
+    probe(&mut harness, Ok(()), 0);
+    assert!(!harness.engine.peers[1].is_first_contact());
+}
